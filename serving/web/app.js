@@ -1,0 +1,613 @@
+// The page of Groundwork: ask a question, read the answer, see each quote in its document.
+//
+// No framework and no build. Whatever comes from the service or from a document reaches the page as text
+// nodes, never as HTML, so a document can't run anything here. An open passage lives in the address
+// (#document=ID&start=..&end=..), so that citations are plain links: they can be shared, and Back closes them.
+
+const byId = (id) => document.getElementById(id);
+const page = byId("page");
+const reader = byId("reader");
+const phone = matchMedia("(max-width: 999px)"); // below this the reader is a sheet over the page: see app.css
+
+/** An element with attributes and children; strings become text nodes, null and "" nothing. */
+function element(tag, attributes = {}, ...children) {
+  const drawn = tag === "svg" || tag === "rect";
+  const node = document.createElementNS(`http://www.w3.org/${drawn ? "2000/svg" : "1999/xhtml"}`, tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value !== null && value !== false) node.setAttribute(name, value === true ? "" : value);
+  }
+  node.append(...children.filter((child) => child !== null && child !== ""));
+  return node;
+}
+
+const counted = (count, noun) => `${count.toLocaleString("en")} ${noun}${count === 1 ? "" : "s"}`;
+const SUFFIXES = { one: "st", two: "nd", few: "rd", other: "th" };
+const ordinal = (n) => n + SUFFIXES[new Intl.PluralRules("en", { type: "ordinal" }).select(n)];
+
+// ---------------------------------------------------------------------------------------------------------
+// The service
+
+/** What went wrong, as one sentence for a person; `title` names the kind of problem. */
+class Problem extends Error {
+  constructor(title, detail) {
+    super(detail);
+    this.title = title;
+  }
+}
+
+/** The JSON that the service answers with. Throws a Problem, or an AbortError when `signal` fires. */
+async function request(path, { body, signal } = {}) {
+  const options = { headers: { Accept: "application/json", ...identityHeaders() }, signal };
+  if (body) {
+    options.method = "POST";
+    options.headers["Content-Type"] = "application/json";
+    options.body = JSON.stringify(body);
+  }
+  let response;
+  try {
+    response = await fetch(path, options);
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Problem("The service can’t be reached", "Check that Groundwork is running, then try again.");
+  }
+  const answer = await response.json().catch((error) => {
+    if (error.name === "AbortError") throw error;
+    return null; // a proxy's HTML page, perhaps: reported below by its status
+  });
+  if (response.ok && answer !== null) return answer;
+  throw new Problem(
+    answer?.title ?? "The service could not answer",
+    answer?.detail ?? `It replied with status ${response.status} and no explanation.`,
+  );
+}
+
+/** Runs one piece of work at a time: starting another cancels the one before it, whose result is dropped. */
+function latestOnly() {
+  let current = new AbortController();
+  const cancel = () => current.abort();
+  async function run(work, { done, failed }) {
+    cancel();
+    const mine = (current = new AbortController());
+    try {
+      const result = await work(mine.signal);
+      if (!mine.signal.aborted) done(result);
+    } catch (error) {
+      if (mine.signal.aborted) return;
+      if (!(error instanceof Problem)) throw error;
+      failed(error);
+    }
+  }
+  return { run, cancel };
+}
+
+// ---------------------------------------------------------------------------------------------------------
+// Who is asking
+
+const REMEMBERED = "groundwork.identity";
+let me = null;
+
+function identityHeaders() {
+  if (me?.identity !== "local") return {};
+  return { "X-Groundwork-Tenant": byId("tenant").value, "X-Groundwork-Groups": groupsEntered().join(",") };
+}
+
+function groupsEntered() {
+  return byId("groups").value.split(",").map((group) => group.trim()).filter(Boolean);
+}
+
+async function meetCaller() {
+  me = await request("/v1/me");
+  if (me.identity === "local") {
+    offerIdentities(me.tenants, recalledIdentity());
+  } else {
+    byId("signed-in").textContent = ["Signed in to " + me.tenant, ...me.groups].join(" · ");
+    byId("signed-in").hidden = false;
+  }
+}
+
+function offerIdentities(tenants, recalled) {
+  byId("tenant").replaceChildren(...tenants.map((tenant) => element("option", { value: tenant }, tenant)));
+  byId("tenant").value = tenants.includes(recalled.tenant) ? recalled.tenant : me.tenant;
+  byId("groups").value = recalled.groups ?? me.groups.join(", ");
+  byId("identity").hidden = false;
+}
+
+function recalledIdentity() {
+  try {
+    return JSON.parse(localStorage.getItem(REMEMBERED)) ?? {};
+  } catch {
+    return {}; // storage may be switched off, or hold something else: start afresh
+  }
+}
+
+function rememberIdentity() {
+  try {
+    const chosen = { tenant: byId("tenant").value, groups: byId("groups").value };
+    localStorage.setItem(REMEMBERED, JSON.stringify(chosen));
+  } catch {
+    // Without storage the choice lasts until the page is left.
+  }
+}
+
+/** What is on the page was shown to somebody else: it goes, at once. */
+function changeIdentity() {
+  if (!byId("identity").reportValidity()) return; // header values are ASCII
+  rememberIdentity();
+  closePassage();
+  startAfresh();
+}
+
+function readersLabel(readers) {
+  const tenant = me?.identity === "local" ? byId("tenant").value : me?.tenant;
+  return readers.length ? `Restricted to ${readers.join(", ")}` : `Open to everyone in ${tenant}`;
+}
+
+// ---------------------------------------------------------------------------------------------------------
+// Asking and answering
+
+const oneQuestion = latestOnly();
+let asked = "";
+let cited = new Map(); // the address of a passage -> its citation, which knows more than the address
+
+function show(stage) {
+  byId("status").textContent = stage === "waiting" ? "Searching your documents" : "";
+  if (stage !== "answered" && stage !== "refused") byId("answer").replaceChildren();
+  for (const section of document.querySelectorAll("[data-stage]")) {
+    section.hidden = !section.dataset.stage.split(" ").includes(stage);
+  }
+}
+
+function startAfresh() {
+  oneQuestion.cancel();
+  asked = "";
+  cited = new Map();
+  document.title = "Groundwork";
+  show("empty");
+}
+
+function ask(question) {
+  asked = question;
+  byId("question").value = question;
+  document.title = `${question} · Groundwork`;
+  forgetWhy();
+  show("waiting");
+  return oneQuestion.run((signal) => request("/v1/ask", { body: { question }, signal }), {
+    done: showAnswer,
+    failed: showProblem,
+  });
+}
+
+function showProblem(problem) {
+  closePassage();
+  byId("problem-title").textContent = problem.title;
+  byId("problem-detail").textContent = problem.message;
+  show("failed");
+}
+
+function showAnswer(answer) {
+  const refused = answer.status === "refused";
+  const passages = refused ? (answer.refusal.closest ?? []) : answer.citations;
+  cited = new Map(passages.map((passage) => [addressOf(passage), passage]));
+  show(answer.status);
+  byId("answer").replaceChildren(...(refused ? refusal(answer.refusal) : [sentences(answer)]));
+  byId("account").textContent = account(answer);
+  byId("sources-title").textContent = refused ? "Closest passages" : "Sources";
+  byId("sources").replaceChildren(...passages.map((passage) => sourceCard(passage, !refused)));
+  byId("sources").parentElement.hidden = passages.length === 0;
+  // With room for both, the first source is worth showing at once; a sheet would cover the answer.
+  if (refused || phone.matches || !passages.length) return closePassage();
+  history.replaceState(null, "", addressOf(passages[0]));
+  openAddress({ quietly: true });
+}
+
+function sentences({ sentences, citations }) {
+  const byNumber = new Map(citations.map((citation) => [citation.number, citation]));
+  const paragraph = element("p", { class: "answer-text" });
+  for (const sentence of sentences) {
+    const known = sentence.citations.filter((number) => byNumber.has(number));
+    const links = known.map((number) => citationLink(byNumber.get(number)));
+    paragraph.append(element("span", { class: "sentence" }, sentence.text, element("sup", {}, ...links)), " ");
+  }
+  return paragraph;
+}
+
+function citationLink(citation) {
+  const label = `Citation ${citation.number}: ${titleOf(citation)}`;
+  const attributes = { href: addressOf(citation), "data-citation": citation.number, "aria-label": label };
+  return element("a", attributes, String(citation.number));
+}
+
+function refusal({ reason }) {
+  return [element("h2", { class: "refusal-title" }, "Your documents don’t answer this"),
+    element("p", { class: "refusal-reason" }, reason)];
+}
+
+function account({ searched, milliseconds, generator }) {
+  const where = `${counted(searched.documents, "document")} and ${counted(searched.passages, "passage")}`;
+  return `Searched ${where} in ${Math.round(milliseconds.total).toLocaleString("en")} ms · ${generator}`;
+}
+
+function sourceCard(passage, numbered) {
+  const card = element("a", { class: "card", href: addressOf(passage), "data-citation": passage.number },
+    numbered ? element("span", { class: "card-number" }, String(passage.number)) : null,
+    element("span", { class: "card-title" }, titleOf(passage)),
+    element("span", { class: "card-place" }, passage.location?.label || ""),
+    element("q", { class: "card-quote" }, passage.quote),
+    element("span", { class: "facts" },
+      element("span", { class: "path" }, passage.path), element("span", {}, `version ${passage.version}`)));
+  return element("li", {}, card);
+}
+
+/** A plain text file may have no title of its own. */
+const titleOf = ({ title, path }) => title || path;
+
+/** Shows which card belongs to which number: both light up while either is hovered or focused. */
+function lightCitation(event) {
+  const number = event.target.closest?.("[data-citation]")?.dataset.citation;
+  for (const node of document.querySelectorAll("[data-citation]")) {
+    node.classList.toggle("is-lit", node.dataset.citation === number);
+  }
+}
+
+// ---------------------------------------------------------------------------------------------------------
+// Why these passages?
+
+const LEGS = [["lexical", "Words"], ["dense", "Passage vector"], ["sentence", "Best sentence"], ["fused", "Fused"]];
+const oneExplanation = latestOnly();
+
+function forgetWhy() {
+  oneExplanation.cancel();
+  byId("why").open = false;
+  byId("why-body").replaceChildren();
+}
+
+function explain() {
+  if (!byId("why").open || byId("why-body").childElementCount) return;
+  byId("why-body").replaceChildren(element("p", { class: "quiet" }, "Searching once more, with the scores …"));
+  const body = { question: asked, limit: 10, mode: "hybrid" };
+  oneExplanation.run((signal) => request("/v1/search", { body, signal }), {
+    done: ({ hits }) => {
+      for (const hit of hits) if (!cited.has(addressOf(hit))) cited.set(addressOf(hit), hit);
+      byId("why-body").replaceChildren(...explanation(hits));
+    },
+    failed: (problem) => byId("why-body").replaceChildren(element("p", { class: "notice" }, problem.message)),
+  });
+}
+
+function explanation(hits) {
+  if (!hits.length) return [element("p", {}, "No passage shares a word or a meaning with the question.")];
+  const legsOf = (hit) => ({ ...hit.legs, fused: { rank: hit.rank, score: hit.score } });
+  const longest = Object.fromEntries(LEGS.map(([leg]) =>
+    [leg, Math.max(...hits.map((hit) => legsOf(hit)[leg]?.score ?? 0))]));
+  const bars = (hit) => LEGS.flatMap(([leg, label]) => bar(leg, label, legsOf(hit)[leg], longest[leg]));
+  const items = hits.map((hit) => element("li", {},
+    element("div", { class: "hit-text" },
+      element("a", { href: addressOf(hit) }, titleOf(hit)),
+      element("span", { class: "card-place" }, hit.location?.label || ""),
+      element("p", { class: "hit-quote" }, hit.text), movement(hit)),
+    element("div", { class: "legs" }, ...bars(hit))));
+  return [element("p", { class: "verdict" }, verdict(hits[0])),
+    element("p", { class: "quiet" }, "Bars are a ranking’s own scores, against its best here; numbers are ranks."),
+    element("ol", { class: "hits" }, ...items)];
+}
+
+/** What fusing changed about the winner, in one sentence. */
+function verdict({ legs }) {
+  const [words, vector] = [legs.lexical?.rank, legs.dense?.rank];
+  if (words === 1 && vector === 1) return "Words and vectors agree: both put the first passage first.";
+  const place = (rank) => (rank ? `would have put it ${ordinal(rank)}` : "would have missed it");
+  if (vector === 1) return `Vectors alone also put the first passage first; words alone ${place(words)}.`;
+  if (words === 1) return `Words put the first passage first; vectors alone ${place(vector)}.`;
+  return `Only together do they put this passage first: vectors alone ${place(vector)}, words alone ${place(words)}.`;
+}
+
+/** Where the passage would stand without fusion: the difference that hybrid search makes, passage by passage. */
+function movement({ rank, legs }) {
+  const alone = legs.dense?.rank;
+  const gained = (alone ?? Infinity) - rank;
+  const label = alone ? `vectors alone ${ordinal(alone)}` : "vectors alone miss it";
+  const [kind, arrow] = gained > 0 ? ["is-up", "↑"] : gained < 0 ? ["is-down", "↓"] : ["is-level", "="];
+  return element("span", { class: `movement ${kind}` }, `${arrow} hybrid ${ordinal(rank)} · ${label}`);
+}
+
+function bar(leg, label, found, longest) {
+  const width = found && longest > 0 ? Math.max(1, (100 * Math.max(0, found.score)) / longest) : 0;
+  const frame = { class: `bar bar-${leg}`, viewBox: "0 0 100 6", preserveAspectRatio: "none", "aria-hidden": "true" };
+  const ground = element("rect", { class: "bar-ground", width: 100, height: 6 });
+  const picture = element("svg", frame, ground, element("rect", { width, height: 6 }));
+  const title = found ? `score ${found.score.toFixed(3)}` : "not found by this ranking";
+  return [element("span", { class: "leg-name" }, label), picture,
+    element("span", { class: "leg-rank", title }, found?.rank ? String(found.rank) : "–")];
+}
+
+// ---------------------------------------------------------------------------------------------------------
+// The address of a passage
+
+function addressOf({ document_id, start, end }) {
+  return "#" + new URLSearchParams({ document: document_id, start, end });
+}
+
+/** The passage that the page's address names, or null. */
+function passageInAddress() {
+  const fields = new URLSearchParams(location.hash.slice(1));
+  if (!fields.get("document")) return null;
+  const [start, end] = ["start", "end"].map((name) => Math.max(0, Number.parseInt(fields.get(name), 10) || 0));
+  return { document_id: fields.get("document"), start, end, ...cited.get(location.hash) };
+}
+
+/** Follows a link to the passage that is open already: the address doesn't change, so nothing else would. */
+function reopen(event) {
+  const link = event.target.closest?.('a[href^="#document="]');
+  if (link && !event.metaKey && !event.ctrlKey) opener = link;
+  if (link?.getAttribute("href") === location.hash) openAddress();
+}
+
+function openAddress({ quietly = false } = {}) {
+  const passage = passageInAddress();
+  if (passage) openPassage(passage, { quietly });
+  else putReaderAway();
+}
+
+function closePassage() {
+  if (passageInAddress()) history.replaceState(null, "", location.pathname + location.search);
+  putReaderAway();
+}
+
+// ---------------------------------------------------------------------------------------------------------
+// The reader
+
+const oneDocument = latestOnly();
+let opener = null; // the link that opened the reader: the keyboard goes back to it
+
+async function openPassage(passage, { quietly }) {
+  revealReader();
+  markCurrent(addressOf(passage));
+  if (!quietly && phone.matches) byId("reader-close").focus();
+  byId("reader-body").setAttribute("aria-busy", "true");
+  await oneDocument.run((signal) => request(`/v1/documents/${encodeURIComponent(passage.document_id)}`, { signal }), {
+    done: (stored) => showDocument(stored, passage, quietly),
+    failed: (problem) => showMissingDocument(problem, passage),
+  });
+}
+
+function revealReader() {
+  document.body.classList.add("is-reading");
+  fitReader();
+}
+
+/** As a sheet the reader is a dialog: the page behind it is out of reach until it closes. */
+function fitReader() {
+  const sheet = phone.matches && document.body.classList.contains("is-reading");
+  page.inert = sheet;
+  for (const [name, value] of [["role", "dialog"], ["aria-modal", "true"]]) {
+    if (sheet) reader.setAttribute(name, value);
+    else reader.removeAttribute(name);
+  }
+}
+
+function putReaderAway() {
+  if (!document.body.classList.contains("is-reading")) return;
+  const hadFocus = reader.contains(document.activeElement);
+  oneDocument.cancel();
+  document.body.classList.remove("is-reading");
+  fitReader();
+  markCurrent(null);
+  if (hadFocus) (opener?.isConnected ? opener : byId("question")).focus();
+}
+
+function markCurrent(address) {
+  for (const link of document.querySelectorAll('a[href^="#document="]')) {
+    if (link.getAttribute("href") === address) link.setAttribute("aria-current", "true");
+    else link.removeAttribute("aria-current");
+  }
+}
+
+function showDocument(stored, passage, quietly) {
+  const marks = renderText(byId("reader-text"), stored, passage);
+  byId("reader-title").textContent = titleOf(stored);
+  byId("reader-facts").replaceChildren(...facts(stored));
+  byId("reader-location").textContent = passage.location?.label || placeInBlocks(stored, passage.start);
+  notify(staleness(stored, passage, marks));
+  byId("reader-body").removeAttribute("aria-busy");
+  for (const scroller of byId("reader-text").querySelectorAll(".table, pre")) {
+    if (scroller.scrollWidth > scroller.clientWidth) scroller.tabIndex = 0; // else keys can't scroll it
+  }
+  scrollTo(marks[0]);
+  if (!quietly) (marks[0] ?? byId("reader-body")).focus({ preventScroll: true });
+}
+
+function showMissingDocument(problem, passage) {
+  byId("reader-title").textContent = passage.title ?? problem.title;
+  for (const id of ["reader-facts", "reader-location", "reader-text"]) byId(id).replaceChildren();
+  notify(problem.message);
+  byId("reader-body").removeAttribute("aria-busy");
+}
+
+function facts({ path, version, ingested_at, readers }) {
+  const day = new Date(ingested_at);
+  const added = Number.isNaN(day.getTime()) ? "" : day.toLocaleDateString("en-GB", { dateStyle: "medium" });
+  const badge = element("span", { class: readers.length ? "badge is-restricted" : "badge" }, readersLabel(readers));
+  return [element("span", { class: "path" }, path), element("span", {}, `version ${version}`),
+    ...(added ? [element("span", {}, `added ${added}`)] : []), badge];
+}
+
+function notify(sentence) {
+  byId("reader-notice").textContent = sentence ?? "";
+  byId("reader-notice").hidden = !sentence;
+}
+
+/** A link can outlive the text it points into; saying so beats marking the wrong words. */
+function staleness(stored, passage, marks) {
+  if (passage.version && passage.version !== stored.version) {
+    return `The quote is from version ${passage.version}; this is version ${stored.version}, so it may have moved.`;
+  }
+  if (passage.end <= passage.start || marks.length) return null;
+  return "The passage this link points to is not in the document any more.";
+}
+
+function scrollTo(mark) {
+  const body = byId("reader-body");
+  if (!mark) return body.scrollTo({ top: 0 });
+  // Not scrollIntoView: it would move the page behind the reader as well.
+  const distance = mark.getBoundingClientRect().top - body.getBoundingClientRect().top;
+  body.scrollTo({ top: body.scrollTop + distance - body.clientHeight / 3 });
+}
+
+// ---------------------------------------------------------------------------------------------------------
+// A document's text as elements
+//
+// The service counts characters as Python does, in Unicode code points, while a JavaScript string counts
+// UTF-16 units: one emoji would shift every offset after it. So the text is cut as an array of code points.
+
+/** Draws the document into `target` and returns the marks that together cover [passage.start, passage.end). */
+function renderText(target, { text, blocks }, passage) {
+  const pen = markingPen(Array.from(text), passage);
+  const drawn = [];
+  let pageNumber = null;
+  for (const block of blocks.length ? blocks : [{ kind: "code", start: 0, end: pen.length }]) {
+    if (block.page && block.page !== pageNumber) {
+      pageNumber = block.page;
+      drawn.push(element("p", { class: "page-break" }, `Page ${pageNumber}`));
+    }
+    drawn.push((DRAW[block.kind] ?? DRAW.paragraph)(pen, block));
+  }
+  target.replaceChildren(...drawn);
+  return pen.marks;
+}
+
+/** Cuts ranges out of the text and writes them into elements, with a <mark> around what the passage covers. */
+function markingPen(points, passage) {
+  const marks = [];
+  const cut = (start, end) => points.slice(start, end).join("");
+  function write(parent, start, end) {
+    const within = (offset) => Math.min(Math.max(offset, start), end);
+    const [from, to] = [within(passage.start), within(passage.end)];
+    const mark = from < to ? element("mark", { tabindex: -1 }, cut(from, to)) : null;
+    if (mark) marks.push(mark);
+    parent.append(...[cut(start, from), mark, cut(Math.max(from, to), end)].filter(Boolean));
+    return parent;
+  }
+  /** The [start, end) of each line that isn't blank. */
+  function lines({ start, end }) {
+    return pieces(cut(start, end), /\n/g, start).filter(([from, to]) => cut(from, to).trim());
+  }
+  return { length: points.length, marks, cut, write, lines };
+}
+
+/** The ranges between separators (of ASCII alone), as code point offsets counted from `start`. */
+function pieces(text, separator, start) {
+  const separators = [...text.matchAll(separator)].map(([found]) => found.length);
+  return text.split(separator).map((piece, index) => {
+    const end = start + Array.from(piece).length;
+    const range = [start, end];
+    start = end + (separators[index] ?? 0);
+    return range;
+  });
+}
+
+const CELL_BORDER = /(?:^| )\|(?: |$)/g; // an empty first or last cell leaves no space outside its border
+
+const DRAW = {
+  heading(pen, { start, end, level }) {
+    const rank = Math.min(Math.max(level || 1, 1), 4);
+    return pen.write(element(`h${rank + 2}`, { class: `level-${rank}` }), start, end); // below the page's own h1, h2
+  },
+  paragraph: (pen, { start, end }) => pen.write(element("p"), start, end),
+  code: (pen, { start, end }) => element("pre", {}, pen.write(element("code"), start, end)),
+  list: drawList,
+  table: drawTable,
+};
+
+/** Lines that begin "- " or "1. " are items, deeper indents lists within them; another line continues its item. */
+function drawList(pen, block) {
+  const root = element("div", { class: "list" });
+  const open = []; // the lists being written, outermost first: { indent, list }
+  for (const [start, end] of pen.lines(block)) {
+    const marker = /^(\s*)(?:[-*•]|(\d+)[.)])\s+/u.exec(pen.cut(start, end));
+    const item = open.at(-1)?.list.lastElementChild;
+    if (!marker && item) {
+      item.append(" ");
+      pen.write(item, start, end);
+      continue;
+    }
+    const [whole, { length: indent }, number] = marker ?? ["", "", undefined];
+    while (open.length > 1 && open.at(-1).indent > indent) open.pop();
+    if (!open.length || open.at(-1).indent < indent) {
+      const list = element(number ? "ol" : "ul");
+      (item ?? root).append(list);
+      open.push({ indent, list });
+    }
+    open.at(-1).list.append(pen.write(element("li", { value: number ?? null }), start + whole.length, end));
+  }
+  return root;
+}
+
+/** One row a line, cells joined by " | ", the first row the header. */
+function drawTable(pen, block) {
+  const rows = pen.lines(block).map(([start, end], index) => {
+    const cell = () => (index ? element("td") : element("th", { scope: "col" }));
+    const cells = pieces(pen.cut(start, end), CELL_BORDER, start).map(([from, to]) => pen.write(cell(), from, to));
+    return element("tr", {}, ...cells);
+  });
+  const table = element("table", {}, element("thead", {}, ...rows.slice(0, 1)), element("tbody", {}, ...rows.slice(1)));
+  return element("div", { class: "table" }, table);
+}
+
+/** `page 3 · Travel > Meals` for a link that came without a location. */
+function placeInBlocks({ text, blocks }, start) {
+  const points = Array.from(text);
+  const before = blocks.filter((block) => block.start <= start);
+  const path = [];
+  for (const { level, ...heading } of before.filter((block) => block.kind === "heading" && block.end <= start)) {
+    path.length = Math.min(path.length, level - 1);
+    path.push(points.slice(heading.start, heading.end).join(""));
+  }
+  const pageNumber = before.at(-1)?.page;
+  return [pageNumber ? `page ${pageNumber}` : "", path.join(" > ")].filter(Boolean).join(" · ");
+}
+
+// ---------------------------------------------------------------------------------------------------------
+// What a person does
+
+byId("ask").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const question = byId("question").value.trim();
+  if (question) ask(question);
+});
+byId("question").addEventListener("keydown", (event) => {
+  if (event.key !== "Enter" || event.shiftKey || event.isComposing) return; // Shift+Enter starts a new line
+  event.preventDefault();
+  byId("ask").requestSubmit();
+});
+byId("examples").addEventListener("click", (event) => {
+  if (!event.target.matches("button")) return;
+  ask(event.target.textContent.replace(/\s+/g, " ").trim());
+  byId("question").focus(); // the button is about to disappear
+});
+byId("retry").addEventListener("click", () => (asked ? ask(asked) : start()));
+byId("identity").addEventListener("change", changeIdentity);
+byId("identity").addEventListener("submit", (event) => event.preventDefault());
+byId("why").addEventListener("toggle", explain);
+byId("reader-close").addEventListener("click", closePassage);
+byId("scrim").addEventListener("click", closePassage);
+for (const type of ["mouseover", "focusin"]) document.addEventListener(type, lightCitation);
+document.addEventListener("click", reopen);
+document.addEventListener("keydown", (event) => {
+  if (event.key === "Escape" && !event.isComposing) closePassage();
+});
+window.addEventListener("hashchange", () => openAddress());
+phone.addEventListener("change", fitReader);
+
+async function start() {
+  try {
+    await meetCaller();
+  } catch (problem) {
+    if (!(problem instanceof Problem)) throw problem;
+    return showProblem(problem);
+  }
+  show("empty");
+  openAddress();
+  if (!phone.matches && !passageInAddress()) byId("question").focus();
+}
+
+start();
