@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any, Literal
 from xml.sax.saxutils import escape
 
+import docx
 import yaml
-from docx import Document as new_docx
 from reportlab.lib import colors
 from reportlab.lib.pagesizes import A4
 from reportlab.lib.styles import ParagraphStyle, getSampleStyleSheet
@@ -137,7 +137,7 @@ GRID = TableStyle(
 class OutlinedPdf(SimpleDocTemplate):
     """A PDF whose headings become its outline."""
 
-    def afterFlowable(self, flowable: Flowable) -> None:
+    def afterFlowable(self, flowable: Flowable) -> None:  # noqa: N802 (reportlab calls it by this name)
         level = getattr(flowable, "outline_level", None)
         if level is None:
             return
@@ -207,12 +207,12 @@ def pdf_table(rows: tuple[tuple[str, ...], ...]) -> Table:
 
 
 def draw_docx(source: Source) -> bytes:
-    docx = new_docx()
-    write_properties(docx.core_properties, source)
+    document = docx.Document()
+    write_properties(document.core_properties, source)
     for block in source.blocks:
-        add_to_docx(docx, block)
+        add_to_docx(document, block)
     out = io.BytesIO()
-    docx.save(out)
+    document.save(out)
     return with_fixed_times(out.getvalue())
 
 
@@ -223,29 +223,29 @@ def write_properties(properties: Any, source: Source) -> None:
     properties.last_modified_by, properties.comments, properties.revision = source.author, "", 1
 
 
-def add_to_docx(docx: Any, block: Block) -> None:
+def add_to_docx(document: Any, block: Block) -> None:
     if block.kind == "heading":
-        docx.add_heading(block.text, level=block.level)
+        document.add_heading(block.text, level=block.level)
     elif block.kind == "newpage":
-        docx.add_page_break()
+        document.add_page_break()
     elif block.kind == "table":
-        add_docx_table(docx, block.rows)
+        add_docx_table(document, block.rows)
     elif block.kind == "paragraph":
-        docx.add_paragraph(block.text)
+        document.add_paragraph(block.text)
     else:
         style = "List Bullet" if block.kind == "bullets" else "List Number"
         for (item,) in block.rows:
-            docx.add_paragraph(item, style=style)
+            document.add_paragraph(item, style=style)
 
 
-def add_docx_table(docx: Any, rows: tuple[tuple[str, ...], ...]) -> None:
-    table = docx.add_table(rows=len(rows), cols=len(rows[0]), style="Table Grid")
+def add_docx_table(document: Any, rows: tuple[tuple[str, ...], ...]) -> None:
+    table = document.add_table(rows=len(rows), cols=len(rows[0]), style="Table Grid")
     for table_row, row in zip(table.rows, rows, strict=True):
         for cell, text in zip(table_row.cells, row, strict=True):
             cell.text = text
     for cell in table.rows[0].cells:
         cell.paragraphs[0].runs[0].bold = True
-    docx.add_paragraph()  # Word glues neighbouring tables together without one
+    document.add_paragraph()  # Word glues neighbouring tables together without one
 
 
 def with_fixed_times(content: bytes) -> bytes:
