@@ -1,0 +1,1 @@
+"""Is it any good: data sets, metrics, reports."""

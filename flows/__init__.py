@@ -1,0 +1,1 @@
+"""Prefect, and only Prefect: flows and tasks around the functions of the folders below."""

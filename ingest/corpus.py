@@ -1,0 +1,129 @@
+"""A benchmark's corpus in: `corpus.jsonl` as BEIR writes it, each line a passage (`_id`, `title`, `text`) that is
+retrieved whole, not cut into chunks. It goes through the same embedding, store and tables as any document.
+"""
+
+import hashlib
+import json
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ingest import store
+from ingest.pipeline import BATCH, pipeline_hash
+from ingest.sentences import sentences
+from knowledge.embedding import Embedder, Vectors
+from knowledge.errors import InvalidInput
+from knowledge.services import Services, live_index
+from knowledge.types import Block, Chunk, Document, Location, Span
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """One line of a corpus."""
+
+    passage_id: str
+    title: str
+    text: str
+
+
+def read_corpus(file: Path) -> list[Passage]:
+    """The passages of a `corpus.jsonl`.
+
+    Raises:
+        InvalidInput: no such file, or a line that is not an object with `_id` and `text`.
+    """
+    if not file.is_file():
+        raise InvalidInput(f"There is no corpus at {file}; name a BEIR corpus.jsonl.")
+    passages = []
+    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            row = json.loads(line)
+            passages.append(Passage(str(row["_id"]), str(row.get("title") or ""), str(row["text"])))
+        except (ValueError, KeyError, TypeError) as error:
+            raise InvalidInput(f"{file}, line {number}: each line must be an object with _id and text.") from error
+    if not passages:
+        raise InvalidInput(f"{file} holds no passage.")
+    return passages
+
+
+def corpus_tenant(passages: Sequence[Passage]) -> str:
+    """The tenant that a corpus lives in: named after its content, so that a second evaluation finds it ready."""
+    digest = hashlib.sha256()
+    for passage in passages:
+        digest.update(f"{passage.passage_id}\x1f{passage.title}\x1f{passage.text}\x1e".encode())
+    return f"corpus-{digest.hexdigest()[:12]}"
+
+
+def take_in_corpus(services: Services, tenant: str, passages: Sequence[Passage]) -> Iterator[int]:
+    """Embed and store what is not yet there; yields how many passages each step settled."""
+    embedder, recipe, run_id = services.embedder(), pipeline_hash(services), uuid.uuid4()
+    with services.database.writing(tenant) as connection:
+        known = {entry.uri for entry in store.known(connection, tenant, "corpus:/") if entry.pipeline_hash == recipe}
+    missing = [passage for passage in passages if _uri(passage) not in known]
+    yield len(passages) - len(missing)
+    for start in range(0, len(missing), BATCH * 4):
+        batch = missing[start : start + BATCH * 4]
+        for item in _embed(embedder, batch):
+            with services.database.writing(tenant) as connection:
+                store.replace(connection, live_index(connection), tenant, run_id, item, recipe)
+        yield len(batch)
+
+
+def passage_id(uri: str) -> str:
+    """The `_id` that a stored passage came with."""
+    return uri.removeprefix("corpus:/")
+
+
+def _uri(passage: Passage) -> str:
+    return f"corpus:/{passage.passage_id}"
+
+
+def _embed(embedder: Embedder, passages: Sequence[Passage]) -> Iterator[store.Embedded]:
+    chunks = [_chunk(embedder, passage) for passage in passages]
+    parts = [_windows(embedder, chunk) for chunk in chunks]
+    spoken = [
+        passage.text[span.start : span.end]
+        for passage, chunk in zip(passages, chunks, strict=True)
+        for span in chunk.sentences
+    ]
+    vectors = embedder.encode([part for group in parts for part in group] + spoken)
+    part_at, sentence_at = 0, sum(map(len, parts))
+    for passage, chunk, group in zip(passages, chunks, parts, strict=True):
+        whole = _mean(vectors[part_at : part_at + len(group)])
+        own = vectors[sentence_at : sentence_at + len(chunk.sentences)]
+        yield store.Embedded(_document(passage), [chunk], whole, own)
+        part_at, sentence_at = part_at + len(group), sentence_at + len(chunk.sentences)
+
+
+def _document(passage: Passage) -> Document:
+    span = Span(0, len(passage.text))
+    digest = hashlib.sha256(f"{passage.title}\x1f{passage.text}".encode()).hexdigest()
+    return Document(
+        uri=_uri(passage), path=passage.passage_id, title=passage.title or passage.passage_id, media_type="text/plain",
+        text=passage.text, blocks=(Block("paragraph", span),), content_hash=digest,
+    )  # fmt: skip
+
+
+def _chunk(embedder: Embedder, passage: Passage) -> Chunk:
+    span = Span(0, len(passage.text))
+    tokens = len(embedder.token_starts(f"{passage.title}\n{passage.text}"))
+    return Chunk(0, span, passage.text, passage.title, Location(), tuple(sentences(passage.text, span)), tokens)
+
+
+def _windows(embedder: Embedder, chunk: Chunk) -> list[str]:
+    """The passage in pieces that the model can see whole; one piece unless it is longer than the window."""
+    text = f"{chunk.context}\n{chunk.text}"
+    starts = embedder.token_starts(text)
+    edges = [starts[at] for at in range(0, len(starts), embedder.window)] or [0]
+    edges[0] = 0
+    return [text[start:end] for start, end in zip(edges, [*edges[1:], len(text)], strict=True)]
+
+
+def _mean(vectors: Vectors) -> Vectors:
+    """The unit vector in the middle of some; shape (n, d) to (1, d)."""
+    middle = vectors.mean(axis=0, keepdims=True)
+    unit: Vectors = (middle / np.linalg.norm(middle)).astype(np.float32)
+    return unit

@@ -1,0 +1,1 @@
+"""What both paths agree on: types, settings, errors, schema, connections, the model."""

@@ -1,0 +1,70 @@
+"""From text to terms, the same way when a chunk is indexed and when a question is asked.
+
+Words are lowercased, stripped of accents and stemmed (Snowball). A compound identifier such as ERR-4711, snake_case or
+v1.2.3 is indexed whole and by its parts, so that either finds it.
+"""
+
+import re
+import threading
+import unicodedata
+from collections.abc import Iterator
+from functools import lru_cache
+
+import Stemmer
+
+# Words, and runs of words joined by the characters that hold identifiers together.
+WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)?(?:[-_.:/+#][^\W_]+)*[+#]*")
+PART = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
+IDENTIFIER = re.compile(r"\d|_|[a-z][A-Z]")
+LONGEST_TERM = 64  # characters; beyond that it is a hash or an encoded blob that nobody types
+
+# The function words of English that carry no topic. Kept short: "not", "no" and "without" change what is asked.
+STOP_WORDS = frozenset(
+    "a an and are as at be been but by can could did do does for from had has have he her his how i if in into is it"
+    " its may me my of on or our she should so than that the their them then there these they this those to was we"
+    " were what when where which who whom whose why will with would you your".split()
+)
+
+_local = threading.local()  # a stemmer is not safe to share between threads
+
+
+def terms(text: str) -> list[str]:
+    """The terms of a text in order, repeats included; a term is what a posting is keyed by."""
+    return [term for word in WORD.findall(_fold(text)) for term in _word_terms(word)]
+
+
+def query_terms(question: str) -> dict[str, int]:
+    """The terms of a question and how often each is asked for."""
+    counts: dict[str, int] = {}
+    for term in terms(question):
+        counts[term] = counts.get(term, 0) + 1
+    return counts
+
+
+def _word_terms(word: str) -> Iterator[str]:
+    parts = PART.findall(word)
+    if len(parts) > 1 and IDENTIFIER.search(word) and len(word) <= LONGEST_TERM:
+        yield word.lower()
+    for part in parts:
+        lowered = part.lower()
+        if lowered not in STOP_WORDS:
+            yield stem(lowered[:LONGEST_TERM])
+
+
+@lru_cache(maxsize=65_536)
+def stem(word: str) -> str:
+    """A lowercase word's stem."""
+    if not hasattr(_local, "stemmer"):
+        _local.stemmer = Stemmer.Stemmer("english")
+    stemmed: str = _local.stemmer.stemWord(word)
+    return stemmed
+
+
+def _fold(text: str) -> str:
+    """The text without accents: é becomes e, in whichever form it was written."""
+    if text.isascii():
+        return text
+    text = text.replace("’", "'")
+    return "".join(
+        character for character in unicodedata.normalize("NFKD", text) if not unicodedata.combining(character)
+    )

@@ -1,0 +1,199 @@
+"""The way into PostgreSQL: a pool of connections, and the one kind of transaction the application has.
+
+    with database.reading(principal) as connection: ...   # sees what the principal's tenant and groups allow
+    with database.writing("alder") as connection: ...     # writes for one tenant
+
+The role, the tenant and the groups are set for the transaction only, so nothing stays on a pooled connection. Outside
+such a transaction the connection has no right to any table.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, LiteralString
+
+import psycopg
+from pgvector.psycopg import register_vector
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.rows import TupleRow
+from psycopg_pool import ConnectionPool, PoolTimeout
+
+from knowledge.errors import InvalidInput, Unavailable, UnsafeDatabase
+
+Connection = psycopg.Connection[TupleRow]
+
+SCHEMA = "groundwork"
+APPLICATION_ROLE = "groundwork_app"
+CONNECT_SECONDS = 10
+GROUP_SEPARATOR = "\x1f"  # as in the function current_groups(); no name can hold it
+LONGEST_NAME = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who is asking: one tenant, and the groups they belong to in it.
+
+    Raises:
+        InvalidInput: an empty or unprintable tenant or group name.
+    """
+
+    tenant: str
+    groups: tuple[str, ...] = ()
+    subject: str = "local"
+
+    def __post_init__(self) -> None:
+        check_name("tenant", self.tenant)
+        for group in self.groups:
+            check_name("group", group)
+
+
+def check_name(kind: str, name: str) -> str:
+    """A tenant's or group's name, refused when it is empty, too long or not printable."""
+    if not name.strip() or not name.isprintable() or len(name) > LONGEST_NAME:
+        raise InvalidInput(f"A {kind} name is 1 to {LONGEST_NAME} printable characters; {name[:40]!r} is not.")
+    return name
+
+
+@cache
+def statement(path: Path) -> LiteralString:
+    """The text of a .sql file. It ships with the code, so it counts as literal: nothing of a user's is ever in it."""
+    return path.read_text(encoding="utf-8")
+
+
+def query(path: Path, **identifiers: str) -> sql.Composed:
+    """A .sql file with its {names} filled in as quoted identifiers, the only part of SQL that is ever composed."""
+    return sql.SQL(statement(path)).format(**{name: sql.Identifier(value) for name, value in identifiers.items()})
+
+
+class Database:
+    """A pool on one database. `close` it, or use it as a context manager."""
+
+    def __init__(self, conninfo: str, *, most_connections: int = 10) -> None:
+        self.conninfo = application_conninfo(conninfo)
+        self._pool: ConnectionPool[Connection] = ConnectionPool(
+            self.conninfo, min_size=0, max_size=most_connections, open=False, timeout=CONNECT_SECONDS,
+            kwargs={"autocommit": True}, configure=register_vector, check=ConnectionPool.check_connection,
+            name="groundwork",
+        )  # fmt: skip
+
+    def open(self) -> "Database":
+        """Connect, and refuse a database that is not there, not ready or not safe.
+
+        Raises:
+            Unavailable: no server, no database, no pgvector, or no Groundwork schema in it.
+            UnsafeDatabase: the role could see past row-level security, or a table is without it.
+        """
+        try:
+            with psycopg.connect(self.conninfo, autocommit=True, connect_timeout=CONNECT_SECONDS) as connection:
+                check_ready(connection)
+                check_isolation(connection)
+        except psycopg.OperationalError as error:
+            raise Unavailable(_connection_sentence(self.conninfo, error)) from error
+        self._pool.open()
+        return self
+
+    def close(self) -> None:
+        """Give back every connection."""
+        self._pool.close()
+
+    def __enter__(self) -> "Database":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @contextmanager
+    def connection(self) -> Iterator[Connection]:
+        """A connection without rights to any tenant's table; for what concerns no tenant."""
+        try:
+            with self._pool.connection() as connection:
+                yield connection
+        except PoolTimeout as error:
+            raise Unavailable("The database did not answer; see that it runs, then try again.") from error
+
+    @contextmanager
+    def reading(self, principal: Principal) -> Iterator[Connection]:
+        """A read-only snapshot of what the principal may see: every statement in it sees the same state."""
+        with self.connection() as connection, connection.transaction():
+            connection.execute("set transaction isolation level repeatable read, read only")
+            _enter(connection, "groundwork_reader", principal.tenant, principal.groups)
+            yield connection
+
+    @contextmanager
+    def writing(self, tenant: str) -> Iterator[Connection]:
+        """A transaction that writes for one tenant: all of it or nothing."""
+        with self.connection() as connection, connection.transaction():
+            _enter(connection, "groundwork_writer", check_name("tenant", tenant), ())
+            yield connection
+
+
+def _enter(connection: Connection, role: str, tenant: str, groups: tuple[str, ...]) -> None:
+    connection.execute(
+        "select set_config('role', %s, true), set_config('groundwork.tenant', %s, true),"
+        " set_config('groundwork.groups', %s, true)",
+        (role, tenant, GROUP_SEPARATOR.join(groups)),
+    )
+
+
+def application_conninfo(conninfo: str) -> str:
+    """The address as the application uses it: our schema first, and a name that shows in pg_stat_activity."""
+    try:
+        parts = conninfo_to_dict(conninfo)
+    except psycopg.ProgrammingError as error:
+        raise Unavailable(f"The database address can't be read ({error}); write it as postgresql://...") from error
+    parts.setdefault("application_name", "groundwork")
+    parts.setdefault("connect_timeout", str(CONNECT_SECONDS))
+    return make_conninfo("", **{**parts, "options": f"-c search_path={SCHEMA},public"})
+
+
+HERE = Path(__file__).parent / "sql"
+
+
+def check_ready(connection: Connection) -> None:
+    """See that the schema and the extension are there.
+
+    Raises:
+        Unavailable: the sentence says which is missing and what makes it.
+    """
+    facts = _facts(connection, HERE / "readiness.sql")
+    if not facts["extension"]:
+        raise Unavailable("The database has no pgvector extension; install pgvector 0.8.4 or newer and migrate.")
+    if not facts["schema"]:
+        raise Unavailable("The database has no Groundwork tables yet; run `groundwork migrate` against it first.")
+
+
+def check_isolation(connection: Connection) -> None:
+    """See that the database keeps tenants apart whatever the application does.
+
+    Raises:
+        UnsafeDatabase: the sentence names the first thing that does not hold.
+    """
+    facts = _facts(connection, HERE / "isolation.sql")
+    role = facts["role"]
+    if facts["superuser"] or facts["bypasses"]:
+        raise UnsafeDatabase(
+            f"The role {role} can see past row-level security; connect as {APPLICATION_ROLE}, never as a superuser."
+        )
+    if facts["owned"]:
+        raise UnsafeDatabase(f"The role {role} owns {facts['owned'][0]}; connect as {APPLICATION_ROLE} instead.")
+    if facts["open_tables"]:
+        raise UnsafeDatabase(f"Table {facts['open_tables'][0]} lacks forced row-level security; run the migrations.")
+    if facts["direct"]:
+        raise UnsafeDatabase(f"The role {role} may read {facts['direct'][0]} directly; revoke that grant.")
+
+
+def _facts(connection: Connection, path: Path) -> dict[str, Any]:
+    with connection.cursor(row_factory=psycopg.rows.dict_row) as cursor:
+        row = cursor.execute(statement(path)).fetchone()
+    assert row is not None
+    return row
+
+
+def _connection_sentence(conninfo: str, error: psycopg.OperationalError) -> str:
+    parts = conninfo_to_dict(conninfo)
+    where = f"{parts.get('host') or 'localhost'}:{parts.get('port') or 5432}/{parts.get('dbname') or ''}"
+    why = str(error).strip().splitlines()[-1].strip() if str(error).strip() else "no answer"
+    return f"No connection to the database at {where} ({why}); correct GROUNDWORK_DATABASE_URL or start the server."

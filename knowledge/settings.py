@@ -1,0 +1,58 @@
+"""The settings, all of them: environment variables named GROUNDWORK_..., or the same lines in a file called `.env`."""
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Few on purpose. Every field is described in docs/settings.md; a test holds the two together."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="GROUNDWORK_", env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True
+    )
+
+    home: Path = Field(default=Path(".groundwork"), description="Folder for the embedded database and local state.")
+    database_url: str = Field(
+        default="", description="PostgreSQL address for the application role; empty: the embedded one."
+    )
+    admin_database_url: str = Field(
+        default="", description="PostgreSQL address that may create roles and tables (migrate)."
+    )
+    tenant: str = Field(
+        default="default", description="Tenant that the command line works in unless --tenant says otherwise."
+    )
+    embedding_model: str = Field(
+        default="all-MiniLM-L6-v2",
+        description="A sentence-transformers folder or name; the default's weights are a package.",
+    )
+    embedding_dtype: Literal["auto", "float32", "bfloat16"] = Field(
+        default="auto", description="auto: bfloat16 where the processor computes in it, else float32."
+    )
+    chunker: Literal["structure", "fixed", "sentence-window"] = Field(
+        default="structure", description="How text is cut."
+    )
+    host: str = Field(default="127.0.0.1", description="Address that `groundwork serve` listens on.")
+    port: int = Field(default=8080, ge=1, le=65535, description="Port that `groundwork serve` listens on.")
+    identity: Literal["local", "jwt"] = Field(
+        default="local",
+        description="Who is asking: `local` believes the request (loopback only), `jwt` checks a token.",
+    )
+    jwt_key: SecretStr = Field(
+        default=SecretStr(""), description="Key for tokens: an HS256 secret, or a public key in PEM."
+    )
+    jwt_algorithm: Literal["HS256", "RS256", "ES256"] = Field(default="HS256", description="Algorithm of the tokens.")
+    jwt_audience: str = Field(default="groundwork", description="Audience that a token must be for.")
+    published_on_loopback: bool = Field(
+        default=False,
+        description="True where a container's port is published on loopback only: `local` may then listen wide.",
+    )
+
+
+@lru_cache(maxsize=1)
+def settings() -> Settings:
+    """The settings of this process, read once."""
+    return Settings()

@@ -1,0 +1,1 @@
+"""Ranked evidence out. Read retriever.py first."""

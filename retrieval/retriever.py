@@ -1,0 +1,130 @@
+"""A question in, ranked evidence out. Read this first; the ranking itself is one statement, retrieval/sql/search.sql.
+
+The score of a passage is a convex combination of two numbers, each stretched to 0..1 over the candidates:
+BM25, and a dense score that mixes the passage's cosine with that of its best sentence (late interaction at the level
+of sentences). docs/decisions/ has the comparison that chose it.
+"""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from pgvector import HalfVector
+from psycopg.rows import dict_row
+
+from knowledge.analysis import query_terms
+from knowledge.database import Connection, Principal, query, statement
+from knowledge.errors import InvalidInput
+from knowledge.services import Services, live_index
+from knowledge.types import Location, Span
+from retrieval.types import Evidence, Hit, Leg, Mode, SentenceHit
+
+SQL = Path(__file__).parent / "sql"
+
+DEPTH = 100  # candidates from each leg
+DENSE_WEIGHT = 0.6  # of the dense score in the combination; measured on SciFact and SQuAD, flat from 0.5 to 0.7
+SENTENCE_SHARE = 0.7  # of the best sentence in the dense score; the passage has the rest
+K1, B = 1.2, 0.75  # BM25's usual saturation and length normalisation (Robertson and Zaragoza, 2009)
+LONGEST_QUESTION = 2_000  # characters
+MOST_HITS = 100
+
+
+def retrieve(
+    services: Services, principal: Principal, question: str, *, limit: int = 10, mode: Mode = "hybrid"
+) -> Evidence:
+    """The passages that answer a question best, among those the principal may see, in one snapshot.
+
+    Raises:
+        InvalidInput: an empty or overlong question, or a limit outside 1..100.
+    """
+    question = check_question(question)
+    if not 1 <= limit <= MOST_HITS:
+        raise InvalidInput(f"The limit must be between 1 and {MOST_HITS}; {limit} is not.")
+    began = time.perf_counter()
+    vector = None if mode == "lexical" else HalfVector(services.embedder().encode([question])[0])
+    embedded = time.perf_counter()
+    asked = query_terms(question)
+    with services.database.reading(principal) as connection:
+        found = _search(connection, principal.tenant, asked, vector, limit, mode)
+        idf = _rarity(connection, principal.tenant, list(asked))
+        documents, chunks = _extent(connection, principal.tenant)
+    searched = time.perf_counter()
+    milliseconds = {"embed": (embedded - began) * 1000, "search": (searched - embedded) * 1000}
+    return Evidence(question, mode, tuple(_hit(row) for row in found), idf, documents, chunks, milliseconds)
+
+
+def check_question(question: str) -> str:
+    """The question without surrounding space, refused when there is nothing in it or far too much."""
+    question = question.replace("\x00", " ").strip()
+    if not any(character.isalnum() for character in question):
+        raise InvalidInput("The question is empty; ask something in words.")
+    if len(question) > LONGEST_QUESTION:
+        raise InvalidInput(
+            f"The question has {len(question):,} characters; shorten it to {LONGEST_QUESTION:,} at most."
+        )
+    return question
+
+
+def _search(
+    connection: Connection, tenant: str, asked: dict[str, int], vector: HalfVector | None, limit: int, mode: Mode
+) -> list[dict[str, Any]]:
+    index = live_index(connection)
+    # Iterative: where a filter (a tenant, a group) thins the neighbours out, the index goes on until it has enough.
+    connection.execute("set local hnsw.iterative_scan = relaxed_order; set local hnsw.ef_search = 200")
+    depth = max(DEPTH, limit)
+    with connection.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(
+            query(SQL / "search.sql", vectors=index.vectors, sentences=index.sentences),
+            {
+                "tenant": tenant,
+                "terms": [] if mode == "dense" else list(asked),
+                "weights": [] if mode == "dense" else [float(count) for count in asked.values()],
+                "vector": vector,
+                "lexical_depth": 0 if mode == "dense" else depth,
+                "dense_depth": 0 if mode == "lexical" else depth,
+                "dense_weight": {"hybrid": DENSE_WEIGHT, "dense": 1.0, "lexical": 0.0}[mode],
+                "sentence_share": 0.0 if mode == "dense" else SENTENCE_SHARE,
+                "k1": K1,
+                "b": B,
+                "limit": limit,
+            },
+        ).fetchall()
+
+
+def _rarity(connection: Connection, tenant: str, terms: list[str]) -> dict[str, float]:
+    rows = connection.execute(statement(SQL / "rarity.sql"), {"tenant": tenant, "terms": terms}).fetchall()
+    return {term: idf for term, _, idf in rows}
+
+
+def _extent(connection: Connection, tenant: str) -> tuple[int, int]:
+    row = connection.execute(statement(SQL / "extent.sql"), {"tenant": tenant}).fetchone()
+    assert row is not None
+    return int(row[0]), int(row[1])
+
+
+def _hit(row: dict[str, Any]) -> Hit:
+    spans = row["sentence_spans"] or []
+    cosines = row["sentence_cosines"] or [None] * len(spans)
+    return Hit(
+        rank=row["rank"], chunk_id=row["chunk_id"], document_id=row["document_id"], ordinal=row["ordinal"],
+        title=row["title"], path=row["path"], uri=row["uri"], version=row["version"], media_type=row["media_type"],
+        metadata=row["metadata"],
+        location=location(row["location"]), context=row["context"],
+        span=Span(row["start_char"], row["end_char"]), text=row["text"],
+        sentences=tuple(
+            SentenceHit(Span(*span), cosine) for span, cosine in zip(spans, cosines, strict=True)
+        ),
+        score=float(row["score"]),
+        lexical=Leg(row["lexical_score"], row["lexical_rank"]),
+        dense=Leg(row["dense_score"], row["dense_rank"]),
+        sentence=Leg(row["sentence_score"], row["sentence_rank"]),
+    )  # fmt: skip
+
+
+def location(stored: dict[str, Any]) -> Location:
+    """A location as it lies in the database (absent fields are None)."""
+    rows = stored.get("rows")
+    return Location(
+        headings=tuple(stored.get("headings", ())), page=stored.get("page"), slide=stored.get("slide"),
+        sheet=stored.get("sheet"), rows=(rows[0], rows[1]) if rows else None,
+    )  # fmt: skip

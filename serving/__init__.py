@@ -1,0 +1,1 @@
+"""A grounded answer out. Read answering.py first."""

@@ -1,0 +1,58 @@
+"""A question in, a grounded answer out. Read this first.
+
+retrieve   the passages that the asker may see, best first
+assess     is the answer in them? if not, refuse and say why
+generate   a draft whose sentences name their evidence
+verify     every quote must stand where the draft says; what fails is dropped
+"""
+
+import time
+from typing import Protocol
+
+from knowledge.database import Principal
+from knowledge.services import Services
+from retrieval.retriever import retrieve
+from retrieval.types import Evidence, Mode
+from serving import extractive
+from serving.citations import cite, verify
+from serving.sufficiency import assess
+from serving.types import Answer, Draft, Refusal
+
+PASSAGES = 8  # hits that an answer may draw on
+
+
+class Generator(Protocol):
+    """Whatever writes a draft from evidence: the extractive one needs no model, others call one."""
+
+    @property
+    def name(self) -> str:
+        """What the answer says wrote it."""
+
+    def generate(self, evidence: Evidence) -> Draft:
+        """A draft for `evidence.question`; it may be empty."""
+
+
+def answer(
+    services: Services,
+    principal: Principal,
+    question: str,
+    *,
+    generator: Generator | None = None,
+    mode: Mode = "hybrid",
+) -> Answer:
+    """Answer a question from what the principal may see, or refuse.
+
+    Raises:
+        InvalidInput: an empty or overlong question.
+    """
+    began = time.perf_counter()
+    generator = generator or extractive.Extractive()
+    evidence = retrieve(services, principal, question, limit=PASSAGES, mode=mode)
+    retrieved = time.perf_counter()
+    refusal = assess(evidence)
+    verified = Draft(()) if refusal else verify(generator.generate(evidence), evidence)
+    if not refusal and not verified.sentences:
+        refusal = Refusal("no_evidence", "No sentence of the documents answers this.", ())
+    now = time.perf_counter()
+    timed = {"answer": (now - retrieved) * 1000, "total": (now - began) * 1000}
+    return cite(evidence, verified, refusal, generator.name, evidence.milliseconds | timed)

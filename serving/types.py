@@ -1,0 +1,84 @@
+"""What the service hands out: an answer whose every sentence is cited, or a refusal with its reason."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+from uuid import UUID
+
+from knowledge.types import Location, Span
+
+Status = Literal["answered", "refused"]
+RefusalCode = Literal["no_evidence", "partial_evidence"]
+
+
+@dataclass(frozen=True, slots=True)
+class Citation:
+    """An exact quote and where it stands: `quote` equals the document's text from `span.start` to `span.end`."""
+
+    number: int
+    document_id: UUID
+    title: str
+    path: str
+    version: int
+    location: Location
+    quote: str
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerSentence:
+    """A sentence of an answer and the numbers of the citations that carry it; there is always at least one."""
+
+    text: str
+    citations: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why there is no answer, and the passages that came closest."""
+
+    code: RefusalCode
+    reason: str
+    closest: tuple[Citation, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Either sentences with citations, or a refusal. `documents` and `passages` count what was searched."""
+
+    question: str
+    status: Status
+    sentences: tuple[AnswerSentence, ...]
+    citations: tuple[Citation, ...]
+    refusal: Refusal | None
+    generator: str
+    documents: int
+    passages: int
+    milliseconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def text(self) -> str:
+        """The answer as running text, without its citations."""
+        return " ".join(sentence.text for sentence in self.sentences)
+
+
+@dataclass(frozen=True, slots=True)
+class Support:
+    """A claim of evidence: a span of a document's text, inside the hit at this place of the evidence (from 0)."""
+
+    hit: int
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class DraftSentence:
+    """What a generator wrote, and the evidence it names for it; nothing of this is trusted before it is verified."""
+
+    text: str
+    support: tuple[Support, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A generator's answer before verification."""
+
+    sentences: tuple[DraftSentence, ...]
