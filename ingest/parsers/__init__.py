@@ -1,0 +1,132 @@
+"""From a file's bytes to plain text and its structure. `parse` is the way in; one small file per format.
+
+To add a format: write `ingest/parsers/<format>.py` with `def parse(data: bytes) -> Parsed` on a `TextBuilder`,
+and add a line to `PARSERS` and one to `EXTENSIONS`.
+"""
+
+import io
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import PurePosixPath
+from typing import Protocol
+
+from ingest.parsers.encoding import decode
+from knowledge.errors import Unreadable
+from knowledge.types import Block
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """A file's plain text, its blocks as offsets into it, its title ("" when it names none) and metadata."""
+
+    text: str
+    blocks: tuple[Block, ...]
+    title: str = ""
+    metadata: Mapping[str, object] = field(default_factory=dict)
+
+
+class Parser(Protocol):
+    """One format's parser. It may raise Unreadable; `parse` turns whatever a library raises into one."""
+
+    def __call__(self, data: bytes) -> Parsed:
+        """`data` is all of the file."""
+        ...
+
+
+# Media type -> the module whose `parse` reads it. Names, so that a library is imported when its format first comes.
+PARSERS: Mapping[str, str] = {
+    "text/markdown": "ingest.parsers.markdown",
+    "text/plain": "ingest.parsers.text",
+    "text/html": "ingest.parsers.html",
+    "application/pdf": "ingest.parsers.pdf",
+    "application/vnd.openxmlformats-officedocument.wordprocessingml.document": "ingest.parsers.docx",
+}
+
+EXTENSIONS: Mapping[str, str] = {
+    ".md": "text/markdown",
+    ".markdown": "text/markdown",
+    ".mdx": "text/markdown",
+    ".htm": "text/html",
+    ".html": "text/html",
+    ".xhtml": "text/html",
+    ".pdf": "application/pdf",
+    ".docx": "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+}
+
+_ZIPPED = {
+    "word/": "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+    "ppt/": "application/vnd.openxmlformats-officedocument.presentationml.presentation",
+    "xl/": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+}
+_OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+_OLE_ENCRYPTED = "EncryptedPackage".encode("utf-16-le")
+_UNKNOWN = "application/octet-stream"
+
+
+def parse(name: str, data: bytes) -> tuple[str, Parsed]:
+    """The media type and the content of a file called `name`; raises Unreadable with a reason and the fix."""
+    if not data.strip():
+        raise Unreadable("empty", f"{name} is empty; put some text into it or remove it from the source.")
+    kind = media_type(name, data)
+    if kind not in PARSERS:
+        raise _unsupported(name, kind, data)
+    try:
+        parsed = parser(kind)(data)
+    except Unreadable:
+        raise
+    except Exception as error:  # Whatever a library makes of a broken file; here, and nowhere else.
+        short = " ".join(str(error).split())[:160] or type(error).__name__
+        raise Unreadable(
+            "corrupt", f"{name} is damaged or not what it claims to be ({short}); export it again."
+        ) from error
+    if not parsed.text:
+        raise Unreadable("no-text", f"{name} holds no text that can be read; add text, or remove it from the source.")
+    return kind, parsed
+
+
+def parser(kind: str) -> Parser:
+    """The parser of a media type in PARSERS; its libraries are imported by this call."""
+    function: Parser = import_module(PARSERS[kind]).parse
+    return function
+
+
+def media_type(name: str, data: bytes) -> str:
+    """What a file is, by its content first and its extension second; application/octet-stream when unknown."""
+    by_name = EXTENSIONS.get(PurePosixPath(name).suffix.lower())
+    head = data[:1024].lstrip(b"\xef\xbb\xbf \t\r\n")
+    if b"%PDF-" in data[:1024]:
+        return "application/pdf"
+    if data.startswith(b"PK\x03\x04"):
+        return _zipped(data) or by_name or "application/zip"
+    if head.startswith(b"{\\rtf"):
+        return "application/rtf"
+    if head[:15].lower().startswith((b"<!doctype html", b"<html")):
+        return "text/html"
+    if decode(data) is None:
+        return _UNKNOWN
+    return by_name or "text/plain"
+
+
+def _zipped(data: bytes) -> str | None:
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            names = archive.namelist()
+            if "mimetype" in names and archive.getinfo("mimetype").file_size < 200:
+                return archive.read("mimetype").decode("ascii", "replace").strip()
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError):
+        return None  # Damaged: its name decides, and the parser says what is wrong.
+    return next((kind for folder, kind in _ZIPPED.items() if any(name.startswith(folder) for name in names)), None)
+
+
+def _unsupported(name: str, kind: str, data: bytes) -> Unreadable:
+    if data.startswith(_OLE) and _OLE_ENCRYPTED in data:
+        return Unreadable("encrypted", f"{name} is encrypted with a password; save a copy without one and ingest that.")
+    if data.startswith(_OLE):
+        return Unreadable(
+            "not-a-document",
+            f"{name} is in an old Office format; save it as .docx, .pptx, .xlsx or PDF and ingest that.",
+        )
+    what = "no kind of document that is known here" if kind == _UNKNOWN else f"of type {kind}, which has no parser here"
+    return Unreadable("not-a-document", f"{name} is {what}; convert it to PDF, DOCX, HTML, Markdown or text.")

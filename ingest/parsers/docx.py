@@ -1,0 +1,212 @@
+"""Word documents: paragraphs, lists and tables in the order of the body."""
+
+import io
+import re
+from collections.abc import Iterator, Sequence
+
+from docx import Document as open_docx
+from docx.document import Document
+from docx.oxml.ns import qn
+from docx.table import Table, _Cell
+from docx.text.paragraph import Paragraph
+
+from ingest.parsers import Parsed
+from ingest.parsers.builder import Item, TextBuilder, plain
+
+_HEADING = re.compile(r"heading\s*([1-9])", re.IGNORECASE)
+_LIST = re.compile(r"list\s*(bullet|number|paragraph|continue)?\s*([2-5])?", re.IGNORECASE)
+_CODE = re.compile(r"code|preformatted|source|listing", re.IGNORECASE)
+_SKIPPED = re.compile(r"toc\s*\d|table of figures|header|footer", re.IGNORECASE)
+_PROPERTIES = ("author", "created", "modified", "subject", "keywords", "category", "language", "version")
+
+
+def parse(data: bytes) -> Parsed:
+    """Read a .docx; headers, footers, tables of contents and deleted or hidden text are left out."""
+    document = open_docx(io.BytesIO(data))
+    builder = TextBuilder()
+    _Writer(document, builder).write(document.iter_inner_content())
+    properties = document.core_properties
+    metadata = {name: plain(value) for name in _PROPERTIES if (value := getattr(properties, name, None))}
+    return builder.build(properties.title or "", metadata)
+
+
+class _Writer:
+    """Paragraphs of a list, or of code, come one by one in the file: they are gathered until something else comes."""
+
+    def __init__(self, document: Document, builder: TextBuilder) -> None:
+        self._builder = builder
+        self._numbering = _Numbering(document)
+        self._items: list[Item] = []
+        self._code: list[str] = []
+
+    def write(self, content: Iterator[Paragraph | Table]) -> None:
+        for part in content:
+            if isinstance(part, Table):
+                self._flush()
+                self._table(part)
+            else:
+                self._paragraph(part)
+        self._flush()
+
+    def _paragraph(self, paragraph: Paragraph) -> None:
+        text = _visible(paragraph)
+        style = (paragraph.style.name if paragraph.style else "") or ""
+        if not text.strip() or _SKIPPED.match(style):
+            return
+        item = self._numbering.item(paragraph, style, text)
+        if level := _heading_level(paragraph, style):
+            self._flush()
+            self._builder.heading(level, text)
+        elif item:
+            self._flush_code()
+            self._items.append(item)
+        elif _CODE.search(style):
+            self._flush_list()
+            self._code.append(text)
+        else:
+            self._flush()
+            self._builder.lines(text.split("\n"))
+        for box in _text_boxes(paragraph):
+            self._flush()
+            self._builder.lines(box.split("\n"))
+
+    def _table(self, table: Table) -> None:
+        rows = [_cells(row.cells) for row in table.rows]
+        if any(len(row) > 1 for row in rows):
+            self._builder.table([[_cell_text(cell) for cell in row] for row in rows])
+        else:  # One column: a frame around ordinary content.
+            for row in rows:
+                for cell in row:
+                    self.write(cell.iter_inner_content())
+
+    def _flush(self) -> None:
+        self._flush_list()
+        self._flush_code()
+
+    def _flush_list(self) -> None:
+        self._builder.list(self._items)
+        self._items = []
+
+    def _flush_code(self) -> None:
+        self._builder.code("\n".join(self._code))
+        self._code = []
+
+
+class _Numbering:
+    """Which paragraphs are list items, and the marker Word would draw in front of each."""
+
+    def __init__(self, document: Document) -> None:
+        self._formats: dict[tuple[str, str], str] = {}
+        self._counts: dict[tuple[str, int], int] = {}
+        try:
+            root = document.part.numbering_part.element
+        except (KeyError, NotImplementedError):
+            return
+        abstract = {
+            node.get(qn("w:abstractNumId")): {
+                level.get(qn("w:ilvl")): _value(level.find(qn("w:numFmt"))) for level in node.findall(qn("w:lvl"))
+            }
+            for node in root.findall(qn("w:abstractNum"))
+        }
+        for node in root.findall(qn("w:num")):
+            for level, form in abstract.get(_value(node.find(qn("w:abstractNumId"))), {}).items():
+                self._formats[node.get(qn("w:numId")), level] = form
+
+    def item(self, paragraph: Paragraph, style: str, text: str) -> Item | None:
+        """The paragraph as a list item; None when it isn't one."""
+        named = _LIST.match(style)
+        number, level = _numbering_of(paragraph)
+        if number in (None, "0") and not (named and named[1]):
+            return None
+        if number in (None, "0") and named and named[1].lower() in ("paragraph", "continue"):
+            return None
+        depth = int(level or 0) or (int(named[2]) - 1 if named and named[2] else 0)
+        form = self._formats.get((number or "", level or "0"), "")
+        if form in ("bullet", "none") or (not form and named and (named[1] or "").lower() != "number"):
+            return Item(text, depth)
+        return Item(text, depth, f"{self._next(number or style, depth)}.")
+
+    def _next(self, number: str, depth: int) -> int:
+        for key in [key for key in self._counts if key[0] == number and key[1] > depth]:
+            del self._counts[key]
+        self._counts[number, depth] = self._counts.get((number, depth), 0) + 1
+        return self._counts[number, depth]
+
+
+def _value(node: object) -> str:
+    return str(node.get(qn("w:val"))) if node is not None else ""  # type: ignore[attr-defined]
+
+
+def _numbering_of(paragraph: Paragraph) -> tuple[str | None, str | None]:
+    """NumId and ilvl, of the paragraph itself or of its style or a style that one is based on."""
+    style = paragraph.style
+    sources = [paragraph._p.pPr]
+    while style is not None:
+        sources.append(style.element.find(qn("w:pPr")))
+        style = style.base_style
+    for properties in sources:
+        numbering = properties.find(qn("w:numPr")) if properties is not None else None
+        if numbering is not None and numbering.find(qn("w:numId")) is not None:
+            level = numbering.find(qn("w:ilvl"))
+            return _value(numbering.find(qn("w:numId"))), _value(level) if level is not None else None
+    return None, None
+
+
+def _heading_level(paragraph: Paragraph, style: str) -> int:
+    if style.lower() == "title":
+        return 1
+    if match := _HEADING.match(style):
+        return int(match[1])
+    outline = paragraph._p.find(f"{qn('w:pPr')}/{qn('w:outlineLvl')}")
+    level = _value(outline)
+    return int(level) + 1 if level.isdigit() and int(level) < 9 else 0
+
+
+def _visible(paragraph: Paragraph) -> str:
+    """The paragraph's text without deleted, moved-away and hidden runs; links, fields' results and maths included."""
+    return "".join(_run_texts(paragraph._p))
+
+
+_TEXTS = {qn("w:t"), qn("m:t")}
+_BREAKS = {qn("w:br"): "\n", qn("w:cr"): "\n", qn("w:tab"): " ", qn("w:noBreakHyphen"): "-"}
+_FALLBACK = "{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback"
+_NOT_READ = {_FALLBACK, *map(qn, ("w:del", "w:moveFrom", "w:pPr", "w:rPr", "w:instrText", "w:txbxContent"))}
+
+
+def _run_texts(node: object) -> Iterator[str]:
+    for child in node:  # type: ignore[attr-defined]
+        if child.tag in _TEXTS:
+            yield child.text or ""
+        elif child.tag in _BREAKS:
+            yield _BREAKS[child.tag]
+        elif child.tag not in _NOT_READ and not _is_hidden(child):
+            yield from _run_texts(child)
+
+
+def _is_hidden(node: object) -> bool:
+    return node.find(f"{qn('w:rPr')}/{qn('w:vanish')}") is not None  # type: ignore[attr-defined]
+
+
+def _text_boxes(paragraph: Paragraph) -> Iterator[str]:
+    for box in paragraph._p.iter(qn("w:txbxContent")):
+        if not any(above.tag == _FALLBACK for above in box.iterancestors()):
+            yield "\n".join("".join(_run_texts(inner)) for inner in box.iter(qn("w:p")))
+
+
+def _cells(cells: Sequence[_Cell]) -> list[_Cell]:
+    """A row's cells, a merged one once."""
+    return [cell for index, cell in enumerate(cells) if index == 0 or cell._tc is not cells[index - 1]._tc]
+
+
+def _cell_text(cell: _Cell) -> str:
+    return " ".join(_visible(paragraph) for paragraph in _paragraphs(cell))
+
+
+def _paragraphs(cell: _Cell) -> Iterator[Paragraph]:
+    for part in cell.iter_inner_content():
+        if isinstance(part, Paragraph):
+            yield part
+        else:
+            for row in part.rows:
+                for inner in _cells(row.cells):
+                    yield from _paragraphs(inner)

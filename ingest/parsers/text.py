@@ -1,0 +1,73 @@
+"""Plain text: paragraphs, lists and simple headings as people type them."""
+
+import re
+from collections.abc import Sequence
+from itertools import pairwise
+
+from ingest.parsers import Parsed
+from ingest.parsers.builder import Item, TextBuilder
+from ingest.parsers.encoding import read
+
+_BLANK = re.compile(r"\n(?:[^\S\n]*\n)+")
+_UNDERLINE = re.compile(r"([=\-~])\1{2,}")
+_ITEM = re.compile(r"(\s*)(?:([-*\u2022])|(\d{1,3})[.)])\s+(\S.*)")
+_NARROW = 50  # Nobody wraps prose at fewer columns: shorter lines are lines on purpose.
+
+
+def parse(data: bytes) -> Parsed:
+    """Read text in any encoding."""
+    return parse_text(read(data))
+
+
+def parse_text(text: str) -> Parsed:
+    """Read text that is decoded already."""
+    builder = TextBuilder()
+    body = text.replace("\r\n", "\n").replace("\r", "\n").replace("\f", "\n\n").expandtabs(4)
+    for piece in _BLANK.split(body):
+        write_lines([line.rstrip() for line in piece.strip("\n").split("\n")], builder)
+    return builder.build()
+
+
+def write_lines(lines: Sequence[str], builder: TextBuilder) -> None:
+    """Write lines that stand together as what they look like: heading, list, preformatted text or prose."""
+    if len(lines) >= 2 and _UNDERLINE.fullmatch(lines[1].strip()) and lines[0].strip():
+        builder.heading(1 if lines[1].strip()[0] == "=" else 2, lines[0])
+        lines = lines[2:]
+    if not any(lines):
+        return
+    if any(_ITEM.fullmatch(line) for line in lines):
+        _write_list(lines, builder)
+    elif len(lines) > 1 and all(line.startswith("    ") for line in lines):
+        builder.code("\n".join(lines))
+    elif wrapped(lines):
+        builder.paragraph(" ".join(lines))
+    else:
+        builder.lines(lines)
+
+
+def wrapped(lines: Sequence[str]) -> bool:
+    """Whether every line is broken only because the next word did not fit; else the breaks are meant."""
+    width = max(map(len, lines))
+    if width < _NARROW:
+        return len(lines) == 1
+    return all(len(line) + 1 + len(_first_word(after)) > 0.85 * width for line, after in pairwise(lines))
+
+
+def _first_word(line: str) -> str:
+    return (line.split(None, 1) or [""])[0]
+
+
+def _write_list(lines: Sequence[str], builder: TextBuilder) -> None:
+    first = next(index for index, line in enumerate(lines) if _ITEM.fullmatch(line))
+    if first:
+        write_lines(lines[:first], builder)
+    items: list[Item] = []
+    indents: list[int] = []
+    for line in lines[first:]:
+        if match := _ITEM.fullmatch(line):
+            indent = len(match[1])
+            indents = [seen for seen in indents if seen < indent] + [indent]
+            items.append(Item(match[4], len(indents) - 1, "-" if match[2] else f"{match[3]}."))
+        else:
+            items[-1] = items[-1]._replace(text=f"{items[-1].text} {line.strip()}")
+    builder.list(items)

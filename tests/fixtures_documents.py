@@ -1,0 +1,86 @@
+"""Builds small files of each format for the tests, so that the repository holds no binary ones."""
+
+import io
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import docx
+from pypdf import PdfReader, PdfWriter
+
+
+class Drawn(NamedTuple):
+    """A line of text on a PDF page; `y` in points from the bottom."""
+
+    text: str
+    y: float
+    size: float = 11
+    x: float = 72
+    bold: bool = False
+
+
+def pdf(pages: Sequence[Sequence[Drawn]], outline: Sequence[tuple[str, int]] = (), password: str = "") -> bytes:
+    """A PDF with these lines on its pages, and bookmarks as (title, page from 1)."""
+    writer = PdfWriter(PdfReader(io.BytesIO(_plain_pdf(pages))))
+    for title, page in outline:
+        writer.add_outline_item(title, page - 1)
+    if password:
+        writer.encrypt(password)
+    buffer = io.BytesIO()
+    writer.write(buffer)
+    return buffer.getvalue()
+
+
+def prose(text: str, y: float, width: int = 80, x: float = 72) -> list[Drawn]:
+    """`text` wrapped at `width` characters, from `y` downwards."""
+    lines = [""]
+    for word in text.split():
+        if len(lines[-1]) + 1 + len(word) > width and lines[-1]:
+            lines.append("")
+        lines[-1] = f"{lines[-1]} {word}".strip()
+    return [Drawn(line, y - 14 * index, x=x) for index, line in enumerate(lines)]
+
+
+def _plain_pdf(pages: Sequence[Sequence[Drawn]]) -> bytes:
+    objects = [
+        b"<< /Type /Catalog /Pages 2 0 R >>",
+        b"<< /Type /Pages /Kids [%s] /Count %d >>"
+        % (b" ".join(b"%d 0 R" % (5 + 2 * number) for number in range(len(pages))), len(pages)),
+        b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica /Encoding /WinAnsiEncoding >>",
+        b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica-Bold /Encoding /WinAnsiEncoding >>",
+    ]
+    for number, lines in enumerate(pages):
+        content = b"\n".join(map(_drawn, lines))
+        objects.append(
+            b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Contents %d 0 R "
+            b"/Resources << /Font << /F1 3 0 R /F2 4 0 R >> >> >>" % (6 + 2 * number)
+        )
+        objects.append(b"<< /Length %d >>\nstream\n%s\nendstream" % (len(content), content))
+    body, offsets = b"%PDF-1.4\n", []
+    for number, content in enumerate(objects, 1):
+        offsets.append(len(body))
+        body += b"%d 0 obj\n%s\nendobj\n" % (number, content)
+    table = b"".join(b"%010d 00000 n \n" % offset for offset in offsets)
+    head = b"xref\n0 %d\n0000000000 65535 f \n" % (len(objects) + 1)
+    return (
+        body
+        + head
+        + table
+        + b"trailer\n<< /Size %d /Root 1 0 R >>\nstartxref\n%d\n%%%%EOF\n"
+        % (
+            len(objects) + 1,
+            len(body),
+        )
+    )
+
+
+def _drawn(line: Drawn) -> bytes:
+    text = line.text.encode("cp1252").replace(b"\\", b"\\\\").replace(b"(", b"\\(").replace(b")", b"\\)")
+    font = b"F2" if line.bold else b"F1"
+    return b"BT /%s %g Tf 1 0 0 1 %g %g Tm (%s) Tj ET" % (font, line.size, line.x, line.y, text)
+
+
+def docx_bytes(document: "docx.document.Document") -> bytes:
+    """A python-docx document as a file's bytes."""
+    buffer = io.BytesIO()
+    document.save(buffer)
+    return buffer.getvalue()
