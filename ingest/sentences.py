@@ -24,21 +24,21 @@ _OPENERS = frozenset(
     """
     mr mrs ms mx dr prof rev hon sr st gen col lt capt sgt gov sen rep pres messrs mme mlle fr hr e.g i.e eg ie cf vs
     viz approx ca al resp incl excl esp
-    """.split()  # noqa: SIM905 - words, not a screenful of quotes
+    """.split()
 )
 # These open only a number: "No. 5", "Fig. 2", "Jan. 3", "p. 7".
 _BEFORE_NUMBERS = frozenset(
     """
     no nos nr fig figs eq eqs sec secs ch chap vol vols pp p pt art par para app tab ver v jan feb mar apr jun jul aug
     sep sept oct nov dec art. ext tel min max
-    """.split()  # noqa: SIM905 - words, not a screenful of quotes
+    """.split()
 )
 # These may end a sentence: they do before a word that usually starts one.
 _EITHER = frozenset(
     """
     inc ltd co corp llc plc bros dept univ est etc jr ave blvd rd a.m p.m am pm u.s u.k u.n e.u d.c ph.d m.d b.a m.a
     b.sc m.sc u.s.a
-    """.split()  # noqa: SIM905 - words, not a screenful of quotes
+    """.split()
 )
 _STARTERS = frozenset(
     """
@@ -46,7 +46,7 @@ _STARTERS = frozenset(
     So For From To By With Our Your Their His Her My What Why How Who Where Which Please Note See However Also All Any
     Each Some No Not Do Does Don Is Are Was Were Has Have Had Can Could Should Would Will May Must Once Since Then
     Thus Use
-    """.split()  # noqa: SIM905 - words, not a screenful of quotes
+    """.split()
 )
 
 

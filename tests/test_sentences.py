@@ -1,0 +1,70 @@
+"""Sentences: exact, complete, right on what documents hold, and quick on what attackers send."""
+
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ingest.sentences import sentences
+from knowledge.types import Span
+
+
+def split(text: str) -> list[str]:
+    return [text[slice(*span)] for span in sentences(text, Span(0, len(text)))]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Hello there.|This is v1.2.3 of the tool, e.g. on Linux.|See Fig. 3 and No. 5.|No.|We do not.",
+        "Dr. Smith of Apple Inc. met J. R. Smith at 5 p.m.|The U.S. Government said “No.”|He left (quietly.)|Fine.",
+        "Open config.yaml.|Go to https://a.example/c.html?x=1.|Then... nothing.|Done!|Really?!|Yes.",
+        "1. Install it.|2. Run it.|Plan B.|We go.|The cost is approx. 3.5 EUR vs. 20 EUR; that is fine.",
+        "He asked “What?” and left.|iPhone sales rose by 3.5 %.|Add seals, rings, etc.|Close the lid on Jan. 5.",
+        "12 Mill Lane\n|Leeds\n|Open on Sundays.",
+        "水质良好。|是吗？|是！",
+    ],
+)
+def test_where_sentences_end(text):
+    expected = [part.strip() for part in text.split("|")]
+    assert split(" ".join(text.split("|")).replace("\n ", "\n")) == expected
+
+
+TEXT = st.one_of(st.text(max_size=80), st.text("aB1 .!?…\n\"'”)(Dr。", max_size=80))
+
+
+@given(TEXT, TEXT, TEXT)
+def test_nothing_is_lost_and_nothing_taken_twice(before, inside, after):
+    text = before + inside + after
+    span = Span(len(before), len(before) + len(inside))
+    found = sentences(text, span)
+    assert "".join(text[slice(*one)] for one in found).split() == inside.split() or "".join(
+        "".join(text[slice(*one)].split()) for one in found
+    ) == "".join(inside.split())
+    position = span.start
+    for one in found:
+        assert position <= one.start < one.end <= span.end
+        assert text[slice(*one)].strip() == text[slice(*one)]
+        position = one.end
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [".", "a", "a.", ". ", ".)", "!?", '("', "A. ", "\n", ". (((", "Dr. ", " ", "e.g. A", "。", "1."],
+)
+def test_time_is_linear_in_hostile_text(piece):
+    times = []
+    for size in (100_000, 400_000):
+        text = piece * (size // len(piece))
+        begin = time.process_time()
+        sentences(text, Span(0, len(text)))
+        times.append(time.process_time() - begin)
+    assert times[1] < 12 * times[0] + 0.1
+
+
+def test_blanks_before_many_stops_are_read_once():
+    text = " " * 200_000 + "Dr. A " * 20_000
+    begin = time.process_time()
+    sentences(text, Span(0, len(text)))
+    assert time.process_time() - begin < 2
