@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from retrieval.types import Evidence, Hit
+from serving.sufficiency import confidence
 from serving.types import Answer, AnswerSentence, Citation, Draft, DraftSentence, Refusal, Support
 
 CLOSEST = 3  # passages shown with a refusal
@@ -33,7 +34,7 @@ def cite(
         question=evidence.question, status="refused" if refusal else "answered", sentences=tuple(sentences),
         citations=tuple(_citation(number, evidence.hits[support.hit], support) for support, number in numbers.items()),
         refusal=refusal, generator=generator, documents=evidence.documents, passages=evidence.chunks,
-        milliseconds=milliseconds,
+        confidence=confidence(evidence), milliseconds=milliseconds,
     )  # fmt: skip
 
 

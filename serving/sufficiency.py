@@ -8,6 +8,16 @@ LEAST_COSINE = 0.35
 LEAST_COVERAGE = 0.45
 
 
+def threshold() -> float:
+    """The confidence below which is refused."""
+    return LEAST_COVERAGE
+
+
+def confidence(evidence: Evidence) -> float:
+    """How likely the evidence holds the answer, 0 to 1."""
+    return max((coverage(evidence.idf, f"{hit.context} {hit.text}") for hit in evidence.hits[:5]), default=0.0)
+
+
 def assess(evidence: Evidence) -> Refusal | None:
     """None when the evidence may hold the answer, else why not."""
     if not evidence.hits:

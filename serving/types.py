@@ -43,7 +43,10 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Either sentences with citations, or a refusal. `documents` and `passages` count what was searched."""
+    """Either sentences with citations, or a refusal. `documents` and `passages` count what was searched.
+
+    `confidence` is the probability, 0 to 1, that the evidence holds an answer; below a threshold it is refused.
+    """
 
     question: str
     status: Status
@@ -53,6 +56,7 @@ class Answer:
     generator: str
     documents: int
     passages: int
+    confidence: float = 0.0
     milliseconds: dict[str, float] = field(default_factory=dict)
 
     @property

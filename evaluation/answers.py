@@ -1,0 +1,198 @@
+"""Are the answers right, are they cited right, and is refused what can't be answered?
+
+Two kinds of questions: the golden file of the sample, where each question says what its answer must rest on, and
+questions with gold strings over a corpus, as SQuAD has them.
+"""
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from evaluation.datasets import GoldenQuestion, Kind, Question
+from evaluation.metrics import auroc, balanced_accuracy, best_balanced_accuracy, mean, precision, recall_of_class
+from evaluation.retrieval import Advance
+from knowledge.database import Principal
+from knowledge.services import Services
+from serving.answering import answer
+from serving.sufficiency import threshold
+from serving.types import Answer, Citation
+
+
+@dataclass(frozen=True, slots=True)
+class GoldenOutcome:
+    """One golden question: right when `failures` is empty, else each says what is wrong."""
+
+    question_id: str
+    kind: Kind
+    question: str
+    answer: str
+    cited: tuple[str, ...]
+    failures: tuple[str, ...]
+
+    @property
+    def correct(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.failures
+
+
+@dataclass(frozen=True, slots=True)
+class GoldenReport:
+    """All golden questions."""
+
+    outcomes: tuple[GoldenOutcome, ...]
+
+    @property
+    def correct(self) -> int:
+        """How many are right."""
+        return sum(outcome.correct for outcome in self.outcomes)
+
+    @property
+    def share(self) -> float:
+        """The share that is right."""
+        return mean([outcome.correct for outcome in self.outcomes])
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values: the counts, each kind's, and what is wrong with the rest."""
+        kinds = list(dict.fromkeys(outcome.kind for outcome in self.outcomes))
+        return {
+            "questions": len(self.outcomes),
+            "correct": self.correct,
+            "share": round(self.share, 4),
+            "kinds": {kind: _count([o for o in self.outcomes if o.kind == kind]) for kind in kinds},
+            "failed": [asdict(outcome) for outcome in self.outcomes if not outcome.correct],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class QuestionsReport:
+    """Questions with gold strings. Shares are 0 to 1.
+
+    Those of `gold_...` are over all answerable questions, so that a refused one counts as missed; `right_passage` is
+    over the answers given to answerable questions. Refusing is the positive class of `refusal_...`. The balanced
+    accuracy is at the threshold that is served; `best_...` at the one that would suit these very questions best.
+    """
+
+    questions: int
+    answerable: int
+    answered_of_answerable: float
+    gold_in_answer: float
+    gold_in_quotes: float
+    gold_in_first_quote: float
+    right_passage: float
+    refusal_precision: float
+    refusal_recall: float
+    auroc: float
+    balanced_accuracy: float
+    best_balanced_accuracy: float
+    sentences_per_answer: float
+    answers_per_second: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, rounded to what can be told apart."""
+        return {key: round(value, 4) if isinstance(value, float) else value for key, value in asdict(self).items()}
+
+
+def evaluate_golden(services: Services, questions: Sequence[GoldenQuestion], advance: Advance) -> GoldenReport:
+    """Ask every golden question as its asker; a step a question."""
+    outcomes = []
+    for golden in questions:
+        given = answer(services, Principal(golden.tenant, golden.groups), golden.question)
+        outcomes.append(
+            GoldenOutcome(
+                golden.question_id, golden.kind, golden.question, given.text,
+                tuple(dict.fromkeys(citation.path for citation in given.citations)),
+                tuple(failures(golden, given, questions)),
+            )
+        )  # fmt: skip
+        advance(1)
+    return GoldenReport(tuple(outcomes))
+
+
+def evaluate_questions(
+    services: Services, tenant: str, questions: Sequence[Question], advance: Advance
+) -> QuestionsReport:
+    """Ask every question in a tenant whose documents are the passages of a corpus; a step a question."""
+    services.embedder().encode(["A first text, so that loading the model is not measured."])
+    given, began = [], time.perf_counter()
+    for question in questions:
+        given.append(answer(services, Principal(tenant), question.question))
+        advance(1)
+    return summarise(questions, given, time.perf_counter() - began)
+
+
+def summarise(questions: Sequence[Question], given: Sequence[Answer], seconds: float) -> QuestionsReport:
+    """The report on answers that took `seconds` in all; `given[i]` answers `questions[i]`."""
+    pairs = list(zip(questions, given, strict=True))
+    answerable = [(question, reply) for question, reply in pairs if question.answerable]
+    answered = [(question, reply) for question, reply in answerable if reply.status == "answered"]
+    positive = [reply.confidence for _, reply in answerable]
+    negative = [reply.confidence for question, reply in pairs if not question.answerable]
+    refused_rightly = sum(reply.status == "refused" for question, reply in pairs if not question.answerable)
+    refused_wrongly = len(answerable) - len(answered)
+    return QuestionsReport(
+        questions=len(pairs),
+        answerable=len(answerable),
+        answered_of_answerable=len(answered) / len(answerable) if answerable else 0.0,
+        gold_in_answer=mean([holds_any(q.answers, [r.text]) for q, r in answerable]),
+        gold_in_quotes=mean([holds_any(q.answers, _quotes(r.citations)) for q, r in answerable]),
+        gold_in_first_quote=mean([holds_any(q.answers, _quotes(r.citations[:1])) for q, r in answerable]),
+        right_passage=mean([q.passage_id in {citation.path for citation in r.citations} for q, r in answered]),
+        refusal_precision=precision(refused_rightly, refused_wrongly),
+        refusal_recall=recall_of_class(refused_rightly, len(negative) - refused_rightly),
+        auroc=auroc(positive, negative),
+        balanced_accuracy=balanced_accuracy(positive, negative, threshold()),
+        best_balanced_accuracy=best_balanced_accuracy(positive, negative),
+        sentences_per_answer=mean([len(reply.sentences) for _, reply in pairs if reply.status == "answered"]),
+        answers_per_second=len(pairs) / seconds if seconds else 0.0,
+    )
+
+
+def failures(golden: GoldenQuestion, given: Answer, every: Sequence[GoldenQuestion]) -> Iterable[str]:
+    """What is wrong with an answer, a sentence each."""
+    if golden.kind == "answerable":
+        yield from _wrong_answer(golden, given)
+        return
+    if given.status == "answered":
+        yield "It should have been refused."
+    if golden.kind == "forbidden":
+        yield from _brought_to_light(golden, given, every)
+
+
+def holds_any(wanted: Iterable[str], texts: Iterable[str]) -> bool:
+    """Whether one of the strings stands in one of the texts; case and the width of blanks don't matter."""
+    folded = [_fold(text) for text in texts]
+    return any(_fold(string) in text for string in wanted for text in folded)
+
+
+def _wrong_answer(golden: GoldenQuestion, given: Answer) -> Iterable[str]:
+    if given.status == "refused":
+        yield "It was refused."
+        return
+    if not {citation.path for citation in given.citations}.intersection(golden.documents):
+        yield f"It cites none of {', '.join(golden.documents)}."
+    shown = [given.text, *_quotes(given.citations)]
+    yield from (f"It lacks {string!r}." for string in golden.contains if not holds_any([string], shown))
+
+
+def _brought_to_light(golden: GoldenQuestion, given: Answer, every: Sequence[GoldenQuestion]) -> Iterable[str]:
+    """What a forbidden question may not show: the withheld documents, and what their readers are told instead."""
+    shown = [*given.citations, *(given.refusal.closest if given.refusal else ())]
+    twins = [other for other in every if other.question == golden.question and other.kind == "answerable"]
+    withheld = {*golden.withheld, *(path for twin in twins if twin.tenant == golden.tenant for path in twin.documents)}
+    yield from (f"It shows {path}." for path in sorted(withheld.intersection(citation.path for citation in shown)))
+    secrets = sorted({string for twin in twins for string in twin.contains})
+    texts = [given.text, given.refusal.reason if given.refusal else "", *_quotes(shown)]
+    yield from (f"It shows {string!r}." for string in secrets if holds_any([string], texts))
+
+
+def _quotes(citations: Iterable[Citation]) -> list[str]:
+    return [citation.quote for citation in citations]
+
+
+def _fold(text: str) -> str:
+    return " ".join(text.casefold().split())
+
+
+def _count(outcomes: Sequence[GoldenOutcome]) -> dict[str, int]:
+    return {"questions": len(outcomes), "correct": sum(outcome.correct for outcome in outcomes)}

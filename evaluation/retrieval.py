@@ -1,0 +1,94 @@
+"""How well are the right passages found? Every query is asked in every mode; judgements say what is right."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from evaluation.datasets import Qrels, Query
+from evaluation.metrics import mean, ndcg, percentile, recall, reciprocal_rank
+from knowledge.database import Principal
+from knowledge.errors import InvalidInput
+from knowledge.services import Services
+from retrieval.retriever import MOST_HITS, retrieve
+from retrieval.types import Evidence, Mode
+
+Advance = Callable[[int], None]
+"""Called with how many steps were just done."""
+
+
+@dataclass(frozen=True, slots=True)
+class RetrievalReport:
+    """Means over the judged queries of one mode; times in milliseconds, the search without the embedding.
+
+    MRR is cut off at rank 10: a first relevant passage below counts 0.
+    """
+
+    mode: Mode
+    queries: int
+    ndcg_at_10: float
+    recall_at_100: float
+    mrr_at_10: float
+    search_p50_ms: float
+    search_p95_ms: float
+    embed_p50_ms: float
+    embed_p95_ms: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, rounded to what can be told apart."""
+        return {key: round(value, 4) if isinstance(value, float) else value for key, value in asdict(self).items()}
+
+
+def evaluate_retrieval(
+    services: Services,
+    principal: Principal,
+    queries: Sequence[Query],
+    qrels: Qrels,
+    modes: Sequence[Mode],
+    advance: Advance,
+) -> list[RetrievalReport]:
+    """A report for each mode. Queries without a judgement are left out; there are len(modes) * judged steps.
+
+    Raises:
+        InvalidInput: no query has a judgement.
+    """
+    asked = judged(queries, qrels)
+    services.embedder().encode(["A first text, so that loading the model is not measured."])
+    return [_evaluate_mode(services, principal, asked, qrels, mode, advance) for mode in modes]
+
+
+def judged(queries: Sequence[Query], qrels: Qrels) -> list[Query]:
+    """The queries that have a judgement.
+
+    Raises:
+        InvalidInput: none has.
+    """
+    asked = [query for query in queries if query.query_id in qrels]
+    if not asked:
+        raise InvalidInput("No query has a judgement; give the queries and qrels of one and the same benchmark.")
+    return asked
+
+
+def _evaluate_mode(
+    services: Services, principal: Principal, queries: Sequence[Query], qrels: Qrels, mode: Mode, advance: Advance
+) -> RetrievalReport:
+    found: list[tuple[Query, Evidence]] = []
+    for query in queries:
+        found.append((query, retrieve(services, principal, query.text, limit=MOST_HITS, mode=mode)))
+        advance(1)
+    ranked = [(ranking(evidence), qrels[query.query_id]) for query, evidence in found]
+    search = [evidence.milliseconds["search"] for _, evidence in found]
+    embed = [evidence.milliseconds["embed"] for _, evidence in found]
+    return RetrievalReport(
+        mode=mode,
+        queries=len(queries),
+        ndcg_at_10=mean([ndcg(names, judgements, 10) for names, judgements in ranked]),
+        recall_at_100=mean([recall(names, judgements, 100) for names, judgements in ranked]),
+        mrr_at_10=mean([reciprocal_rank(names, judgements, 10) for names, judgements in ranked]),
+        search_p50_ms=percentile(search, 50), search_p95_ms=percentile(search, 95),
+        embed_p50_ms=percentile(embed, 50), embed_p95_ms=percentile(embed, 95),
+    )  # fmt: skip
+
+
+def ranking(evidence: Evidence) -> list[str]:
+    """The documents of the hits, best first, each once: a corpus' `_id`, or a file's path."""
+    return list(dict.fromkeys(hit.path for hit in evidence.hits))
