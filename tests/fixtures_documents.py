@@ -1,10 +1,13 @@
 """Builds small files of each format for the tests, so that the repository holds no binary ones."""
 
 import io
+import zipfile
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import docx
+import openpyxl
+import pptx
 from pypdf import PdfReader, PdfWriter
 
 
@@ -83,4 +86,73 @@ def docx_bytes(document: "docx.document.Document") -> bytes:
     """A python-docx document as a file's bytes."""
     buffer = io.BytesIO()
     document.save(buffer)
+    return buffer.getvalue()
+
+
+def zipped(parts: dict[str, str]) -> bytes:
+    """A zip of text files, such as an e-book or an OpenDocument file."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, text in parts.items():
+            archive.writestr(name, text)
+    return buffer.getvalue()
+
+
+def epub(chapters: Sequence[str], title: str = "Book") -> bytes:
+    """An e-book of XHTML chapters, with a contents page in front."""
+    items = "".join(
+        f'<item id="c{n}" href="t/c%20{n}.xhtml" media-type="application/xhtml+xml"/>' for n in range(len(chapters))
+    )
+    spine = "".join(f'<itemref idref="c{n}"/>' for n in range(len(chapters)))
+    package = (
+        '<package xmlns="http://www.idpf.org/2007/opf" xmlns:dc="http://purl.org/dc/elements/1.1/"><metadata>'
+        f"<dc:title>{title}</dc:title><dc:creator>A. Writer</dc:creator></metadata><manifest>"
+        '<item id="nav" href="nav.xhtml" properties="nav" media-type="application/xhtml+xml"/>'
+        f'{items}</manifest><spine><itemref idref="nav"/>{spine}</spine></package>'
+    )
+    container = '<container><rootfiles><rootfile full-path="O/p.opf"/></rootfiles></container>'
+    return zipped(
+        {"mimetype": "application/epub+zip", "META-INF/container.xml": container, "O/p.opf": package}
+        | {"O/nav.xhtml": "<html><body><p>Contents</p></body></html>"}
+        | {f"O/t/c {n}.xhtml": f"<html><body>{chapter}</body></html>" for n, chapter in enumerate(chapters)}
+    )
+
+
+def odt(body: str, styles: str = "", title: str = "") -> bytes:
+    """An OpenDocument text whose body is this XML (prefixes `text` and `table`)."""
+    names = " ".join(
+        f'xmlns:{name}="urn:oasis:names:tc:opendocument:xmlns:{name}:1.0"'
+        for name in ("office", "text", "table", "style", "meta")
+    )
+    content = (
+        f"<office:document-content {names}><office:automatic-styles>{styles}</office:automatic-styles>"
+        f"<office:body><office:text>{body}</office:text></office:body></office:document-content>"
+    )
+    meta = (
+        f'<office:document-meta {names} xmlns:dc="http://purl.org/dc/elements/1.1/"><office:meta>'
+        f"<dc:title>{title}</dc:title></office:meta></office:document-meta>"
+    )
+    kind = "application/vnd.oasis.opendocument.text"
+    return zipped({"mimetype": kind, "content.xml": content, "meta.xml": meta})
+
+
+def xlsx(sheets: dict[str, Sequence[Sequence[object]]], hidden: Sequence[str] = ()) -> bytes:
+    """A workbook of these sheets."""
+    book = openpyxl.Workbook()
+    book.remove(book.worksheets[0])
+    for name, rows in sheets.items():
+        sheet = book.create_sheet(name)
+        for row in rows:
+            sheet.append(list(row))
+        if name in hidden:
+            sheet.sheet_state = "hidden"
+    buffer = io.BytesIO()
+    book.save(buffer)
+    return buffer.getvalue()
+
+
+def pptx_bytes(presentation: "pptx.presentation.Presentation") -> bytes:
+    """A python-pptx presentation as a file's bytes."""
+    buffer = io.BytesIO()
+    presentation.save(buffer)
     return buffer.getvalue()

@@ -42,6 +42,16 @@ PARSERS: Mapping[str, str] = {
     "text/html": "ingest.parsers.html",
     "application/pdf": "ingest.parsers.pdf",
     "application/vnd.openxmlformats-officedocument.wordprocessingml.document": "ingest.parsers.docx",
+    "application/vnd.openxmlformats-officedocument.presentationml.presentation": "ingest.parsers.pptx",
+    "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet": "ingest.parsers.xlsx",
+    "text/csv": "ingest.parsers.csv",
+    "text/x-rst": "ingest.parsers.rst",
+    "application/json": "ingest.parsers.json",
+    "application/jsonl": "ingest.parsers.jsonl",
+    "message/rfc822": "ingest.parsers.eml",
+    "application/epub+zip": "ingest.parsers.epub",
+    "application/rtf": "ingest.parsers.rtf",
+    "application/vnd.oasis.opendocument.text": "ingest.parsers.odt",
 }
 
 EXTENSIONS: Mapping[str, str] = {
@@ -53,6 +63,18 @@ EXTENSIONS: Mapping[str, str] = {
     ".xhtml": "text/html",
     ".pdf": "application/pdf",
     ".docx": "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+    ".pptx": "application/vnd.openxmlformats-officedocument.presentationml.presentation",
+    ".xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+    ".csv": "text/csv",
+    ".tsv": "text/csv",
+    ".rst": "text/x-rst",
+    ".json": "application/json",
+    ".jsonl": "application/jsonl",
+    ".ndjson": "application/jsonl",
+    ".eml": "message/rfc822",
+    ".epub": "application/epub+zip",
+    ".rtf": "application/rtf",
+    ".odt": "application/vnd.oasis.opendocument.text",
 }
 
 _ZIPPED = {
@@ -60,6 +82,7 @@ _ZIPPED = {
     "ppt/": "application/vnd.openxmlformats-officedocument.presentationml.presentation",
     "xl/": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
 }
+_UNPACKED = 300_000_000  # Bytes. An Office file that unpacks to more is an attack or a film.
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _OLE_ENCRYPTED = "EncryptedPackage".encode("utf-16-le")
 _UNKNOWN = "application/octet-stream"
@@ -112,6 +135,8 @@ def media_type(name: str, data: bytes) -> str:
 def _zipped(data: bytes) -> str | None:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            if sum(part.file_size for part in archive.infolist()) > _UNPACKED:
+                return "application/zip"
             names = archive.namelist()
             if "mimetype" in names and archive.getinfo("mimetype").file_size < 200:
                 return archive.read("mimetype").decode("ascii", "replace").strip()

@@ -149,8 +149,10 @@ class TextBuilder:
 
 
 def _row_line(row: Sequence[str]) -> str:
-    line = " | ".join(map(one_line, row)).strip()
-    return line if line.strip("| ") else ""
+    cells = list(map(one_line, row))
+    while cells and not cells[-1]:
+        cells.pop()
+    return " | ".join(cells).strip()
 
 
 def _item_line(item: Item) -> str:

@@ -22,10 +22,15 @@ def parse(data: bytes) -> Parsed:
 def parse_text(text: str) -> Parsed:
     """Read text that is decoded already."""
     builder = TextBuilder()
+    write_text(text, builder)
+    return builder.build()
+
+
+def write_text(text: str, builder: TextBuilder) -> None:
+    """Write text, such as an e-mail's body, after what the builder holds."""
     body = text.replace("\r\n", "\n").replace("\r", "\n").replace("\f", "\n\n").expandtabs(4)
     for piece in _BLANK.split(body):
         write_lines([line.rstrip() for line in piece.strip("\n").split("\n")], builder)
-    return builder.build()
 
 
 def write_lines(lines: Sequence[str], builder: TextBuilder) -> None:

@@ -1,0 +1,31 @@
+"""Comma-, semicolon- or tab-separated values: one table, its first row the header."""
+
+import csv
+import io
+
+from ingest.parsers import Parsed
+from ingest.parsers.builder import TextBuilder
+from ingest.parsers.encoding import read
+
+_DELIMITERS = ",;\t|"
+_SAMPLE = 8192
+
+
+def parse(data: bytes) -> Parsed:
+    """Read a CSV or TSV file in any encoding, whatever its delimiter."""
+    text = read(data)
+    builder = TextBuilder()
+    builder.table(csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text[:_SAMPLE])), first_row=1)
+    return builder.build()
+
+
+def _delimiter(sample: str) -> str:
+    """The one that cuts the first lines into the same number of cells, and into most of them."""
+    lines = [line for line in sample.splitlines() if line.strip()][:20]
+
+    def fitness(delimiter: str) -> tuple[float, int]:
+        widths = [len(row) for row in csv.reader(lines, delimiter=delimiter)]
+        usual = max(set(widths), key=widths.count, default=1)
+        return (widths.count(usual) / len(widths) if usual > 1 else 0.0, usual)
+
+    return max(_DELIMITERS, key=fitness)

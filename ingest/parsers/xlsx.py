@@ -1,0 +1,66 @@
+"""Spreadsheets: each visible sheet as tables, a line a row, with the row numbers a person sees."""
+
+import io
+from collections.abc import Iterator, Sequence
+from datetime import date, datetime, time
+from itertools import groupby
+
+from openpyxl.reader.excel import load_workbook
+
+from ingest.parsers import Parsed
+from ingest.parsers.builder import TextBuilder, plain
+
+_PROPERTIES = (("creator", "author"), ("created", "created"), ("modified", "modified"), ("subject", "subject"))
+_MIDNIGHT = time(0)
+
+
+def parse(data: bytes) -> Parsed:
+    """Read a .xlsx: values as last computed, not formulas; hidden sheets are left out."""
+    book = load_workbook(io.BytesIO(data), read_only=True, data_only=True)  # type: ignore[no-untyped-call]
+    builder = TextBuilder()
+    for sheet in book.worksheets:
+        if sheet.sheet_state == "visible":
+            builder.sheet(sheet.title)
+            _write_sheet([[_shown(cell) for cell in row] for row in sheet.iter_rows()], builder)
+    properties = book.properties
+    metadata = {name: plain(value) for key, name in _PROPERTIES if (value := getattr(properties, key, None))}
+    return builder.build(properties.title or "", {**metadata, "sheets": book.sheetnames})
+
+
+def _write_sheet(rows: Sequence[Sequence[str]], builder: TextBuilder) -> None:
+    for first, table in _tables(_without_empty_columns(rows)):
+        # A lone cell above a table is its caption, not its header.
+        captions = next((at for at, row in enumerate(table) if sum(map(bool, row)) > 1), 0)
+        for number in range(captions):
+            builder.table([table[number]], first + number)
+        builder.table(table[captions:], first + captions)
+
+
+def _tables(rows: Sequence[Sequence[str]]) -> Iterator[tuple[int, list[Sequence[str]]]]:
+    """Runs of rows between empty ones, each with the number of its first row."""
+    for filled, group in groupby(enumerate(rows, 1), key=lambda numbered: any(numbered[1])):
+        if filled:
+            numbered = list(group)
+            yield numbered[0][0], [row for _, row in numbered]
+
+
+def _without_empty_columns(rows: Sequence[Sequence[str]]) -> list[list[str]]:
+    used = sorted({index for row in rows for index, cell in enumerate(row) if cell})
+    return [[row[index] if index < len(row) else "" for index in used] for row in rows]
+
+
+def _shown(cell: object) -> str:
+    """A value much as the sheet shows it."""
+    value = getattr(cell, "value", None)
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(value).upper()
+    if isinstance(value, datetime):
+        return value.date().isoformat() if value.time() == _MIDNIGHT else value.isoformat(" ", "minutes")
+    if isinstance(value, date | time):
+        return value.isoformat()
+    if isinstance(value, int | float):
+        percent = str(getattr(cell, "number_format", "")).endswith("%")
+        return f"{value * 100:.10g}%" if percent else f"{value:.12g}"
+    return str(value).strip()
