@@ -10,7 +10,8 @@ flows/ingest.py runs these with retries; `groundwork ingest` runs that.
 import hashlib
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -72,6 +73,30 @@ class BatchResult:
     seconds: dict[str, float]
 
 
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a run did: outcomes by file, seconds by stage."""
+
+    run_id: uuid.UUID
+    outcomes: tuple[Outcome, ...]
+    seconds: dict[str, float]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many files ended in each state."""
+        return dict(Counter(outcome.state for outcome in self.outcomes))
+
+    @property
+    def chunks(self) -> int:
+        """Chunks that were stored."""
+        return sum(outcome.chunks for outcome in self.outcomes)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of the stored chunks, context included."""
+        return sum(outcome.tokens for outcome in self.outcomes)
+
+
 def plan(services: Services, tenant: str, sources: Sequence[Source]) -> Plan:
     """Compare the sources with the store; a file whose bytes, readers and pipeline are as before stays untouched.
 
@@ -98,10 +123,17 @@ def plan(services: Services, tenant: str, sources: Sequence[Source]) -> Plan:
     return Plan(uuid.uuid4(), tuple(to_take_in.values()), tuple(to_delete), tuple(settled.values()))
 
 
-def take_in(services: Services, tenant: str, run_id: uuid.UUID, files: Iterable[SourceFile]) -> BatchResult:
+def take_in(
+    services: Services,
+    tenant: str,
+    run_id: uuid.UUID,
+    files: Sequence[SourceFile],
+    advanced: Callable[[float, int], None] = lambda files, tokens: None,
+) -> BatchResult:
     """Read, parse, chunk, embed and store a batch; what can't be read is put aside with its reason.
 
-    May be repeated after a failure at any point: each document is stored in a transaction of its own.
+    May be repeated after a failure at any point: each document is stored in a transaction of its own. `advanced` is
+    told, as the work goes on, of further (shares of) files and tokens done.
     """
     watch = Stopwatch()
     embedder = services.embedder()
@@ -116,12 +148,33 @@ def take_in(services: Services, tenant: str, run_id: uuid.UUID, files: Iterable[
                 prepared.append(_prepare(services, embedder, file, data, content_hash))
             except Unreadable as error:
                 outcomes.append(_put_aside(services, tenant, run_id, file, content_hash, recipe, error))
+                advanced(1, 0)
     with watch.stage("embed"):
-        embedded = embed(embedder, prepared)
+        tokens = sum(chunk.tokens for _, chunks in prepared for chunk in chunks)
+        embedded = embed(embedder, prepared, lambda share: advanced(share * len(prepared), round(share * tokens)))
     with watch.stage("store"):
         for item in embedded:
             outcomes.append(_store(services, tenant, run_id, item, recipe))
     return BatchResult(tuple(outcomes), watch.seconds)
+
+
+def open_run(services: Services, tenant: str, run_id: uuid.UUID, kind: str, source: str) -> None:
+    """Write a run's first line into the ledger."""
+    with services.database.writing(tenant) as connection:
+        store.start_run(connection, tenant, run_id, kind, source)
+
+
+def close_run(
+    services: Services,
+    tenant: str,
+    run_id: uuid.UUID,
+    state: str,
+    counts: Mapping[str, int],
+    seconds: Mapping[str, float],
+) -> None:
+    """Write a run's last line into the ledger: `finished` or `failed`, what it did, seconds by stage."""
+    with services.database.writing(tenant) as connection:
+        store.finish_run(connection, tenant, run_id, state, counts, seconds)
 
 
 def remove(services: Services, tenant: str, run_id: uuid.UUID, uris: Iterable[str]) -> list[Outcome]:
@@ -134,7 +187,11 @@ def remove(services: Services, tenant: str, run_id: uuid.UUID, uris: Iterable[st
     return outcomes
 
 
-def embed(embedder: Embedder, prepared: Sequence[tuple[Document, list[Chunk]]]) -> list[store.Embedded]:
+def embed(
+    embedder: Embedder,
+    prepared: Sequence[tuple[Document, list[Chunk]]],
+    advanced: Callable[[float], None] = lambda share: None,
+) -> list[store.Embedded]:
     """Vectors for all chunks and sentences of a batch in one pass, so that texts of like length share a batch."""
     passages = [f"{chunk.context}\n{chunk.text}" for _, chunks in prepared for chunk in chunks]
     sentences = [
@@ -143,7 +200,7 @@ def embed(embedder: Embedder, prepared: Sequence[tuple[Document, list[Chunk]]]) 
         for chunk in chunks
         for span in chunk.sentences
     ]
-    vectors = embedder.encode(passages + sentences)
+    vectors = embedder.encode(passages + sentences, advanced)
     chunk_at, sentence_at = 0, len(passages)
     embedded = []
     for document, chunks in prepared:

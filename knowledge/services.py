@@ -82,7 +82,7 @@ def open_services(settings: Settings) -> Services:
     if settings.database_url:
         services = Services(settings, Database(settings.database_url).open())
     else:
-        embedded = start_embedded(settings)
+        embedded, _ = start_embedded(settings)
         services = Services(settings, Database(embedded.conninfo("groundwork_app")).open(), embedded)
     with services.database.connection() as connection:
         index = live_index(connection)
@@ -95,14 +95,14 @@ def open_services(settings: Settings) -> Services:
     return services
 
 
-def start_embedded(settings: Settings) -> EmbeddedPostgres:
-    """The embedded server of this home folder, running and migrated."""
+def start_embedded(settings: Settings) -> tuple[EmbeddedPostgres, list[str]]:
+    """The embedded server of this home folder, running and migrated, and the names of the migrations just applied."""
     embedded = EmbeddedPostgres(settings.home / "postgres")
     embedded.start()
     with psycopg.connect(embedded.conninfo(dbname="postgres"), autocommit=True) as connection:
         ensure_database(connection, DATABASE)
-    migrate(embedded.conninfo(), lambda: describe_model(settings.embedding_model))
-    return embedded
+    applied = migrate(embedded.conninfo(), lambda: describe_model(settings.embedding_model))
+    return embedded, applied
 
 
 def ensure_database(connection: Connection, name: str) -> None:

@@ -1,11 +1,12 @@
 """The settings, all of them: environment variables named GROUNDWORK_..., or the same lines in a file called `.env`."""
 
-from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from knowledge.errors import InvalidInput
 
 
 class Settings(BaseSettings):
@@ -52,7 +53,15 @@ class Settings(BaseSettings):
     )
 
 
-@lru_cache(maxsize=1)
-def settings() -> Settings:
-    """The settings of this process, read once."""
-    return Settings()
+def load_settings() -> Settings:
+    """The settings from the environment and `.env`.
+
+    Raises:
+        InvalidInput: a variable holds what can't be used; the sentence names it.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "GROUNDWORK_" + "_".join(str(part) for part in first["loc"]).upper()
+        raise InvalidInput(f"{name} can't be used: {first['msg']}; docs/settings.md says what it may be.") from error

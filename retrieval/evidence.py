@@ -1,0 +1,211 @@
+"""What a question asks for, and what each sentence of the evidence holds of it: the words, the names, the numbers.
+
+Everything here is counted relative to the question, so that it means the same in ten documents and in a million.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Set
+from dataclasses import dataclass
+from typing import Literal
+
+from knowledge.analysis import WORD, terms
+from knowledge.types import Span
+from retrieval.types import Evidence, Hit
+
+AnswerKind = Literal["name", "date", "number", "reason"]
+
+# Words that ask, not words that are asked for. A small corpus has few of them, and would hold them for rare.
+ASKING = frozenset(
+    term
+    for word in (
+        "much many long often far fast quickly soon early late deep high large big old time times happen happens"
+        " happened mean means meant call called name named type types kind kinds sort get gets got give gives given"
+        " make makes made take takes took come comes came go goes went say says said tell know known use used become"
+        " became also just still ever any some other another way did does one thing things might must shall up out off"
+        " about please"
+    ).split()
+    for term in terms(word)
+)
+NUMBER_WORDS = {
+    word: value
+    for value, word in enumerate(
+        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen"
+        " seventeen eighteen nineteen twenty".split()
+    )
+} | {"thirty": 30, "forty": 40, "fifty": 50, "sixty": 60, "eighty": 80, "ninety": 90, "hundred": 100}
+
+NUMBER = re.compile(r"\d+(?:[.,]\d{3})*(?:\.\d+)?")
+RANGE = re.compile(
+    rf"(?P<low>{NUMBER.pattern})\s*(?:to|-|–|and)\s*[€$£]?(?P<high>{NUMBER.pattern})"
+    rf"|\b(?:under|below|less than|up to)\s+[€$£]?(?P<under>{NUMBER.pattern})"
+    rf"|\b(?:above|over|more than)\s+[€$£]?(?P<above>{NUMBER.pattern})"
+    rf"|(?P<least>{NUMBER.pattern}) (?:and|or) (?:more|over|above)",
+    re.IGNORECASE,
+)
+DATE = re.compile(
+    r"\b(?:1[0-9]|20)\d\d\b|\b\d{1,2}:\d\d\b|\b(?:january|february|march|april|june|july|august|september|october"
+    r"|november|december|monday|tuesday|wednesday|thursday|friday|saturday|sunday|century|daily|weekly|monthly"
+    r"|yearly|annually)\b|\bMay \d|\d May\b|\b\d+(?:st|nd|rd|th)\b",
+    re.IGNORECASE,
+)
+REASON = re.compile(
+    r"\b(?:because|since|due to|so that|in order to|as a result|therefore|thus|owing to|reasons?|caused?|led to"
+    r"|results?|resulted|to avoid|to prevent|thereby)\b",
+    re.IGNORECASE,
+)
+CAPITALISED = re.compile(r"\b[^\W\d_a-z][\w'’.-]*")
+
+_KINDS: tuple[tuple[AnswerKind, re.Pattern[str]], ...] = (
+    ("date", re.compile(r"\b(?:when|(?:what|which) (?:year|date|day|month|decade|century|time))\b", re.IGNORECASE)),
+    (
+        "number",
+        re.compile(
+            r"\bhow (?:many|much|long|often|far|fast|quickly|soon|old|large|big|high|deep|tall|frequently|early|late)\b"
+            r"|\b(?:what|which) (?:percentage|percent|number|proportion|fraction|price|amount|sum|age|distance)\b",
+            re.IGNORECASE,
+        ),
+    ),
+    ("name", re.compile(r"\b(?:who|whom|whose|where|(?:which|what) (?:country|city|state|person|company))\b", re.I)),
+    ("reason", re.compile(r"\bwhy\b", re.IGNORECASE)),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A question taken apart. `weights` are its terms' idf without the words that only ask; `names` and `numbers`
+    are the terms among them that are written with a capital or a digit; `values` are the numbers as quantities.
+    """
+
+    weights: Mapping[str, float]
+    names: frozenset[str]
+    numbers: frozenset[str]
+    values: frozenset[float]
+    kind: AnswerKind | None
+    present: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """A sentence (or list item, or table row) of the evidence, with what stands around it.
+
+    `header` is the row that names the columns where the unit is a row of a table. `own` are its terms, `around` its
+    own with those of the headings, of the table's header and of the sentence before.
+    """
+
+    hit: int
+    place: int
+    span: Span
+    text: str
+    cosine: float
+    header: str
+    own: frozenset[str]
+    around: frozenset[str]
+
+
+def asked(evidence: Evidence) -> Asked:
+    """What the question of some evidence asks for."""
+    question = evidence.question
+    weights = {term: idf for term, idf in evidence.idf.items() if term not in ASKING} or dict(evidence.idf)
+    words = WORD.findall(question)
+    proper = {term for at, word in enumerate(words) if at and word[:1].isupper() for term in terms(word)}
+    numbered = {term for word in words if any(character.isdigit() for character in word) for term in terms(word)}
+    return Asked(
+        weights=weights,
+        names=frozenset(proper & weights.keys()),
+        numbers=frozenset(numbered & weights.keys()),
+        values=frozenset(quantities(question)),
+        kind=next((kind for kind, pattern in _KINDS if pattern.search(question)), None),
+        present=frozenset(terms(question)),
+    )
+
+
+def coverage(weights: Mapping[str, float], present: Set[str]) -> float:
+    """The share of the weight of some terms that are present, 0 to 1; 0 for no terms."""
+    whole = sum(weights.values())
+    return sum(weight for term, weight in weights.items() if term in present) / whole if whole else 0.0
+
+
+def share(wanted: Set[str], present: Set[str]) -> float:
+    """The share of the wanted terms that are present, 0 to 1; 1 where nothing is wanted."""
+    return len(wanted & present) / len(wanted) if wanted else 1.0
+
+
+def units(evidence: Evidence) -> list[Unit]:
+    """The sentences of the evidence in order; rows that only name a table's columns are left out."""
+    return [unit for number, hit in enumerate(evidence.hits) for unit in _units(number, hit)]
+
+
+def _units(number: int, hit: Hit) -> Iterator[Unit]:
+    path = frozenset(terms(f"{hit.title} {hit.context}"))
+    rows = dict(table_rows(hit))
+    before: frozenset[str] = frozenset()
+    for place, sentence in enumerate(hit.sentences):
+        text = hit.quote(sentence.span)
+        header = rows.get(place)
+        own = frozenset(terms(text))
+        if header != text:  # else it is the header itself
+            around = own | path | before | frozenset(terms(header or ""))
+            yield Unit(number, place, sentence.span, text, sentence.cosine or 0.0, header or "", own, around)
+        before = own if header is None else frozenset()
+
+
+def table_rows(hit: Hit) -> Iterator[tuple[int, str]]:
+    """The places of the sentences of a hit that are rows of a table, each with its header row (its own, for that).
+
+    A table that began in an earlier chunk has its header as the last line of the hit's context.
+    """
+    carried = hit.context.rsplit("\n", 1)[-1]
+    header = carried if is_row(carried) else None
+    end = hit.span.start
+    for place, sentence in enumerate(hit.sentences):
+        text = hit.quote(sentence.span)
+        if not is_row(text):
+            header = None
+        elif place and hit.text[end - hit.span.start : sentence.span.start - hit.span.start].count("\n") != 1:
+            header = None
+        if is_row(text):
+            header = header or text
+            yield place, header
+        end = sentence.span.end
+
+
+def is_row(text: str) -> bool:
+    """Whether a line is a row of a table, as parsers write it: cells with bars between them."""
+    return " | " in text
+
+
+def answers_kind(wanted: Asked, text: str) -> float:
+    """1 where a text holds something of the kind that is asked for and not in the question, -1 where it doesn't,
+    0 where the question doesn't say of which kind the answer is.
+    """
+    if wanted.kind is None:
+        return 0.0
+    return 1.0 if _holds(wanted, text) else -1.0
+
+
+def _holds(wanted: Asked, text: str) -> bool:
+    if wanted.kind == "reason":
+        return bool(REASON.search(text))
+    if wanted.kind == "date":
+        return any(not set(terms(found[0])) <= wanted.present for found in DATE.finditer(text))
+    if wanted.kind == "number":
+        return bool(quantities(text) - wanted.values)
+    return any(set(terms(found[0])) - wanted.present for found in list(CAPITALISED.finditer(text)) if found.start())
+
+
+def quantities(text: str) -> set[float]:
+    """The numbers of a text, also those written as words up to a hundred."""
+    written = {float(found[0].replace(",", "")) for found in NUMBER.finditer(text)}
+    return written | {float(NUMBER_WORDS[word]) for word in re.findall(r"[a-z]+", text.lower()) if word in NUMBER_WORDS}
+
+
+def in_range(values: Set[float], text: str) -> bool:
+    """Whether one of some numbers lies in a range that a text writes: 10 to 14, under 5, above 75,000, 15 and more."""
+    return any(low <= value <= high for low, high in ranges(text) for value in values)
+
+
+def ranges(text: str) -> Iterator[tuple[float, float]]:
+    """The ranges that a text writes, as lowest and highest number."""
+    for found in RANGE.finditer(text):
+        bound = {name: float(value.replace(",", "")) for name, value in found.groupdict().items() if value}
+        yield bound.get("low", bound.get("above", bound.get("least", 0.0))), bound.get("high", bound.get("under", 1e18))

@@ -1,0 +1,159 @@
+"""The service: questions, passages and documents over HTTP, and the page that uses them.
+
+groundwork serve     then open the address it prints; /docs has the OpenAPI pages
+"""
+
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated
+from uuid import UUID
+
+import structlog
+from fastapi import Depends, FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse, JSONResponse
+from fastapi.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+from knowledge.database import Principal, check_ready
+from knowledge.errors import GroundworkError
+from knowledge.services import Services
+from retrieval.retriever import retrieve
+from serving.answering import answer
+from serving.documents import fetch_document
+from serving.identity import LOOPBACK, IdentityProvider
+from serving.schemas import AnswerOut, DocumentOut, Me, Problem, Question, SearchOut, SearchQuestion
+
+WEB = Path(__file__).parent / "web"
+LARGEST_BODY = 64 * 1024  # bytes; a question has 2,000 characters at most
+
+log = structlog.get_logger("groundwork.api")
+
+HEADERS = {
+    "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+DOCS = ("/docs", "/redoc", "/openapi.json")  # FastAPI's own pages load their scripts from elsewhere
+
+
+def build_api(services: Services, identity: IdentityProvider) -> FastAPI:
+    """The application on open services. It keeps no state of its own, so any number of copies may run."""
+    api = FastAPI(
+        title="Groundwork",
+        version=version("groundwork"),
+        summary="Grounded answers with citations, or an honest refusal.",
+        responses={code: {"model": Problem, "description": "A problem (RFC 9457)"} for code in (401, 404, 422, 503)},
+    )
+    _add_problems(api)
+    api.middleware("http")(_guard)
+    if identity.name == "local":
+        # A page elsewhere must not talk to us through a name that it points at this machine (DNS rebinding).
+        api.add_middleware(TrustedHostMiddleware, allowed_hosts=[*LOOPBACK, "testserver"])
+
+    def principal(request: Request) -> Principal:
+        return identity.identify(request.headers)
+
+    Asker = Annotated[Principal, Depends(principal)]  # noqa: N806 - a type
+
+    @api.post("/v1/ask", tags=["questions"])
+    def ask(body: Question, asker: Asker) -> AnswerOut:
+        """Answer a question from the documents that the caller may read, every sentence cited, or refuse."""
+        return AnswerOut.of(answer(services, asker, body.question, mode=body.mode))
+
+    @api.post("/v1/search", tags=["questions"])
+    def search(body: SearchQuestion, asker: Asker) -> SearchOut:
+        """The passages that answer a question best, and why."""
+        return SearchOut.of(retrieve(services, asker, body.question, limit=body.limit, mode=body.mode))
+
+    @api.get("/v1/documents/{document_id}", tags=["documents"])
+    def document(document_id: UUID, asker: Asker) -> DocumentOut:
+        """A document's text and structure, to show a quote where it stands."""
+        return DocumentOut.of(fetch_document(services.database, asker, document_id))
+
+    @api.get("/v1/me", tags=["identity"])
+    def me(asker: Asker) -> Me:
+        """Who the service takes the caller for."""
+        return Me(
+            tenant=asker.tenant, groups=list(asker.groups), identity=identity.name, tenants=list(identity.tenants)
+        )
+
+    @api.get("/healthz", tags=["operation"])
+    def healthz() -> dict[str, str]:
+        """The process answers."""
+        return {"status": "ok"}
+
+    @api.get("/readyz", tags=["operation"])
+    def readyz() -> dict[str, str]:
+        """The database answers and the model is loaded."""
+        with services.database.connection() as connection:
+            check_ready(connection)
+        return {"status": "ready", "model": services.embedder().model.name}
+
+    @api.get("/", include_in_schema=False)
+    def page() -> FileResponse:
+        return FileResponse(WEB / "index.html")
+
+    api.mount("/static", StaticFiles(directory=WEB), name="static")
+    return api
+
+
+async def _guard(request: Request, forward: Callable[[Request], Awaitable[Response]]) -> Response:
+    """Refuse oversized bodies, set the security headers, and log the request without what was asked."""
+    began, request_id = time.perf_counter(), uuid.uuid4().hex
+    length = request.headers.get("content-length", "0")
+    if "transfer-encoding" in request.headers or not length.isdecimal():
+        response: Response = problem(
+            GroundworkError("The request does not say how long it is; send Content-Length."), 411
+        )
+    elif int(length) > LARGEST_BODY:
+        too_large = f"The request is larger than {LARGEST_BODY // 1024} KiB; shorten the question."
+        response = problem(GroundworkError(too_large), 413)
+    else:
+        response = await forward(request)
+    if request.url.path not in DOCS:
+        response.headers.update(HEADERS)
+    response.headers["X-Request-Id"] = request_id
+    log.info(
+        "request",
+        request_id=request_id,
+        method=request.method,
+        route=getattr(request.scope.get("route"), "path", None),
+        status=response.status_code,
+        milliseconds=round((time.perf_counter() - began) * 1000, 1),
+    )
+    return response
+
+
+def problem(error: GroundworkError, status: int | None = None) -> JSONResponse:
+    """An error as RFC 9457 wants it."""
+    status = status or error.status
+    body = Problem(type=f"urn:groundwork:{error.slug}", title=error.title, status=status, detail=str(error))
+    return JSONResponse(body.model_dump(), status, media_type="application/problem+json")
+
+
+def _add_problems(api: FastAPI) -> None:
+    @api.exception_handler(GroundworkError)
+    def known(_: Request, error: GroundworkError) -> JSONResponse:
+        return problem(error)
+
+    @api.exception_handler(RequestValidationError)
+    def malformed(_: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"][1:]) or "body"
+        return problem(GroundworkError(f"{where}: {first['msg']}; see /docs for the shape of a request."), 422)
+
+    @api.exception_handler(HTTPException)
+    def http(_: Request, error: HTTPException) -> JSONResponse:
+        return problem(GroundworkError(str(error.detail)), error.status_code)
+
+    @api.exception_handler(Exception)
+    def unforeseen(_: Request, error: Exception) -> JSONResponse:
+        log.error("unforeseen", error=type(error).__name__, exc_info=error)
+        return problem(
+            GroundworkError("Something went wrong here; the log has it under the time of this request."), 500
+        )

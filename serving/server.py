@@ -1,0 +1,53 @@
+"""The process that serves: a port claimed before anything slow begins, then uvicorn until it is told to stop."""
+
+import logging
+import socket
+import sys
+
+import structlog
+import uvicorn
+
+from knowledge.errors import Unavailable
+from knowledge.services import Services
+from serving.api import build_api
+from serving.identity import IdentityProvider
+
+GRACE_SECONDS = 10  # for requests under way when the process is told to stop
+
+
+def claim_port(host: str, port: int) -> socket.socket:
+    """A listening socket, or one sentence about why not.
+
+    Raises:
+        Unavailable: the port is taken, or the address isn't ours.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        raise Unavailable(
+            f"Port {port} on {host} can't be used ({error.strerror or error}); choose another with --port."
+        ) from error
+
+
+def run(services: Services, identity: IdentityProvider, listener: socket.socket) -> None:
+    """Serve until SIGINT or SIGTERM; logs are JSON lines on standard error."""
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+    )
+    server = uvicorn.Server(
+        uvicorn.Config(
+            build_api(services, identity),
+            log_level="warning",
+            access_log=False,
+            timeout_graceful_shutdown=GRACE_SECONDS,
+        )
+    )
+    server.run(sockets=[listener])
