@@ -53,7 +53,7 @@ class SentenceTransformerEmbedder:
 
     def __init__(self, name: str, dtype: str = "auto") -> None:
         source = find_model(name)
-        _keep_offline(source)
+        _set_environment(source)
         import torch
         from sentence_transformers import SentenceTransformer
         from transformers.utils import logging as transformers_logging
@@ -135,11 +135,13 @@ def _cached(source: str, name: str) -> Path:
         raise Unavailable(_no_model(name)) from error
 
 
-def _keep_offline(source: Path | str) -> None:
-    """With the files at hand, no library may look for newer ones."""
+def _set_environment(source: Path | str) -> None:
+    """What PyTorch and its kin read when they are imported. With the files at hand, none may look for newer ones."""
     if isinstance(source, Path):
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # Threads that wait must sleep: spinning ones halve the speed as soon as another process wants the cores.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def _fast_in_bfloat16(device: str) -> bool:
