@@ -3,6 +3,7 @@
 import os
 import re
 import subprocess
+import time
 import unicodedata
 import zipfile
 from collections import Counter
@@ -693,3 +694,28 @@ def test_files_nobody_here_wrote_parse_or_say_why():
             with suppress(Unreadable):
                 _, parsed = parse(path.name, path.read_bytes())
                 assert "\n\n".join(text for _, text in shown(parsed)) == parsed.text, path
+
+
+@pytest.mark.parametrize(
+    ("name", "piece"),
+    [
+        ("a.md", "{{<"),
+        ("a.md", "<a"),
+        ("a.md", "> "),
+        ("a.md", "![["),
+        ("a.md", "<div hidden>"),
+        ("a.html", "<div>"),
+        ("a.html", "<b>"),
+        ("a.html", '<p style="display '),
+        ("a.rst", "**a"),
+        ("a.rst", "- a\n"),
+        ("a.csv", '"'),
+        ("a.rtf", "{\\rtf1 "),
+        ("a.eml", "Subject: =?utf-8?q?x?= "),
+    ],
+)
+def test_hostile_text_costs_no_more_than_its_length(name, piece):
+    begin = time.process_time()
+    with suppress(Unreadable):
+        parse(name, (piece * (60_000 // len(piece)) + "end").encode())
+    assert time.process_time() - begin < 3

@@ -37,7 +37,8 @@ _METADATA = {
     "date": "meta[property='article:modified_time'], meta[property='article:published_time'], meta[name=date], "
     "meta[name='dcterms.modified'], meta[name='dc.date']",
 }
-_TAG = re.compile(r"<(/?)([a-zA-Z][\w-]*)([^>]*)>")
+_BLANKS = re.compile(r"\s+")
+_TAG = re.compile(r"<(/?)([a-zA-Z][\w-]*)([^<>]*)>")
 _VOID = ("area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr")
 
 
@@ -173,26 +174,31 @@ class _Writer:
         self._inside(root)
         self._flush()
 
-    def _inside(self, node: LexborNode) -> None:
-        for child in _children(node):
-            self._node(child)
+    def _inside(self, root: LexborNode) -> None:
+        """By a stack of its own: pages with unclosed tags nest deeper than Python calls may."""
+        stack = [(_children(root), False)]
+        while stack:
+            children, is_block = stack[-1]
+            node = next(children, None)
+            if node is None:
+                stack.pop()
+                if is_block:
+                    self._flush()
+            elif node.is_text_node:
+                self._line.append(_BLANKS.sub(" ", node.text(deep=False)))
+            elif node.tag == "br":
+                self._line.append("\n")
+            elif node.tag == "img":
+                self._line.append(node.attributes.get("alt") or "")
+            elif node.tag in _BLOCKS:
+                self._flush()
+                if not self._block(node.tag, node):
+                    stack.append((_children(node), True))
+            else:
+                stack.append((_children(node), False))
 
-    def _node(self, node: LexborNode) -> None:
-        tag = node.tag or ""
-        if node.is_text_node:
-            self._line.append(re.sub(r"\s+", " ", node.text(deep=False)))
-        elif tag == "br":
-            self._line.append("\n")
-        elif tag == "img":
-            self._line.append(node.attributes.get("alt") or "")
-        elif tag in _BLOCKS:
-            self._flush()
-            self._block(tag, node)
-            self._flush()
-        else:
-            self._inside(node)
-
-    def _block(self, tag: str, node: LexborNode) -> None:
+    def _block(self, tag: str, node: LexborNode) -> bool:
+        """Write an element that is one block as a whole; False for one that only holds others."""
         if tag in _HEADINGS:
             self._builder.heading(_HEADINGS[tag], _inline(node))
         elif tag == "pre":
@@ -202,7 +208,8 @@ class _Writer:
         elif tag == "table" and not _is_layout(node):
             self._table(node)
         else:
-            self._inside(node)
+            return False
+        return True
 
     def _list(self, node: LexborNode, depth: int) -> None:
         items: list[Item] = []

@@ -19,7 +19,7 @@ _TOML = re.compile(r"\A\+\+\+[ \t]*\n(.*?)^\+\+\+[ \t]*(?:\n|\Z)", re.DOTALL | r
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _BREAK_TAG = re.compile(r"<(?:br|/?p|/?div|/?li)\b", re.IGNORECASE)
 # Site generators' own mark-up: Hugo's shortcodes and Kramdown's attribute lists. No reader of the page sees them.
-_GENERATOR = re.compile(r"\{\{[<%].*?[>%]\}\}|^[ \t]*\{:[^}\n]*\}[ \t]*$", re.MULTILINE)
+_GENERATOR = re.compile(r"\{\{[<%][^{}\n]*[>%]\}\}|^[ \t]*\{:[^}\n]*\}[ \t]*$", re.MULTILINE)
 _NOTE = re.compile(r"^\[!(\w+)\][ \t]*")
 
 
