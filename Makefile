@@ -1,0 +1,59 @@
+# The two commands: `make demo` and `make test`. Both set up what they need in .venv, and only the first time.
+# TORCH_INDEX may name an extra package index with CPU builds of PyTorch (pytorch.org says which), to save gigabytes.
+
+PYTHON ?= python3
+TORCH_INDEX ?=
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --progress-bar on $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint serve bench clean lock setup setup-dev
+
+help: ## what can be made
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+demo: setup ## take in a sample company's documents and answer questions on them
+	@$(BIN)/groundwork demo
+
+serve: setup ## the service and its page, at http://127.0.0.1:8080/
+	@$(BIN)/groundwork serve --tenant alder --tenant brightwater
+
+test: setup-dev lint ## check the code and run the tests
+	$(BIN)/python -m pytest
+
+lint: setup-dev ## formatting, style, types, and the arrows of the architecture
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: setup-dev ## retrieval quality and speed beside other tools, on the data in ../shared/data or GROUNDWORK_DATA
+	$(BIN)/python -m evaluation.bench
+
+clean: ## remove the environment and all local data
+	rm -rf $(VENV) .groundwork build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+lock: ## write the lock files anew from the ranges in pyproject.toml
+	rm -rf build/lock
+	$(PYTHON) -m venv build/lock
+	build/lock/bin/python -m pip install --quiet --upgrade pip
+	build/lock/bin/python -m pip install --quiet .
+	build/lock/bin/python -m pip freeze --exclude groundwork | sed 's/+cpu$$//' > requirements.lock
+	build/lock/bin/python -m pip install --quiet --group dev
+	build/lock/bin/python -m pip freeze --exclude groundwork | sed 's/+cpu$$//' > requirements-dev.lock
+
+setup: $(VENV)/ready
+setup-dev: $(VENV)/ready-dev
+
+$(VENV)/ready: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("Groundwork needs Python 3.11 or newer; name one with make PYTHON=...") if sys.version_info < (3, 11) else 0'
+	@echo "Setting up in $(VENV); this downloads PyTorch once and takes a minute or two." >&2
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PIP) --requirement requirements.lock
+	@$(PIP) --no-deps --editable .
+	@touch $@
+
+$(VENV)/ready-dev: $(VENV)/ready requirements-dev.lock
+	@$(PIP) --requirement requirements-dev.lock
+	@touch $@

@@ -1,0 +1,139 @@
+"""One PostgreSQL server and one loaded model for the whole session; each test gets a database cloned from a template."""
+
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from flows.engine import Engine
+from ingest import pipeline
+from ingest.sources import open_source
+from knowledge.database import Database
+from knowledge.embedded import EmbeddedPostgres
+from knowledge.embedding import Embedder, SentenceTransformerEmbedder, describe_model
+from knowledge.migrate import migrate
+from knowledge.services import Services
+from knowledge.settings import Settings
+
+ROOT = Path(__file__).parent.parent
+TEMPLATE = "template_groundwork"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_settings() -> None:
+    """A developer's own settings must not reach the tests."""
+    for name in [name for name in os.environ if name.startswith("GROUNDWORK_") and name != "GROUNDWORK_DATA"]:
+        del os.environ[name]
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The folder of real data; tests that need it are skipped where it isn't."""
+    folder = Path(os.environ.get("GROUNDWORK_DATA") or ROOT.parent / "shared" / "data")
+    if not folder.is_dir():
+        pytest.skip("the real data is not here (GROUNDWORK_DATA names its folder)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The session's state folder; its parents are opened so that a server under another user gets in."""
+    folder = tmp_path_factory.mktemp("home")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def server(home: Path) -> Iterator[EmbeddedPostgres]:
+    """The session's PostgreSQL."""
+    embedded = EmbeddedPostgres(home / "postgres")
+    embedded.start()
+    yield embedded
+    embedded.stop()
+
+
+@pytest.fixture(scope="session")
+def embedder() -> Embedder:
+    """The session's model: the real one."""
+    return SentenceTransformerEmbedder(Settings(_env_file=None).embedding_model)
+
+
+@pytest.fixture(scope="session")
+def template(server: EmbeddedPostgres) -> str:
+    """A migrated, empty database that others are cloned from."""
+    _run(server, sql.SQL("create database {}").format(sql.Identifier(TEMPLATE)))
+    migrate(server.conninfo(dbname=TEMPLATE), lambda: describe_model(Settings(_env_file=None).embedding_model))
+    return TEMPLATE
+
+
+@pytest.fixture(scope="session")
+def clone(server: EmbeddedPostgres, template: str) -> Iterator[Callable[[], str]]:
+    """Makes a fresh database and returns its name."""
+    made: list[str] = []
+
+    def make() -> str:
+        name = f"test_{uuid.uuid4().hex[:12]}"
+        _run(server, sql.SQL("create database {} template {}").format(sql.Identifier(name), sql.Identifier(template)))
+        made.append(name)
+        return name
+
+    yield make
+    for name in made:
+        _run(server, sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name)))
+
+
+def connect_services(server: EmbeddedPostgres, name: str, home: Path, embedder: Embedder) -> Services:
+    """Services on a database of the session's server, with the session's model."""
+    settings = Settings(_env_file=None, home=home, database_url=server.conninfo("groundwork_app", name))
+    loaded = {embedder.model.name: embedder}
+    return Services(settings, Database(settings.database_url).open(), _loaded=loaded)
+
+
+@pytest.fixture
+def services(
+    server: EmbeddedPostgres, clone: Callable[[], str], home: Path, embedder: Embedder
+) -> Iterator[Services]:
+    """Services on an empty, migrated database of one's own."""
+    with connect_services(server, clone(), home, embedder) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def sample_services(
+    server: EmbeddedPostgres, clone: Callable[[], str], home: Path, embedder: Embedder
+) -> Iterator[Services]:
+    """Services on a database with the sample of both tenants. For tests that only read."""
+    with connect_services(server, clone(), home, embedder) as opened:
+        for tenant in ("alder", "brightwater"):
+            take_in_folder(opened, tenant, ROOT / "sample" / tenant)
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def engine(home: Path) -> Iterator[Engine]:
+    """The session's own Prefect server."""
+    with Engine(home / "prefect") as started:
+        yield started.start()
+
+
+def take_in_folder(services: Services, tenant: str, path: Path, readers: tuple[str, ...] = ()) -> pipeline.Report:
+    """Ingest a file or folder the way the flow does, without Prefect."""
+    plan = pipeline.plan(services, tenant, [open_source(str(path), readers)])
+    results = [pipeline.take_in(services, tenant, plan.run_id, batch) for batch in plan.batches()]
+    removed = pipeline.remove(services, tenant, plan.run_id, plan.to_delete)
+    outcomes = [*plan.settled, *(outcome for result in results for outcome in result.outcomes), *removed]
+    return pipeline.Report(plan.run_id, tuple(outcomes), {})
+
+
+def superuser(server: EmbeddedPostgres, services: Services) -> psycopg.Connection[tuple[object, ...]]:
+    """A connection that sees everything, to look at what is really stored."""
+    name = services.settings.database_url.split("dbname=")[1].split()[0]
+    return psycopg.connect(server.conninfo(dbname=name), autocommit=True, options="-c search_path=groundwork,public")
+
+
+def _run(server: EmbeddedPostgres, statement: sql.Composed) -> None:
+    with psycopg.connect(server.conninfo(dbname="postgres"), autocommit=True) as connection:
+        connection.execute(statement)
