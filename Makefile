@@ -29,7 +29,7 @@ lint: setup-dev ## formatting, style, types, and the arrows of the architecture
 	$(BIN)/lint-imports
 
 bench: setup-dev ## retrieval quality and speed beside other tools, on the data in ../shared/data or GROUNDWORK_DATA
-	$(BIN)/python -m evaluation.bench
+	$(BIN)/python -m bench.retrieval
 
 clean: ## remove the environment and all local data
 	rm -rf $(VENV) .groundwork build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -8,7 +8,7 @@ groundwork --help                  the rest
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 import click
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -222,21 +222,21 @@ def eval_retrieval(
 
     The corpus is kept as a tenant of its own, so that a second evaluation doesn't embed it again.
     """
-    from evaluation.retrieval import evaluate_retrieval, read_qrels, read_queries
+    from evaluation.datasets import read_qrels, read_queries
+    from evaluation.retrieval import evaluate_retrieval, judged
     from ingest.corpus import corpus_tenant, read_corpus
 
-    asked, judged = read_queries(queries or folder / "queries.jsonl"), read_qrels(qrels or folder / "qrels.tsv")
+    judgements = read_qrels(qrels or folder / "qrels.tsv")
+    asked = judged(read_queries(queries or folder / "queries.jsonl"), judgements)
     passages = read_corpus(corpus or folder / "corpus.jsonl")
     settings = load_settings()
     with _services(settings) as services, _progress() as progress:
         tenant = corpus_tenant(passages)
         _take_in_corpus(services, tenant, passages, progress)
-        reports = []
-        for mode in ("lexical", "dense", "hybrid"):
-            bar = progress.add_task(f"Asking, {mode}", total=len(asked))
-            reports += evaluate_retrieval(
-                services, Principal(tenant), asked, judged, (mode,), lambda done, bar=bar: progress.advance(bar, done)
-            )
+        bar = progress.add_task("Asking", total=3 * len(asked))
+        reports = evaluate_retrieval(
+            services, Principal(tenant), asked, judgements, ("lexical", "dense", "hybrid"), _advance(progress, bar)
+        )
     if as_json:
         _print_json({"passages": len(passages), "queries": len(asked), "modes": {r.mode: r.as_dict() for r in reports}})
     else:
@@ -251,12 +251,10 @@ def eval_answers(
     corpus: Annotated[Path | None, typer.Option(help="With --questions: passages, as BEIR's corpus.jsonl.")] = None,
     questions: Annotated[Path | None, typer.Option(help="With --corpus: questions with their gold answers.")] = None,
     as_json: Json = False,
-) -> int:
-    """Measure answers, citations and refusals: on a golden file, or on --corpus and --questions in SQuAD's form.
-
-    On a golden file the exit code is 1 unless every question is answered as it should be.
-    """
-    from evaluation.answers import evaluate_golden, evaluate_questions, read_golden, read_questions
+) -> None:
+    """Measure answers, citations and refusals: on a golden file, or on --corpus and --questions in SQuAD's form."""
+    from evaluation.answers import evaluate_golden, evaluate_questions
+    from evaluation.datasets import read_golden, read_questions
 
     if (corpus is None) != (questions is None):
         raise InvalidInput("Give --corpus and --questions together, or neither to use a golden file.")
@@ -269,20 +267,21 @@ def eval_answers(
             tenant = corpus_tenant(passages)
             _take_in_corpus(services, tenant, passages, progress)
             bar = progress.add_task("Asking", total=len(asked))
-            report = evaluate_questions(services, tenant, asked, lambda done: progress.advance(bar, done)).as_dict()
-            failed = 0
+            report = evaluate_questions(services, tenant, asked, _advance(progress, bar)).as_dict()
         else:
             cases = read_golden(golden)
             bar = progress.add_task("Asking", total=len(cases))
-            golden_report = evaluate_golden(services, cases, lambda done: progress.advance(bar, done))
-            report, failed = golden_report.as_dict(), len(golden_report.failures)
+            report = evaluate_golden(services, cases, _advance(progress, bar)).as_dict()
     if as_json:
         _print_json(report)
     else:
         _print_rows("Answers", [{key: value for key, value in report.items() if not isinstance(value, list | dict)}])
-        for failure in report.get("failures", []):
-            out.print(f"{failure['id']}: {failure['why']}")
-    return 1 if failed else 0
+        for wrong in report.get("failed", []):
+            out.print(f"{wrong['question_id']}: {'; '.join(wrong['failures'])}")
+
+
+def _advance(progress: Progress, bar: TaskID) -> Callable[[int], None]:
+    return lambda done: progress.advance(bar, done)
 
 
 def _take_in_corpus(services: "Services", tenant: str, passages: list[Any], progress: Progress) -> None:

@@ -1,0 +1,127 @@
+"""Retrieval beside a reference, in one run on one machine: quality and time.
+
+    make bench        or: python -m bench.retrieval [DATA]    DATA holds scifact/ and squad/, see docs/benchmarks.md
+
+The reference for BM25 is the library bm25s with its own tokenizer, stemmer and stop words.
+"""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import bm25s
+import Stemmer
+from rich.console import Console
+from rich.table import Table
+
+from evaluation.datasets import Qrels, Query, read_qrels, read_queries
+from evaluation.metrics import hit, mean, ndcg, percentile, recall
+from ingest.corpus import Passage, corpus_tenant, read_corpus, take_in_corpus
+from knowledge.database import Principal
+from knowledge.services import Services, open_services
+from knowledge.settings import load_settings
+from retrieval.retriever import retrieve
+from retrieval.types import Mode
+
+Search = Callable[[str], Sequence[str]]
+"""A question in, at most 100 passage ids out, best first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Benchmark:
+    """Passages, queries, and which passages answer which query."""
+
+    name: str
+    passages: Sequence[Passage]
+    queries: Sequence[Query]
+    qrels: Qrels
+
+
+def main() -> None:
+    """Measure every system on every benchmark and print a table for each."""
+    default = os.environ.get("GROUNDWORK_DATA") or "../shared/data"
+    data = Path(sys.argv[1] if len(sys.argv) > 1 else default)
+    with open_services(load_settings()) as services:
+        for benchmark in (scifact(data / "scifact"), squad(data / "squad")):
+            _take_in(services, benchmark)
+            systems: dict[str, Search] = {
+                "bm25s": _reference(benchmark.passages),
+                **{f"groundwork, {mode}": _groundwork(services, benchmark, mode) for mode in MODES},
+            }
+            report(benchmark, systems)
+
+
+MODES: tuple[Mode, ...] = ("lexical", "dense", "hybrid")
+
+
+def scifact(folder: Path) -> Benchmark:
+    """SciFact's claims against its abstracts."""
+    qrels = read_qrels(folder / "qrels.tsv")
+    queries = [query for query in read_queries(folder / "queries.jsonl") if query.query_id in qrels]
+    return Benchmark("SciFact", read_corpus(folder / "corpus.jsonl"), queries, qrels)
+
+
+def squad(folder: Path) -> Benchmark:
+    """SQuAD's answerable questions, each to find the passage it was asked of."""
+    lines = (folder / "questions.jsonl").read_text(encoding="utf-8").splitlines()
+    rows = [row for row in map(json.loads, lines) if row["answerable"]]
+    qrels = {row["id"]: {row["passage_id"]: 1} for row in rows}
+    queries = [Query(row["id"], row["question"]) for row in rows]
+    return Benchmark("SQuAD", read_corpus(folder / "corpus.jsonl"), queries, qrels)
+
+
+def report(benchmark: Benchmark, systems: dict[str, Search]) -> None:
+    """Ask every query of every system and print what came of it."""
+    table = Table("system", "nDCG@10", "recall@100", "hit@1", "hit@5", "p50 ms", "p95 ms", box=None, pad_edge=False)
+    table.title = f"{benchmark.name}: {len(benchmark.passages)} passages, {len(benchmark.queries)} queries"
+    for name, search in systems.items():
+        search("a first question, so that nothing is loaded while we measure")
+        found, milliseconds = [], []
+        for query in benchmark.queries:
+            began = time.perf_counter()
+            ranking = search(query.text)
+            milliseconds.append((time.perf_counter() - began) * 1000)
+            found.append((ranking, benchmark.qrels[query.query_id]))
+        quality = [
+            mean([ndcg(ranking, relevant) for ranking, relevant in found]),
+            mean([recall(ranking, relevant) for ranking, relevant in found]),
+            mean([hit(ranking, relevant, 1) for ranking, relevant in found]),
+            mean([hit(ranking, relevant, 5) for ranking, relevant in found]),
+        ]
+        times = [percentile(milliseconds, 50), percentile(milliseconds, 95)]
+        table.add_row(name, *(f"{value:.4f}" for value in quality), *(f"{value:.1f}" for value in times))
+    Console(highlight=False, width=120).print(table)
+
+
+def _take_in(services: Services, benchmark: Benchmark) -> None:
+    for _ in take_in_corpus(services, corpus_tenant(benchmark.passages), benchmark.passages):
+        pass
+
+
+def _groundwork(services: Services, benchmark: Benchmark, mode: Mode) -> Search:
+    principal = Principal(corpus_tenant(benchmark.passages))
+    return lambda question: [
+        hit.path for hit in retrieve(services, principal, question, limit=100, mode=mode).hits
+    ]  # fmt: skip
+
+
+def _reference(passages: Sequence[Passage]) -> Search:
+    stemmer = Stemmer.Stemmer("english")
+    texts = [f"{passage.title} {passage.text}" for passage in passages]
+    index = bm25s.BM25(k1=1.2, b=0.75)
+    index.index(bm25s.tokenize(texts, stopwords="en", stemmer=stemmer, show_progress=False), show_progress=False)
+
+    def search(question: str) -> Sequence[str]:
+        tokens = bm25s.tokenize([question], stopwords="en", stemmer=stemmer, show_progress=False)
+        places, _ = index.retrieve(tokens, k=100, show_progress=False)
+        return [passages[int(place)].passage_id for place in places[0]]
+
+    return search
+
+
+if __name__ == "__main__":
+    main()
