@@ -1,5 +1,7 @@
 """What is put in front of a chunk so that it is understood alone: title, headings, a table's header."""
 
+from collections.abc import Sequence
+
 from ingest.chunkers.measure import Measure
 from knowledge.types import Location
 
@@ -7,26 +9,35 @@ _SHARE = 4  # A context takes at most this fraction of a chunk: one in four toke
 _ARROW = " > "
 
 
-def context(title: str, location: Location, header: str, measure: Measure, limit: int) -> str:
-    """Title and heading path on one line, a table's header row on the next, in at most a quarter of `limit` tokens.
-
-    What stands left, the most general, goes first when it is too long.
+class Contexts:
+    """The contexts of one document. Title and heading path on one line, a table's header row on the next, in at most
+    a quarter of `limit` tokens; what stands left, the most general, goes first when they are too long.
     """
-    allowed = limit // _SHARE
-    header = _cut_right(header, measure, allowed if not location.headings and not title else max(allowed // 2, 1))
-    left = allowed - measure.before(header)
-    parts = _path(title, location)
-    while len(parts) > 1 and measure.before(_ARROW.join(parts)) > left:
-        parts = parts[1:]
-    path = _cut_left(_ARROW.join(parts), measure, left)
-    return "\n".join(filter(None, (path, header)))
 
+    def __init__(self, title: str, measure: Measure, limit: int) -> None:
+        self._title = title
+        self._measure = measure
+        self._allowed = limit // _SHARE
+        self._found: dict[tuple[tuple[str, ...], str], str] = {}
 
-def _path(title: str, location: Location) -> list[str]:
-    headings = list(location.headings)
-    sheet = [location.sheet] if location.sheet else []
-    repeated = bool(headings) and headings[0].casefold() == title.casefold()
-    return ([title] if title and not repeated else []) + sheet + headings
+    def of(self, location: Location, header: str = "") -> str:
+        """The context of a chunk that begins at `location`, inside a table with this header row."""
+        path = self._path(location)
+        if (path, header) not in self._found:
+            self._found[path, header] = self._shortened(path, header)
+        return self._found[path, header]
+
+    def _path(self, location: Location) -> tuple[str, ...]:
+        repeated = bool(location.headings) and location.headings[0].casefold() == self._title.casefold()
+        title = () if repeated or not self._title else (self._title,)
+        return title + ((location.sheet,) if location.sheet else ()) + location.headings
+
+    def _shortened(self, path: Sequence[str], header: str) -> str:
+        header = _cut_right(header, self._measure, max(self._allowed // 2, 1) if path else self._allowed)
+        left = self._allowed - self._measure.before(header)
+        while len(path) > 1 and self._measure.before(_ARROW.join(path)) > left:
+            path = path[1:]
+        return "\n".join(filter(None, (_cut_left(_ARROW.join(path), self._measure, left), header)))
 
 
 def _cut_left(text: str, measure: Measure, allowed: int) -> str:

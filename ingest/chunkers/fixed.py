@@ -3,7 +3,7 @@
 from bisect import bisect_right
 
 from ingest.chunkers import TokenOffsets
-from ingest.chunkers.context import context
+from ingest.chunkers.context import Contexts
 from ingest.chunkers.measure import Measure
 from ingest.chunkers.units import Unit
 from ingest.parsers import Parsed
@@ -14,11 +14,12 @@ from knowledge.types import Chunk, Location, Span
 def chunk(parsed: Parsed, title: str, tokens: TokenOffsets, limit: int) -> list[Chunk]:
     """Chunks in order, without overlap; headings are part of the text here."""
     measure = Measure(parsed.text, tokens)
+    contexts = Contexts(title, measure, limit)
     size = max(1, limit - limit // 4)  # What a context leaves at least.
     chunks: list[Chunk] = []
     for span in _spans(parsed.text, tokens, size):
         location = _location(parsed, span)
-        before = context(title, location, "", measure, limit)
+        before = contexts.of(location)
         whole = Unit(span, location, tuple(sentences(parsed.text, span)), 0.0)
         for piece in whole.fitting(measure, max(1, limit - measure.before(before))):
             text = parsed.text[slice(*piece.span)]
@@ -36,7 +37,7 @@ def _spans(text: str, tokens: TokenOffsets, size: int) -> list[Span]:
     splitter = SentenceSplitter(chunk_size=size, chunk_overlap=0, tokenizer=lambda piece: list(tokens(piece)))
     spans: list[Span] = []
     position = 0
-    for piece in splitter.split_text(text):
+    for piece in filter(str.strip, splitter.split_text(text)):
         start = text.find(piece.strip(), position)
         if start < 0:
             continue  # Not verbatim: its text becomes part of the next gap.

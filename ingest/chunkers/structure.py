@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 
 from ingest.chunkers import TokenOffsets
-from ingest.chunkers.context import context
+from ingest.chunkers.context import Contexts
 from ingest.chunkers.measure import CHARACTERS_PER_TOKEN, Measure
 from ingest.chunkers.units import Unit, units_of
 from ingest.parsers import Parsed
@@ -20,6 +20,8 @@ TARGET = 180
 """Tokens of text a chunk aims at: well below the window of a small model (256), whose vectors blur beyond."""
 SECTION_LEVEL = 3
 """A heading of this level or higher begins a section; lower ones stay inside a chunk."""
+
+_PLACES = 32  # Cuts are considered this many times per target: finer ones cost time and change nothing.
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +38,11 @@ class _Placed:
 def chunk(parsed: Parsed, title: str, tokens: TokenOffsets, limit: int) -> list[Chunk]:
     """Chunks in order; together they hold all text but the headings, each piece once."""
     measure = Measure(parsed.text, tokens)
+    contexts = Contexts(title, measure, limit)
+    target = min(TARGET, limit * 3 // 4)
     chunks: list[Chunk] = []
     for section in _sections(parsed):
-        placed = list(_placed(section, parsed, title, measure, limit))
-        target = min(TARGET, limit * 3 // 4)
+        placed = list(_placed(section, contexts, measure, limit))
         chunks += [_chunk(measure, placed[start:end]) for start, end in _cuts(placed, target)]
     return [replace(found, ordinal=ordinal) for ordinal, found in enumerate(chunks)]
 
@@ -64,53 +67,63 @@ def _place(block: Block) -> tuple[int | None, int | None, str | None]:
     return block.location.page, block.location.slide, block.location.sheet
 
 
-def _placed(blocks: Sequence[Block], parsed: Parsed, title: str, measure: Measure, limit: int) -> Iterator[_Placed]:
+def _placed(blocks: Sequence[Block], contexts: Contexts, measure: Measure, limit: int) -> Iterator[_Placed]:
     for block in blocks:
-        before = context(title, block.location, "", measure, limit)
-        budget = _budget(before, measure, limit)
-        for number, unit in enumerate(units_of(parsed.text, block, measure, budget)):
+        before = contexts.of(block.location)
+        budget = limit - measure.before(before)
+        for number, unit in enumerate(units_of(measure.text, block, measure, budget)):
             if block.kind == "table" and number == 1:
-                header = parsed.text[block.span.start : unit.span.start].strip()
-                before = context(title, block.location, header, measure, limit)
-                budget = _budget(before, measure, limit)
+                header = measure.text[block.span.start : unit.span.start].strip()
+                before = contexts.of(block.location, header)
+                budget = limit - measure.before(before)
             for piece in unit.fitting(measure, budget):
                 yield _Placed(piece, measure.index(piece.span.start), measure.index(piece.span.end), before, budget)
-
-
-def _budget(before: str, measure: Measure, limit: int) -> int:
-    """Tokens left for the text after its context and the line break between them."""
-    return max(1, limit - measure.before(before))
 
 
 def _cuts(units: Sequence[_Placed], target: int) -> list[tuple[int, int]]:
     """The cheapest way to cut `units` into runs that fit, as (start, end) indexes. Linear in the number of units,
     since a run is never longer than its budget.
     """
-    best: list[tuple[float, int]] = [(0.0, 0)]
-    for end in range(1, len(units) + 1):
+    places = _places(units, target // _PLACES)
+    widest = max(unit.budget for unit in units)
+    best: list[tuple[float, int]] = [(0.0, 0)]  # For each place: the least cost up to it, and where its run begins.
+    for end in range(1, len(places)):
         best.append(
-            min((best[start][0] + _cost(units[start].unit, size, target), start) for start, size in _runs(units, end))
+            min(
+                (best[start][0] + _cost(units[places[start]].unit, size, target), start)
+                for start, size in _runs(units, places, end, widest)
+            )
         )
     cuts = []
-    end = len(units)
+    end = len(places) - 1
     while end:
         start = best[end][1]
-        cuts.append((start, end))
+        cuts.append((places[start], places[end]))
         end = start
     return cuts[::-1]
 
 
-def _runs(units: Sequence[_Placed], end: int) -> Iterator[tuple[int, int]]:
-    """Where a chunk that ends before unit `end` may begin, and its size in tokens."""
-    last = units[end - 1]
-    yield end - 1, _size(last, last)
-    widest = last.budget
+def _places(units: Sequence[_Placed], grain: int) -> list[int]:
+    """Where a cut is considered: before each unit, except that units of less than `grain` tokens go together."""
+    places = [0]
+    for index in range(1, len(units)):
+        unit, before = units[index], units[index - 1]
+        apart = unit.unit.broken or before.unit.broken
+        if apart or _size(unit, unit) >= grain or _size(units[places[-1]], before) >= grain:
+            places.append(index)
+    return [*places, len(units)]
+
+
+def _runs(units: Sequence[_Placed], places: Sequence[int], end: int, widest: int) -> Iterator[tuple[int, int]]:
+    """The places where a chunk that ends before place `end` may begin, and its size in tokens."""
+    last = units[places[end] - 1]
+    yield end - 1, _size(units[places[end - 1]], last)
     for start in range(end - 2, -1, -1):
-        size = _size(units[start], last)
-        widest = max(widest, units[start].budget)
-        if size > 2 * widest or last.unit.broken or units[start].unit.broken:
+        first = units[places[start]]
+        size = _size(first, last)
+        if size > widest or last.unit.broken or first.unit.broken:
             return
-        if size <= units[start].budget:
+        if size <= first.budget:
             yield start, size
 
 
