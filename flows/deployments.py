@@ -5,6 +5,7 @@ import sys
 
 from prefect import serve as serve_deployments
 from prefect.deployments import run_deployment
+from prefect.types.entrypoint import EntrypointType
 
 import flows  # noqa: F401 - sets Prefect's switches before Prefect is imported
 from flows.ingest import ingest_documents
@@ -21,7 +22,9 @@ def serve() -> None:
         InvalidInput: no Prefect server is configured.
     """
     _check_server()
-    serve_deployments(ingest_documents.to_deployment(name="documents"), limit=MOST_AT_ONCE)
+    # By module, not by file: the flow is found wherever the package is installed and whatever the current folder is.
+    documents = ingest_documents.to_deployment(name="documents", entrypoint_type=EntrypointType.MODULE_PATH)
+    serve_deployments(documents, limit=MOST_AT_ONCE)
 
 
 def run_ingest(tenant: str, paths: list[str], readers: list[str]) -> int:
