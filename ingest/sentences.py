@@ -14,6 +14,7 @@ from knowledge.types import Span
 _STOP = re.compile(
     r"""(?<![.!?…])(?P<stop>[.!?…]++)(?P<close>["'”’»)\]*]*+)(?=\s|$)|(?P<cjk>[。！？｡]++["'”’」』）】]*+)|(?P<line>\n)"""
 )
+_WORDY = re.compile(r"[^\W_]")
 _NOT_BLANK = re.compile(r"\S")
 _NEXT = re.compile(r"""\s*+["'“‘«(\[*]*+(?P<word>[^\W_]++|.)?""", re.DOTALL)
 _LAST_WORD = re.compile(r"[^\s(\[\"'“‘«/]+$")
@@ -37,7 +38,7 @@ _BEFORE_NUMBERS = frozenset(
 _EITHER = frozenset(
     """
     inc ltd co corp llc plc bros dept univ est etc jr ave blvd rd a.m p.m am pm u.s u.k u.n e.u d.c ph.d m.d b.a m.a
-    b.sc m.sc u.s.a
+    c     b.sc m.sc u.s.a
     """.split()
 )
 _STARTERS = frozenset(
@@ -65,8 +66,13 @@ def sentences(text: str, span: Span) -> list[Span]:
 
 
 def _append(found: list[Span], text: str, start: int, end: int) -> None:
-    if length := len(text[start:end].rstrip()):
-        found.append(Span(start, start + length))
+    length = len(text[start:end].rstrip())
+    if not length:
+        return
+    if found and not _WORDY.search(text, start, start + length) and "\n" not in text[found[-1].end : start]:
+        start, length = found[-1].start, start + length - found[-1].start  # Stray stops belong to what they follow.
+        found.pop()
+    found.append(Span(start, start + length))
 
 
 def _first(text: str, start: int, end: int) -> int:

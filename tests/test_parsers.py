@@ -3,6 +3,7 @@
 import os
 import re
 import subprocess
+import sys
 import time
 import unicodedata
 import zipfile
@@ -111,6 +112,8 @@ def test_joiners_stay_where_scripts_need_them():
         ("a.txt", b"%PDF-1.7 ...", "application/pdf"),
         ("a.bin", b"\n <!DOCTYPE html><p>x", "text/html"),
         ("a", b"<html lang=en>", "text/html"),
+        ("a.txt", b'<?xml version="1.0"?>\n<html xmlns="x"><p>y', "text/html"),
+        ("a.svg", b'<?xml version="1.0"?><svg/>', "application/xml"),
         ("a.MD", b"# x", "text/markdown"),
         ("notes", "Grüße".encode("utf-16"), "text/plain"),
         ("a.log", "Grüße".encode("latin-1"), "text/plain"),
@@ -128,6 +131,12 @@ def test_a_zip_is_known_by_its_parts():
     with zipfile.ZipFile(buffer, "w") as archive:
         archive.writestr("mimetype", "application/epub+zip")
     assert media_type("book", buffer.getvalue()) == "application/epub+zip"
+
+
+def test_a_library_is_imported_when_its_format_first_comes():
+    heavy = "{'pypdf', 'docx', 'pptx', 'openpyxl', 'markdown_it', 'selectolax', 'charset_normalizer', 'llama_index'}"
+    program = f"import sys, ingest.parsers, ingest.chunkers; print(sorted({heavy} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
 def test_what_can_not_be_read_says_why():

@@ -22,6 +22,7 @@ def split(text: str) -> list[str]:
         "Open config.yaml.|Go to https://a.example/c.html?x=1.|Then... nothing.|Done!|Really?!|Yes.",
         "1. Install it.|2. Run it.|Plan B.|We go.|The cost is approx. 3.5 EUR vs. 20 EUR; that is fine.",
         "He asked “What?” and left.|iPhone sales rose by 3.5 %.|Add seals, rings, etc.|Close the lid on Jan. 5.",
+        "It ends . . .|It goes on. ...|About 94 000 (c. EUR 23 800).",
         "12 Mill Lane\n|Leeds\n|Open on Sundays.",
         "水质良好。|是吗？|是！",
     ],

@@ -127,6 +127,8 @@ def media_type(name: str, data: bytes) -> str:
         return "application/rtf"
     if head[:15].lower().startswith((b"<!doctype html", b"<html")):
         return "text/html"
+    if head.startswith(b"<?xml"):
+        return "text/html" if b"<html" in head.lower() else "application/xml"
     if decode(data) is None:
         return _UNKNOWN
     return by_name or "text/plain"

@@ -2,6 +2,7 @@
 
 import codecs
 from collections import Counter
+from functools import lru_cache
 
 from knowledge.errors import Unreadable
 
@@ -64,13 +65,18 @@ def _looks_binary(data: bytes) -> bool:
 
 def _detected(data: bytes) -> str | None:
     """charset-normalizer's best guess, unless the outcome is mostly not letters, spaces and punctuation."""
+    encoding = _encoding_of(data[:_SAMPLE])
+    text = data.decode(encoding, "replace") if encoding else None
+    return text if text is not None and _readable(text[:_SAMPLE]) else None
+
+
+@lru_cache(maxsize=4)
+def _encoding_of(sample: bytes) -> str | None:
+    """Kept for a moment, since a file is asked twice: what it is, and then what it says."""
     from charset_normalizer import from_bytes
 
-    best = from_bytes(data[:_SAMPLE]).best()
-    text = _try(data, best.encoding) if best else None
-    if text is None and best:
-        text = data.decode(best.encoding, "replace")
-    return text if text is not None and _readable(text[:_SAMPLE]) else None
+    best = from_bytes(sample).best()
+    return best.encoding if best else None
 
 
 def _readable(text: str) -> bool:
