@@ -7,13 +7,13 @@ groundwork --help                  the rest
 """
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
-import click
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
@@ -32,17 +32,17 @@ if TYPE_CHECKING:
     from retrieval.types import Evidence
     from serving.types import Answer, Citation
 
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False)
+# No markup: names of files and tenants may hold square brackets.
+out = Console(highlight=False, soft_wrap=True, markup=False)
+err = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
 
 app = typer.Typer(
     help="Retrieval-augmented generation: documents in, grounded answers with citations out.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-evaluate = typer.Typer(help="Measure retrieval and answers.", no_args_is_help=True)
-deployments = typer.Typer(help="Run the flows from a Prefect server.", no_args_is_help=True)
+evaluate = typer.Typer(help="Measure retrieval and answers.")
+deployments = typer.Typer(help="Run the flows from a Prefect server.")
 app.add_typer(evaluate, name="eval")
 app.add_typer(deployments, name="flows")
 
@@ -55,15 +55,18 @@ Mode = Annotated[Literal["hybrid", "dense", "lexical"], typer.Option(help="Which
 def main() -> NoReturn:
     """Run the command line: exit 0 only on success, 1 with one sentence for what a person can mend, 2 for usage."""
     try:
-        code = app(standalone_mode=False)
+        code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
+        sys.stdout.flush()
     except GroundworkError as error:
         code = _complain(str(error))
-    except click.ClickException as error:
-        error.show()
+    except typer.TyperException as error:
+        said = error.format_message().rstrip(".").replace("Value error, ", "")
+        _complain(f"{said}; add --help to see what can be given.")
         code = error.exit_code
-    except (click.Abort, KeyboardInterrupt):
+    except (typer.Abort, KeyboardInterrupt):
         code = 130
     except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the last flush complains as well
         code = 141
     sys.exit(code if isinstance(code, int) else 0)
 
@@ -92,7 +95,7 @@ def ingest(
     else:
         _print_report(report)
     for outcome in put_aside:
-        err.print(f"[yellow]put aside[/] {outcome.message}")
+        err.print(Text("put aside ", style="yellow").append(outcome.message, style="default"))
     named = {Path(path).expanduser().resolve().as_uri() for path in paths}
     failed = any(outcome.uri in named for outcome in put_aside) or len(put_aside) == len(report.outcomes)
     return 1 if put_aside and failed else 0
@@ -149,9 +152,9 @@ def search(
     as_json: Json = False,
 ) -> None:
     """Find the passages that answer a question best, and show each leg's rank."""
-    from retrieval.retriever import check_question, retrieve
+    from retrieval.retriever import retrieve
 
-    check_question(question)
+    _check_question(question)
     settings = load_settings()
     with _services(settings) as services:
         evidence = retrieve(services, _principal(settings, tenant, groups), question, limit=limit, mode=mode)
@@ -168,10 +171,9 @@ def ask(
     question: str, tenant: Tenant = "", groups: Groups = "", mode: Mode = "hybrid", as_json: Json = False
 ) -> None:  # fmt: skip
     """Answer a question from the documents, every sentence with its citation, or say that they don't hold it."""
-    from retrieval.retriever import check_question
     from serving.answering import answer
 
-    check_question(question)
+    _check_question(question)
     settings = load_settings()
     with _services(settings) as services:
         given = answer(services, _principal(settings, tenant, groups), question, mode=mode)
@@ -183,12 +185,24 @@ def ask(
         _print_answer(given)
 
 
+def _check_question(question: str) -> None:
+    """Refuse what can't be asked before anything is started for it."""
+    from retrieval.retriever import check_question
+
+    try:
+        check_question(question).encode()
+    except UnicodeEncodeError as error:
+        raise InvalidInput("The question is not text in UTF-8; check the terminal's encoding.") from error
+
+
 @app.command()
 def serve(
     host: Annotated[
         str, typer.Option(help="Address to listen on; without it GROUNDWORK_HOST.", show_default=False)
     ] = "",
-    port: Annotated[int, typer.Option(help="Port; without it GROUNDWORK_PORT.", show_default=False)] = 0,
+    port: Annotated[
+        int, typer.Option(help="Port; without it GROUNDWORK_PORT.", show_default=False, min=0, max=65535)
+    ] = 0,
     tenant: Annotated[
         list[str] | None, typer.Option(help="A tenant that the page offers; may be repeated, the first is the default.")
     ] = None,
@@ -259,17 +273,18 @@ def eval_answers(
     if (corpus is None) != (questions is None):
         raise InvalidInput("Give --corpus and --questions together, or neither to use a golden file.")
     settings = load_settings()
-    with _services(settings) as services, _progress() as progress:
-        if corpus is not None and questions is not None:
-            from ingest.corpus import corpus_tenant, read_corpus
+    if corpus is not None and questions is not None:
+        from ingest.corpus import corpus_tenant, read_corpus
 
-            passages, asked = read_corpus(corpus), read_questions(questions)
-            tenant = corpus_tenant(passages)
+        passages, asked = read_corpus(corpus), read_questions(questions)
+        tenant = corpus_tenant(passages)
+        with _services(settings) as services, _progress() as progress:
             _take_in_corpus(services, tenant, passages, progress)
             bar = progress.add_task("Asking", total=len(asked))
             report = evaluate_questions(services, tenant, asked, _advance(progress, bar)).as_dict()
-        else:
-            cases = read_golden(golden)
+    else:
+        cases = read_golden(golden)
+        with _services(settings) as services, _progress() as progress:
             bar = progress.add_task("Asking", total=len(cases))
             report = evaluate_golden(services, cases, _advance(progress, bar)).as_dict()
     if as_json:
@@ -319,8 +334,8 @@ def doctor(as_json: Json = False) -> int:
         _print_json([{"check": f.check, "ok": f.ok, "found": f.found, "fix": f.fix} for f in findings])
     else:
         for finding in findings:
-            mark = "[green]ok  [/]" if finding.ok else "[red]fix [/]"
-            out.print(f"{mark} {finding.check}: {finding.found}", markup=True)
+            mark = Text("ok  ", style="green") if finding.ok else Text("fix ", style="red")
+            out.print(mark.append(f" {finding.check}: {finding.found}", style="default"))
             if finding.fix:
                 out.print(f"     {finding.fix}")
     return 0 if all(finding.ok for finding in findings) else 1
@@ -359,7 +374,7 @@ def demo() -> int:
     with _services(settings) as services, _engine(settings) as engine:
         for tenant in DEMO_TENANTS:
             report = _ingest(services, engine, tenant, [str(here / tenant)])
-            out.print(f"[bold]{tenant}[/]: {_summary(report)}")
+            out.print(Text(tenant, style="bold").append(f": {_summary(report)}", style="not bold"))
         given = [answer(services, Principal("alder"), question) for question in DEMO_QUESTIONS]
     for each in given:
         out.print()
@@ -478,7 +493,7 @@ def _print_json(value: Any) -> None:
 
 
 def _complain(sentence: str) -> int:
-    err.print(Text("error: ", style="red").append(sentence, style="default"), soft_wrap=True)
+    err.print(Text("error: ", style="red").append(sentence, style="default"))
     return 1
 
 
