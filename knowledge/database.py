@@ -113,6 +113,8 @@ class Database:
                 yield connection
         except PoolTimeout as error:
             raise Unavailable("The database did not answer; see that it runs, then try again.") from error
+        except psycopg.OperationalError as error:
+            raise Unavailable(f"The database broke off ({_last_line(error)}); see that it runs, then retry.") from error
 
     @contextmanager
     def reading(self, principal: Principal) -> Iterator[Connection]:
@@ -195,5 +197,10 @@ def _facts(connection: Connection, path: Path) -> dict[str, Any]:
 def _connection_sentence(conninfo: str, error: psycopg.OperationalError) -> str:
     parts = conninfo_to_dict(conninfo)
     where = f"{parts.get('host') or 'localhost'}:{parts.get('port') or 5432}/{parts.get('dbname') or ''}"
-    why = str(error).strip().splitlines()[-1].strip() if str(error).strip() else "no answer"
+    why = _last_line(error)
     return f"No connection to the database at {where} ({why}); correct GROUNDWORK_DATABASE_URL or start the server."
+
+
+def _last_line(error: psycopg.OperationalError) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[-1].strip() if lines else "no answer"

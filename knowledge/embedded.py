@@ -60,16 +60,30 @@ class EmbeddedPostgres:
         """
         if self._users is not None:
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with self._gate():
-            self._users = (self.folder / "users.lock").open("ab")
-            fcntl.flock(self._users, fcntl.LOCK_SH)
-            self._prepare_folders()
-            if not (self.data / "PG_VERSION").exists():
-                self._create_cluster()
-            if not self._running():
-                self._boot()
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._join()
+        except OSError as error:
+            raise Unavailable(
+                f"The folder {self.folder} can't be used ({error.strerror or error}); set GROUNDWORK_HOME to one"
+                " that can be written."
+            ) from error
         atexit.register(self.stop)
+
+    def _join(self) -> None:
+        with self._gate():
+            users = (self.folder / "users.lock").open("ab")
+            fcntl.flock(users, fcntl.LOCK_SH)
+            try:
+                self._prepare_folders()
+                if not (self.data / "PG_VERSION").exists():
+                    self._create_cluster()
+                if not self._running():
+                    self._boot()
+            except BaseException:
+                users.close()
+                raise
+            self._users = users
 
     def stop(self) -> None:
         """Leave the server, and stop it if nobody else uses it."""
