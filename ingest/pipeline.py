@@ -142,9 +142,10 @@ def take_in(
     prepared: list[tuple[Document, list[Chunk]]] = []
     with watch.stage("parse"):
         for file in files:
-            data = _read(file)
-            content_hash = hashlib.sha256(data).hexdigest()
+            content_hash = ""
             try:
+                data = _read(file)
+                content_hash = hashlib.sha256(data).hexdigest()
                 prepared.append(_prepare(services, embedder, file, data, content_hash))
             except Unreadable as error:
                 outcomes.append(_put_aside(services, tenant, run_id, file, content_hash, recipe, error))
@@ -240,8 +241,11 @@ class Stopwatch:
 def _same(entry: store.Known, file: SourceFile, recipe: str) -> bool:
     if entry.pipeline_hash != recipe or not (entry.quarantined or tuple(entry.readers) == file.readers):
         return False
-    with file.file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest() == entry.content_hash
+    try:
+        with file.file.open("rb") as content:
+            return hashlib.file_digest(content, "sha256").hexdigest() == entry.content_hash
+    except OSError:
+        return False  # taking it in will say why
 
 
 def _settled(entry: store.Known, file: SourceFile) -> Outcome:
@@ -250,7 +254,11 @@ def _settled(entry: store.Known, file: SourceFile) -> Outcome:
 
 
 def _read(file: SourceFile) -> bytes:
-    return file.file.read_bytes()
+    try:
+        return file.file.read_bytes()
+    except OSError as error:
+        reason = f"{file.path} can't be opened ({error.strerror}); check its permissions and the disk."
+        raise Unreadable("unopened", reason) from error
 
 
 def _prepare(

@@ -52,7 +52,7 @@ class Source:
             InvalidInput: a folder without a file, or a rule file that can't be understood.
         """
         if self.root.is_file():
-            return [SourceFile(self.uri, self.root.name, self.readers, self.root)]
+            return [SourceFile(self.uri, _shown(self.root.name), self.readers, self.root)]
         rules = read_rules(self.root / READERS_FILE)
         found = [self._source_file(path, rules) for path in sorted(_walk(self.root))]
         if not found:
@@ -60,7 +60,7 @@ class Source:
         return found
 
     def _source_file(self, file: Path, rules: list[ReaderRule]) -> SourceFile:
-        below = file.relative_to(self.root).as_posix()
+        below = _shown(file.relative_to(self.root).as_posix())
         readers = next((rule.readers for rule in rules if fnmatch.fnmatchcase(below, rule.pattern)), self.readers)
         return SourceFile(file.as_uri(), below, readers, file)
 
@@ -98,6 +98,11 @@ def read_rules(file: Path) -> list[ReaderRule]:
         raise InvalidInput(
             f"{file} can't be understood; write `rules:` and a list of `pattern:` with `readers:` each."
         ) from error
+
+
+def _shown(path: str) -> str:
+    """The path as text: a name that is not UTF-8 can be opened, but neither stored nor printed as it is."""
+    return os.fsencode(path).decode("utf-8", "replace")
 
 
 def _walk(folder: Path) -> Iterator[Path]:
