@@ -270,6 +270,18 @@ def test_text_paragraphs_lists_and_headings():
     ]
 
 
+def test_text_titles_and_headings_stand_alone():
+    source = (
+        "NOTE TO FILE\nWritten by A. Writer, 3 March 2026\n\nStatus\n\n" + "The facility runs until June. " * 4 + "\n\n"
+        "Dear all,\n\nTo do\n\n- Send it.\n\nYours\n\nAnn\n"
+    )
+    parsed = read("a.txt", source)
+    assert [text for kind, text in shown(parsed) if kind == "heading"] == ["NOTE TO FILE", "Status", "To do"]
+    assert parsed.title == "NOTE TO FILE"
+    assert read("a.txt", "Only a line").blocks[0].kind == "heading"
+    assert read("a.txt", "Only a sentence.").blocks[0].kind == "paragraph"
+
+
 # HTML.
 
 PAGE = """<!DOCTYPE html><html lang="en"><head><title>Leave policy - Alder</title>
@@ -374,6 +386,21 @@ def test_pdf_columns_of_a_table_become_rows():
     rows = [("Probe", "Range", "Price"), ("P1", "0-14", "120"), ("P2", "0-5", "95")]
     page = [Drawn(cell, 700 - 20 * r, x=72 + 120 * c) for r, row in enumerate(rows) for c, cell in enumerate(row)]
     assert shown(read("a.pdf", pdf([page]))) == [("table", "Probe | Range | Price\nP1 | 0-14 | 120\nP2 | 0-5 | 95")]
+
+
+def test_pdf_cells_of_several_lines_stay_in_their_row():
+    page = [
+        Drawn("Event", 700),
+        Drawn("Response", 700, x=250),
+        Drawn("A treatment works", 680),
+        Drawn("without measurements", 667),
+        Drawn("2 hours,", 680, x=250),
+        Drawn("at any hour", 667, x=250),
+        Drawn("Question", 645),
+        Drawn("1 day", 645, x=250),
+    ]
+    rows = "Event | Response\nA treatment works without measurements | 2 hours, at any hour\nQuestion | 1 day"
+    assert shown(read("a.pdf", pdf([page]))) == [("table", rows)]
 
 
 def test_pdf_pages_without_text_are_named_and_tiny_text_is_not_read():

@@ -62,6 +62,11 @@ class TextBuilder:
         self._headings: list[tuple[int, str]] = []
         self._place = Location()
 
+    @property
+    def has_text(self) -> bool:
+        """Whether anything has been written yet."""
+        return bool(self._parts)
+
     def page(self, number: int) -> None:
         """What follows stands on this page, counted from 1."""
         self._place = Location(page=number)

@@ -13,6 +13,8 @@ from ingest.parsers.builder import one_line
 _BOLD = re.compile(r"bold|black|heavy|semib|demi|CMBX|-Bd", re.IGNORECASE)
 _MARKER = re.compile(r"[^\w\s]|\(?(?:\d{1,2}|[A-Za-z])[.)]|\d+(?:\.\d+)*\.?")  # In front of an item or a heading.
 _LIGATURES = str.maketrans({"ﬀ": "ff", "ﬁ": "fi", "ﬂ": "fl", "ﬃ": "ffi", "ﬄ": "ffl", "ﬅ": "st", "ﬆ": "st"})
+_LEADING = 1.6  # Baselines of one cell's lines are less than this times the font's size apart.
+_CELL_LINES = 4  # A first cell of more lines is taken for a column of prose.
 _INVISIBLY_SMALL = 1.0  # Points. Nobody reads it, so nobody shall be quoted it.
 
 
@@ -107,18 +109,70 @@ def _cells(pieces: Sequence[_Piece]) -> list[str]:
     return cells
 
 
-def _rows(lines: Sequence[Line]) -> list[Line]:
-    """Lines that stand side by side, each further right than the last, as one row of cells."""
-    rows: list[Line] = []
-    right = 0.0
-    for line in lines:
-        last = rows[-1] if rows else None
-        if last and abs(last.y - line.y) < 0.2 * line.size and line.x > right + line.size:
-            marker = _MARKER.fullmatch(last.text) and line.x - right < 4 * line.size
-            joined = f"{last.text}{' ' if marker else ' | '}{line.text}"
-            cells = line.cells if marker else last.cells + line.cells
-            rows[-1] = replace(last, text=joined, cells=cells, bold=last.bold and line.bold)
+class _Row:
+    """A line, or the cells of a table's row side by side, each of one or more lines."""
+
+    def __init__(self, line: Line) -> None:
+        self.first = line
+        self._cells = [line.text]
+        self._bold = line.bold
+        self._count = line.cells
+        self._last = line  # The line added last; a cell stands where its first line does.
+        self._x = line.x
+
+    def line(self) -> Line:
+        """The row as one line of text."""
+        return replace(self.first, text=" | ".join(self._cells), bold=self._bold, cells=self._count)
+
+    def is_wrapped_below(self, line: Line) -> bool:
+        """Whether `line` is the next line of the last cell."""
+        below = 0 < self._last.y - line.y < _LEADING * line.size
+        return self._count > 1 and line.cells == 1 and below and abs(line.x - self._x) < 2 and self._x > self.first.x
+
+    def has_beside(self, line: Line) -> bool:
+        """Whether `line` begins another cell: at the row's height, further right."""
+        return abs(self.first.y - line.y) < 0.2 * line.size and line.x > self._x + line.size
+
+    def wrap(self, line: Line) -> None:
+        """Take `line` into the last cell."""
+        self._cells[-1] += f" {line.text}"
+        self._last = line
+
+    def add(self, line: Line) -> None:
+        """Take `line` as the next cell, or as what an item's marker stands in front of."""
+        if _MARKER.fullmatch(self._cells[-1]) and line.x - self._x < 4 * line.size:
+            self._cells[-1] += f" {line.text}"
+            self._count += line.cells - 1
         else:
-            rows.append(line)
-        right = line.x
-    return rows
+            self._cells.append(line.text)
+            self._count += line.cells
+        self._bold = self._bold and line.bold
+        self._last, self._x = line, line.x
+
+
+def _rows(lines: Sequence[Line]) -> list[Line]:
+    """Lines that stand side by side as one row of cells; a cell's own lines come before the next cell in the file."""
+    rows: list[_Row] = []
+    for line in lines:
+        at = _row_beside(rows, line)
+        if at is not None:
+            for wrapped in rows[at + 1 :]:
+                rows[at].wrap(wrapped.first)
+            del rows[at + 1 :]
+            rows[at].add(line)
+        elif rows and rows[-1].is_wrapped_below(line):
+            rows[-1].wrap(line)
+        else:
+            rows.append(_Row(line))
+    return [row.line() for row in rows]
+
+
+def _row_beside(rows: Sequence[_Row], line: Line) -> int | None:
+    """The row that `line` continues to the right: the last one, or one whose last cell has a few more lines since."""
+    for back in range(1, min(_CELL_LINES, len(rows)) + 1):
+        row = rows[-back]
+        if row.has_beside(line):
+            return len(rows) - back
+        if row.line().cells > 1 or (back < len(rows) and abs(rows[-back - 1].first.x - row.first.x) > 2):
+            return None
+    return None

@@ -11,6 +11,9 @@ from ingest.parsers.encoding import read
 _BLANK = re.compile(r"\n(?:[^\S\n]*\n)+")
 _UNDERLINE = re.compile(r"([=\-~])\1{2,}")
 _ITEM = re.compile(r"(\s*)(?:([-*\u2022])|(\d{1,3})[.)])\s+(\S.*)")
+_HEADING = re.compile(r"[^\W_a-z][^=<>{}|@]*[^\s.,:;!?=<>{}|@]")
+_HEADING_LENGTH = 70
+_TITLE_LINES = 3
 _NARROW = 50  # Nobody wraps prose at fewer columns: shorter lines are lines on purpose.
 
 
@@ -29,8 +32,38 @@ def parse_text(text: str) -> Parsed:
 def write_text(text: str, builder: TextBuilder) -> None:
     """Write text, such as an e-mail's body, after what the builder holds."""
     body = text.replace("\r\n", "\n").replace("\r", "\n").replace("\f", "\n\n").expandtabs(4)
-    for piece in _BLANK.split(body):
-        write_lines([line.rstrip() for line in piece.strip("\n").split("\n")], builder)
+    pieces = [[line.rstrip() for line in piece.strip("\n").split("\n")] for piece in _BLANK.split(body)]
+    whole = not builder.has_text  # Lone lines of an e-mail are greetings, not headings.
+    title = _title(pieces[0]) if whole else 0
+    if title:
+        builder.heading(1, " ".join(pieces[0][:title]))
+        write_lines(pieces[0][title:], builder)
+        pieces = pieces[1:]
+    for lines, following in pairwise([*pieces, []]):
+        if whole and len(lines) == 1 and _is_heading(lines[0]) and _is_body(following):
+            builder.heading(2, lines[0])
+        else:
+            write_lines(lines, builder)
+
+
+def _title(lines: Sequence[str]) -> int:
+    """How many lines at the top of a text are its title: those in capitals, else one that stands alone."""
+    capitals = next((at for at, line in enumerate(lines) if not line.isupper()), len(lines))
+    underlined = len(lines) > 1 and _UNDERLINE.fullmatch(lines[1].strip())
+    if 0 < capitals <= _TITLE_LINES and not underlined:
+        return capitals
+    return int(len(lines) == 1 and _is_heading(lines[0]))
+
+
+def _is_heading(line: str) -> bool:
+    """A short line that doesn't end as a sentence does and isn't an item or an assignment."""
+    return _HEADING.fullmatch(line) is not None and len(line) <= _HEADING_LENGTH and not _ITEM.fullmatch(line)
+
+
+def _is_body(lines: Sequence[str]) -> bool:
+    """What stands below a heading: prose or a list."""
+    text = " ".join(lines)
+    return len(text) > _HEADING_LENGTH or bool(lines and _ITEM.fullmatch(lines[0]))
 
 
 def write_lines(lines: Sequence[str], builder: TextBuilder) -> None:
