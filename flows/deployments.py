@@ -1,10 +1,12 @@
 """The flows on a Prefect server: registered and run by `groundwork flows serve`, asked for by whoever reaches it."""
 
+import asyncio
 import os
 import sys
 
 from prefect import serve as serve_deployments
-from prefect.deployments import run_deployment
+from prefect.deployments import arun_deployment
+from prefect.deployments.runner import RunnerDeployment
 from prefect.types.entrypoint import EntrypointType
 
 import flows  # noqa: F401 - sets Prefect's switches before Prefect is imported
@@ -23,7 +25,9 @@ def serve() -> None:
     """
     _check_server()
     # By module, not by file: the flow is found wherever the package is installed and whatever the current folder is.
-    documents = ingest_documents.to_deployment(name="documents", entrypoint_type=EntrypointType.MODULE_PATH)
+    documents = RunnerDeployment.from_flow(
+        ingest_documents, name="documents", entrypoint_type=EntrypointType.MODULE_PATH
+    )
     serve_deployments(documents, limit=MOST_AT_ONCE)
 
 
@@ -37,7 +41,7 @@ def run_ingest(tenant: str, paths: list[str], readers: list[str]) -> int:
     _check_server()
     parameters = {"tenant": tenant, "paths": paths, "readers": readers}
     try:
-        run = run_deployment(DEPLOYMENT, parameters=parameters, poll_interval=1)
+        run = asyncio.run(arun_deployment(DEPLOYMENT, parameters=parameters, poll_interval=1))
     except Exception as error:  # the client raises its own, httpx's and anyio's errors for one fact: not reached
         raise Unavailable(
             f"The flow could not be started ({type(error).__name__}); see that `groundwork flows serve` runs"
