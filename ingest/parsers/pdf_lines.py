@@ -59,6 +59,8 @@ def _piece(text: str, cm: Sequence[float], tm: Sequence[float], font: Any, size:
     y = tm[4] * cm[1] + tm[5] * cm[3] + cm[5]
     up = math.hypot(tm[2] * cm[0] + tm[3] * cm[2], tm[2] * cm[1] + tm[3] * cm[3])
     name = str(font.get("/BaseFont", "")) if font else ""
+    if "CMSY" in name:
+        text = text.replace("\0", "−")  # TeX's symbol font has the minus sign where others have nothing.
     return _Piece(text.translate(_LIGATURES), x, y, abs(size) * up, bool(_BOLD.search(name)))
 
 
