@@ -1,0 +1,93 @@
+"""A real Chromium, driven over its DevTools protocol: open a page, run a line of JavaScript in it, take a picture."""
+
+import base64
+import json
+import shutil
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from websockets.sync.client import ClientConnection, connect
+
+PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
+FLAGS = (
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
+    " --disable-component-update --disable-sync --hide-scrollbars --remote-debugging-port=0"
+).split()
+SECONDS = 30.0
+
+
+def find_browser() -> str | None:
+    """The path of an installed Chromium."""
+    return next((path for path in map(shutil.which, PROGRAMS) if path), None)
+
+
+class Browser:
+    """One tab."""
+
+    def __init__(self, socket: ClientConnection) -> None:
+        self._socket = socket
+        self._number = 0
+
+    def call(self, method: str, **parameters: Any) -> dict[str, Any]:
+        """One command of the protocol, and its result."""
+        self._number += 1
+        self._socket.send(json.dumps({"id": self._number, "method": method, "params": parameters}))
+        while True:
+            message = json.loads(self._socket.recv(timeout=SECONDS))
+            if message.get("id") == self._number:
+                assert "error" not in message, message
+                result: dict[str, Any] = message["result"]
+                return result
+
+    def resize(self, width: int, height: int, *, mobile: bool = False) -> None:
+        """Set the size of the page in CSS pixels."""
+        self.call(
+            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=mobile
+        )  # fmt: skip
+
+    def open(self, address: str) -> None:
+        """Go to an address and wait until it is loaded."""
+        self.call("Page.navigate", url=address)
+        self.wait("document.readyState === 'complete'")
+
+    def run(self, script: str) -> Any:
+        """What an expression comes to in the page."""
+        answer = self.call("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
+        assert "exceptionDetails" not in answer, answer
+        return answer["result"].get("value")
+
+    def wait(self, condition: str) -> None:
+        """Until a condition holds in the page; fails after a while."""
+        until = time.monotonic() + SECONDS
+        while not self.run(f"Boolean({condition})"):
+            assert time.monotonic() < until, f"never came true: {condition}"
+
+    def picture(self, file: Path) -> None:
+        """A PNG of what is visible."""
+        file.write_bytes(base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"]))
+
+
+@contextmanager
+def browser(program: str, profile: Path) -> Iterator[Browser]:
+    """A tab in a Chromium of its own, with an empty profile."""
+    process = subprocess.Popen(
+        [program, *FLAGS, f"--user-data-dir={profile}", "about:blank"], stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stderr is not None
+        line = next(line for line in process.stderr if "DevTools listening on" in line)
+        host = line.split("ws://")[1].split("/")[0]
+        with urllib.request.urlopen(f"http://{host}/json/list") as answer:
+            target = next(entry for entry in json.load(answer) if entry["type"] == "page")
+        with connect(target["webSocketDebuggerUrl"], max_size=None) as socket:
+            tab = Browser(socket)
+            tab.call("Page.enable")
+            yield tab
+    finally:
+        process.terminate()
+        process.wait()

@@ -1,0 +1,106 @@
+"""The page at /, in a real Chromium against the real service over the sample."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import uvicorn
+
+from knowledge.services import Services
+from serving.api import build_api
+from serving.identity import LocalIdentity
+from serving.server import claim_port
+from tests.browser import Browser, browser, find_browser
+
+ASKED = "How many days of annual leave can I carry over into next year?"
+
+
+@pytest.fixture(scope="module")
+def address(sample_services: Services) -> Iterator[str]:
+    """The service on a free port."""
+    listener = claim_port("127.0.0.1", 0)
+    api = build_api(sample_services, LocalIdentity(("alder", "brightwater")))
+    server = uvicorn.Server(uvicorn.Config(api, log_level="error"))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    yield f"http://127.0.0.1:{listener.getsockname()[1]}/"
+    server.should_exit = True
+    thread.join()
+
+
+@pytest.fixture(scope="module")
+def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """One tab for the module."""
+    program = find_browser()
+    if program is None:
+        pytest.skip("no Chromium here (Debian's package is called chromium)")
+    with browser(program, tmp_path_factory.mktemp("profile")) as opened:
+        yield opened
+
+
+@pytest.fixture(params=[(1280, 900, False), (390, 844, True)], ids=["desktop", "phone"])
+def page(tab: Browser, address: str, request: pytest.FixtureRequest) -> Browser:
+    """The page, freshly opened, at both widths."""
+    width, height, mobile = request.param
+    tab.resize(width, height, mobile=mobile)
+    tab.open("about:blank")
+    tab.open(address)
+    tab.run("localStorage.clear()")
+    tab.open(address)
+    tab.wait("document.querySelector('#tenant').options.length === 2")
+    return tab
+
+
+def ask(page: Browser, question: str) -> None:
+    """Type a question and send it, as a person does."""
+    page.run(f"document.querySelector('#question').value = {question!r}")
+    page.run("document.querySelector('#ask').requestSubmit()")
+
+
+def test_a_cited_sentence_leads_to_its_highlighted_quote(page: Browser, tmp_path: Path) -> None:
+    """From the question to the mark in the document."""
+    ask(page, ASKED)
+    page.wait("document.querySelector('#answer a[href*=\"#document=\"]')")
+    answer = page.run("document.querySelector('#answer').innerText")
+    assert "5 unused days" in answer
+    page.run("document.querySelector('#answer a[href*=\"#document=\"]').click()")
+    page.wait("document.querySelector('#reader mark')")
+    marked = page.run("[...document.querySelectorAll('#reader mark')].map(mark => mark.textContent).join(' ')")
+    assert "Up to 5 unused days" in marked
+    page.wait("document.querySelector('#reader mark').getBoundingClientRect().top < innerHeight")
+    page.picture(tmp_path / "quote.png")
+    assert (tmp_path / "quote.png").stat().st_size > 10_000
+
+
+def test_a_refusal_is_shown_as_one(page: Browser) -> None:
+    """With its reason, and not as an error."""
+    ask(page, "Who won the football world cup in 1998?")
+    page.wait("document.querySelector('#answer').innerText.length > 20")
+    assert page.run("document.querySelector('[data-stage=\"failed\"]').hidden")
+    assert not page.run("document.querySelector('#answer a[href*=\"#document=\"] mark')")
+
+
+def test_another_tenant_sees_nothing_of_the_first(page: Browser) -> None:
+    """Choosing a tenant on the page is choosing what is searched."""
+    page.run(
+        "(() => { const tenant = document.querySelector('#tenant'); tenant.value = 'brightwater';"
+        " tenant.dispatchEvent(new Event('change', {bubbles: true})); })()"
+    )
+    ask(page, ASKED)
+    page.wait("document.querySelector('#answer').innerText.length > 20")
+    assert "5 unused days" not in page.run("document.body.innerText")
+
+
+def test_nothing_is_wider_than_the_page(page: Browser) -> None:
+    """No sideways scrolling, before and after an answer."""
+    ask(page, ASKED)
+    page.wait("document.querySelector('#answer a[href*=\"#document=\"]')")
+    assert page.run("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_a_problem_is_one_sentence(page: Browser) -> None:
+    """What the service refuses is said on the page."""
+    ask(page, "x " * 1_500)
+    page.wait("!document.querySelector('[data-stage=\"failed\"]').hidden")
+    assert "characters" in page.run("document.querySelector('#problem-detail').textContent")
