@@ -1,4 +1,4 @@
-"""One PostgreSQL server and one loaded model for the whole session; each test gets a database cloned from a template."""
+"""One PostgreSQL server and one loaded model for the session; each test gets a database cloned from a template."""
 
 import os
 import uuid
@@ -42,8 +42,7 @@ def data() -> Path:
 @pytest.fixture(scope="session")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The session's state folder; its parents are opened so that a server under another user gets in."""
-    folder = tmp_path_factory.mktemp("home")
-    return folder
+    return tmp_path_factory.mktemp("home")
 
 
 @pytest.fixture(scope="session")
@@ -51,6 +50,10 @@ def server(home: Path) -> Iterator[EmbeddedPostgres]:
     """The session's PostgreSQL."""
     embedded = EmbeddedPostgres(home / "postgres")
     embedded.start()
+    # Nothing here outlives the session, so no test waits for the disk.
+    with psycopg.connect(embedded.conninfo(dbname="postgres"), autocommit=True) as connection:
+        connection.execute("alter system set fsync = off")
+        connection.execute("select pg_reload_conf()")
     yield embedded
     embedded.stop()
 
@@ -93,9 +96,7 @@ def connect_services(server: EmbeddedPostgres, name: str, home: Path, embedder: 
 
 
 @pytest.fixture
-def services(
-    server: EmbeddedPostgres, clone: Callable[[], str], home: Path, embedder: Embedder
-) -> Iterator[Services]:
+def services(server: EmbeddedPostgres, clone: Callable[[], str], home: Path, embedder: Embedder) -> Iterator[Services]:
     """Services on an empty, migrated database of one's own."""
     with connect_services(server, clone(), home, embedder) as opened:
         yield opened
