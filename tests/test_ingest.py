@@ -141,8 +141,8 @@ def test_statistics_follow_what_is_stored(services: Services, server: EmbeddedPo
 def consistency(server: EmbeddedPostgres, services: Services) -> list[str]:
     """What does not fit together in the store; nothing should."""
     checks = {
-        "documents are miscounted": "select 1 from reader_set r where document_count <> (select count(*) from document d"
-        " where d.tenant_id = r.tenant_id and d.reader_set_id = r.reader_set_id)",
+        "documents are miscounted": "select 1 from reader_set r where document_count <> (select count(*)"
+        " from document d where d.tenant_id = r.tenant_id and d.reader_set_id = r.reader_set_id)",
         "chunks are miscounted": "select 1 from reader_set r where chunk_count <> (select count(*) from chunk c"
         " where c.tenant_id = r.tenant_id and c.reader_set_id = r.reader_set_id)",
         "terms are miscounted": "select 1 from reader_set r where term_count <> (select coalesce(sum(term_count), 0)"

@@ -1,0 +1,36 @@
+"""Settings: few, with defaults that work, refused with one sentence when they can't be used."""
+
+import pytest
+
+from knowledge.errors import InvalidInput
+from knowledge.settings import Settings, load_settings
+from tests.conftest import ROOT
+
+
+def test_the_example_file_changes_nothing() -> None:
+    """`.env.example` copied to `.env` and left as it is."""
+    assert Settings(_env_file=ROOT / ".env.example") == Settings(_env_file=None)
+
+
+def test_a_variable_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its name with the prefix; an empty one counts as absent."""
+    monkeypatch.setenv("GROUNDWORK_TENANT", "acme")
+    monkeypatch.setenv("GROUNDWORK_HOST", "")
+    assert (load_settings().tenant, load_settings().host) == ("acme", "127.0.0.1")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("PORT", "abc"), ("PORT", "70000"), ("IDENTITY", "ldap"), ("CHUNKER", "words"), ("EMBEDDING_DTYPE", "int4")],
+)
+def test_nonsense_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    """The sentence names the variable and the page."""
+    monkeypatch.setenv(f"GROUNDWORK_{name}", value)
+    with pytest.raises(InvalidInput, match=rf"GROUNDWORK_{name} .*docs/settings.md"):
+        load_settings()
+
+
+def test_a_key_is_never_printed() -> None:
+    """Neither by repr nor by a dump."""
+    settings = Settings(_env_file=None, jwt_key="0123456789abcdef0123456789abcdef")  # type: ignore[arg-type]
+    assert "0123456789abcdef" not in repr(settings) + str(settings.model_dump())
