@@ -95,7 +95,8 @@ def ingest(
     else:
         _print_report(report)
     for outcome in put_aside:
-        err.print(Text("put aside ", style="yellow").append(outcome.message, style="default"))
+        said = outcome.message if outcome.path in outcome.message else f"{outcome.path}: {outcome.message}"
+        err.print(Text("put aside ", style="yellow").append(said, style="default"))
     named = {Path(path).expanduser().resolve().as_uri() for path in paths}
     failed = any(outcome.uri in named for outcome in put_aside) or len(put_aside) == len(report.outcomes)
     return 1 if put_aside and failed else 0
@@ -152,9 +153,9 @@ def search(
     as_json: Json = False,
 ) -> None:
     """Find the passages that answer a question best, and show each leg's rank."""
-    from retrieval.retriever import retrieve
+    from retrieval.retriever import check_question, retrieve
 
-    _check_question(question)
+    check_question(question)
     settings = load_settings()
     with _services(settings) as services:
         evidence = retrieve(services, _principal(settings, tenant, groups), question, limit=limit, mode=mode)
@@ -171,9 +172,10 @@ def ask(
     question: str, tenant: Tenant = "", groups: Groups = "", mode: Mode = "hybrid", as_json: Json = False
 ) -> None:  # fmt: skip
     """Answer a question from the documents, every sentence with its citation, or say that they don't hold it."""
+    from retrieval.retriever import check_question
     from serving.answering import answer
 
-    _check_question(question)
+    check_question(question)
     settings = load_settings()
     with _services(settings) as services:
         given = answer(services, _principal(settings, tenant, groups), question, mode=mode)
@@ -183,16 +185,6 @@ def ask(
         _print_json(AnswerOut.of(given).model_dump(mode="json"))
     else:
         _print_answer(given)
-
-
-def _check_question(question: str) -> None:
-    """Refuse what can't be asked before anything is started for it."""
-    from retrieval.retriever import check_question
-
-    try:
-        check_question(question).encode()
-    except UnicodeEncodeError as error:
-        raise InvalidInput("The question is not text in UTF-8; check the terminal's encoding.") from error
 
 
 @app.command()

@@ -54,8 +54,12 @@ def retrieve(
 
 
 def check_question(question: str) -> str:
-    """The question without surrounding space, refused when there is nothing in it or far too much."""
-    question = question.replace("\x00", " ").strip()
+    """The question without surrounding space, refused when it holds nothing, far too much, or no text."""
+    try:
+        question = question.replace("\x00", " ").strip()
+        question.encode()
+    except UnicodeEncodeError as error:  # half a surrogate pair, from a terminal or from JSON
+        raise InvalidInput("The question is not text in UTF-8; check the encoding of what sent it.") from error
     if not any(character.isalnum() for character in question):
         raise InvalidInput("The question is empty; ask something in words.")
     if len(question) > LONGEST_QUESTION:
