@@ -5,7 +5,7 @@ groundwork serve     then open the address it prints; /docs has the OpenAPI page
 
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Set
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
@@ -17,7 +17,6 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from knowledge.database import Principal, check_ready
 from knowledge.errors import GroundworkError
@@ -30,6 +29,8 @@ from serving.schemas import AnswerOut, DocumentOut, Me, Problem, Question, Searc
 
 WEB = Path(__file__).parent / "web"
 LARGEST_BODY = 64 * 1024  # bytes; a question has 2,000 characters at most
+
+Forward = Callable[[Request], Awaitable[Response]]
 
 log = structlog.get_logger("groundwork.api")
 
@@ -50,10 +51,12 @@ def build_api(services: Services, identity: IdentityProvider) -> FastAPI:
         responses={code: {"model": Problem, "description": "A problem (RFC 9457)"} for code in (401, 404, 422, 503)},
     )
     _add_problems(api)
-    api.middleware("http")(_guard)
-    if identity.name == "local":
-        # A page elsewhere must not talk to us through a name that it points at this machine (DNS rebinding).
-        api.add_middleware(TrustedHostMiddleware, allowed_hosts=[*LOOPBACK, "testserver"])
+    # A page elsewhere must not talk to us through a name that it points at this machine (DNS rebinding).
+    hosts = frozenset((*LOOPBACK, "testserver")) if identity.name == "local" else None
+
+    @api.middleware("http")
+    async def guard(request: Request, forward: Forward) -> Response:
+        return await _guard(request, forward, hosts)
 
     def principal(request: Request) -> Principal:
         return identity.identify(request.headers)
@@ -102,19 +105,15 @@ def build_api(services: Services, identity: IdentityProvider) -> FastAPI:
     return api
 
 
-async def _guard(request: Request, forward: Callable[[Request], Awaitable[Response]]) -> Response:
-    """Refuse oversized bodies, set the security headers, and log the request without what was asked."""
+async def _guard(request: Request, forward: Forward, hosts: Set[str] | None) -> Response:
+    """Refuse foreign hosts and oversized bodies, set the security headers, log the request without what was asked."""
     began, request_id = time.perf_counter(), uuid.uuid4().hex
-    length = request.headers.get("content-length", "0")
-    if "transfer-encoding" in request.headers or not length.isdecimal():
-        response: Response = problem(
-            GroundworkError("The request does not say how long it is; send Content-Length."), 411
-        )
-    elif int(length) > LARGEST_BODY:
-        too_large = f"The request is larger than {LARGEST_BODY // 1024} KiB; shorten the question."
-        response = problem(GroundworkError(too_large), 413)
-    else:
-        response = await forward(request)
+    response: Response | None = _refusal(request, hosts)
+    try:
+        response = response or await forward(request)
+    except Exception as error:  # a fault of ours: the caller gets a problem, the log gets the rest
+        log.error("unforeseen", request_id=request_id, error=type(error).__name__, exc_info=error)
+        response = problem(GroundworkError(f"Something went wrong here; the log has it under {request_id}."), 500)
     if request.url.path not in DOCS:
         response.headers.update(HEADERS)
     response.headers["X-Request-Id"] = request_id
@@ -129,11 +128,31 @@ async def _guard(request: Request, forward: Callable[[Request], Awaitable[Respon
     return response
 
 
+def _refusal(request: Request, hosts: Set[str] | None) -> JSONResponse | None:
+    """What is refused before anything is read of it."""
+    length = request.headers.get("content-length", "0")
+    if hosts is not None and _host(request) not in hosts:
+        return problem(GroundworkError("The service does not answer to this host name; use 127.0.0.1."), 400)
+    if "transfer-encoding" in request.headers or not length.isdecimal():
+        return problem(GroundworkError("The request does not say how long it is; send Content-Length."), 411)
+    if int(length) > LARGEST_BODY:
+        too_large = f"The request is larger than {LARGEST_BODY // 1024} KiB; shorten the question."
+        return problem(GroundworkError(too_large), 413)
+    return None
+
+
+def _host(request: Request) -> str:
+    """The name in the Host header, without port and brackets."""
+    host = request.headers.get("host", "").lower()
+    return host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
+
+
 def problem(error: GroundworkError, status: int | None = None) -> JSONResponse:
     """An error as RFC 9457 wants it."""
     status = status or error.status
     body = Problem(type=f"urn:groundwork:{error.slug}", title=error.title, status=status, detail=str(error))
-    return JSONResponse(body.model_dump(), status, media_type="application/problem+json")
+    headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None
+    return JSONResponse(body.model_dump(), status, headers, media_type="application/problem+json")
 
 
 def _add_problems(api: FastAPI) -> None:
@@ -149,11 +168,4 @@ def _add_problems(api: FastAPI) -> None:
 
     @api.exception_handler(HTTPException)
     def http(_: Request, error: HTTPException) -> JSONResponse:
-        return problem(GroundworkError(str(error.detail)), error.status_code)
-
-    @api.exception_handler(Exception)
-    def unforeseen(_: Request, error: Exception) -> JSONResponse:
-        log.error("unforeseen", error=type(error).__name__, exc_info=error)
-        return problem(
-            GroundworkError("Something went wrong here; the log has it under the time of this request."), 500
-        )
+        return problem(GroundworkError(f"{error.detail}.".replace("..", ".")), error.status_code)
