@@ -65,14 +65,16 @@ class JwtIdentity:
                 audience=self._audience,
                 options={"require": ["exp", "aud", "sub"]},
             )
-            groups = claims.get("groups", [])
-            if not isinstance(groups, list):
-                raise Unauthenticated("The token's groups are not a list; ask whoever issues it.")
-            return Principal(str(claims["tenant"]), tuple(map(str, groups)), str(claims["sub"]))
+            tenant, groups = claims["tenant"], claims.get("groups", [])
+            if not isinstance(groups, list) or not all(isinstance(group, str) for group in groups):
+                raise Unauthenticated("The token's groups are not a list of names; ask whoever issues it.")
+            if not isinstance(tenant, str):
+                raise Unauthenticated("The token's tenant is not a name; ask whoever issues it.")
+            return Principal(tenant, tuple(groups), str(claims["sub"]))
         except jwt.PyJWTError as error:
             raise Unauthenticated(f"The token is not accepted ({error}); sign in again.") from error
         except (KeyError, InvalidInput) as error:
-            raise Unauthenticated("The token names no valid tenant; ask whoever issues it.") from error
+            raise Unauthenticated("The token names no valid tenant or group; ask whoever issues it.") from error
 
 
 def identity_provider(settings: Settings, host: str, tenants: tuple[str, ...]) -> IdentityProvider:
@@ -85,6 +87,10 @@ def identity_provider(settings: Settings, host: str, tenants: tuple[str, ...]) -
         key = settings.jwt_key.get_secret_value()
         if len(key.encode()) < SHORTEST_SECRET:
             raise InvalidInput(f"GROUNDWORK_JWT_KEY must hold a key of at least {SHORTEST_SECRET} bytes.")
+        try:
+            jwt.get_algorithm_by_name(settings.jwt_algorithm).prepare_key(key)
+        except (jwt.InvalidKeyError, ValueError, TypeError) as error:
+            raise InvalidInput(f"GROUNDWORK_JWT_KEY holds no key for {settings.jwt_algorithm}; correct one.") from error
         return JwtIdentity(key, settings.jwt_algorithm, settings.jwt_audience)
     if host not in LOOPBACK and not settings.published_on_loopback:
         raise GroundworkError(
