@@ -145,7 +145,9 @@ def application_conninfo(conninfo: str) -> str:
     try:
         parts = conninfo_to_dict(conninfo)
     except psycopg.ProgrammingError as error:
-        raise Unavailable(f"The database address can't be read ({error}); write it as postgresql://...") from error
+        raise Unavailable(
+            f"The database address can't be read ({_last_line(error)}); write it as postgresql://... ."
+        ) from error
     parts.setdefault("application_name", "groundwork")
     parts.setdefault("connect_timeout", str(CONNECT_SECONDS))
     return make_conninfo("", **{**parts, "options": f"-c search_path={SCHEMA},public"})
@@ -201,6 +203,6 @@ def _connection_sentence(conninfo: str, error: psycopg.OperationalError) -> str:
     return f"No connection to the database at {where} ({why}); correct GROUNDWORK_DATABASE_URL or start the server."
 
 
-def _last_line(error: psycopg.OperationalError) -> str:
+def _last_line(error: psycopg.Error) -> str:
     lines = str(error).strip().splitlines()
     return lines[-1].strip() if lines else "no answer"
