@@ -16,6 +16,7 @@ from flows.engine import Engine
 from knowledge.embedding import Embedder
 from knowledge.services import Services
 from knowledge.settings import Settings
+from serving.server import claim_port
 from tests.conftest import ROOT
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -55,6 +56,8 @@ def at_the_prompt(sample_services: Services, embedder: Embedder, home: Path, mon
     monkeypatch.chdir(ROOT)
     monkeypatch.setenv("GROUNDWORK_DATABASE_URL", sample_services.settings.database_url)
     monkeypatch.setenv("GROUNDWORK_HOME", str(home))
+    with claim_port("127.0.0.1", 0) as free:  # the default may be taken by a service that is running here
+        monkeypatch.setenv("GROUNDWORK_PORT", str(free.getsockname()[1]))
     monkeypatch.setattr("knowledge.services.SentenceTransformerEmbedder", lambda name, dtype: embedder)
 
 
@@ -124,7 +127,7 @@ def test_the_demo_prints_what_the_readme_shows(
 def test_every_setting_is_described() -> None:
     """Name and default stand in docs/settings.md and .env.example; nothing stands there that isn't a setting."""
     page = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
-    rows = dict(re.findall(r"^\| `(GROUNDWORK_\w+)` \| `?([^|`]*)`? \|", page, re.MULTILINE))
+    rows = dict(re.findall(r"^\| `(GROUNDWORK_\w+)` \|\s*`?([^|`]*?)`?\s*\|", page, re.MULTILINE))
     example = (ROOT / ".env.example").read_text(encoding="utf-8")
     settings = Settings(_env_file=None).model_dump()
     fields = {f"GROUNDWORK_{name.upper()}": value for name, value in settings.items()}
