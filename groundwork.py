@@ -246,7 +246,7 @@ def eval_retrieval(
     if as_json:
         _print_json({"passages": len(passages), "queries": len(asked), "modes": {r.mode: r.as_dict() for r in reports}})
     else:
-        _print_rows("Retrieval", [{"mode": r.mode, **r.as_dict()} for r in reports])
+        _print_rows("Retrieval", [{"mode": r.mode, **_flat(r.as_dict())} for r in reports])
 
 
 @evaluate.command("answers")
@@ -473,6 +473,14 @@ def _print_rows(title: str, rows: list[dict[str, Any]]) -> None:
     for row in rows:
         table.add_row(*(f"{value:.4f}" if isinstance(value, float) else str(value) for value in row.values()))
     Console(highlight=False).print(table)
+
+
+def _flat(row: dict[str, Any]) -> dict[str, Any]:
+    """A row whose groups, such as search_ms with p50 and p95, are columns of their own."""
+    flat: dict[str, Any] = {}
+    for name, value in row.items():
+        flat |= {f"{name} {key}": one for key, one in value.items()} if isinstance(value, dict) else {name: value}
+    return flat
 
 
 def _print_facts(facts: dict[str, Any]) -> None:

@@ -1,7 +1,7 @@
 """How well are the right passages found? Every query is asked in every mode; judgements say what is right."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from evaluation.datasets import Qrels, Query
@@ -34,8 +34,15 @@ class RetrievalReport:
     embed_p95_ms: float
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, rounded to what can be told apart."""
-        return {key: round(value, 4) if isinstance(value, float) else value for key, value in asdict(self).items()}
+        """Under the names that the field uses, rounded to what can be told apart."""
+        return {
+            "queries": self.queries,
+            "nDCG@10": round(self.ndcg_at_10, 4),
+            "recall@100": round(self.recall_at_100, 4),
+            "MRR@10": round(self.mrr_at_10, 4),
+            "search_ms": {"p50": round(self.search_p50_ms, 2), "p95": round(self.search_p95_ms, 2)},
+            "embed_ms": {"p50": round(self.embed_p50_ms, 2), "p95": round(self.embed_p95_ms, 2)},
+        }
 
 
 def evaluate_retrieval(
