@@ -48,8 +48,10 @@ def run_ingest(tenant: str, paths: list[str], readers: list[str]) -> int:
             " and that PREFECT_API_URL names the same server."
         ) from error
     state = run.state
-    sys.stderr.write(f"{run.name}: {state.name if state else 'unknown'}\n")
-    return 0 if state and state.is_completed() else 1
+    succeeded = state is not None and state.is_completed()
+    why = f" ({state.message})" if state is not None and state.message and not succeeded else ""
+    sys.stderr.write(f"{run.name}: {state.name if state else 'unknown'}{why}\n")
+    return 0 if succeeded else 1
 
 
 def _check_server() -> None:
