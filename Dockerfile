@@ -21,12 +21,13 @@ COPY requirements.lock /app/
 RUN pip install --no-cache-dir --disable-pip-version-check ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} \
       --requirement /app/requirements.lock
 
-# Readable to all whatever the umask of the clone was; compiled now, because nothing can be written later.
+# Installed, so compiled now: nothing can be written later. What stays here is what a person names in a command.
+# Readable to all, whatever the umask of the clone was.
 WORKDIR /app
 COPY . /app/
 RUN chmod -R a+rX,go-w /app \
  && pip install --no-cache-dir --disable-pip-version-check --no-deps --no-build-isolation /app \
- && rm -rf build ./*.egg-info
+ && find . -mindepth 1 -maxdepth 1 ! -name sample ! -name ops -exec rm -r {} +
 
 # Offline switches for Prefect and Hugging Face, and homes in places that can be written to.
 ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
