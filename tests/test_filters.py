@@ -1,0 +1,457 @@
+"""Filters: the same rows as the same filter in Python, nothing of them in SQL's text, and k hits where k exist."""
+
+import itertools
+import json
+import os
+import re
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta, timezone
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from psycopg import sql
+
+from ingest import store
+from knowledge.database import Principal
+from knowledge.embedded import EmbeddedPostgres
+from knowledge.errors import InvalidInput
+from knowledge.services import Services, live_index
+from knowledge.types import Document
+from retrieval.filter_sql import clause
+from retrieval.filters import (
+    DEEPEST,
+    FIELDS,
+    LONGEST_TEXT,
+    METADATA,
+    MOST_CONDITIONS,
+    MOST_VALUES,
+    And,
+    Contains,
+    Equals,
+    Exists,
+    Filter,
+    Holds,
+    In,
+    Not,
+    Or,
+    Prefix,
+    Range,
+    filter_json,
+    parse_filter,
+    parse_where,
+)
+from tests.conftest import connect_services, superuser
+
+TREES = int(os.environ.get("FILTER_TREES", "2000"))
+ALDER = Principal("alder")
+
+# What documents hold and filters ask for; drawn from one list, so that they meet.
+HOSTILE = (
+    "x') OR 1=1 --", "'; drop table document; --", '"quoted"', "100%", "%(tenant)s", "%s", "{vectors}", "{}", "\\",
+    "$1", "$$x$$", "E'\\047'", "line\nbreak", "naïve café", "Ωmega", "日本語", "🦦", "\u202eright to left", "a_b",
+    "\x7f",
+)  # fmt: skip
+TEXTS = ("", "a", "A", "ab", "abc", "b", "B", "en", "de", "5", "5.0", "true", "null", "[]", *HOSTILE)
+NUMBERS = (0, -1, 1, 5, 5.0, 0.1, 0.30000000000000004, 1e20, -2.5, 2**53 + 1, 2**62, 1e-9)
+DATES = (
+    "2024-02-29", "2024-03-01", "2024-03-01T00:00:00Z", "2024-03-01T09:30", "2024-03-01T09:30:00.000001",
+    "2024-03-01T23:30:00-02:00", "2024-03-02 01:00:00+14:00", "1999-12-31", "9998-12-31",
+)  # fmt: skip
+NOT_DATES = (
+    "2024-02-30", "2024-13-01", "2024-3-1", "20240301", "2024-03-01T25:00", "0000-01-01", "2024-03-01T10:00:60Z", "now",
+)  # fmt: skip
+KEYS = ("a", "b", "tags", "it's", 'say "x"', "{0}", "%s", "a.b", "日本")
+WORDS = (
+    "and", "or", "not", "field", "equals", "in", "prefix", "contains", "holds_any", "holds_all", "exists", "gt", "gte",
+    "lt", "lte", "ignore_case", "date", "title", "metadata.a", "version",
+)  # fmt: skip
+SIGNS = ("=", "!=", ">=", "<=", ">", "<", "^", "~", "", " = ")
+scalars = st.sampled_from((*TEXTS, *NUMBERS, *DATES, *NOT_DATES, True, False))
+
+
+@dataclass(frozen=True)
+class Row:
+    """A document as Python sees it."""
+
+    fields: dict[str, Any]
+    metadata: dict[str, Any]
+
+
+# --- the same filter, in Python -------------------------------------------------------------------------------------
+
+
+def holds(tree: Filter, row: Row) -> bool:
+    match tree:
+        case And(parts):
+            return all(holds(part, row) for part in parts)
+        case Or(parts):
+            return any(holds(part, row) for part in parts)
+        case Not(part):
+            return not holds(part, row)
+    value = found(tree.field, row)
+    match tree:
+        case Equals(_, wanted):
+            return same(value, wanted)
+        case In(_, values):
+            return any(same(value, wanted) for wanted in values)
+        case Range():
+            return all(within(value, name, bound) for name, bound in tree.bounds.items())
+        case Prefix(_, text):
+            return isinstance(value, str) and value.startswith(text)
+        case Contains(_, text, ignore_case):
+            change = lower if ignore_case else str
+            return isinstance(value, str) and change(text) in change(value)
+        case Holds(_, values, every):
+            held = [isinstance(value, list) and any(same_scalar(one, wanted) for one in value) for wanted in values]
+            return all(held) if every else any(held)
+        case Exists():
+            return value is not None and value not in ("", [])
+    raise AssertionError(tree)
+
+
+def found(field: str, row: Row) -> Any:
+    if field in row.fields:
+        return row.fields[field]
+    return row.metadata.get(field.removeprefix(METADATA))
+
+
+def same(value: Any, wanted: Any) -> bool:
+    return (
+        within(value, "ge", wanted) and within(value, "le", wanted)
+        if isinstance(wanted, date)
+        else same_scalar(value, wanted)
+    )
+
+
+def same_scalar(value: Any, wanted: Any) -> bool:
+    if isinstance(value, str) or isinstance(wanted, str) or isinstance(value, bool) or isinstance(wanted, bool):
+        return type(value) is type(wanted) and value == wanted
+    if isinstance(value, int | float) and isinstance(wanted, int | float):
+        return Decimal(repr(value)) == Decimal(repr(wanted))
+    return False
+
+
+def within(value: Any, name: str, bound: Any) -> bool:
+    if isinstance(bound, date):
+        at = moment(value)
+        if at is None:
+            return False
+        first, last = instants(bound)
+        return {"ge": at >= first, "gt": at > last, "le": at <= last, "lt": at < first}[name]
+    if isinstance(bound, str):
+        return isinstance(value, str) and compare(value, name, bound)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return compare(Decimal(repr(value)), name, Decimal(repr(bound)))
+
+
+def compare(value: Any, name: str, bound: Any) -> bool:
+    return bool({"ge": value >= bound, "gt": value > bound, "le": value <= bound, "lt": value < bound}[name])
+
+
+def moment(value: Any) -> datetime | None:
+    if isinstance(value, datetime):
+        return value
+    if not isinstance(value, str) or not re.fullmatch(r"[1-9][0-9]{3}-[0-9]{2}-[0-9]{2}([T ].{5,})?", value):
+        return None
+    try:
+        at = datetime.fromisoformat(value)
+    except ValueError:
+        return None
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
+
+
+def instants(bound: date) -> tuple[datetime, datetime]:
+    if isinstance(bound, datetime):
+        at = bound if bound.tzinfo else bound.replace(tzinfo=UTC)
+        return at, at
+    return datetime.combine(bound, time.min, UTC), datetime.combine(bound, time.max, UTC)
+
+
+def lower(text: str) -> str:
+    return "".join(character.lower() for character in text)
+
+
+# --- documents to filter --------------------------------------------------------------------------------------------
+
+
+def documents() -> Iterator[Document]:
+    """Every text as a title and a path, every scalar under every key somewhere, lists, nulls, nested objects."""
+    everything = [*TEXTS, *NUMBERS, *DATES, *NOT_DATES, True, False, None, [], {}, [[]], {"a": 1}]
+    lists: list[Any] = [["a"], ["a", "b", "b"], [1, 5.0, 0.1], [True], [["a"]], [None], ["1", 5], list(HOSTILE)]
+    for number, value in enumerate([*everything, *lists]):
+        keys = itertools.islice(itertools.cycle(KEYS), number, number + 4)
+        metadata = {key: (value, everything[(number * 7) % len(everything)])[at % 2] for at, key in enumerate(keys)}
+        if number % 3 == 0:
+            metadata["language"] = TEXTS[number % 8] if number % 2 else value
+        title = TEXTS[number % len(TEXTS)]
+        yield Document(
+            uri=f"test:/{number}", path=f"{title}/{number % 5}", title=title, text="x", blocks=(), content_hash="",
+            media_type=("text/plain", "text/html")[number % 2], metadata=metadata,
+        )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def filtered(
+    server: EmbeddedPostgres, clone: Any, home: Any, embedder: Any
+) -> Iterator[tuple[Services, dict[str, Row]]]:
+    """A tenant with documents of every kind, in the database and in Python, and another tenant's beside them."""
+    dimension = embedder.model.dimension
+    none = np.empty((0, dimension), dtype=np.float32)
+    with connect_services(server, clone(), home, embedder) as services:
+        for tenant in ("alder", "brightwater"):
+            with services.database.writing(tenant) as connection:
+                for document in documents():
+                    item = store.Embedded(document, [], none, none)
+                    for _ in range(1 + len(document.uri) % 2):  # some have a second version
+                        store.replace(connection, live_index(connection), tenant, uuid.uuid4(), item, "")
+        with superuser(server, services) as connection:
+            connection.execute(
+                "update document set ingested_at = timestamptz '2024-03-01 00:00Z'"
+                " + interval '7 hours' * substring(uri from '[0-9]+')::int"
+            )
+            columns = "uri, path, title, document_id::text, media_type, version, ingested_at, metadata"
+            rows = connection.execute(f"select {columns} from document where tenant_id = 'alder'").fetchall()  # type: ignore[call-overload]
+        names = columns.replace("::text", "").split(", ")
+        seen = {}
+        for row in rows:
+            values = dict(zip(names, row, strict=True))
+            metadata = values.pop("metadata")
+            seen[values["uri"]] = Row(values, metadata)
+        yield services, seen
+
+
+def passing(services: Services, tree: Filter) -> set[str]:
+    """The uris that a filter lets pass in PostgreSQL."""
+    made = clause(tree)
+    statement = sql.SQL("select d.uri from document d where d.tenant_id = %(tenant)s and {}").format(made.condition)
+    with services.database.reading(ALDER) as connection:
+        return {row[0] for row in connection.execute(statement, {"tenant": "alder", **made.values}).fetchall()}
+
+
+# --- filters to try -------------------------------------------------------------------------------------------------
+
+moments = st.sampled_from(
+    [
+        *(date.fromisoformat(day) for day in ("2024-02-29", "2024-03-01", "2024-03-02", "9998-12-31")),
+        *(datetime.fromisoformat(at) for at in DATES),
+        datetime(2024, 3, 1, 7, tzinfo=UTC), datetime(2024, 3, 4, 12, tzinfo=timezone(timedelta(hours=5))),
+    ]
+)  # fmt: skip
+texts = st.sampled_from((*TEXTS, *DATES)) | st.text(
+    st.characters(exclude_characters="\x00İ", exclude_categories=("Cs", "Cn")), max_size=3
+)
+numbers = st.sampled_from(NUMBERS) | st.integers(-10, 100) | st.floats(allow_nan=False, allow_infinity=False)
+metadata_fields = st.sampled_from([METADATA + key for key in KEYS])
+text_fields = st.sampled_from([name for name, kind in FIELDS.items() if kind == "text"])
+any_field = st.sampled_from([*FIELDS]) | metadata_fields
+
+
+@st.composite
+def typed(draw: st.DrawFn) -> tuple[str, st.SearchStrategy[Any]]:
+    """A field, and values of one type that it may be compared with."""
+    field = draw(any_field)
+    kinds: Mapping[str, st.SearchStrategy[Any]] = {"text": texts, "number": numbers, "date": moments}
+    return field, kinds[FIELDS[field]] if field in FIELDS else draw(st.sampled_from([texts, numbers, moments]))
+
+
+@st.composite
+def conditions(draw: st.DrawFn) -> Filter:
+    field, values = draw(typed())
+    some = st.lists(values, min_size=1, max_size=4).map(tuple)
+    match draw(st.integers(0, 7)):
+        case 0:
+            return Equals(field, draw(values))
+        case 1:
+            extra = draw(st.lists(scalars, max_size=3)) if field.startswith(METADATA) else []
+            return In(field, (*draw(some), *extra))
+        case 2 | 3:
+            names = draw(st.lists(st.sampled_from(("ge", "gt", "le", "lt")), min_size=1, max_size=2, unique=True))
+            return Range(field, **{name: draw(values) for name in names})
+        case 4:
+            return Prefix(draw(text_fields | metadata_fields), draw(texts))
+        case 5:
+            return Contains(draw(text_fields | metadata_fields), draw(texts), draw(st.booleans()))
+        case 6:
+            held = st.lists(scalars, min_size=1, max_size=3).map(tuple)
+            return Holds(draw(metadata_fields), draw(held), draw(st.booleans()))
+    return Exists(field)
+
+
+trees = st.recursive(
+    conditions(),
+    lambda inner: (
+        st.lists(inner, min_size=1, max_size=3).map(lambda parts: And(tuple(parts)))
+        | st.lists(inner, min_size=1, max_size=3).map(lambda parts: Or(tuple(parts)))
+        | inner.map(Not)
+    ),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=TREES, deadline=None, suppress_health_check=list(HealthCheck))
+@given(tree=trees)
+def test_a_filter_lets_pass_what_it_lets_pass_in_python(
+    filtered: tuple[Services, dict[str, Row]], tree: Filter
+) -> None:
+    """Whatever the tree, or it is refused with a sentence. As JSON it is still the same filter."""
+    services, rows = filtered
+    assert parse_filter(json.loads(json.dumps(filter_json(tree)))) == tree
+    assert passing(services, tree) == {uri for uri, row in rows.items() if holds(tree, row)}
+
+
+garbage = st.recursive(
+    st.none() | scalars | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(WORDS) | st.text(max_size=3), inner),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=TREES, deadline=None)
+@given(body=garbage | st.dictionaries(st.sampled_from(WORDS), garbage, min_size=1))
+def test_any_json_is_a_filter_or_refused(body: object) -> None:
+    """Never another error."""
+    try:
+        clause(parse_filter(body))
+    except InvalidInput as refused:
+        assert re.fullmatch(r"[A-Z\"].+[.]", str(refused), re.DOTALL)  # noqa: PT017 - most are refused, some aren't
+
+
+@settings(max_examples=TREES // 4, deadline=None)
+@given(expression=st.text(max_size=12) | st.tuples(any_field, st.sampled_from(SIGNS), texts).map("".join))
+def test_anything_at_the_prompt_is_a_filter_or_refused(expression: str) -> None:
+    """Never another error."""
+    try:
+        tree = parse_where([expression])
+    except InvalidInput:
+        return
+    assert tree is not None
+    clause(tree)
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_nothing_of_a_filter_is_in_the_text_of_the_statement(text: str) -> None:
+    """Two filters that differ only in values are one statement; the values lie beside it."""
+    written = set()
+    for value in ("harmless", text):
+        field = METADATA + (value if value.isprintable() else "key")
+        tree = And((Equals(field, value), In("title", (value,)), Range(field, ge=value), Prefix("path", value),
+                    Contains(field, value, True), Holds(field, (value,)), Exists(field)))  # fmt: skip
+        made = clause(tree)
+        written.add(made.condition.as_string(None))
+        assert sum(value in repr(bound) or repr(value)[1:-1] in repr(bound) for bound in made.values.values()) >= 6
+    assert len(written) == 1
+
+
+def deep(levels: int) -> Filter:
+    tree: Filter = Exists("title")
+    for _ in range(levels - 1):
+        tree = Not(tree)
+    return tree
+
+
+def test_a_filter_has_limits() -> None:
+    """At the limit it works; beyond it is refused, in JSON and in code, without taking long."""
+    clause(deep(DEEPEST))
+    clause(And(tuple(Exists("title") for _ in range(MOST_CONDITIONS))))
+    In("title", tuple("x" * MOST_VALUES))
+    nested: object = {"field": "title", "exists": True}
+    for _ in range(300):
+        nested = {"not": nested}
+    doubled: Filter = Exists("title")
+    for _ in range(60):  # as a tree it would have 2**60 leaves
+        doubled = And((doubled, doubled))
+    for refused in (
+        lambda: clause(deep(DEEPEST + 1)),
+        lambda: clause(And(tuple(Exists("title") for _ in range(MOST_CONDITIONS + 1)))),
+        lambda: clause(doubled),
+        lambda: parse_filter(nested),
+        lambda: parse_filter({"and": [{"field": "title", "exists": True}] * (MOST_CONDITIONS + 1)}),
+        lambda: parse_filter({"and": [{"or": [{"field": "title", "exists": True}] * 60}] * 60}),
+        lambda: In("title", tuple("x" * (MOST_VALUES + 1))),
+        lambda: Equals("title", "x" * (LONGEST_TEXT + 1)),
+        lambda: deep(100_000) and clause(deep(100_000)),
+    ):
+        with pytest.raises(InvalidInput, match=r"at most|Give 1 to|longer than"):
+            refused()
+
+
+@pytest.mark.parametrize(
+    ("body", "sentence"),
+    [
+        ({"field": "text", "equals": "x"}, "no field 'text' to filter by"),
+        ({"field": "tenant_id", "equals": "brightwater"}, "no field 'tenant_id'"),
+        ({"field": "d.title", "equals": "x"}, "no field 'd.title'"),
+        ({"field": "metadata.", "equals": "x"}, "key is 1 to 200 printable"),
+        ({"field": "metadata.a\x00", "equals": "x"}, "printable"),
+        ({"field": "metadata." + "k" * 201, "equals": "x"}, "key is 1 to 200"),
+        ({"field": 5, "equals": "x"}, "is a name"),
+        ({"field": "title", "equals": 5}, "compared with a text; '5' is not"),
+        ({"field": "version", "equals": "5"}, "compared with a number"),
+        ({"field": "version", "equals": True}, "compared with a number"),
+        ({"field": "version", "prefix": "1"}, "is no text"),
+        ({"field": "version", "gte": 10**30}, "too large"),
+        ({"field": "metadata.x", "gte": float("inf")}, "not finite"),
+        ({"field": "metadata.x", "gte": float("nan")}, "not finite"),
+        ({"field": "metadata.x", "gte": 1, "lt": "b"}, "bounds of one type"),
+        ({"field": "metadata.x", "gte": True}, "bounds of one type"),
+        ({"field": "metadata.x", "equals": None}, "compared with text, a number"),
+        ({"field": "metadata.x", "equals": ["a"]}, "compared with text, a number"),
+        ({"field": "metadata.x", "equals": {"date": "yesterday"}}, "A date is written as"),
+        ({"field": "ingested_at", "gte": "2024-02-30"}, "A date is written as"),
+        ({"field": "ingested_at", "gte": "0001-01-01"}, "year for ingested_at"),
+        ({"field": "title", "equals": "a\x00b"}, "no document can hold"),
+        ({"field": "title", "equals": "\ud800"}, "no document can hold"),
+        ({"field": "title", "in": []}, "Give 1 to"),
+        ({"field": "title", "in": "abc"}, "Give a list"),
+        ({"field": "title", "holds_any": ["a"]}, "Only a metadata"),
+        ({"field": "title", "contains": 5}, "compared with a text"),
+        ({"field": "title", "equals": "a", "prefix": "b"}, "exactly one test"),
+        ({"field": "title"}, "exactly one test"),
+        ({"field": "title", "like": "%"}, "has no 'like'"),
+        ({"field": "title", "exists": "yes"}, "true or false"),
+        ({"field": "title", "equals": "a", "ignore_case": True}, "ignore_case"),
+        ({"and": []}, "one or more filters"),
+        ({"and": {}}, "can't be read"),
+        ({"and": [], "or": []}, "Only one of"),
+        ({"xor": []}, "can't be read"),
+        ({}, "can't be read"),
+        ([], "can't be read"),
+        ("title = 'x'", "can't be read"),
+    ],
+)
+def test_what_is_no_filter_is_refused_with_a_sentence(body: object, sentence: str) -> None:
+    """It says what is wrong."""
+    with pytest.raises(InvalidInput, match=re.escape(sentence)):
+        parse_filter(body)
+
+
+@pytest.mark.parametrize(
+    ("given", "tree"),
+    [
+        ([], None),
+        (["title=Leave policy"], Equals("title", "Leave policy")),
+        (["title = 5"], Equals("title", "5")),
+        (["metadata.year>=2024", "path^hr/"], And((Range("metadata.year", ge=2024), Prefix("path", "hr/")))),
+        (["metadata.year = 2024,2025"], In("metadata.year", (2024, 2025))),
+        (["language != de, fr"], Not(In("language", ("de", "fr")))),
+        (['metadata.name="a, b", 5, "5"'], In("metadata.name", ("a, b", 5, "5"))),
+        (["metadata.draft=true"], Equals("metadata.draft", True)),
+        (["metadata.share<0.5"], Range("metadata.share", lt=0.5)),
+        (["ingested_at<2025-01-31"], Range("ingested_at", lt=date(2025, 1, 31))),
+        (["metadata.valid>2025-01-31"], Range("metadata.valid", gt=date(2025, 1, 31))),
+        (["title~Leave"], Contains("title", "Leave", ignore_case=True)),
+        (["metadata.owner"], Exists("metadata.owner")),
+        (["title="], Equals("title", "")),
+        (["title=a=b"], Equals("title", "a=b")),
+    ],
+)
+def test_conditions_at_the_prompt(given: list[str], tree: Filter | None) -> None:
+    """As `--where` takes them."""
+    assert parse_where(given) == tree
