@@ -89,13 +89,18 @@ class EmbeddedPostgres:
         """Leave the server, and stop it if nobody else uses it."""
         if self._users is None:
             return
-        with self._gate():
+        with self._gate(), self._users:
             fcntl.flock(self._users, fcntl.LOCK_UN)
             if self._is_last() and self._running():
-                self._run("pg_ctl", "-D", self.data, "-m", "fast", "-w", "stop")
-            self._users.close()
-            self._users = None
+                self._shut_down()
+        self._users = None
         atexit.unregister(self.stop)
+
+    def _shut_down(self) -> None:
+        # Its word on success does not count: a server that somebody kills meanwhile has stopped as well.
+        self._run("pg_ctl", "-D", self.data, "-m", "fast", "-w", "stop", check=False)
+        if self._running():
+            raise Unavailable(f"The embedded PostgreSQL did not stop; its log says why: {self.log}")
 
     def _is_last(self) -> bool:
         assert self._users is not None
@@ -113,9 +118,11 @@ class EmbeddedPostgres:
             yield
 
     def _create_cluster(self) -> None:
-        # Built beside and renamed: an initdb that is killed half-way must not be taken for a database.
-        unfinished = self.data.with_name("data.unfinished")
-        shutil.rmtree(unfinished, ignore_errors=True)
+        # Built beside and renamed: an initdb that is killed half-way must not be taken for a database. Each in a folder
+        # of its own: where only we were killed, the initdb we had started may still be writing to the last one.
+        for abandoned in self.folder.glob("data.unfinished.*"):
+            shutil.rmtree(abandoned, ignore_errors=True)
+        unfinished = Path(tempfile.mkdtemp(prefix="data.unfinished.", dir=self.folder))
         self._make_folder(unfinished)
         self._run("initdb", "-D", unfinished, "-U", SUPERUSER, "-E", "UTF8", "--locale=C.UTF-8", "--auth=trust")
         lines = "".join(f"{name} = '{value}'\n" for name, value in OPTIONS.items())
