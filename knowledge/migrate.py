@@ -31,7 +31,8 @@ def migrate(conninfo: str, model: Callable[[], Model]) -> list[str]:
     `conninfo` must be of a role that may create roles and tables. `model` is asked only when there is no index yet.
 
     Raises:
-        Unavailable: no such database, no pgvector, or a migration that was changed after it was applied.
+        Unavailable: no such database, too few rights, no pgvector, or a migration that was changed after it was
+            applied.
     """
     try:
         with psycopg.connect(application_conninfo(conninfo), autocommit=True) as connection:
@@ -45,6 +46,11 @@ def migrate(conninfo: str, model: Callable[[], Model]) -> list[str]:
     except psycopg.OperationalError as error:
         why = str(error).strip().splitlines()[-1]
         raise Unavailable(f"The database can't be migrated ({why}); correct GROUNDWORK_ADMIN_DATABASE_URL.") from error
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise Unavailable(
+            f"The role may not migrate ({error.diag.message_primary}); name one in GROUNDWORK_ADMIN_DATABASE_URL that"
+            " may create roles, tables and extensions."
+        ) from error
 
 
 def create_index_version(connection: Connection, model: Model, *, live: bool) -> int:
