@@ -4,15 +4,17 @@ Everything here is counted relative to the question, so that it means the same i
 """
 
 import re
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
-from typing import Literal
+from itertools import pairwise
+from typing import Literal, TypeVar
 
 from knowledge.analysis import WORD, terms
 from knowledge.types import Span
 from retrieval.types import Evidence, Hit
 
-AnswerKind = Literal["name", "date", "number", "reason"]
+T = TypeVar("T")
+AnswerKind = Literal["name", "date", "period", "money", "mass", "age", "number", "reason"]
 
 # Words that ask, not words that are asked for. A small corpus has few of them, and would hold them for rare.
 ASKING = frozenset(
@@ -53,32 +55,61 @@ REASON = re.compile(
     r"|results?|resulted|to avoid|to prevent|thereby)\b",
     re.IGNORECASE,
 )
+# Words to a machine, not to a reader. What a paragraph with one of them says is nobody's knowledge.
+PLANTED = re.compile(
+    r"\b(?:ignore|disregard|forget|override)\b[^.]{0,40}\b(?:instructions?|polic(?:y|ies)|rules|prompts?)\b"
+    r"|\b(?:automated|ai|digital) (?:assistants?|agents?|systems?) (?:processing|reading|summari[sz]ing)\b"
+    r"|^(?:system(?: note| message| prompt)?|assistant|ai)\s*:"
+    r"|\b(?:system prompt|do not mention this (?:note|text|message))\b",
+    re.IGNORECASE | re.MULTILINE,
+)
+PARAGRAPH = re.compile(r"(?:[^\n]|\n(?!\n))+")
 CAPITALISED = re.compile(r"\b[^\W\d_a-z][\w'’.-]*")
 
-_KINDS: tuple[tuple[AnswerKind, re.Pattern[str]], ...] = (
-    ("date", re.compile(r"\b(?:when|(?:what|which) (?:year|date|day|month|decade|century|time))\b", re.IGNORECASE)),
-    (
-        "number",
-        re.compile(
-            r"\bhow (?:many|much|long|often|far|fast|quickly|soon|old|large|big|high|deep|tall|frequently|early|late)\b"
-            r"|\b(?:what|which) (?:percentage|percent|number|proportion|fraction|price|amount|sum|age|distance)\b",
-            re.IGNORECASE,
-        ),
-    ),
-    ("name", re.compile(r"\b(?:who|whom|whose|where|(?:which|what) (?:country|city|state|person|company))\b", re.I)),
-    ("reason", re.compile(r"\bwhy\b", re.IGNORECASE)),
+PERIOD = re.compile(
+    r"(?:\b(?:a|an|every|each|per|once|twice|half|[a-z]+teen|[a-z]+ty|one|two|three|four|five|six|seven|eight|nine|ten|eleven"
+    r"|twelve|several|many)|\d)[\s-]+(?:working |calendar |business |full |consecutive )?"
+    r"(?:milli)?(?:seconds?|minutes?|hours?|days?|weeks?|months?|years?|decades?|centuries|century|times|nights?|ms|min|[hs]"
+    r"|[cmk]?m|feet|miles?|kilomet\w+|met(?:er|re)s?)\b|\b(?:daily|weekly|monthly|quarterly|yearly|annually)\b|\d:\d\d",
+    re.IGNORECASE,
 )
+
+MONEY = re.compile(r"[€$£¥]|\b(?:euros?|dollars?|pounds?|francs?|yen|cents?|percent|free of charge)\b|%", re.IGNORECASE)
+MASS = re.compile(r"\d\s?(?:kg|g|mg|t|lb|lbs|grams?|kilograms?|tons?|tonnes?|pounds?|ounces?)\b", re.IGNORECASE)
+AGE = re.compile(r"\b(?:age[ds]?|years? old|born|founded|established|built|since)\b", re.IGNORECASE)
+
+# What begins a question -> the kind of its answer; the first that fits.
+_KINDS: tuple[tuple[AnswerKind, str], ...] = (
+    ("date", r"\b(?:when|(?:what|which) (?:year|date|day|month|decade|century|time))\b"),
+    ("age", r"\bhow old\b"),
+    ("mass", r"\bhow (?:heavy|much\b.*\bweighs?)\b"),
+    (
+        "money",
+        r"\bhow much\b.*\b(?:costs?|pays?|paid|charges?|charged|spen[dt]|offer(?:ed|ing)?|prices?|salary)\b"
+        r"|\bwhat\b.*\b(?:price|sum|salary|fee)\b",
+    ),
+    ("period", r"\bhow (?:long|often|fast|quickly|soon|frequently|early|late|deep|far)\b"),
+    ("number", r"\bhow (?:many|much|large|big|high|tall)\b"),
+    ("number", r"\b(?:what|which) (?:percentage|percent|number|proportion|fraction|amount|distance)\b"),
+    ("name", r"\b(?:who|whom|whose|where|(?:which|what) (?:country|city|state|person|company))\b"),
+    ("reason", r"\bwhy\b"),
+)
+_PATTERNS: Mapping[AnswerKind | None, re.Pattern[str]] = {
+    "reason": REASON, "period": PERIOD, "money": MONEY, "mass": MASS, "age": AGE,
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
     """A question taken apart. `weights` are its terms' idf without the words that only ask; `names` and `numbers`
-    are the terms among them that are written with a capital or a digit; `values` are the numbers as quantities.
+    are the terms among them that are written with a capital or a digit, `values` the numbers as quantities.
+    `designations` are what names one thing by a number, each as a run of terms: Heron 210, ERR-4711, B5.
     """
 
     weights: Mapping[str, float]
     names: frozenset[str]
     numbers: frozenset[str]
+    designations: frozenset[tuple[str, ...]]
     values: frozenset[float]
     kind: AnswerKind | None
     present: frozenset[str]
@@ -89,17 +120,18 @@ class Unit:
     """A sentence (or list item, or table row) of the evidence, with what stands around it.
 
     `header` is the row that names the columns where the unit is a row of a table. `own` are its terms, `around` its
-    own with those of the headings, of the table's header and of the sentence before.
+    own with those of the headings, of the table's header and of the sentence before. `before` is the unit before it in
+    the same paragraph.
     """
 
     hit: int
-    place: int
     span: Span
     text: str
     cosine: float
     header: str
     own: frozenset[str]
     around: frozenset[str]
+    before: "Unit | None"
 
 
 def asked(evidence: Evidence) -> Asked:
@@ -113,10 +145,27 @@ def asked(evidence: Evidence) -> Asked:
         weights=weights,
         names=frozenset(proper & weights.keys()),
         numbers=frozenset(numbered & weights.keys()),
+        designations=frozenset(_designations(words)),
         values=frozenset(quantities(question)),
-        kind=next((kind for kind, pattern in _KINDS if pattern.search(question)), None),
+        kind=next((kind for kind, pattern in _KINDS if re.search(pattern, question, re.IGNORECASE)), None),
         present=frozenset(terms(question)),
     )
+
+
+def _designations(words: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    for at, word in enumerate(words):
+        if not any(character.isdigit() for character in word):
+            continue
+        before = words[at - 1] if at else ""
+        if re.search(r"[A-Z]", word):
+            yield tuple(terms(word)[-2:])
+        elif before[:1].isupper() and at > 1 and terms(before) and not DATE.search(f"{before} {word}"):
+            yield (*terms(before)[-1:], *terms(word)[-1:])
+
+
+def mentions(text: str, designation: Sequence[str]) -> bool:
+    """Whether a text has the terms of a designation one after the other."""
+    return f" {' '.join(designation)} " in f" {' '.join(terms(text))} "
 
 
 def coverage(weights: Mapping[str, float], present: Set[str]) -> float:
@@ -125,28 +174,50 @@ def coverage(weights: Mapping[str, float], present: Set[str]) -> float:
     return sum(weight for term, weight in weights.items() if term in present) / whole if whole else 0.0
 
 
-def share(wanted: Set[str], present: Set[str]) -> float:
+def pairs(text: str) -> set[tuple[str, str]]:
+    """The terms of a text that follow one another."""
+    found = terms(text)
+    return set(pairwise(found))
+
+
+def share(wanted: Set[T], present: Set[T]) -> float:
     """The share of the wanted terms that are present, 0 to 1; 1 where nothing is wanted."""
     return len(wanted & present) / len(wanted) if wanted else 1.0
 
 
 def units(evidence: Evidence) -> list[Unit]:
-    """The sentences of the evidence in order; rows that only name a table's columns are left out."""
+    """The sentences of the evidence in order, without rows that only name a table's columns, and without paragraphs
+    that speak to a machine.
+    """
     return [unit for number, hit in enumerate(evidence.hits) for unit in _units(number, hit)]
 
 
 def _units(number: int, hit: Hit) -> Iterator[Unit]:
     path = frozenset(terms(f"{hit.title} {hit.context}"))
-    rows = dict(table_rows(hit))
-    before: frozenset[str] = frozenset()
+    headers, planted = dict(table_rows(hit)), _planted(hit)
+    before, end = None, hit.span.start
     for place, sentence in enumerate(hit.sentences):
-        text = hit.quote(sentence.span)
-        header = rows.get(place)
+        text, header = hit.quote(sentence.span), headers.get(place)
+        if "\n" in hit.text[end - hit.span.start : sentence.span.start - hit.span.start]:
+            before = None
+        end = sentence.span.end
+        if header == text or any(start <= sentence.span.start < stop for start, stop in planted):
+            continue
         own = frozenset(terms(text))
-        if header != text:  # else it is the header itself
-            around = own | path | before | frozenset(terms(header or ""))
-            yield Unit(number, place, sentence.span, text, sentence.cosine or 0.0, header or "", own, around)
-        before = own if header is None else frozenset()
+        around = own | path | (before.own if before else frozenset()) | frozenset(terms(header or ""))
+        unit = Unit(number, sentence.span, text, sentence.cosine or 0.0, header or "", own, around, before)
+        before = unit
+        yield unit
+
+
+def _planted(hit: Hit) -> list[Span]:
+    """The paragraphs of a hit in which somebody speaks to a machine."""
+    paragraphs = [Span(*found.span()) for found in PARAGRAPH.finditer(hit.text)]
+    return [
+        Span(hit.span.start + start, hit.span.start + end)
+        for start, end in paragraphs
+        if PLANTED.search(hit.text[start:end])
+    ]
 
 
 def table_rows(hit: Hit) -> Iterator[tuple[int, str]]:
@@ -159,9 +230,8 @@ def table_rows(hit: Hit) -> Iterator[tuple[int, str]]:
     end = hit.span.start
     for place, sentence in enumerate(hit.sentences):
         text = hit.quote(sentence.span)
-        if not is_row(text):
-            header = None
-        elif place and hit.text[end - hit.span.start : sentence.span.start - hit.span.start].count("\n") != 1:
+        apart = place and hit.text[end - hit.span.start : sentence.span.start - hit.span.start].count("\n") != 1
+        if apart or not is_row(text):
             header = None
         if is_row(text):
             header = header or text
@@ -184,13 +254,13 @@ def answers_kind(wanted: Asked, text: str) -> float:
 
 
 def _holds(wanted: Asked, text: str) -> bool:
-    if wanted.kind == "reason":
-        return bool(REASON.search(text))
+    if wanted.kind in _PATTERNS:
+        return _PATTERNS[wanted.kind].search(text) is not None
     if wanted.kind == "date":
         return any(not set(terms(found[0])) <= wanted.present for found in DATE.finditer(text))
     if wanted.kind == "number":
         return bool(quantities(text) - wanted.values)
-    return any(set(terms(found[0])) - wanted.present for found in list(CAPITALISED.finditer(text)) if found.start())
+    return any(set(terms(found[0])) - wanted.present for found in CAPITALISED.finditer(text) if found.start())
 
 
 def quantities(text: str) -> set[float]:
