@@ -6,17 +6,21 @@ of sentences). docs/decisions/ has the comparison that chose it.
 """
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from pgvector import HalfVector
+from psycopg import sql
 from psycopg.rows import dict_row
 
 from knowledge.analysis import query_terms
-from knowledge.database import Connection, Principal, query, statement
+from knowledge.database import Connection, Principal, statement
 from knowledge.errors import InvalidInput
 from knowledge.services import Services, live_index
 from knowledge.types import Location, Span
+from retrieval.filters import Filter
+from retrieval.passing import Passing, passing
 from retrieval.types import Evidence, Hit, Leg, Mode, SentenceHit
 
 SQL = Path(__file__).parent / "sql"
@@ -30,22 +34,36 @@ MOST_HITS = 100
 
 
 def retrieve(
-    services: Services, principal: Principal, question: str, *, limit: int = 10, mode: Mode = "hybrid"
+    services: Services,
+    principal: Principal,
+    question: str,
+    *,
+    limit: int = 10,
+    mode: Mode = "hybrid",
+    where: Filter | None = None,
+    vector: Sequence[float] | None = None,
 ) -> Evidence:
     """The passages that answer a question best, among those the principal may see, in one snapshot.
 
+    `where` narrows them down to documents that a filter lets pass. `vector` is the question's, by the model of the live
+    index, where the caller has it already; in mode dense the question may then be empty.
+
     Raises:
-        InvalidInput: an empty or overlong question, or a limit outside 1..100.
+        InvalidInput: an empty or overlong question, a limit outside 1..100, or a filter that is too large.
     """
-    question = check_question(question)
+    if vector is None or mode != "dense":
+        question = check_question(question)
     if not 1 <= limit <= MOST_HITS:
         raise InvalidInput(f"The limit must be between 1 and {MOST_HITS}; {limit} is not.")
     began = time.perf_counter()
-    vector = None if mode == "lexical" else HalfVector(services.embedder().encode([question])[0])
+    if mode != "lexical" and vector is None:
+        vector = services.embedder().encode([question])[0].tolist()
     embedded = time.perf_counter()
     asked = query_terms(question)
     with services.database.reading(principal) as connection:
-        found = _search(connection, principal.tenant, asked, vector, limit, mode)
+        passes = passing(connection, principal.tenant, where)
+        asked_vector = None if vector is None or mode == "lexical" else HalfVector(vector)
+        found = _search(connection, principal.tenant, asked, asked_vector, limit, mode, passes)
         idf = _rarity(connection, principal.tenant, list(asked))
         documents, chunks = _extent(connection, principal.tenant)
     searched = time.perf_counter()
@@ -70,7 +88,13 @@ def check_question(question: str) -> str:
 
 
 def _search(
-    connection: Connection, tenant: str, asked: dict[str, int], vector: HalfVector | None, limit: int, mode: Mode
+    connection: Connection,
+    tenant: str,
+    asked: dict[str, int],
+    vector: HalfVector | None,
+    limit: int,
+    mode: Mode,
+    passes: Passing,
 ) -> list[dict[str, Any]]:
     index = live_index(connection)
     # Iterative: where a filter (a tenant, a group) thins the neighbours out, the index goes on until it has enough.
@@ -78,8 +102,13 @@ def _search(
     depth = max(DEPTH, limit)
     with connection.cursor(row_factory=dict_row) as cursor:
         return cursor.execute(
-            query(SQL / "search.sql", vectors=index.vectors, sentences=index.sentences),
+            sql.SQL(statement(SQL / "search.sql")).format(
+                vectors=sql.Identifier(index.vectors),
+                sentences=sql.Identifier(index.sentences),
+                passes=passes.condition,
+            ),
             {
+                **passes.values,
                 "tenant": tenant,
                 "terms": [] if mode == "dense" else list(asked),
                 "weights": [] if mode == "dense" else [float(count) for count in asked.values()],

@@ -22,7 +22,7 @@ from knowledge.database import Principal
 from knowledge.embedded import EmbeddedPostgres
 from knowledge.errors import InvalidInput
 from knowledge.services import Services, live_index
-from knowledge.types import Document
+from knowledge.types import Chunk, Document, Location, Span
 from retrieval.filter_sql import clause
 from retrieval.filters import (
     DEEPEST,
@@ -46,6 +46,7 @@ from retrieval.filters import (
     parse_filter,
     parse_where,
 )
+from retrieval.retriever import retrieve
 from tests.conftest import connect_services, superuser
 
 TREES = int(os.environ.get("FILTER_TREES", "2000"))
@@ -455,3 +456,133 @@ def test_what_is_no_filter_is_refused_with_a_sentence(body: object, sentence: st
 def test_conditions_at_the_prompt(given: list[str], tree: Filter | None) -> None:
     """As `--where` takes them."""
     assert parse_where(given) == tree
+
+
+# --- filters in a search --------------------------------------------------------------------------------------------
+
+DOCUMENTS, CHUNKS = 1_000, 4
+QUESTION = "common rare17"
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A tenant's synthetic documents: vectors in clusters, and where each stands in an order by chance."""
+
+    services: Services
+    ids: list[int]
+    order: list[int]
+    clusters: list[int]
+    vectors: np.ndarray[Any, Any]
+
+
+@pytest.fixture(scope="module")
+def corpus(server: EmbeddedPostgres, clone: Any, home: Any, embedder: Any) -> Iterator[Corpus]:
+    chance = np.random.default_rng(7)
+    dimension = embedder.model.dimension
+    centres = chance.normal(size=(20, dimension))
+    order = chance.permutation(DOCUMENTS)
+    with connect_services(server, clone(), home, embedder) as services:
+        with services.database.writing("alder") as connection:
+            index = live_index(connection)
+            for number in range(DOCUMENTS):
+                texts = [f"common rare{number % 50} word{number} part{part}" for part in range(CHUNKS)]
+                chunks = [
+                    Chunk(part, Span(part * 100, part * 100 + len(text)), text, "", Location(), (), 4)
+                    for part, text in enumerate(texts)
+                ]
+                vectors = (centres[number % 20] + 0.8 * chance.normal(size=(CHUNKS, dimension))).astype(np.float32)
+                document = Document(
+                    uri=f"test:/{number}", path=str(number), title=str(number), media_type="text/plain", text="x",
+                    blocks=(), content_hash="", metadata={"order": int(order[number]), "cluster": number % 20},
+                )  # fmt: skip
+                none = np.empty((0, dimension), dtype=np.float32)
+                store.replace(
+                    connection, index, "alder", uuid.uuid4(), store.Embedded(document, chunks, vectors, none), ""
+                )
+        with superuser(server, services) as connection:
+            connection.execute("analyze")
+            rows: list[Any] = connection.execute(
+                "select c.chunk_id, (d.metadata ->> 'order')::int, (d.metadata ->> 'cluster')::int, v.embedding::text"
+                " from document d join chunk c using (tenant_id, document_id) join vector_1 v"
+                " using (tenant_id, chunk_id)"
+            ).fetchall()
+        ids, orders, clusters, stored = (list(column) for column in zip(*rows, strict=True))
+        yield Corpus(services, ids, orders, clusters, np.array([json.loads(vector) for vector in stored]))
+
+
+@pytest.mark.parametrize("few", [10_000, 0], ids=["listed", "asked along the index"])
+@pytest.mark.parametrize("share", [0.5, 0.1, 0.01, 0.001])
+def test_k_rows_come_back_where_k_exist(
+    corpus: Corpus, share: float, few: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever way the filter is answered, at every selectivity; nearest first, as an exact search has them."""
+    monkeypatch.setattr("retrieval.passing.FEW", few)
+    chance = np.random.default_rng(8)
+    only = Range("metadata.order", lt=int(share * DOCUMENTS))
+    allowed = [place for place, order in enumerate(corpus.order) if order < share * DOCUMENTS]
+    wanted = min(10, len(allowed))
+    found, shared = 0, 0
+    for place in chance.choice(len(corpus.ids), 10):
+        vector = corpus.vectors[place] + 0.02 * chance.normal(size=corpus.vectors.shape[1])
+        cosines = corpus.vectors[allowed] @ vector / np.linalg.norm(corpus.vectors[allowed], axis=1)
+        exact = {corpus.ids[allowed[at]] for at in np.argsort(-cosines)[:10]}
+        hits = retrieve(corpus.services, ALDER, "", mode="dense", where=only, vector=list(vector)).hits
+        assert len(hits) == wanted
+        assert all(hit.metadata["order"] < share * DOCUMENTS for hit in hits)
+        shared += len(exact & {hit.chunk_id for hit in hits})
+        found += wanted
+        for mode in ("hybrid", "lexical"):
+            hits = retrieve(corpus.services, ALDER, "common", mode=mode, where=only, vector=list(vector)).hits
+            assert len(hits) == wanted
+            assert all(hit.metadata["order"] < share * DOCUMENTS for hit in hits)
+    assert shared / found >= 0.95
+
+
+@pytest.mark.parametrize("few", [10_000, 0])
+def test_a_filter_for_what_is_far_from_the_question_still_fills_up(
+    corpus: Corpus, few: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The nearest neighbours all fail the filter; those that pass it lie elsewhere."""
+    monkeypatch.setattr("retrieval.passing.FEW", few)
+    place = corpus.clusters.index(3)
+    hits = retrieve(
+        corpus.services, ALDER, "", limit=100, mode="dense", where=Equals("metadata.cluster", 11),
+        vector=list(corpus.vectors[place]),
+    ).hits  # fmt: skip
+    assert len(hits) == 100
+    assert {hit.metadata["cluster"] for hit in hits} == {11}
+
+
+@pytest.mark.parametrize("few", [10_000, 0])
+def test_a_filter_changes_no_score(corpus: Corpus, few: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """BM25 counts over all that the reader sees; so do idf and the extent. The order among those that pass stays."""
+    monkeypatch.setattr("retrieval.passing.FEW", few)
+    vector = list(corpus.vectors[0])
+    all_found = retrieve(corpus.services, ALDER, QUESTION, limit=100, mode="lexical", vector=vector)
+    some = retrieve(corpus.services, ALDER, QUESTION, limit=100, mode="lexical", where=Range("metadata.order", lt=500))
+    expected = [(hit.chunk_id, hit.lexical.score) for hit in all_found.hits if hit.metadata["order"] < 500]
+    assert [(hit.chunk_id, hit.lexical.score) for hit in some.hits][: len(expected)] == expected
+    assert len(expected) > 10
+    assert (some.idf, some.documents, some.chunks) == (all_found.idf, all_found.documents, all_found.chunks)
+
+
+@pytest.mark.parametrize("few", [10_000, 0])
+def test_a_filter_that_nothing_passes_finds_nothing(corpus: Corpus, few: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In no mode, and it is no error."""
+    monkeypatch.setattr("retrieval.passing.FEW", few)
+    for mode in ("hybrid", "lexical", "dense"):
+        assert retrieve(corpus.services, ALDER, QUESTION, mode=mode, where=Equals("title", "none such")).hits == ()
+
+
+def test_a_filter_opens_nothing(sample_services: Services) -> None:
+    """Whatever it says, another tenant's and another group's papers stay closed."""
+    for where in (Exists("title"), Not(Equals("title", "")), Or((Exists("metadata.x"), Not(Exists("metadata.x"))))):
+        for groups in ((), ("finance",)):
+            reader = Principal("alder", groups)
+            question = "What is the purchase limit without a second signature?"
+            every = retrieve(sample_services, reader, question, limit=100)
+            narrowed = retrieve(sample_services, reader, question, limit=100, where=where)
+            assert [hit.chunk_id for hit in narrowed.hits] == [hit.chunk_id for hit in every.hits]
+    assert retrieve(sample_services, ALDER, "water", where=Prefix("uri", "")).hits
+    theirs = retrieve(sample_services, Principal("brightwater"), "water", limit=1).hits[0]
+    assert retrieve(sample_services, ALDER, "water", where=Equals("document_id", str(theirs.document_id))).hits == ()

@@ -5,6 +5,7 @@
 --      terms, weights           the question's terms and how often each is asked for (empty: no lexical leg)
 --      vector                   the question's vector (NULL: no dense leg)
 --      lexical_depth, dense_depth   candidates taken from each leg; 0 switches a leg off
+--      passes                   in braces: what a filter lets pass of chunk p; see retrieval/passing.py
 --      dense_weight, sentence_share, k1, b, limit   see retrieval/retriever.py
 -- Out: a row for each hit: the chunk, its document, its sentences with their cosine to the question, the score that
 --      ranks it, and each leg's score and rank.
@@ -35,14 +36,15 @@ bm25 as materialized (
 ),
 lexical as (
     select chunk_id, row_number() over (order by score desc, chunk_id) as rank
-    from bm25
+    from (select chunk_id, score from bm25 order by score desc, chunk_id offset 0) p  -- the filter sees the best first
+    where {passes}
     order by score desc, chunk_id
     limit %(lexical_depth)s
 ),
 nearest as (
     select chunk_id, embedding <=> %(vector)s::halfvec as distance
-    from {vectors}
-    where tenant_id = %(tenant)s
+    from {vectors} p
+    where tenant_id = %(tenant)s and {passes}
     order by embedding <=> %(vector)s::halfvec
     limit %(dense_depth)s
 ),

@@ -1,0 +1,51 @@
+"""How a filter meets the search, so that k rows come back where k exist.
+
+A filter that lets few chunks pass is answered first, and the search gets their list: it compares the vectors of just
+these, exactly. One that lets many pass is asked of the neighbours as the vector index brings them, nearest first, until
+enough have passed. In both cases BM25 counts over all that the reader sees, and only candidates are filtered.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from psycopg import sql
+
+from knowledge.database import Connection, statement
+from retrieval.filter_sql import clause
+from retrieval.filters import Filter
+
+SQL = Path(__file__).parent / "sql"
+FEW = 10_000  # chunks whose vectors are compared one by one; beyond, the vector index is quicker
+
+
+@dataclass(frozen=True, slots=True)
+class Passing:
+    """A condition on a chunk `p` for search.sql, and the values of its placeholders."""
+
+    condition: sql.Composable
+    values: dict[str, Any] = field(default_factory=dict)
+
+
+EVERYTHING = Passing(sql.SQL("true"))
+
+
+def passing(connection: Connection, tenant: str, tree: Filter | None) -> Passing:
+    """What a filter lets pass of what the connection's reader sees.
+
+    Raises:
+        InvalidInput: the filter is too deep or too large.
+    """
+    if tree is None:
+        return EVERYTHING
+    made = clause(tree)
+    rows = connection.execute(
+        sql.SQL(statement(SQL / "passing.sql")).format(condition=made.condition),
+        {**made.values, "tenant": tenant, "most": FEW + 1},
+    ).fetchall()
+    # The default of 20,000 neighbours would end the search before a far corner of a large corpus is reached.
+    connection.execute("set local hnsw.max_scan_tuples = 10000000; set local hnsw.scan_mem_multiplier = 32")
+    if len(rows) <= FEW:
+        listed = sql.SQL("p.chunk_id = any (%(filter_chunks)s::bigint[])")
+        return Passing(listed, {"filter_chunks": [row[0] for row in rows]})
+    return Passing(sql.SQL(statement(SQL / "passes.sql")).format(condition=made.condition), made.values)
