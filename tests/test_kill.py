@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+from psycopg import sql
 
 from knowledge.embedded import EmbeddedPostgres
 from knowledge.embedding import Embedder
@@ -19,6 +20,7 @@ from tests.conftest import connect_services, superuser, take_in_folder
 from tests.test_ingest import consistency
 
 KILLS = 2  # ten, when one has the time
+PLACES = ("vector_1", "", "posting", "sentence_1", "", "chunk", "tombstone", "document")  # "": wherever it is just then
 SEED = 4711
 DOCUMENTS = 40
 PATIENCE = 120  # seconds for one process, on a busy machine
@@ -76,17 +78,38 @@ def done(connection: psycopg.Connection[Any], runs: int) -> int:
 
 
 def kill_when(
-    process: subprocess.Popen[bytes], connection: psycopg.Connection[Any], runs: int, documents: int
+    process: subprocess.Popen[bytes], connection: psycopg.Connection[Any], runs: int, documents: int, table: str
 ) -> list[int]:
-    """Kill an ingest as soon as it has stored so many documents; returns the processes that it had started."""
+    """Kill an ingest when it has stored so many documents: at once, or as it is about to write the next one's rows of
+    a table. Returns the processes that it had started.
+    """
+    until(process, lambda: done(connection, runs) >= documents)
+    started = children(process.pid)
+    with connection.transaction():
+        if table:
+            connection.execute(sql.SQL("lock table {} in share mode").format(sql.Identifier(table)))
+            until(process, lambda: blocked(connection))
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+    return started
+
+
+def until(process: subprocess.Popen[bytes], holds: Callable[[], bool]) -> None:
+    """Wait for something to hold while a process runs."""
     deadline = time.monotonic() + PATIENCE
-    while done(connection, runs) < documents and process.poll() is None:
+    while not holds():
+        assert process.poll() is None, "the ingest was over before it could be killed"
         assert time.monotonic() < deadline, "the ingest does not come on"
         time.sleep(0.001)
-    started = children(process.pid)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL, "the ingest was over before it could be killed"
-    return started
+
+
+def blocked(connection: psycopg.Connection[Any]) -> bool:
+    """Whether somebody in this database waits for a lock."""
+    waiting = connection.execute(
+        "select from pg_locks l join pg_database d on d.oid = l.database"
+        " where d.datname = current_database() and not l.granted"
+    )
+    return waiting.fetchone() is not None
 
 
 def children(parent: int) -> list[int]:
@@ -136,9 +159,9 @@ def test_an_ingest_may_be_killed_anywhere(
                 stored: Any = connection.execute(
                     "select count(*) from document where run_id in (select run_id from run)"
                 ).fetchone()
-                target = chance.randint(-1, (DOCUMENTS - stored[0]) // 2)
+                target = chance.randint(0, (DOCUMENTS - stored[0]) // 2)
                 process = start(disturbed, folder, tmp_path / "home")
-                for pid in kill_when(process, connection, runs, target):
+                for pid in kill_when(process, connection, runs, target, PLACES[runs % len(PLACES)]):
                     assert ends(pid), "a process of the killed ingest is left"
                 assert consistency(server, disturbed) == []
         assert start(disturbed, folder, tmp_path / "home").wait(PATIENCE) == 0

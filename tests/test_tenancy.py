@@ -274,6 +274,7 @@ def test_outside_a_transaction_no_table_can_be_read(database: Database, tables: 
     nothing_left(database, tables)
     with database.reading(Principal("north", GROUPS)) as connection:
         connection.execute("select from document")
+    nothing_left(database, tables)
     with database.writing("north") as connection:
         connection.execute("select from document")
     nothing_left(database, tables)
