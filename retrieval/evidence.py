@@ -3,6 +3,7 @@
 Everything here is counted relative to the question, so that it means the same in ten documents and in a million.
 """
 
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ ASKING = frozenset(
     ).split()
     for term in terms(word)
 )
+# Of the highest idf: in a dozen documents on one matter its very name is common, and is still what is asked for.
+LEAST_WEIGHT = 0.4
 NUMBER_WORDS = {
     word: value
     for value, word in enumerate(
@@ -134,10 +137,17 @@ class Unit:
     before: "Unit | None"
 
 
+def rarest(evidence: Evidence) -> float:
+    """The idf of a term that stands in nothing the reader may see: the highest there is."""
+    return math.log(1 + (evidence.chunks + 0.5) / 0.5)
+
+
 def asked(evidence: Evidence) -> Asked:
     """What the question of some evidence asks for."""
     question = evidence.question
-    weights = {term: idf for term, idf in evidence.idf.items() if term not in ASKING} or dict(evidence.idf)
+    least = LEAST_WEIGHT * rarest(evidence)
+    rarity = {term: max(idf, least) for term, idf in evidence.idf.items()}
+    weights = {term: weight for term, weight in rarity.items() if term not in ASKING} or rarity
     words = WORD.findall(question)
     proper = {term for at, word in enumerate(words) if at and word[:1].isupper() for term in terms(word)}
     numbered = {term for word in words if any(character.isdigit() for character in word) for term in terms(word)}

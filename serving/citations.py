@@ -15,7 +15,7 @@ CLOSEST = 3  # passages shown with a refusal
 OVERLAP = 0.5  # share of a sentence's terms that its quotes must hold; the rest may be the writer's own
 
 NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
-NAME = re.compile(r"(?<=[\w,;:)] )[A-Z][\w-]+")  # a capital inside a sentence
+NAME = re.compile(r"(?<=[\w,;:)] )[A-Z][\w'’-]+")  # a capital inside a sentence
 NEGATION = re.compile(r"\b(?:not|no|never|none|nobody|nothing|neither|nor|without|cannot)\b|n't\b", re.IGNORECASE)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from knowledge.analysis import WORD, terms
-from retrieval.evidence import AnswerKind, Asked, answers_kind, asked, coverage, mentions, share, units
+from retrieval.evidence import AnswerKind, Asked, answers_kind, asked, coverage, mentions, rarest, share, units
 from retrieval.types import Evidence
 from serving.extractive import TEMPERATURE, choose, family, passage_terms, ranked
 from serving.types import Refusal
@@ -105,8 +105,7 @@ def features(evidence: Evidence) -> dict[str, float]:
 
 def _absent(evidence: Evidence, wanted: Asked) -> frozenset[str]:
     """The terms that stand in nothing the reader may see: their idf is the highest there is."""
-    highest = math.log(1 + (evidence.chunks + 0.5) / 0.5)
-    return frozenset(term for term in wanted.weights if evidence.idf[term] >= highest - 1e-6)
+    return frozenset(term for term in wanted.weights if evidence.idf[term] >= rarest(evidence) - 1e-6)
 
 
 def _rarest_missing(wanted: Asked, present: frozenset[str]) -> float:
