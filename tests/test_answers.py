@@ -21,7 +21,7 @@ from serving.types import Draft, DraftSentence, Support
 
 GOLDEN = Path(__file__).parent.parent / "sample" / "golden.yaml"
 ALDER = Principal("alder")
-FLOOR = 0.80
+FLOOR = 0.78
 LEAVE = "How many days of paid annual leave does a full-time employee receive?"
 
 
