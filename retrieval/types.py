@@ -30,7 +30,7 @@ class SentenceHit:
 class Hit:
     """A passage found for a question: where it stands, what it says, and why it is here.
 
-    `score` ranks: 0 to 1, relative to the other candidates of the same question, not a probability.
+    `score` ranks: 0 to 1 (below 0 only for what has nothing to do with the question), and not a probability.
     """
 
     rank: int
