@@ -1,0 +1,1 @@
+"""Ways in for other frameworks, above the write path and the read path; nothing of ours depends on them."""
