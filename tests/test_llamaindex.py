@@ -514,3 +514,20 @@ def test_nested_filters_mean_what_they_say(zoo: GroundworkVectorStore, tree: Any
         assert "needs" in str(refused)  # noqa: PT017 - some are refused, most aren't
         return
     assert {node.node_id for node in found} == {node.node_id for node in animals() if holds(filters, node)}
+
+
+# --- the page -------------------------------------------------------------------------------------------------------
+
+
+def test_the_page_for_those_who_come_from_pgvectorstore(
+    services: Services, embedder: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its blocks run one after the other, as a program would."""
+    monkeypatch.setenv("GROUNDWORK_DATABASE_URL", services.settings.database_url)
+    monkeypatch.setattr("knowledge.services.SentenceTransformerEmbedder", lambda name, dtype: embedder)
+    page = (ROOT / "docs" / "from-pgvectorstore.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert len(blocks) == 6
+    names: dict[str, Any] = {}
+    for block in blocks:
+        exec(compile(block, "from-pgvectorstore.md", "exec"), names)
