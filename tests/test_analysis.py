@@ -1,0 +1,60 @@
+"""Terms: what a chunk is indexed by is what a question finds it by."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from knowledge.analysis import LONGEST_TERM, STOP_WORDS, query_terms, stem, terms
+
+
+@pytest.mark.parametrize(
+    ("written", "asked"),
+    [
+        ("The sensors were calibrated.", "sensor calibrating"),
+        ("naïve café", "naive cafe"),
+        ("cafe\u0301", "caf\u00e9"),
+        ("the customer’s meter", "the customer's meter"),
+        ("ﬁlter", "filter"),
+        ("RÉSUMÉ", "resume"),
+        ("state-of-the-art", "state of the art"),
+    ],
+)
+def test_forms_of_the_same_words_meet(written: str, asked: str) -> None:
+    assert set(terms(asked)) == set(terms(written))
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("ERR-4711", ["err-4711", "err", "4711"]),
+        ("snake_case", ["snake_case", "snake", "case"]),
+        ("v1.2.3", ["v1.2.3", "v1", "2", "3"]),
+        ("C++", ["c"]),
+        ("10.5", ["10.5", "10", "5"]),
+    ],
+)
+def test_an_identifier_is_kept_whole_and_in_parts(text: str, found: list[str]) -> None:
+    assert terms(text) == found
+
+
+@pytest.mark.parametrize("word", ["not", "no", "without"])
+def test_a_negation_is_a_word_like_others(word: str) -> None:
+    """It changes what is asked; measured, it neither helps nor harms the ranking."""
+    assert terms(word) == [stem(word)]
+
+
+def test_a_question_of_function_words_has_no_terms() -> None:
+    assert query_terms("What is it that they would have been?") == {}
+    assert all(terms(word) == [] for word in STOP_WORDS)
+
+
+def test_repeats_count() -> None:
+    assert query_terms("pump, pumps and a valve") == {"pump": 2, "valv": 1}
+
+
+@given(st.text())
+def test_any_text_has_terms_that_can_be_stored(text: str) -> None:
+    found = terms(text)
+    assert found == terms(text)
+    assert all(term and len(term) <= LONGEST_TERM and "\x00" not in term for term in found)
+    assert sum(query_terms(text).values()) == len(found)
