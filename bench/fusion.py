@@ -1,0 +1,287 @@
+"""Ways to fuse BM25 and vectors, compared on the same candidates: why the ranking is as it is.
+
+    python -m bench.fusion [DATA]     DATA holds scifact/ and squad/, see docs/benchmarks.md; takes some minutes
+
+The scores come out of the product's own statement, retrieval/sql/search.sql, asked for 100 candidates of each leg; only
+how they are put together differs. Each difference has a paired bootstrap interval over the queries. The last row takes
+its weights by cross-validation, from other articles (SQuAD) or claims (SciFact) than it is judged by.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pgvector import HalfVector
+from psycopg import sql
+from psycopg.rows import dict_row
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from bench.retrieval import Benchmark, interval, scifact, squad
+from evaluation.metrics import mean, ndcg
+from ingest.corpus import corpus_tenant, take_in_corpus
+from knowledge.analysis import query_terms, terms
+from knowledge.database import Principal, statement
+from knowledge.services import Services, live_index, open_services
+from knowledge.settings import load_settings
+from retrieval.retriever import DENSE_WEIGHT, K1, SENTENCE_SHARE, SETTINGS, SQL, B
+
+Array = NDArray[np.float64]
+
+DEPTH = 100
+FOLDS = 5
+CLASSIC = (1.2, 0.75)  # k1 and b as most libraries have them
+BM25S = (CLASSIC, (K1, B), (0.6, 0.6))
+GRID = [(weight, share) for weight in (0.3, 0.4, 0.5, 0.6, 0.7) for share in (0.0, 0.25, 0.5, 0.75, 1.0)]
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """The candidates of one query: names (n), and of each what the statement says. Ranks are inf where a leg has none.
+
+    `most` is the sum of the question's idf, which BM25 can't exceed; `coverage` the share of it that the best sentence
+    of a candidate holds together with its title; `pairs` the share of it in neighbouring words of the question that
+    are neighbours in the candidate.
+    """
+
+    names: list[str]
+    lexical: Array
+    passage: Array
+    best: Array
+    second: Array
+    lexical_rank: Array
+    dense_rank: Array
+    coverage: Array
+    pairs: Array
+    most: float
+
+
+Fusion = Callable[[Pool], Array]
+"""A query's candidates in, a score for each out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A benchmark with the pools of its queries, for each k1 and b."""
+
+    benchmark: Benchmark
+    groups: list[str]
+    pools: Mapping[tuple[float, float], list[Pool]]
+
+    def quality(self, fusion: Fusion, bm25: tuple[float, float]) -> Array:
+        """nDCG@10 of every query."""
+        return np.array(
+            [
+                ndcg(_ranking(pool, fusion(pool)), self.benchmark.qrels[query.query_id])
+                for query, pool in zip(self.benchmark.queries, self.pools[bm25], strict=True)
+            ]
+        )
+
+
+def main() -> None:
+    """Ask everything, fuse in every way, print the table."""
+    default = os.environ.get("GROUNDWORK_DATA") or "../shared/data"
+    data = Path(sys.argv[1] if len(sys.argv) > 1 else default)
+    with open_services(load_settings()) as services:
+        asked = [ask(services, benchmark) for benchmark in (scifact(data / "scifact"), squad(data / "squad"))]
+    report(asked)
+
+
+def report(asked: Sequence[Asked]) -> None:
+    """A row for each way, its difference from the default and the 95 % interval of that."""
+    table = Table("fusion", box=None, pad_edge=False)
+    for one in asked:
+        table.add_column(f"{one.benchmark.name}", justify="right")
+        table.add_column("against the default", justify="right")
+    reference = [one.quality(convex(DENSE_WEIGHT, SENTENCE_SHARE), (K1, B)) for one in asked]
+    for name, fusion, bm25 in ways():
+        table.add_row(*_cells(name, [one.quality(fusion, bm25) for one in asked], reference))
+    table.add_row(*_cells("weights by cross-validation", cross_validated(asked), reference))
+    Console(highlight=False, width=140).print(table)
+
+
+def ways() -> Iterator[tuple[str, Fusion, tuple[float, float]]]:
+    """What is compared: a name, the fusion, and BM25's k1 and b."""
+    ours = (K1, B)
+    default = convex(DENSE_WEIGHT, SENTENCE_SHARE)
+    yield "default", default, ours
+    yield "BM25 alone", lambda pool: pool.lexical, ours
+    yield "BM25 alone, k1 1.2, b 0.75", lambda pool: pool.lexical, CLASSIC
+    yield "passages alone", lambda pool: pool.passage, ours
+    yield "best sentences alone", lambda pool: pool.best, ours
+    yield "passages and sentences", lambda pool: dense(pool, SENTENCE_SHARE), ours
+    yield "reciprocal ranks, BM25 and passages", reciprocal_ranks, ours
+    yield "reciprocal ranks, BM25, passages, sentences", reciprocal_ranks_of_three, ours
+    for share in (0.0, 0.7):
+        yield f"min-max, sentences {share}", min_max(0.6, share), ours
+    yield "min-max, sentences 0.7, k1 1.2, b 0.75", min_max(0.6, 0.7), CLASSIC
+    yield "z-scores", z_scores(0.6), ours
+    for weight in (0.3, 0.4, 0.45, 0.55, 0.6, 0.7):
+        yield f"dense weight {weight}", convex(weight, SENTENCE_SHARE), ours
+    for share in (0.0, 0.25, 0.4, 0.6, 0.7, 1.0):
+        yield f"sentence share {share}", convex(DENSE_WEIGHT, share), ours
+    yield "k1 1.2, b 0.75", default, CLASSIC
+    yield "k1 0.6, b 0.6", default, (0.6, 0.6)
+    yield "mean of the two best sentences", of_two_sentences, ours
+    yield "surer of a question's cosines, heavier", by_confidence, ours
+    yield "and coverage by the best sentence, 0.1", lambda pool: default(pool) + 0.1 * pool.coverage, ours
+    yield "and neighbouring words, 0.1", lambda pool: default(pool) + 0.1 * pool.pairs, ours
+
+
+def convex(weight: float, share: float) -> Fusion:
+    """What the product does; weights as in retrieval/retriever.py."""
+    return lambda pool: weight * dense(pool, share) + (1 - weight) * pool.lexical / pool.most
+
+
+def dense(pool: Pool, share: float) -> Array:
+    """The cosines of the passage and of its best sentence, mixed."""
+    return (1 - share) * pool.passage + share * pool.best
+
+
+def min_max(weight: float, share: float) -> Fusion:
+    """Convex, each score stretched to 0..1 over the candidates."""
+    return lambda pool: weight * _stretched(dense(pool, share)) + (1 - weight) * _stretched(pool.lexical)
+
+
+def z_scores(weight: float) -> Fusion:
+    """Convex, each score in standard deviations from the candidates' mean."""
+    return lambda pool: weight * _standardised(dense(pool, SENTENCE_SHARE)) + (1 - weight) * _standardised(pool.lexical)
+
+
+def reciprocal_ranks(pool: Pool) -> Array:
+    """Cormack, Clarke and Büttcher (2009), k 60."""
+    return 1 / (60 + pool.lexical_rank) + 1 / (60 + pool.dense_rank)
+
+
+def reciprocal_ranks_of_three(pool: Pool) -> Array:
+    """The same with the best sentences as a third ranking."""
+    return reciprocal_ranks(pool) + 1 / (61 + np.argsort(np.argsort(-pool.best)))
+
+
+def of_two_sentences(pool: Pool) -> Array:
+    """The mean of the two best sentences in place of the best."""
+    cosine = (1 - SENTENCE_SHARE) * pool.passage + SENTENCE_SHARE * (pool.best + pool.second) / 2
+    return DENSE_WEIGHT * cosine + (1 - DENSE_WEIGHT) * pool.lexical / pool.most
+
+
+def by_confidence(pool: Pool) -> Array:
+    """A dense weight that rises with the best cosine of the question."""
+    weight = min(max(0.5 + 0.4 * (float(pool.passage.max()) - 0.65), 0.25), 0.75)
+    return convex(weight, SENTENCE_SHARE)(pool)
+
+
+def cross_validated(asked: Sequence[Asked]) -> list[Array]:
+    """The default's form, its two weights chosen for each fold on all the other folds of both benchmarks."""
+    folds = [_folds(one.groups) for one in asked]
+    quality = [np.array([one.quality(convex(*weights), (K1, B)) for weights in GRID]) for one in asked]
+    result = [np.zeros(len(one.groups)) for one in asked]
+    for fold in range(FOLDS):
+        others = sum(scores[:, places != fold].mean(axis=1) for scores, places in zip(quality, folds, strict=True))
+        best = int(np.argmax(others))
+        for scores, places, into in zip(quality, folds, result, strict=True):
+            into[places == fold] = scores[best, places == fold]
+    return result
+
+
+def ask(services: Services, benchmark: Benchmark) -> Asked:
+    """Every query's candidates out of the database, for each k1 and b."""
+    tenant = corpus_tenant(benchmark.passages)
+    for _ in take_in_corpus(services, tenant, benchmark.passages):
+        pass
+    vectors = services.embedder().encode([query.text for query in benchmark.queries])
+    shown = Console(stderr=True)
+    pools = {
+        bm25: [
+            _pool(services, tenant, query.text, HalfVector(vector), bm25)
+            for query, vector in track(
+                list(zip(benchmark.queries, vectors, strict=True)), f"{benchmark.name}, k1 {bm25[0]}", console=shown
+            )
+        ]
+        for bm25 in BM25S
+    }
+    groups = [next(iter(benchmark.qrels[query.query_id])).rpartition("#")[0] for query in benchmark.queries]
+    groups = [group or query.query_id for group, query in zip(groups, benchmark.queries, strict=True)]
+    return Asked(benchmark, groups, pools)
+
+
+def _pool(services: Services, tenant: str, question: str, vector: HalfVector, bm25: tuple[float, float]) -> Pool:
+    wanted = query_terms(question)
+    values = {
+        "tenant": tenant, "terms": list(wanted), "weights": [float(count) for count in wanted.values()],
+        "vector": vector, "lexical_depth": DEPTH, "dense_depth": DEPTH, "dense_weight": DENSE_WEIGHT,
+        "sentence_share": SENTENCE_SHARE, "k1": bm25[0], "b": bm25[1], "limit": 2 * DEPTH,
+    }  # fmt: skip
+    with services.database.reading(Principal(tenant)) as connection:
+        index = live_index(connection)
+        connection.execute(SETTINGS)
+        with connection.cursor(row_factory=dict_row) as cursor:
+            rows = cursor.execute(
+                sql.SQL(statement(SQL / "search.sql")).format(
+                    vectors=sql.Identifier(index.vectors), sentences=sql.Identifier(index.sentences),
+                    passes=sql.SQL("true"),
+                ),
+                values,
+            ).fetchall()  # fmt: skip
+    idf: dict[str, float] = rows[0]["idf"]
+    cosines = [sorted(row["sentence_cosines"] or [row["dense_score"]], reverse=True) for row in rows]
+    following = [(one, other) for one, other in pairwise(terms(question)) if one in idf and other in idf]
+    return Pool(
+        names=[row["path"] for row in rows],
+        lexical=np.array([row["lexical_score"] for row in rows], dtype=float),
+        passage=np.array([row["dense_score"] for row in rows], dtype=float),
+        best=np.array([best[0] for best in cosines]),
+        second=np.array([sum(best[:2]) / len(best[:2]) * 2 - best[0] for best in cosines]),
+        lexical_rank=np.array([row["lexical_rank"] or np.inf for row in rows]),
+        dense_rank=np.array([row["dense_rank"] or np.inf for row in rows]),
+        coverage=np.array([_coverage(idf, row) for row in rows]),
+        pairs=np.array([_pairs(idf, following, row) for row in rows]),
+        most=sum(idf[term] * count for term, count in wanted.items()) or 1.0,
+    )
+
+
+def _coverage(idf: Mapping[str, float], row: Mapping[str, object]) -> float:
+    text, start, title = str(row["text"]), int(str(row["start_char"])), set(terms(str(row["context"])))
+    spans: Sequence[Sequence[int]] = row["sentence_spans"] or []  # type: ignore[assignment]
+    held = [title.union(terms(text[first - start : last - start])) for first, last in spans] or [title]
+    return max(sum(idf[term] for term in idf.keys() & found) for found in held) / (sum(idf.values()) or 1.0)
+
+
+def _pairs(idf: Mapping[str, float], following: Sequence[tuple[str, str]], row: Mapping[str, object]) -> float:
+    there = set(pairwise(terms(f"{row['context']}\n{row['text']}")))
+    return sum(min(idf[one], idf[other]) for one, other in set(following) & there) / (sum(idf.values()) or 1.0)
+
+
+def _ranking(pool: Pool, scores: Array) -> list[str]:
+    return [pool.names[place] for place in np.argsort(-scores, kind="stable")[:10]]
+
+
+def _cells(name: str, qualities: Sequence[Array], reference: Sequence[Array]) -> Iterator[str]:
+    yield name
+    for quality, other in zip(qualities, reference, strict=True):
+        low, high = interval((quality - other).tolist())
+        yield f"{mean(quality.tolist()):.4f}"
+        yield f"{(quality - other).mean():+.4f} ({low:+.4f} to {high:+.4f})"
+
+
+def _folds(groups: Sequence[str]) -> NDArray[np.int64]:
+    order = {group: place for place, group in enumerate(dict.fromkeys(groups))}
+    return np.array([order[group] % FOLDS for group in groups])
+
+
+def _stretched(scores: Array) -> Array:
+    low, high = float(scores.min()), float(scores.max())
+    return (scores - low) / ((high - low) or 1.0)
+
+
+def _standardised(scores: Array) -> Array:
+    return (scores - float(scores.mean())) / (float(scores.std()) or 1.0)
+
+
+if __name__ == "__main__":
+    main()
