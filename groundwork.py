@@ -378,8 +378,8 @@ def demo() -> int:
 DEMO_TENANTS = ("alder", "brightwater")
 DEMO_QUESTIONS = (
     "How many days of annual leave can I carry over into next year?",
-    "What does ERR-4711 mean?",
-    "How often does the Kestrel T5 need to be calibrated?",
+    "What happens to a parcel that has no return number?",
+    "How often must the Kestrel T5 be calibrated in waste water?",
     "Who won the football world cup in 1998?",
 )
 DEMO_GOING_ON = """

@@ -46,6 +46,7 @@ def passing(connection: Connection, tenant: str, tree: Filter | None) -> Passing
     # The default of 20,000 neighbours would end the search before a far corner of a large corpus is reached.
     connection.execute("set local hnsw.max_scan_tuples = 10000000; set local hnsw.scan_mem_multiplier = 32")
     if len(rows) <= FEW:
-        listed = sql.SQL("p.chunk_id = any (%(filter_chunks)s::bigint[])")
+        # A join, not `= any (list)`: with that, plans may still walk the vector index, which is not exact.
+        listed = sql.SQL("p.chunk_id in (select unnest(%(filter_chunks)s::bigint[]))")
         return Passing(listed, {"filter_chunks": [row[0] for row in rows]})
     return Passing(sql.SQL(statement(SQL / "passes.sql")).format(condition=made.condition), made.values)

@@ -1,7 +1,7 @@
 """A question in, a grounded answer out. Read this first.
 
 retrieve   the passages that the asker may see, best first
-assess     is the answer in them? if not, refuse and say why
+judge      is the answer in them? if not, refuse and say why
 generate   a draft whose sentences name their evidence
 verify     every quote must stand where the draft says; what fails is dropped
 """
@@ -15,7 +15,7 @@ from retrieval.retriever import retrieve
 from retrieval.types import Evidence, Mode
 from serving import extractive
 from serving.citations import cite, verify
-from serving.sufficiency import assess
+from serving.sufficiency import judge
 from serving.types import Answer, Draft, Refusal
 
 PASSAGES = 8  # hits that an answer may draw on
@@ -49,10 +49,11 @@ def answer(
     generator = generator or extractive.Extractive()
     evidence = retrieve(services, principal, question, limit=PASSAGES, mode=mode)
     retrieved = time.perf_counter()
-    refusal = assess(evidence)
+    judgement = judge(evidence)
+    refusal = judgement.refusal
     verified = Draft(()) if refusal else verify(generator.generate(evidence), evidence)
     if not refusal and not verified.sentences:
         refusal = Refusal("no_evidence", "No sentence of the documents answers this.", ())
     now = time.perf_counter()
     timed = {"answer": (now - retrieved) * 1000, "total": (now - began) * 1000}
-    return cite(evidence, verified, refusal, generator.name, evidence.milliseconds | timed)
+    return cite(evidence, verified, refusal, generator.name, evidence.milliseconds | timed, judgement.confidence)

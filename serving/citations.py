@@ -8,7 +8,6 @@ from collections.abc import Iterable, Sequence
 from knowledge.analysis import terms
 from retrieval.evidence import table_rows
 from retrieval.types import Evidence, Hit
-from serving.sufficiency import confidence
 from serving.types import Answer, AnswerSentence, Citation, Draft, DraftSentence, Refusal, Support
 
 CLOSEST = 3  # passages shown with a refusal
@@ -54,7 +53,12 @@ def _frame(hit: Hit) -> str:
 
 
 def cite(
-    evidence: Evidence, draft: Draft, refusal: Refusal | None, generator: str, milliseconds: dict[str, float]
+    evidence: Evidence,
+    draft: Draft,
+    refusal: Refusal | None,
+    generator: str,
+    milliseconds: dict[str, float],
+    confidence: float,
 ) -> Answer:
     """The answer with numbered citations, one for each distinct quote, in the order of reading."""
     numbers: dict[Support, int] = {}
@@ -68,7 +72,7 @@ def cite(
         question=evidence.question, status="refused" if refusal else "answered", sentences=tuple(sentences),
         citations=tuple(_citation(number, evidence.hits[support.hit], support) for support, number in numbers.items()),
         refusal=refusal, generator=generator, documents=evidence.documents, passages=evidence.chunks,
-        confidence=confidence(evidence), milliseconds=milliseconds,
+        confidence=confidence, milliseconds=milliseconds,
     )  # fmt: skip
 
 

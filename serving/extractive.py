@@ -39,10 +39,14 @@ OLD = frozenset(term for word in "old former previous earlier superseded outdate
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A sentence of the evidence and the probability, 0 to 1, that it is the one that answers."""
+    """A sentence of the evidence and the probability, 0 to 1, that it is the one that answers.
+
+    `stale` says that it is of a document that another has replaced, and that nobody asked for the old one.
+    """
 
     unit: Unit
     probability: float
+    stale: bool = False
 
 
 class Extractive:
@@ -65,18 +69,27 @@ def ranked(evidence: Evidence) -> list[Choice]:
     ]
     highest = max(scores, default=0.0)
     odds = [math.exp(score - highest) for score in scores]
-    choices = [Choice(unit, each / sum(odds)) for unit, each in zip(candidates, odds, strict=True)]
+    choices = [
+        Choice(
+            unit,
+            each / sum(odds),
+            superseded(evidence.hits[unit.hit]) and not _wants_old(wanted, evidence.hits[unit.hit]),
+        )
+        for unit, each in zip(candidates, odds, strict=True)
+    ]
     return sorted(choices, key=lambda choice: -choice.probability)
 
 
 def choose(choices: Sequence[Choice]) -> list[Choice]:
-    """The first sentences until the answer is probably among them; one that says the same again is left out."""
+    """The first sentences until the answer is probably among them; one that says the same again is left out, and so
+    is one of a replaced document unless it is the best there is.
+    """
     chosen: list[Choice] = []
     for choice in choices:
         certain = sum(other.probability for other in chosen)
         if len(chosen) == MOST_SENTENCES or (chosen and (certain >= ENOUGH or choice.probability < LEAST)):
             break
-        again = any(choice.unit.own == other.unit.own for other in chosen)
+        again = any(choice.unit.own == other.unit.own or choice.stale for other in chosen)
         words = sum(len(other.unit.text.split()) for other in [*chosen, choice])
         if not again and (len(chosen) < 2 or words <= MOST_WORDS):
             chosen.append(choice)
@@ -153,9 +166,13 @@ def weights() -> dict[str, float]:
 def _beyond(wanted: Asked, unit: Unit, hit: Hit) -> float:
     score = RANGE if unit.header and in_range(wanted.values, unit.text) else 0.0
     if superseded(hit):
-        old = bool(OLD & wanted.present or wanted.numbers & set(terms(f"{hit.title} {hit.path}")))
-        score += SUPERSEDED if old else -SUPERSEDED
+        score += SUPERSEDED if _wants_old(wanted, hit) else -SUPERSEDED
     return score
+
+
+def _wants_old(wanted: Asked, hit: Hit) -> bool:
+    """Whether a question asks for what was before, or names the year that a document has in its name."""
+    return bool(OLD & wanted.present or wanted.numbers & set(terms(f"{hit.title} {hit.path}")))
 
 
 def superseded(hit: Hit) -> bool:

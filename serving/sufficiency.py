@@ -32,22 +32,12 @@ class Judgement:
     refusal: Refusal | None
 
 
-def assess(evidence: Evidence) -> Refusal | None:
-    """None when the evidence probably holds the answer, else why not."""
-    return judge(evidence).refusal
-
-
 def judge(evidence: Evidence) -> Judgement:
     """How likely the evidence holds the answer, and what to say when that is too little."""
     probability, elsewhere = _probability(evidence), _elsewhere(evidence) if evidence.hits else ""
     if elsewhere:
         probability = min(probability, threshold() / 2)
     return Judgement(probability, None if probability >= threshold() else _refuse(evidence, elsewhere))
-
-
-def confidence(evidence: Evidence) -> float:
-    """The probability, 0 to 1, that the evidence holds the answer."""
-    return judge(evidence).confidence
 
 
 def _probability(evidence: Evidence) -> float:

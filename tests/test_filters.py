@@ -551,6 +551,10 @@ def test_a_filter_for_what_is_far_from_the_question_still_fills_up(
     ).hits  # fmt: skip
     assert len(hits) == 100
     assert {hit.metadata["cluster"] for hit in hits} == {11}
+    allowed = [at for at, cluster in enumerate(corpus.clusters) if cluster == 11]
+    cosines = corpus.vectors[allowed] @ corpus.vectors[place] / np.linalg.norm(corpus.vectors[allowed], axis=1)
+    exact = {corpus.ids[allowed[at]] for at in np.argsort(-cosines)[:100]}
+    assert len(exact & {hit.chunk_id for hit in hits}) >= (99 if few else 90)
 
 
 @pytest.mark.parametrize("few", [10_000, 0])

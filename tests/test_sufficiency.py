@@ -1,6 +1,7 @@
 """When is refused, how sure, and in which words; forbidden and absent must look the same."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -11,6 +12,7 @@ from retrieval.retriever import retrieve
 from retrieval.types import Evidence
 from serving import sufficiency
 from serving.answering import answer
+from tests.conftest import take_in_folder
 
 ALDER = Principal("alder")
 
@@ -60,17 +62,20 @@ def test_a_weight_is_not_answered_without_one(sample_services):
     assert "a weight" in refusal.reason
 
 
-def test_forbidden_looks_like_absent(sample_services):
-    """The same question, once about what others may read and once about what nobody wrote, differs in no word."""
-    forbidden = answer(sample_services, ALDER, "What is the highest salary in band B5?")
-    absent = answer(sample_services, ALDER, "What is the highest salary in band B9?")
+def test_forbidden_looks_like_absent(services, tmp_path):
+    """The same question, while others may read the answer and when nobody has written it, is refused alike."""
+    (tmp_path / "canteen.md").write_text("# Canteen\n\nLunch is served from noon. The canteen has a garden.\n")
+    (tmp_path / "salaries.md").write_text("# Salaries\n\nThe highest salary in band B5 is 94,000 euros a year.\n")
+    (tmp_path / "readers.yaml").write_text("rules: [{pattern: 'salaries.md', readers: [finance]}]")
+    question = "What is the highest salary in band B5?"
+    take_in_folder(services, "acme", tmp_path)
+    assert answer(services, Principal("acme", ("finance",)), question).refusal is None
+    forbidden = answer(services, Principal("acme"), question)
+    (tmp_path / "salaries.md").unlink()
+    take_in_folder(services, "acme", tmp_path)
+    absent = answer(services, Principal("acme"), question)
     assert forbidden.refusal is not None
-    assert absent.refusal is not None
-    assert forbidden.refusal.reason.replace("B5", "B9") == absent.refusal.reason
-    assert {citation.path for citation in forbidden.refusal.closest} == {
-        citation.path for citation in absent.refusal.closest
-    }
-    assert forbidden.documents == absent.documents
+    assert replace(forbidden, milliseconds={}) == replace(absent, milliseconds={})
 
 
 def test_who_may_read_it_is_answered(sample_services):
