@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 
@@ -246,15 +247,25 @@ def _pool(services: Services, tenant: str, question: str, vector: HalfVector, bm
 
 
 def _coverage(idf: Mapping[str, float], row: Mapping[str, object]) -> float:
-    text, start, title = str(row["text"]), int(str(row["start_char"])), set(terms(str(row["context"])))
+    text, start, title = str(row["text"]), int(str(row["start_char"])), _terms_of(str(row["context"]))
     spans: Sequence[Sequence[int]] = row["sentence_spans"] or []  # type: ignore[assignment]
-    held = [title.union(terms(text[first - start : last - start])) for first, last in spans] or [title]
+    held = [title | _terms_of(text[first - start : last - start]) for first, last in spans] or [title]
     return max(sum(idf[term] for term in idf.keys() & found) for found in held) / (sum(idf.values()) or 1.0)
 
 
+@lru_cache(maxsize=100_000)
+def _terms_of(text: str) -> frozenset[str]:
+    return frozenset(terms(text))
+
+
+@lru_cache(maxsize=10_000)
+def _pairs_of(text: str) -> frozenset[tuple[str, str]]:
+    return frozenset(pairwise(terms(text)))
+
+
 def _pairs(idf: Mapping[str, float], following: Sequence[tuple[str, str]], row: Mapping[str, object]) -> float:
-    there = set(pairwise(terms(f"{row['context']}\n{row['text']}")))
-    return sum(min(idf[one], idf[other]) for one, other in set(following) & there) / (sum(idf.values()) or 1.0)
+    there = _pairs_of(f"{row['context']}\n{row['text']}")
+    return sum(min(idf[one], idf[other]) for one, other in there.intersection(following)) / (sum(idf.values()) or 1.0)
 
 
 def _ranking(pool: Pool, scores: Array) -> list[str]:
