@@ -5,7 +5,7 @@ PYTHON ?= python3
 TORCH_INDEX ?=
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --progress-bar on $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --progress-bar on --no-compile $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint serve bench clean lock setup setup-dev
@@ -28,7 +28,7 @@ lint: setup-dev ## formatting, style, types, and the arrows of the architecture
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: setup-dev ## retrieval quality and speed beside other tools, on the data in ../shared/data or GROUNDWORK_DATA
+bench: setup-dev $(VENV)/ready-bench ## retrieval quality and speed beside other tools, on the data in ../shared/data or GROUNDWORK_DATA
 	$(BIN)/python -m bench.retrieval
 
 clean: ## remove the environment and all local data
@@ -56,4 +56,9 @@ $(VENV)/ready: requirements.lock pyproject.toml
 
 $(VENV)/ready-dev: $(VENV)/ready requirements-dev.lock
 	@$(PIP) --requirement requirements-dev.lock
+	@touch $@
+
+# What the benchmark compares with; nothing else needs it.
+$(VENV)/ready-bench: $(VENV)/ready-dev pyproject.toml
+	@$(PIP) "llama-index-vector-stores-postgres>=0.9,<0.10"
 	@touch $@
