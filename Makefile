@@ -28,7 +28,7 @@ lint: setup-dev ## formatting, style, types, and the arrows of the architecture
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: setup-dev $(VENV)/ready-bench ## retrieval quality and speed beside other tools, on the data in ../shared/data or GROUNDWORK_DATA
+bench: setup-dev ## retrieval quality and speed beside other tools, on the data in ../shared/data or GROUNDWORK_DATA
 	$(BIN)/python -m bench.retrieval
 
 clean: ## remove the environment and all local data
@@ -56,9 +56,4 @@ $(VENV)/ready: requirements.lock pyproject.toml
 
 $(VENV)/ready-dev: $(VENV)/ready requirements-dev.lock
 	@$(PIP) --requirement requirements-dev.lock
-	@touch $@
-
-# What the benchmark compares with; nothing else needs it.
-$(VENV)/ready-bench: $(VENV)/ready-dev pyproject.toml
-	@$(PIP) "llama-index-vector-stores-postgres>=0.9,<0.10"
 	@touch $@

@@ -63,6 +63,7 @@ def main() -> None:
             }
             with _llamaindex(services, benchmark) as others:
                 report(benchmark, {**systems, **others})
+            report_time(services, benchmark)
 
 
 MODES: tuple[Mode, ...] = ("lexical", "dense", "hybrid")
@@ -110,6 +111,15 @@ def report(benchmark: Benchmark, systems: dict[str, Search]) -> None:
             *(f"{value:.4f}" for value in quality), *(f"{value:.1f}" for value in times),
         )  # fmt: skip
     Console(highlight=False, width=120).print(table)
+
+
+def report_time(services: Services, benchmark: Benchmark) -> None:
+    """Print what a search for ten hits takes in the database, the question's embedding beside it."""
+    principal = Principal(corpus_tenant(benchmark.passages))
+    times = [retrieve(services, principal, query.text, limit=10).milliseconds for query in benchmark.queries]
+    parts = {part: [time[part] for time in times[10:]] for part in ("search", "embed")}  # the first ones warm up
+    said = (f"{part} p50 {percentile(ms, 50):.1f}, p95 {percentile(ms, 95):.1f}" for part, ms in parts.items())
+    Console(highlight=False).print(f"Ten hits, hybrid, ms: {'; '.join(said)}")
 
 
 def interval(values: Sequence[float], resamples: int = 5_000) -> tuple[float, float]:
