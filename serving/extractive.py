@@ -16,7 +16,7 @@ from pathlib import Path
 
 from knowledge.analysis import terms
 from knowledge.types import Span
-from retrieval.evidence import Asked, Unit, answers_kind, asked, coverage, in_range, pairs, quantities, units
+from retrieval.evidence import Asked, Unit, answers_kind, asked, coverage, in_range, pairs, units
 from retrieval.types import Evidence, Hit
 from serving.types import Draft, DraftSentence, Support
 
@@ -211,10 +211,3 @@ def readable(quote: str, header: str = "") -> str:
         if len(names) == len(cells):
             return "; ".join(f"{name.strip()}: {cell.strip()}" for name, cell in zip(names, cells, strict=True)) + "."
     return BULLET.sub("", " ".join(quote.split()))
-
-
-def differ(one: str, other: str) -> bool:
-    """Whether two sentences say the same of something but with other numbers."""
-    words = [{term for term in terms(text) if not quantities(term)} for text in (one, other)]
-    alike = len(words[0] & words[1]) >= 0.8 * len(words[0] | words[1])
-    return alike and quantities(one) != quantities(other)
