@@ -20,6 +20,7 @@ import typer.main
 
 import groundwork
 import knowledge.services
+from commands import documents
 from flows.engine import Engine
 from knowledge.embedded import EmbeddedPostgres
 from knowledge.embedding import Embedder
@@ -80,7 +81,7 @@ def stored(
 ) -> Run:
     """The same, on a database of one's own and with the session's Prefect server."""
     monkeypatch.setenv("GROUNDWORK_DATABASE_URL", server.conninfo("groundwork_app", clone()))
-    monkeypatch.setattr(groundwork, "_engine", lambda _: contextlib.nullcontext(engine))
+    monkeypatch.setattr(documents, "prefect_engine", lambda _: contextlib.nullcontext(engine))
     return run
 
 

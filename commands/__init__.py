@@ -1,0 +1,1 @@
+"""The commands, a file for each group; groundwork.py puts them together."""

@@ -1,0 +1,113 @@
+"""Questions: `groundwork search`, `ask` and `serve`."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from commands.console import Groups, Json, Mode, Tenant, err, opened, out, principal, print_json
+from knowledge.settings import load_settings
+
+if TYPE_CHECKING:
+    from retrieval.types import Evidence
+    from serving.types import Answer, Citation
+
+
+def search(
+    question: str,
+    tenant: Tenant = "",
+    groups: Groups = "",
+    limit: Annotated[int, typer.Option(help="How many passages, 1 to 100.")] = 10,
+    mode: Mode = "hybrid",
+    as_json: Json = False,
+) -> None:
+    """Find the passages that answer a question best, and show each leg's rank."""
+    from retrieval.retriever import check_question, retrieve
+
+    check_question(question)
+    settings = load_settings()
+    with opened(settings) as services:
+        evidence = retrieve(services, principal(settings, tenant, groups), question, limit=limit, mode=mode)
+    if as_json:
+        from serving.schemas import SearchOut
+
+        print_json(SearchOut.of(evidence).model_dump(mode="json"))
+    else:
+        _print_evidence(evidence)
+
+
+def ask(
+    question: str, tenant: Tenant = "", groups: Groups = "", mode: Mode = "hybrid", as_json: Json = False
+) -> None:  # fmt: skip
+    """Answer a question from the documents, every sentence with its citation, or say that they don't hold it."""
+    from retrieval.retriever import check_question
+    from serving.answering import answer
+
+    check_question(question)
+    settings = load_settings()
+    with opened(settings) as services:
+        given = answer(services, principal(settings, tenant, groups), question, mode=mode)
+    if as_json:
+        from serving.schemas import AnswerOut
+
+        print_json(AnswerOut.of(given).model_dump(mode="json"))
+    else:
+        print_answer(given)
+
+
+def serve(
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; without it GROUNDWORK_HOST.", show_default=False)
+    ] = "",
+    port: Annotated[
+        int, typer.Option(help="Port; without it GROUNDWORK_PORT.", show_default=False, min=0, max=65535)
+    ] = 0,
+    tenant: Annotated[
+        list[str] | None, typer.Option(help="A tenant that the page offers; may be repeated, the first is the default.")
+    ] = None,
+) -> None:
+    """Run the service: POST /v1/ask and /v1/search, GET /docs, and a page to ask on at /."""
+    from serving.identity import identity_provider
+    from serving.server import claim_port, run
+
+    settings = load_settings()
+    host, port = host or settings.host, port or settings.port
+    identity = identity_provider(settings, host, tuple(tenant or ()))
+    listener = claim_port(host, port)
+    with opened(settings) as services:
+        services.embedder()
+        err.print(f"Groundwork answers at http://{host}:{port}/ (end with Ctrl-C)")
+        run(services, identity, listener)
+
+
+def print_answer(given: "Answer") -> None:
+    """Print an answer with its citations, or the refusal with what is closest."""
+    out.print(Text(f"Q  {given.question}", style="bold"))
+    if given.refusal:
+        out.print(Text(f"—  {given.refusal.reason}"))
+        for citation in given.refusal.closest:
+            out.print(Text(f"   closest: {_place(citation)}", style="dim"))
+        return
+    answer = Text("A  ")
+    for sentence in given.sentences:
+        answer.append(f"{sentence.text} ").append("".join(f"[{n}]" for n in sentence.citations) + " ", style="cyan")
+    out.print(answer)
+    for citation in given.citations:
+        out.print(Text(f"   [{citation.number}] ", style="cyan").append(_place(citation), style="default"))
+        out.print(Text(f"       “{' '.join(citation.quote.split())}”", style="dim"))
+
+
+def _place(citation: "Citation") -> str:
+    label = citation.location.label()
+    return f"{citation.path}{' · ' + label if label else ''} · characters {citation.span.start}-{citation.span.end}"
+
+
+def _print_evidence(evidence: "Evidence") -> None:
+    table = Table("rank", "score", "lexical", "dense", "sentence", "where", "passage", box=None, pad_edge=False)
+    for hit in evidence.hits:
+        legs = [f"{leg.rank or '-'}" for leg in (hit.lexical, hit.dense, hit.sentence)]
+        where = Text(f"{hit.path}\n", style="bold").append(hit.location.label(), style="dim")
+        table.add_row(str(hit.rank), f"{hit.score:.3f}", *legs, where, Text(" ".join(hit.text.split())[:160]))
+    Console(highlight=False).print(table)
