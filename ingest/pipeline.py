@@ -20,7 +20,7 @@ from typing import Literal
 from ingest import store
 from ingest.chunkers import chunker
 from ingest.parsers import parse
-from ingest.sources import Source, SourceFile
+from ingest.sources import Source, SourceFile, read
 from knowledge.embedding import Embedder
 from knowledge.errors import Unreadable
 from knowledge.services import Services, live_index
@@ -108,7 +108,7 @@ def plan(services: Services, tenant: str, sources: Sequence[Source]) -> Plan:
     to_delete: dict[str, None] = {}
     settled: dict[str, Outcome] = {}
     for source in sources:
-        files = source.files()
+        files = list(source.files())
         with services.database.writing(tenant) as connection:
             known = store.known(connection, tenant, source.uri)
         to_delete |= dict.fromkeys(entry.uri for entry in known if entry.uri not in {file.uri for file in files})
@@ -144,7 +144,7 @@ def take_in(
         for file in files:
             content_hash = ""
             try:
-                data = _read(file)
+                data = read(file)
                 content_hash = hashlib.sha256(data).hexdigest()
                 prepared.append(_prepare(services, embedder, file, data, content_hash))
             except Unreadable as error:
@@ -242,23 +242,14 @@ def _same(entry: store.Known, file: SourceFile, recipe: str) -> bool:
     if entry.pipeline_hash != recipe or not (entry.quarantined or tuple(entry.readers) == file.readers):
         return False
     try:
-        with file.file.open("rb") as content:
-            return hashlib.file_digest(content, "sha256").hexdigest() == entry.content_hash
-    except OSError:
+        return hashlib.sha256(read(file)).hexdigest() == entry.content_hash
+    except Unreadable:
         return False  # taking it in will say why
 
 
 def _settled(entry: store.Known, file: SourceFile) -> Outcome:
     state: State = "quarantined" if entry.quarantined else "unchanged"
     return Outcome(file.uri, file.path, state, reason=entry.reason, message=entry.message)
-
-
-def _read(file: SourceFile) -> bytes:
-    try:
-        return file.file.read_bytes()
-    except OSError as error:
-        reason = f"{file.path} can't be opened ({error.strerror}); check its permissions and the disk."
-        raise Unreadable("unopened", reason) from error
 
 
 def _prepare(

@@ -177,7 +177,7 @@ def test_a_rule_file_that_cannot_be_understood_stops_the_run(folder: Path, conte
     """Otherwise what it restricts would be open to everyone."""
     (folder / "readers.yaml").write_text(content)
     with pytest.raises(InvalidInput, match=says):
-        open_source(str(folder)).files()
+        list(open_source(str(folder)).files())
 
 
 def test_links_out_of_the_folder_are_not_followed(folder: Path, tmp_path: Path) -> None:
