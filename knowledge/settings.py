@@ -33,6 +33,9 @@ class Settings(BaseSettings):
     embedding_dtype: Literal["auto", "float32", "bfloat16"] = Field(
         default="auto", description="auto: bfloat16 where the processor computes in it, else float32."
     )
+    reranker: str = Field(
+        default="", description="A cross-encoder that reorders the best hits, as a folder or name; empty: none."
+    )
     chunker: Literal["structure", "fixed", "sentence-window"] = Field(
         default="structure", description="How text is cut."
     )

@@ -14,6 +14,7 @@ from psycopg import sql
 from knowledge.database import Connection, statement
 from retrieval.filter_sql import clause
 from retrieval.filters import Filter
+from retrieval.types import Counted
 
 SQL = Path(__file__).parent / "sql"
 FEW = 10_000  # chunks whose vectors are compared one by one; beyond, the vector index is quicker
@@ -50,3 +51,13 @@ def passing(connection: Connection, tenant: str, tree: Filter | None) -> Passing
         listed = sql.SQL("p.chunk_id in (select unnest(%(filter_chunks)s::bigint[]))")
         return Passing(listed, {"filter_chunks": [row[0] for row in rows]})
     return Passing(sql.SQL(statement(SQL / "passes.sql")).format(condition=made.condition), made.values)
+
+
+def passed(connection: Connection, tenant: str, tree: Filter) -> Counted:
+    """How much a filter lets pass of what the connection's reader sees; it looks at every document."""
+    made = clause(tree)
+    counted = connection.execute(
+        sql.SQL(statement(SQL / "passed.sql")).format(condition=made.condition), {**made.values, "tenant": tenant}
+    ).fetchone()
+    assert counted is not None
+    return Counted(*counted)

@@ -9,7 +9,7 @@ docs/decisions/0004-ranking.md has the comparison that chose it.
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pgvector import HalfVector
 from psycopg import sql
@@ -18,10 +18,13 @@ from psycopg.rows import dict_row
 from knowledge.analysis import query_terms
 from knowledge.database import Connection, Principal, statement
 from knowledge.errors import InvalidInput
-from knowledge.services import Services, live_index
+from knowledge.services import IndexVersion, Services, live_index
 from knowledge.types import Location, Span
+from retrieval.explain import explain as explain_search
 from retrieval.filters import Filter
 from retrieval.passing import Passing, passing
+from retrieval.rerank import DEPTH as RERANKED
+from retrieval.rerank import Reranker, configured, rerank
 from retrieval.types import Evidence, Hit, Leg, Mode, SentenceHit
 
 SQL = Path(__file__).parent / "sql"
@@ -53,34 +56,65 @@ def retrieve(
     mode: Mode = "hybrid",
     where: Filter | None = None,
     vector: Sequence[float] | None = None,
+    reranker: Reranker | Literal["configured"] | None = "configured",
+    explain: bool = False,
 ) -> Evidence:
     """The passages that answer a question best, among those the principal may see, in one snapshot.
 
     `where` narrows them down to documents that a filter lets pass. `vector` is the question's, by the model of the live
-    index, where the caller has it already; in mode dense the question may then be empty.
+    index, where the caller has it already; in mode dense the question may then be empty, in mode lexical it changes no
+    rank but gives the hits their cosines. `reranker` has the last word on the order of the best; None for none.
+    `explain` also says how each score came about and which index served what, and takes about twice as long.
 
     Raises:
         InvalidInput: an empty or overlong question, a limit outside 1..100, or a filter that is too large.
+        Unavailable: no database, or a model that can't be loaded.
     """
     if vector is None or mode != "dense":
         question = check_question(question)
     if not 1 <= limit <= MOST_HITS:
         raise InvalidInput(f"The limit must be between 1 and {MOST_HITS}; {limit} is not.")
-    began = time.perf_counter()
+    if reranker == "configured":
+        reranker = configured(services.settings)
+    depth = max(limit, RERANKED) if reranker else limit
+    watch = _Watch()
     if mode != "lexical" and vector is None:
         vector = services.embedder().encode([question])[0].tolist()
-    embedded = time.perf_counter()
-    asked = query_terms(question)
+    watch.lap("embed")
+    asked, explanation = query_terms(question), None
+    asked_vector = None if vector is None else HalfVector(list(vector))
     with services.database.reading(principal) as connection:
+        index = live_index(connection)
         passes = passing(connection, principal.tenant, where)
-        asked_vector = None if vector is None or mode == "lexical" else HalfVector(list(vector))
-        found = _search(connection, principal.tenant, asked, asked_vector, limit, mode, passes)
-    searched = time.perf_counter()
-    milliseconds = {"embed": (embedded - began) * 1000, "search": (searched - embedded) * 1000}
-    hits = tuple(_hit(row) for row in found if row["chunk_id"] is not None)
+        if where:
+            watch.lap("filter")
+        search = _search(index, principal.tenant, asked, asked_vector, depth, mode, passes)
+        found = _run(connection, *search)
+        watch.lap("search")
+        hits = tuple(_hit(row) for row in found if row["chunk_id"] is not None)
+        if explain:
+            explanation = explain_search(connection, principal, index, where, search, hits, found[0]["idf"])
+            watch.lap("explain")
+    reranking = None
+    if reranker:
+        hits, reranking = rerank(reranker, question, hits, limit)
+        watch.lap("rerank")
     return Evidence(
-        question, mode, hits, found[0]["idf"], int(found[0]["documents"]), int(found[0]["chunks"]), milliseconds
-    )
+        question, mode, hits, found[0]["idf"], int(found[0]["documents"]), int(found[0]["chunks"]), watch.laps,
+        where, reranking, explanation,
+    )  # fmt: skip
+
+
+class _Watch:
+    """Takes the milliseconds of one stage after the other."""
+
+    def __init__(self) -> None:
+        self.laps: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, stage: str) -> None:
+        now = time.perf_counter()
+        self.laps[stage], self._last = (now - self._last) * 1000, now
 
 
 def check_question(question: str) -> str:
@@ -100,39 +134,39 @@ def check_question(question: str) -> str:
 
 
 def _search(
-    connection: Connection,
+    index: IndexVersion,
     tenant: str,
     asked: dict[str, int],
     vector: HalfVector | None,
     limit: int,
     mode: Mode,
     passes: Passing,
-) -> list[dict[str, Any]]:
-    index = live_index(connection)
-    connection.execute(SETTINGS)
+) -> tuple[sql.Composed, dict[str, Any]]:
+    """The statement that searches, and its values."""
     depth = max(DEPTH, limit)
+    query = sql.SQL(statement(SQL / "search.sql")).format(
+        vectors=sql.Identifier(index.vectors), sentences=sql.Identifier(index.sentences), passes=passes.condition
+    )
+    return query, {
+        **passes.values,
+        "tenant": tenant,
+        "terms": list(asked),
+        "weights": [float(count) for count in asked.values()],
+        "vector": vector,
+        "lexical_depth": 0 if mode == "dense" else depth,
+        "dense_depth": 0 if mode == "lexical" else depth,
+        "dense_weight": {"hybrid": DENSE_WEIGHT, "dense": 1.0, "lexical": 0.0}[mode],
+        "sentence_share": 0.0 if mode == "dense" else SENTENCE_SHARE,
+        "k1": K1,
+        "b": B,
+        "limit": limit,
+    }
+
+
+def _run(connection: Connection, query: sql.Composed, values: dict[str, Any]) -> list[dict[str, Any]]:
+    connection.execute(SETTINGS)
     with connection.cursor(row_factory=dict_row) as cursor:
-        return cursor.execute(
-            sql.SQL(statement(SQL / "search.sql")).format(
-                vectors=sql.Identifier(index.vectors),
-                sentences=sql.Identifier(index.sentences),
-                passes=passes.condition,
-            ),
-            {
-                **passes.values,
-                "tenant": tenant,
-                "terms": list(asked),
-                "weights": [float(count) for count in asked.values()],
-                "vector": vector,
-                "lexical_depth": 0 if mode == "dense" else depth,
-                "dense_depth": 0 if mode == "lexical" else depth,
-                "dense_weight": {"hybrid": DENSE_WEIGHT, "dense": 1.0, "lexical": 0.0}[mode],
-                "sentence_share": 0.0 if mode == "dense" else SENTENCE_SHARE,
-                "k1": K1,
-                "b": B,
-                "limit": limit,
-            },
-        ).fetchall()
+        return cursor.execute(query, values).fetchall()
 
 
 def _hit(row: dict[str, Any]) -> Hit:

@@ -6,8 +6,11 @@ from typing import Any, Literal
 from uuid import UUID
 
 from knowledge.types import Location, Span
+from retrieval.filters import Filter
 
 Mode = Literal["hybrid", "dense", "lexical"]
+LegName = Literal["lexical", "dense", "sentence"]
+Method = Literal["index only", "index", "HNSW", "exact", "table"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +30,19 @@ class SentenceHit:
 
 
 @dataclass(frozen=True, slots=True)
+class Reranked:
+    """What a reranker said of a hit: its score, on its own scale (more is better), and the rank the hit had before."""
+
+    score: float
+    before: int
+
+
+@dataclass(frozen=True, slots=True)
 class Hit:
     """A passage found for a question: where it stands, what it says, and why it is here.
 
-    `score` ranks: 0 to 1 (below 0 only for what has nothing to do with the question), and not a probability.
+    `score` is the search's: 0 to 1 (below 0 only for what has nothing to do with the question), and not a probability.
+    Where a reranker had a say, `reranked` has its score, and `rank` follows that.
     """
 
     rank: int
@@ -52,6 +64,7 @@ class Hit:
     lexical: Leg
     dense: Leg
     sentence: Leg
+    reranked: Reranked | None = None
 
     def quote(self, span: Span) -> str:
         """The text of a span that lies inside this passage."""
@@ -59,10 +72,81 @@ class Hit:
 
 
 @dataclass(frozen=True, slots=True)
+class TermMatch:
+    """A term of the question in a hit: how often it stands there, how rare it is, what it adds to the BM25 score."""
+
+    term: str
+    frequency: float
+    idf: float
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Reasons:
+    """Why a hit has its score: what each leg adds to it (they add up to the score), and the terms that matched."""
+
+    shares: Mapping[LegName, float]
+    terms: tuple[TermMatch, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """How the database served a leg, from the plan it really carried out.
+
+    `step` is "find" where it looked for candidates and "score" where it read the vectors of those it had. `rows` counts
+    what came out after row-level security.
+    """
+
+    leg: LegName
+    step: Literal["find", "score"]
+    method: Method
+    index: str | None
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """How many documents, and passages of them."""
+
+    documents: int
+    passages: int
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """How a search came about; every number is over what the reader may see.
+
+    `passed` counts what the filter lets pass, None without one. `reasons` has those of each hit, by its chunk_id.
+    `planning` and `execution` are the milliseconds that the database itself measured, of a second run.
+    """
+
+    tenant: str
+    groups: tuple[str, ...]
+    model: str
+    index_version: int
+    passed: Counted | None
+    accesses: tuple[Access, ...]
+    reasons: Mapping[int, Reasons]
+    planning: float
+    execution: float
+
+
+@dataclass(frozen=True, slots=True)
+class Reranking:
+    """What a reranker did: its name, how many hits it scored, and how many of those handed out changed their place."""
+
+    name: str
+    scored: int
+    moved: int
+
+
+@dataclass(frozen=True, slots=True)
 class Evidence:
     """The hits for a question, best first, with what explains them.
 
-    `idf` is each question term's rarity among what the reader may see; `documents` and `chunks` count that.
+    `idf` is each question term's rarity among what the reader may see; `documents` and `chunks` count that. `where` is
+    the filter that narrowed it down. `milliseconds` has "embed" and "search", and "filter", "explain" and "rerank"
+    where there was such a stage.
     """
 
     question: str
@@ -72,3 +156,6 @@ class Evidence:
     documents: int
     chunks: int
     milliseconds: dict[str, float] = field(default_factory=dict)
+    where: Filter | None = None
+    reranking: Reranking | None = None
+    explanation: Explanation | None = None

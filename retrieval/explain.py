@@ -1,0 +1,112 @@
+"""Why these hits, in this order: how their scores came about, and how the database found them.
+
+The database is asked for the plan of the very statement that searched, in the same snapshot, with the counts of what
+was really read (EXPLAIN ANALYZE: it runs once more). Only what is counted after row-level security is handed on; the
+planner's own estimates are drawn from everybody's rows, and stay inside.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from psycopg import sql
+
+from knowledge.database import Connection, Principal, statement
+from knowledge.services import IndexVersion
+from retrieval.filters import Filter
+from retrieval.passing import passed
+from retrieval.types import Access, Explanation, Hit, LegName, Method, Reasons, TermMatch
+
+SQL = Path(__file__).parent / "sql"
+EXPLAIN = sql.SQL("explain (analyze, format json, timing off, buffers off) ")
+CANDIDATE = "p"  # what search.sql calls the rows among which it looks for candidates; see retrieval/passing.py
+
+
+def explain(
+    connection: Connection,
+    principal: Principal,
+    index: IndexVersion,
+    where: Filter | None,
+    search: tuple[sql.Composed, Mapping[str, Any]],
+    hits: Sequence[Hit],
+    idf: Mapping[str, float],
+) -> Explanation:
+    """Explain a search that just ran on the connection: `search` is its statement with its values."""
+    query, values = search
+    row = connection.execute(EXPLAIN + query, values).fetchone()
+    assert row is not None
+    [plan] = row[0]
+    legs: dict[str, LegName] = {"posting": "lexical", index.vectors: "dense", index.sentences: "sentence"}
+    matches = _matches(connection, values, hits, idf)
+    most = sum(weight * idf[term] for term, weight in zip(values["terms"], values["weights"], strict=True))
+    return Explanation(
+        tenant=principal.tenant, groups=principal.groups, model=index.model, index_version=index.index_version_id,
+        passed=passed(connection, principal.tenant, where) if where else None,
+        accesses=_together(_accesses(plan["Plan"], legs)),
+        reasons={hit.chunk_id: Reasons(_shares(hit, values, most), matches.get(hit.chunk_id, ())) for hit in hits},
+        planning=plan["Planning Time"], execution=plan["Execution Time"],
+    )  # fmt: skip
+
+
+def _shares(hit: Hit, values: Mapping[str, Any], most: float) -> dict[LegName, float]:
+    """What each leg adds to a hit's score, by the formula at the head of retrieval/retriever.py."""
+    passage, lexical = hit.dense.score or 0.0, hit.lexical.score or 0.0
+    sentence = passage if hit.sentence.score is None else hit.sentence.score
+    dense, best = values["dense_weight"], values["sentence_share"]
+    return {
+        "lexical": (1 - dense) * lexical / most if most else 0.0,
+        "dense": dense * (1 - best) * passage,
+        "sentence": dense * best * sentence,
+    }
+
+
+def _matches(
+    connection: Connection, values: Mapping[str, Any], hits: Sequence[Hit], idf: Mapping[str, float]
+) -> dict[int, tuple[TermMatch, ...]]:
+    """The terms that matched in each hit, by its chunk_id; those that add most to its BM25 score first."""
+    weights = dict(zip(values["terms"], values["weights"], strict=True))
+    found = connection.execute(
+        statement(SQL / "matched_terms.sql"),
+        {"tenant": values["tenant"], "terms": list(weights), "chunks": [hit.chunk_id for hit in hits]},
+    ).fetchall()
+    matches: dict[int, list[TermMatch]] = {}
+    for chunk_id, term, frequency, length in found:
+        norm = values["k1"] * (1 - values["b"] + values["b"] * length)
+        score = weights[term] * idf[term] * frequency / (frequency + norm)
+        matches.setdefault(chunk_id, []).append(TermMatch(term, frequency, idf[term], score))
+    return {chunk_id: tuple(sorted(each, key=lambda match: -match.score)) for chunk_id, each in matches.items()}
+
+
+def _accesses(node: Mapping[str, Any], legs: Mapping[str, LegName]) -> Iterator[Access]:
+    """The scans of a plan that served a leg and were carried out, from the top."""
+    leg = legs.get(node.get("Relation Name", ""))
+    if leg and node["Actual Loops"]:
+        finds = leg == "lexical" or node["Alias"].split("_")[0] == CANDIDATE
+        rows = round(node["Actual Rows"] * node["Actual Loops"])
+        yield Access(leg, "find" if finds else "score", _method(node, finds, leg), _index(node), rows)
+    for inner in node.get("Plans", ()):
+        yield from _accesses(inner, legs)
+
+
+def _together(accesses: Iterator[Access]) -> tuple[Access, ...]:
+    """One access for all scans of a kind, with their rows added up."""
+    together: dict[Access, int] = {}
+    for access in accesses:
+        kind = replace(access, rows=0)
+        together[kind] = together.get(kind, 0) + access.rows
+    return tuple(replace(kind, rows=rows) for kind, rows in together.items())
+
+
+def _method(node: Mapping[str, Any], finds: bool, leg: LegName) -> Method:
+    if "Order By" in node:
+        return "HNSW"
+    if finds and leg == "dense":
+        return "exact"  # whatever brought the rows, all of them are compared
+    return {"Index Only Scan": "index only", "Seq Scan": "table"}.get(node["Node Type"], "index")  # type: ignore[return-value]
+
+
+def _index(node: Mapping[str, Any]) -> str | None:
+    """The index a scan reads; a bitmap scan has it below."""
+    name: str | None = node.get("Index Name")
+    return name or next((_index(inner) for inner in node.get("Plans", ()) if "Bitmap" in inner["Node Type"]), None)

@@ -1,0 +1,97 @@
+"""A second opinion on the best hits, by a model that reads question and passage together.
+
+Off unless GROUNDWORK_RERANKER names a cross-encoder. Whatever has a `name` and a `score` can take its place: pass it to
+`retrieve(..., reranker=...)`. docs/decisions/0010-reranking.md says what it costs.
+"""
+
+import logging
+import os
+import threading
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache
+from typing import Protocol
+
+from knowledge.errors import Unavailable
+from knowledge.settings import Settings
+from retrieval.types import Hit, Reranked, Reranking
+
+DEPTH = 30  # hits that are scored; each costs as much as embedding its passage
+LONGEST_PAIR = 512  # tokens of question and passage together; what a cross-encoder of BERT's kind takes
+BATCH = 8
+
+_loading = threading.Lock()
+
+
+class Reranker(Protocol):
+    """Whatever judges how well a passage answers a question."""
+
+    @property
+    def name(self) -> str:
+        """What a report says did it."""
+
+    def score(self, question: str, passages: Sequence[str]) -> Sequence[float]:
+        """A finite score for each passage, more is better; scales may differ, only the order counts."""
+
+
+class CrossEncoderReranker:
+    """A `Reranker` on sentence-transformers' CrossEncoder.
+
+    Raises:
+        Unavailable: there is no such model, or it gives more than one number for a pair.
+    """
+
+    def __init__(self, name: str) -> None:
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as for the embedding model
+        from sentence_transformers import CrossEncoder
+
+        logging.getLogger("sentence_transformers").setLevel(logging.WARNING)
+        try:
+            self._model = CrossEncoder(os.path.expanduser(name))
+        except (OSError, ValueError) as error:
+            raise Unavailable(
+                f"The reranker {name!r} can't be loaded; set GROUNDWORK_RERANKER to a folder with a cross-encoder, or"
+                " to nothing to search without one."
+            ) from error
+        if self._model.num_labels != 1:
+            raise Unavailable(
+                f"The reranker {name!r} gives {self._model.num_labels} numbers for a passage; set GROUNDWORK_RERANKER"
+                " to a cross-encoder that gives one."
+            )
+        self._model.max_length = min(self._model.max_length or LONGEST_PAIR, LONGEST_PAIR)
+        self.name = name
+
+    def score(self, question: str, passages: Sequence[str]) -> Sequence[float]:
+        """See `Reranker`. What is beyond the model's window is cut off."""
+        pairs = [(question, passage) for passage in passages]
+        scores = self._model.predict(pairs, batch_size=BATCH, show_progress_bar=False)
+        return [float(score) for score in scores]
+
+
+def configured(settings: Settings) -> Reranker | None:
+    """The reranker of the settings, loaded once; None where there is none.
+
+    Raises:
+        Unavailable: it can't be loaded.
+    """
+    if not settings.reranker:
+        return None
+    with _loading:
+        return _loaded(settings.reranker)
+
+
+@cache
+def _loaded(name: str) -> Reranker:
+    return CrossEncoderReranker(name)
+
+
+def rerank(reranker: Reranker, question: str, hits: Sequence[Hit], limit: int) -> tuple[tuple[Hit, ...], Reranking]:
+    """The best `limit` hits, the first `DEPTH` in the reranker's order; the others follow as they were."""
+    first = hits[:DEPTH]
+    scores = reranker.score(question, [f"{hit.context}\n{hit.text}" for hit in first])
+    judged = [replace(hit, reranked=Reranked(score, hit.rank)) for hit, score in zip(first, scores, strict=True)]
+    judged.sort(key=lambda hit: -hit.reranked.score if hit.reranked else 0.0)
+    ordered = tuple(replace(hit, rank=rank) for rank, hit in enumerate([*judged, *hits[DEPTH:]], start=1))[:limit]
+    moved = sum(hit.reranked is not None and hit.reranked.before != hit.rank for hit in ordered)
+    return ordered, Reranking(reranker.name, len(first), moved)
