@@ -12,6 +12,7 @@ from importlib import import_module
 from pathlib import PurePosixPath
 from typing import Protocol
 
+from ingest.parsers import limits
 from ingest.parsers.encoding import decode
 from knowledge.errors import Unreadable
 from knowledge.types import Block
@@ -82,7 +83,6 @@ _ZIPPED = {
     "ppt/": "application/vnd.openxmlformats-officedocument.presentationml.presentation",
     "xl/": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
 }
-_UNPACKED = 300_000_000  # Bytes. An Office file that unpacks to more is an attack or a film.
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _OLE_ENCRYPTED = "EncryptedPackage".encode("utf-16-le")
 _UNKNOWN = "application/octet-stream"
@@ -99,6 +99,11 @@ def parse(name: str, data: bytes) -> tuple[str, Parsed]:
         parsed = parser(kind)(data)
     except Unreadable:
         raise
+    except MemoryError as error:
+        raise too_large(name, "takes more memory than a file may") from error
+    except RecursionError as error:
+        why = f"{name} is nested deeper than can be followed; save it in another format, such as PDF or text."
+        raise Unreadable("too-deep", why) from error
     except Exception as error:  # Whatever a library makes of a broken file; here, and nowhere else.
         short = " ".join(str(error).split())[:160] or type(error).__name__
         raise Unreadable(
@@ -134,17 +139,31 @@ def media_type(name: str, data: bytes) -> str:
     return by_name or "text/plain"
 
 
+def too_large(name: str, what: str) -> Unreadable:
+    """The refusal of a file that costs more than ingest/parsers/limits.py allows; `what` completes the sentence."""
+    return Unreadable("too-large", f"{name} {what}; split it into several and ingest those.")
+
+
 def _zipped(data: bytes) -> str | None:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            if sum(part.file_size for part in archive.infolist()) > _UNPACKED:
-                return "application/zip"
+            _check_archive(archive, len(data))
             names = archive.namelist()
             if "mimetype" in names and archive.getinfo("mimetype").file_size < 200:
                 return archive.read("mimetype").decode("ascii", "replace").strip()
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError):
         return None  # Damaged: its name decides, and the parser says what is wrong.
     return next((kind for folder, kind in _ZIPPED.items() if any(name.startswith(folder) for name in names)), None)
+
+
+def _check_archive(archive: zipfile.ZipFile, size: int) -> None:
+    """By the sizes its directory names; a part that unpacks to more than its own ends the reading of it."""
+    parts = archive.infolist()
+    unpacked = sum(part.file_size for part in parts)
+    if len(parts) > limits.MEMBERS:
+        raise too_large("The file", f"holds {len(parts):,} parts, more than the {limits.MEMBERS:,} that it may")
+    if unpacked > limits.UNPACKED or unpacked > max(limits.RATIO_FROM, limits.RATIO * size):
+        raise too_large("The file", f"unpacks from {size / 1e6:,.1f} to {unpacked / 1e6:,.0f} MB, as attacks do")
 
 
 def _unsupported(name: str, kind: str, data: bytes) -> Unreadable:

@@ -14,7 +14,7 @@ from datetime import date
 from itertools import groupby
 from typing import NamedTuple
 
-from ingest.parsers import Parsed
+from ingest.parsers import Parsed, limits, too_large
 from knowledge.types import Block, BlockKind, Location, Span
 
 _SEPARATOR = "\n\n"
@@ -148,6 +148,8 @@ class TextBuilder:
             return
         start = self._length + len(_SEPARATOR) if self._parts else 0
         self._length = start + len(text)
+        if self._length > limits.TEXT or len(self._blocks) >= limits.BLOCKS:
+            raise too_large("The file", "holds more text than one document may")
         location = replace(place or self._place, headings=tuple(name for _, name in self._headings))
         self._parts.append(text)
         self._blocks.append(Block(kind, Span(start, self._length), location, level))

@@ -1,0 +1,251 @@
+"""Files parsed at a safe distance: in child processes that may be lost, so that a run never is.
+
+    with Reader() as reader:
+        media_type, parsed = reader.parse("handbook.pdf", data)
+
+The children hold the parsers and little else, start in a fraction of a second and are used for many files.
+`ingest/confined.py` is what runs in them, `ingest/parsers/limits.py` what a file may cost.
+"""
+
+import math
+import os
+import queue
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Self
+
+from ingest import wire
+from ingest.confined import REPLY, REQUEST
+from ingest.parsers import Parsed, limits
+from knowledge.errors import Unreadable
+
+_REPLY_LENGTH = 16 * limits.TEXT  # Bytes: the text at four each, and as much again for structure and metadata.
+_OUT_OF_TIME = 24  # SIGXCPU, which Windows has no name for.
+_TICK = 0.2  # Seconds between two looks at the clock.
+_ROOT = Path(__file__).resolve().parent.parent
+# What a child gets of the environment: where things are installed, and which language. No passwords, no keys.
+_ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT", "TZ", "PYTHONHOME")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a file may cost: `bytes` of the file itself, `seconds`, and bytes of `memory` of the child."""
+
+    bytes: int = limits.LARGEST_FILE
+    seconds: int = limits.SECONDS
+    memory: int = limits.MEMORY
+
+
+class Reader:
+    """A few child processes that parse; threads may share it. Use it in a `with` statement, or call `close`."""
+
+    def __init__(self, processes: int = 2, limits: Limits = Limits()) -> None:
+        self._limits = limits
+        self._seats: queue.LifoQueue[_Seat] = queue.LifoQueue()
+        for _ in range(processes):
+            self._seats.put(_Seat())
+        self._processes = processes
+        # Children end with the thread that started them (see PDEATHSIG, prctl(2)): this one lives as long as we do.
+        self._starter = ThreadPoolExecutor(1, thread_name_prefix="parser-starter")
+        self._busy: set[_Child] = set()
+        self._closed = threading.Event()
+        self._watch = threading.Thread(target=self._watch_clock, name="parser-watch", daemon=True)
+        self._watch.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the children; waits for those that are at work."""
+        if self._closed.is_set():
+            return
+        for _ in range(self._processes):
+            if child := self._seats.get().child:
+                child.end()
+        self._closed.set()
+        self._starter.shutdown()
+
+    def parse(self, path: str, data: bytes) -> tuple[str, Parsed]:
+        """The media type and the content of a file, as `ingest.parsers.parse` gives them.
+
+        Raises:
+            Unreadable: what `parse` raises; and `too-large`, `too-slow` or `crashed` when a limit ended it.
+        """
+        check_size(path, len(data), self._limits.bytes)
+        with self._seat() as seat:
+            try:
+                message = self._ask(seat, path, data)
+            except _Lost as lost:
+                if lost.late:
+                    raise self._refusal(path, late=True) from None
+                message = self._ask_again(seat, path, data)
+        return _understood(path, message)
+
+    def _ask_again(self, seat: "_Seat", path: str, data: bytes) -> bytes:
+        """A child may have been ended by others: only the file that ends two of them is to blame."""
+        try:
+            return self._ask(seat, path, data)
+        except _Lost as lost:
+            raise self._refusal(path, lost.late) from None
+
+    def _ask(self, seat: "_Seat", path: str, data: bytes) -> bytes:
+        child = seat.child
+        if child is None or not child.alive:
+            child = seat.child = self._starter.submit(_Child, self._limits).result()
+        self._busy.add(child)
+        try:
+            return child.ask(path, data)
+        finally:
+            self._busy.discard(child)
+
+    @contextmanager
+    def _seat(self) -> Iterator["_Seat"]:
+        seat = self._seats.get()
+        try:
+            yield seat
+        finally:
+            self._seats.put(seat)
+
+    def _refusal(self, path: str, late: bool) -> Unreadable:
+        if late:
+            why = f"{path} could not be read within {self._limits.seconds} seconds; split it, or save it differently."
+            return Unreadable("too-slow", why)
+        why = f"{path} made its parser fail; save it again with another program, or in another format."
+        return Unreadable("crashed", why)
+
+    def _watch_clock(self) -> None:
+        while not self._closed.wait(_TICK):
+            for child in tuple(self._busy):
+                child.stop_if_late()
+
+
+def check_size(path: str, size: int, largest: int = limits.LARGEST_FILE) -> None:
+    """Raises Unreadable `too-large` for a file of more than `largest` bytes; ask before reading it into memory."""
+    if size > largest:
+        raise Unreadable(
+            "too-large",
+            f"{path} has {size / 1e6:,.0f} MB, more than the {largest / 1e6:,.0f} MB that a file may have; split it, "
+            "or raise GROUNDWORK_LARGEST_FILE_MB.",
+        )
+
+
+def read_bytes(path: str, file: Path, largest: int = limits.LARGEST_FILE) -> bytes:
+    """A file's bytes; raises Unreadable `too-large` before reading, or `unopened`."""
+    try:
+        with file.open("rb") as content:
+            check_size(path, os.fstat(content.fileno()).st_size, largest)
+            data = content.read(largest + 1)  # Not what never ends, such as a device or a file that grows.
+    except OSError as error:
+        why = f"{path} can't be opened ({error.strerror}); check its permissions and the disk."
+        raise Unreadable("unopened", why) from error
+    check_size(path, len(data), largest)
+    return data
+
+
+class _Lost(Exception):
+    """The child ended, or speaks nonsense; `late` when its time was up."""
+
+    def __init__(self, late: bool = False) -> None:
+        self.late = late
+
+
+class _Seat:
+    """A place for a child, which is started when there is work for it."""
+
+    child: "_Child | None" = None
+
+
+class _Child:
+    """One process; used by one thread at a time, while the watch may stop it."""
+
+    def __init__(self, allowed: Limits) -> None:
+        self._limits = allowed
+        arguments = (str(allowed.memory), str(allowed.seconds))
+        self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+            [sys.executable, "-P", "-s", "-X", "utf8", "-m", "ingest.confined", *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            cwd=os.path.abspath(os.sep),
+            env=_environment(),
+        )
+        self.alive = True
+        self._deadline = math.inf
+        self._late = False
+        self._clock = threading.Lock()
+
+    def ask(self, path: str, data: bytes) -> bytes:
+        """The message for a file; raises _Lost."""
+        requests, replies = self._process.stdin, self._process.stdout
+        assert requests is not None
+        assert replies is not None
+        name = path.encode("utf-8", "replace")
+        self._set_clock(time.monotonic() + self._limits.seconds)
+        try:
+            requests.write(REQUEST.pack(len(name), len(data)) + name)
+            requests.write(data)
+            requests.flush()
+            last, length = REPLY.unpack(_exactly(replies, REPLY.size))
+            message = _exactly(replies, length)
+        except (OSError, EOFError) as error:
+            self.end()
+            raise _Lost(self._late or self._process.returncode == -_OUT_OF_TIME) from error
+        self._set_clock(math.inf)
+        if last or self._late:
+            self.end()
+        return message
+
+    def stop_if_late(self) -> None:
+        """Kill it if its time is up."""
+        with self._clock:
+            if time.monotonic() > self._deadline:
+                self._late = True
+                self._process.kill()
+
+    def _set_clock(self, deadline: float) -> None:
+        with self._clock:
+            self._deadline = deadline
+
+    def end(self) -> None:
+        """End it, at work or not, and wait until it has ended."""
+        self.alive = False
+        for pipe in (self._process.stdin, self._process.stdout):
+            with suppress(OSError):  # What was still to be written, to a process that has ended.
+                assert pipe is not None
+                pipe.close()
+        try:
+            self._process.wait(0.2)  # It may just have ended, by a signal that says why.
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+def _exactly(pipe: IO[bytes], length: int) -> bytes:
+    data = pipe.read(length) if length <= _REPLY_LENGTH else b""
+    if len(data) < length:
+        raise EOFError
+    return data
+
+
+def _understood(path: str, message: bytes) -> tuple[str, Parsed]:
+    try:
+        return wire.unpack(message)
+    except (ValueError, RecursionError) as error:
+        why = f"{path} made its parser say what makes no sense; save it again with another program."
+        raise Unreadable("crashed", why) from error
+
+
+def _environment() -> dict[str, str]:
+    kept = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
+    paths = [str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return kept | {"PYTHONPATH": os.pathsep.join(paths), "PYTHONDONTWRITEBYTECODE": "1"}
