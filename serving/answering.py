@@ -11,7 +11,8 @@ from typing import Protocol
 
 from knowledge.database import Principal
 from knowledge.services import Services
-from retrieval.retriever import retrieve
+from retrieval.filters import Filter
+from retrieval.retriever import check_question, retrieve
 from retrieval.types import Evidence, Mode
 from serving import extractive
 from serving.citations import cite, verify
@@ -39,15 +40,19 @@ def answer(
     *,
     generator: Generator | None = None,
     mode: Mode = "hybrid",
+    where: Filter | None = None,
 ) -> Answer:
-    """Answer a question from what the principal may see, or refuse.
+    """Answer a question from what the principal may see, or refuse; `where` narrows the documents down.
 
     Raises:
-        InvalidInput: an empty or overlong question.
+        InvalidInput: an empty or overlong question, or a filter that is too large.
     """
     began = time.perf_counter()
     generator = generator or extractive.Extractive()
-    evidence = retrieve(services, principal, question, limit=PASSAGES, mode=mode)
+    question, vector = check_question(question), None
+    if mode == "lexical":  # ranks nothing then, but the judgement and the choice of sentences rest on cosines
+        vector = services.embedder().encode([question])[0].tolist()
+    evidence = retrieve(services, principal, question, limit=PASSAGES, mode=mode, where=where, vector=vector)
     retrieved = time.perf_counter()
     judgement = judge(evidence)
     refusal = judgement.refusal

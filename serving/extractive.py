@@ -103,7 +103,7 @@ def features(evidence: Evidence, wanted: Asked, candidates: Sequence[Unit]) -> l
     highest = max((hit.lexical.score or 0.0 for hit in evidence.hits), default=0.0) or 1.0
     asked_pairs = pairs(evidence.question)
     telling = _telling(wanted, candidates)
-    top = evidence.hits[0].score if evidence.hits else 0.0
+    top = max((hit.score for hit in evidence.hits), default=0.0)  # not the first hit's: a reranker may have a say
     return [
         {
             "cosine": unit.cosine,

@@ -123,13 +123,14 @@ def _elsewhere(evidence: Evidence) -> str:
 def _refuse(evidence: Evidence, elsewhere: str) -> Refusal:
     wanted = asked(evidence)
     many = f"the {evidence.documents:,} documents" if evidence.documents != 1 else "the one document"
+    those = "the documents that the filter lets pass" if evidence.where else f"{many} that you may read"
     absent = _absent(evidence, wanted)
     if elsewhere:
-        return Refusal("partial_evidence", f"What comes closest in {many} that you may read lacks {elsewhere}.", ())
+        return Refusal("partial_evidence", f"What comes closest in {those} lacks {elsewhere}.", ())
     if absent and coverage(wanted.weights, wanted.weights.keys() - absent) >= 0.5:
         missing = _words(evidence.question, absent, " or ")
-        return Refusal("partial_evidence", f"None of {many} that you may read mentions {missing}.", ())
-    return Refusal("no_evidence", f"Nothing in {many} that you may read says this.", ())
+        return Refusal("partial_evidence", f"None of {those} mentions {missing}.", ())
+    return Refusal("no_evidence", f"Nothing in {those} says this.", ())
 
 
 def _words(question: str, looked_for: frozenset[str], between: str) -> str:
