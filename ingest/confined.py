@@ -5,6 +5,7 @@ and time, no network, no other files, no right to start anything, and none of th
 """
 
 import ctypes
+import mimetypes
 import os
 import signal
 import struct
@@ -48,6 +49,7 @@ def main() -> None:
     size = _size_reader()
     _die_with_parent()
     _limit(memory)
+    mimetypes.init()  # It reads the system's list of types, which is out of reach from here on.
     sys.addaudithook(_guard())
     for count in range(1, _FILES + 1):
         request = _next(requests)

@@ -115,6 +115,16 @@ def test_joiners_stay_where_scripts_need_them():
         ("a.txt", b'<?xml version="1.0"?>\n<html xmlns="x"><p>y', "text/html"),
         ("a.svg", b'<?xml version="1.0"?><svg/>', "application/xml"),
         ("a.MD", b"# x", "text/markdown"),
+        ("a.md", b"A PDF begins with %PDF-1.7", "text/markdown"),
+        ("a.docx", b"# Leave\n\nTwo weeks.", "text/markdown"),
+        ("a.pdf", b"Just words.", "text/plain"),
+        ("a", b'{"a": 1}', "application/json"),
+        ("a", b'{"a": 1}\n{"a": 2}\n', "application/jsonl"),
+        ("mail", b"From: a\nTo: b\nSubject: c\n\nFrom me.", "message/rfc822"),
+        ("feed.xml", b'<rss version="2.0"><channel>', "application/xml"),
+        ("table", b"a,b,c\n" * 6, "text/csv"),
+        ("a.py", b"# a comment\nimport os", "text/plain"),
+        ("a.log", b"\x89PNG\r\n\x1a\n", "application/octet-stream"),
         ("notes", "Grüße".encode("utf-16"), "text/plain"),
         ("a.log", "Grüße".encode("latin-1"), "text/plain"),
         ("a.md", bytes(range(256)) * 4, "application/octet-stream"),
@@ -639,7 +649,7 @@ def test_email_headers_and_body():
         "Date: Tue, 3 Mar 2026 10:00:00 +0100\nMIME-Version: 1.0\n"
         'Content-Type: multipart/mixed; boundary="b"\n\n--b\nContent-Type: text/html; charset=utf-8\n\n'
         '<p>Hello <b>Bo</b></p><p style="display:none">ignore this</p>\n--b\nContent-Type: application/pdf\n'
-        'Content-Disposition: attachment; filename="offer.pdf"\n\nx\n--b--\n'
+        'Content-Disposition: attachment; filename="offer.pdf"\n\n%PDF-1.7 x\n--b--\n'
     )
     parsed = read("a.eml", source)
     assert [text for _, text in shown(parsed)] == [
@@ -649,6 +659,7 @@ def test_email_headers_and_body():
     ]
     assert parsed.title == "Grüße"
     assert parsed.metadata["attachments"] == ["offer.pdf"]
+    assert parsed.metadata["attachments_not_read"] == {"offer.pdf": "corrupt"}
     assert parsed.metadata["date"] == "2026-03-03T10:00:00+01:00"
     assert why("a.eml", b"nothing like a message") == "not-a-document"
 

@@ -14,6 +14,7 @@ from typing import Protocol
 
 from ingest.parsers import limits
 from ingest.parsers.encoding import decode
+from ingest.parsers.sniffing import strong_guess, weak_guess
 from knowledge.errors import Unreadable
 from knowledge.types import Block
 
@@ -59,6 +60,7 @@ EXTENSIONS: Mapping[str, str] = {
     ".md": "text/markdown",
     ".markdown": "text/markdown",
     ".mdx": "text/markdown",
+    ".txt": "text/plain",
     ".htm": "text/html",
     ".html": "text/html",
     ".xhtml": "text/html",
@@ -83,6 +85,10 @@ _ZIPPED = {
     "ppt/": "application/vnd.openxmlformats-officedocument.presentationml.presentation",
     "xl/": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
 }
+# A text with such a name isn't what the name says.
+_BINARY = ("application/pdf", "application/epub+zip", "application/rtf", EXTENSIONS[".odt"], *_ZIPPED.values())
+# How pictures, sound and programs begin, which may look like text in some encoding.
+_MEDIA = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"ID3", b"OggS", b"\x7fELF", b"MZ\x90", b"\x1f\x8b", b"7z\xbc")
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _OLE_ENCRYPTED = "EncryptedPackage".encode("utf-16-le")
 _UNKNOWN = "application/octet-stream"
@@ -124,8 +130,10 @@ def media_type(name: str, data: bytes) -> str:
     """What a file is, by its content first and its extension second; application/octet-stream when unknown."""
     by_name = EXTENSIONS.get(PurePosixPath(name).suffix.lower())
     head = data[:1024].lstrip(b"\xef\xbb\xbf \t\r\n")
-    if b"%PDF-" in data[:1024]:
+    if head.startswith(b"%PDF-") or (by_name in (None, "application/pdf") and b"%PDF-" in data[:1024]):
         return "application/pdf"
+    if data.startswith(_MEDIA) or data[4:8] == b"ftyp":
+        return _UNKNOWN
     if data.startswith(b"PK\x03\x04"):
         return _zipped(data) or by_name or "application/zip"
     if head.startswith(b"{\\rtf"):
@@ -134,9 +142,13 @@ def media_type(name: str, data: bytes) -> str:
         return "text/html"
     if head.startswith(b"<?xml"):
         return "text/html" if b"<html" in head.lower() else "application/xml"
-    if decode(data) is None:
+    text = decode(data)
+    if text is None:
         return _UNKNOWN
-    return by_name or "text/plain"
+    if by_name and by_name not in _BINARY:
+        return by_name
+    nameless = by_name is not None or not PurePosixPath(name).suffix
+    return strong_guess(text) or (weak_guess(text) if nameless else "text/plain")
 
 
 def too_large(name: str, what: str) -> Unreadable:

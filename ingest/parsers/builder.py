@@ -125,6 +125,14 @@ class TextBuilder:
         shown = visible(text)
         self._add("code", re.sub(r"\A(?:[^\S\n]*\n)+", "", shown).rstrip())
 
+    def section(self, level: int, name: str, parsed: Parsed) -> None:
+        """Another document under a heading of that level, such as an attachment; its own headings stand below it."""
+        self.heading(level, name)
+        above = tuple(heading for _, heading in self._headings)
+        for block in parsed.blocks:
+            place = replace(block.location, headings=above + block.location.headings)
+            self._put(block.kind, parsed.text[slice(*block.span)], block.level and min(block.level + level, 6), place)
+
     def build(self, title: str = "", metadata: Mapping[str, object] | None = None) -> Parsed:
         """The document so far; without a title it takes that of its heading of level 1, where that names it all."""
         return Parsed(
@@ -144,15 +152,17 @@ class TextBuilder:
         self._add("table", "\n".join(line for _, line in rows), place=place)
 
     def _add(self, kind: BlockKind, text: str, level: int = 0, place: Location | None = None) -> None:
-        if not text:
-            return
+        if text:
+            path = tuple(name for _, name in self._headings)
+            self._put(kind, text, level, replace(place or self._place, headings=path))
+
+    def _put(self, kind: BlockKind, text: str, level: int, place: Location) -> None:
         start = self._length + len(_SEPARATOR) if self._parts else 0
         self._length = start + len(text)
         if self._length > limits.TEXT or len(self._blocks) >= limits.BLOCKS:
             raise too_large("The file", "holds more text than one document may")
-        location = replace(place or self._place, headings=tuple(name for _, name in self._headings))
         self._parts.append(text)
-        self._blocks.append(Block(kind, Span(start, self._length), location, level))
+        self._blocks.append(Block(kind, Span(start, self._length), place, level))
 
 
 def _row_line(row: Sequence[str]) -> str:

@@ -1,13 +1,15 @@
-"""E-mail: subject, sender, recipients, date and the body; attachments are named, not read."""
+"""E-mail: subject, sender, recipients, date, the body, and each attachment that can be read as a section of its own."""
 
 import email
 import email.policy
+import mimetypes
 from collections.abc import Iterator
 from datetime import datetime
 from email.message import EmailMessage, MIMEPart
 from email.utils import parsedate_to_datetime
 
-from ingest.parsers import Parsed
+from ingest.parsers import Parsed, limits, media_type
+from ingest.parsers import parse as parse_file
 from ingest.parsers.builder import Item, TextBuilder, one_line
 from ingest.parsers.html import write_html
 from ingest.parsers.text import write_text
@@ -15,25 +17,92 @@ from knowledge.errors import Unreadable
 
 _HEADER = 4000  # Characters.
 _SHOWN = ("From", "To", "Cc", "Date")
+_MAIL = "message/rfc822"
 
 
 def parse(data: bytes) -> Parsed:
     """Read a message in the Internet format (.eml)."""
+    return _Reader().read(_message(data), 0)
+
+
+def _message(data: bytes) -> EmailMessage:
     message = email.message_from_bytes(data, policy=email.policy.default)
     if not any(name.lower() in ("from", "subject", "date") for name, _ in message.raw_items()):
         raise Unreadable("not-a-document", "The file has no e-mail headers; save the message as .eml and ingest that.")
-    builder = TextBuilder()
-    subject = _header(message, "Subject")
-    builder.heading(1, subject)
-    builder.list(Item(f"{name}: {value}", 0, "") for name in _SHOWN if (value := _header(message, name)))
-    body = message.get_body(("plain", "html"))
-    if body is not None:
-        text = _content(body)
-        if body.get_content_type() == "text/html":
-            write_html(text, builder)
-        else:
-            write_text(text, builder)
-    return builder.build(subject, dict(_metadata(message)))
+    return message
+
+
+class _Reader:
+    """Reads a message and those attached to it; counts the attachments of all of them."""
+
+    def __init__(self) -> None:
+        self._left = limits.ATTACHMENTS
+
+    def read(self, message: EmailMessage, depth: int) -> Parsed:
+        """`depth` is 0 for the file itself, 1 for a message attached to it."""
+        builder = TextBuilder()
+        subject = _header(message, "Subject")
+        builder.heading(1, subject)
+        builder.list(Item(f"{name}: {value}", 0, "") for name in _SHOWN if (value := _header(message, name)))
+        body = message.get_body(("plain", "html"))
+        if body is not None:
+            text = _content(body)
+            if body.get_content_type() == "text/html":
+                write_html(text, builder)
+            else:
+                write_text(text, builder)
+        attached = dict(self._attachments(message, body, builder, depth))
+        metadata = dict(_metadata(message))
+        if attached:
+            metadata["attachments"] = list(attached)
+        if unread := {name: reason for name, reason in attached.items() if reason}:
+            metadata["attachments_not_read"] = unread
+        return builder.build(subject, metadata)
+
+    def _attachments(
+        self, message: EmailMessage, body: MIMEPart | None, builder: TextBuilder, depth: int
+    ) -> Iterator[tuple[str, str]]:
+        """Write what is attached; yields each name and why it could not be read, "" where it was."""
+        for number, part in enumerate(_parts(message, body), 1):
+            name = _name(part, number)
+            self._left -= 1
+            try:
+                if self._left < 0 or depth >= limits.ATTACHMENT_DEPTH:
+                    raise Unreadable("too-deep", f"{name} is beyond what is read of a message.")
+                builder.section(2, name, self._attachment(name, part, depth))
+            except Unreadable as error:
+                yield name, error.reason
+            else:
+                yield name, ""
+
+    def _attachment(self, name: str, part: MIMEPart, depth: int) -> Parsed:
+        if part.get_content_type() == _MAIL:
+            inner = part.get_payload()
+            if isinstance(inner, list) and inner and isinstance(inner[0], EmailMessage):
+                return self.read(inner[0], depth + 1)
+        data = part.get_payload(decode=True)
+        if not isinstance(data, bytes):
+            raise Unreadable("corrupt", f"{name} has no content; attach it again.")
+        if media_type(name, data) == _MAIL:
+            return self.read(_message(data), depth + 1)
+        return parse_file(name, data)[1]
+
+
+def _parts(message: EmailMessage, body: MIMEPart | None) -> list[MIMEPart]:
+    if not message.is_multipart():
+        return [message] if body is None else []
+    try:
+        return list(message.iter_attachments())
+    except (AttributeError, KeyError, TypeError):  # It says that it has parts, and has none.
+        return []
+
+
+def _name(part: MIMEPart, number: int) -> str:
+    if name := one_line(part.get_filename() or ""):
+        return name
+    kind = part.get_content_type()
+    ending = ".eml" if kind == _MAIL else mimetypes.guess_extension(kind) or ""
+    return f"attachment {number}{ending}"
 
 
 def _header(message: EmailMessage, name: str) -> str:
@@ -56,9 +125,6 @@ def _metadata(message: EmailMessage) -> Iterator[tuple[str, object]]:
             yield name.lower().replace("-", "_"), value
     if moment := _date(_header(message, "Date")):
         yield "date", moment.isoformat()
-    names = [one_line(part.get_filename() or part.get_content_type()) for part in message.iter_attachments()]
-    if names:
-        yield "attachments", names
 
 
 def _date(text: str) -> datetime | None:

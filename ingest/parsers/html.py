@@ -8,6 +8,7 @@ from selectolax.lexbor import LexborHTMLParser, LexborNode
 from ingest.parsers import Parsed
 from ingest.parsers.builder import Item, TextBuilder, one_line
 from ingest.parsers.encoding import decode, read
+from ingest.parsers.html_hidden import hides, mark_hidden
 
 _DROPPED = frozenset(
     """
@@ -23,11 +24,6 @@ _BLOCKS = frozenset(
 )
 _HEADINGS = {f"h{level}": level for level in range(1, 7)}
 _LISTS = ("ul", "ol", "menu")
-_HIDING_STYLE = re.compile(
-    r"display\s*:\s*none|visibility\s*:\s*(?:hidden|collapse)|font-size\s*:\s*0(?![.\d]*[1-9])"
-    r"|(?<![-\w])opacity\s*:\s*0(?![.\d]*[1-9])",
-    re.IGNORECASE,
-)
 _MAIN = ("main", "article")
 _HIDING_ROLES = ("navigation", "banner", "contentinfo", "search", "complementary")
 _CHARSET = re.compile(rb"""<meta[^>]{0,200}?charset\s*=\s*["']?\s*([\w-]{2,40})""", re.IGNORECASE)
@@ -50,6 +46,7 @@ def parse(data: bytes) -> Parsed:
 def parse_text(source: str) -> Parsed:
     """Read a page that is decoded already."""
     tree = LexborHTMLParser(source)
+    mark_hidden(tree)
     title = tree.css_first("title")
     metadata = _metadata(tree)
     builder = TextBuilder()
@@ -66,9 +63,10 @@ def parse_text(source: str) -> Parsed:
 
 def write_html(source: str, builder: TextBuilder) -> None:
     """Write what is visible in a piece of HTML, such as one inside Markdown or an e-mail."""
-    body = LexborHTMLParser(source).body
-    if body is not None:
-        _Writer(builder).write(body)
+    tree = LexborHTMLParser(source)
+    mark_hidden(tree)
+    if tree.body is not None:
+        _Writer(builder).write(tree.body)
 
 
 class HiddenTags:
@@ -144,8 +142,7 @@ def _is_hidden(attributes: Mapping[str, str | None]) -> bool:
         return True
     if attributes.get("role") in _HIDING_ROLES:
         return True
-    style = attributes.get("style")
-    return bool(style and _HIDING_STYLE.search(style))
+    return hides(attributes.get("style") or "")
 
 
 def _is_dropped(node: LexborNode) -> bool:

@@ -1,0 +1,61 @@
+"""What a text is, by how it begins: for files whose extension is missing, unknown or plainly wrong."""
+
+import json
+import re
+
+_START = 20_000  # Characters that are looked at.
+_HEADER = re.compile(r"[A-Za-z][A-Za-z-]{1,60}:[ \t].*|[ \t]+\S.*")
+_MAIL = ("from", "to", "subject", "date", "received", "return-path", "mime-version", "message-id")
+_HTML = re.compile(r"<(?:!doctype html|html|head|body|div|p|h[1-6]|table|ul|article|section|main)\b[^<>]*>", re.I)
+_XML = re.compile(r"<(?:\?xml\s|!DOCTYPE\s|[A-Za-z_][\w.:-]*(?:\s[^<>]*)?>)")
+_MARKDOWN = re.compile(r"^(?:#{1,6} \S|```|[-*] \S.*\n[-*] \S)|\]\(\S+\)", re.MULTILINE)
+_RST = re.compile(r"^\S.{2,}\n(=|-|~){4,}$|^\.\. [\w-]+::", re.MULTILINE)
+
+
+def strong_guess(text: str) -> str | None:
+    """The media type of what can't well be anything else: JSON, JSON Lines, a message, HTML, XML."""
+    start = text[:_START].lstrip("\ufeff \t\r\n")
+    if start[:1] in ("{", "[") and (kind := _json_kind(text)):
+        return kind
+    if _is_message(start):
+        return "message/rfc822"
+    if _HTML.match(start):
+        return "text/html"
+    return "application/xml" if _XML.match(start) else None
+
+
+def weak_guess(text: str) -> str:
+    """The media type of what looks like Markdown, reStructuredText or a table; else plain text."""
+    start = text[:_START].replace("\r\n", "\n")
+    if _RST.search(start):
+        return "text/x-rst"
+    if _MARKDOWN.search(start):
+        return "text/markdown"
+    return "text/csv" if _is_table(start) else "text/plain"
+
+
+def _json_kind(text: str) -> str | None:
+    lines = text.strip().split("\n", 3)[:3]
+    if len(lines) > 1 and all(map(_is_json, filter(str.strip, lines))):
+        return "application/jsonl"
+    return "application/json" if _is_json(text) else None
+
+
+def _is_json(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), dict | list)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _is_message(start: str) -> bool:
+    head = start.replace("\r\n", "\n").split("\n\n", 1)[0].split("\n")
+    names = {line.split(":")[0].lower() for line in head if not line[:1].isspace()}
+    return len(names.intersection(_MAIL)) >= 3 and all(map(_HEADER.fullmatch, head[:-1]))
+
+
+def _is_table(start: str) -> bool:
+    """At least five lines that one delimiter cuts into the same number of cells, more than two."""
+    lines = [line for line in start.split("\n")[:-1] if line.strip()][:20]
+    counts = [{line.count(delimiter) for line in lines} for delimiter in "\t;,"]
+    return len(lines) >= 5 and any(len(found) == 1 and min(found) >= 2 for found in counts)
