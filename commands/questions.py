@@ -14,6 +14,15 @@ if TYPE_CHECKING:
     from retrieval.types import Evidence
     from serving.types import Answer, Citation
 
+Where = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Only documents for which this holds, such as 'path^products/' or 'metadata.year>=2024';"
+        " may be repeated, all must hold. docs/search.md has the grammar.",
+        metavar="CONDITION",
+    ),
+]
+
 
 def search(
     question: str,
@@ -21,34 +30,52 @@ def search(
     groups: Groups = "",
     limit: Annotated[int, typer.Option(help="How many passages, 1 to 100.")] = 10,
     mode: Mode = "hybrid",
+    where: Where = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Say how each score came about, and how the database found it.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Find the passages that answer a question best, and show each leg's rank."""
+    from retrieval.filters import parse_where
     from retrieval.retriever import check_question, retrieve
 
     check_question(question)
+    narrowed = parse_where(where or ())
     settings = load_settings()
     with opened(settings) as services:
-        evidence = retrieve(services, principal(settings, tenant, groups), question, limit=limit, mode=mode)
+        asker = principal(settings, tenant, groups)
+        evidence = retrieve(services, asker, question, limit=limit, mode=mode, where=narrowed, explain=explain)
     if as_json:
         from serving.schemas import SearchOut
 
         print_json(SearchOut.of(evidence).model_dump(mode="json"))
+    elif explain:
+        from commands.explanation import print_explanation
+
+        print_explanation(evidence)
     else:
         _print_evidence(evidence)
 
 
 def ask(
-    question: str, tenant: Tenant = "", groups: Groups = "", mode: Mode = "hybrid", as_json: Json = False
-) -> None:  # fmt: skip
+    question: str,
+    tenant: Tenant = "",
+    groups: Groups = "",
+    mode: Mode = "hybrid",
+    where: Where = None,
+    as_json: Json = False,
+) -> None:
     """Answer a question from the documents, every sentence with its citation, or say that they don't hold it."""
+    from retrieval.filters import parse_where
     from retrieval.retriever import check_question
     from serving.answering import answer
 
     check_question(question)
+    narrowed = parse_where(where or ())
     settings = load_settings()
     with opened(settings) as services:
-        given = answer(services, principal(settings, tenant, groups), question, mode=mode)
+        given = answer(services, principal(settings, tenant, groups), question, mode=mode, where=narrowed)
     if as_json:
         from serving.schemas import AnswerOut
 
@@ -69,6 +96,7 @@ def serve(
     ] = None,
 ) -> None:
     """Run the service: POST /v1/ask and /v1/search, GET /docs, and a page to ask on at /."""
+    from retrieval.rerank import configured
     from serving.identity import identity_provider
     from serving.server import claim_port, run
 
@@ -78,6 +106,7 @@ def serve(
     listener = claim_port(host, port)
     with opened(settings) as services:
         services.embedder()
+        configured(settings)
         err.print(f"Groundwork answers at http://{host}:{port}/ (end with Ctrl-C)")
         run(services, identity, listener)
 

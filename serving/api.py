@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Set
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 import structlog
@@ -39,6 +39,8 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
 }
+PROBLEM = {"$ref": "#/components/schemas/Problem"}  # in OpenAPI
+HEALTH = ("/healthz", "/readyz")  # asked every few seconds; logged only when all is not well
 DOCS = ("/docs", "/redoc", "/openapi.json")  # FastAPI's own pages load their scripts from elsewhere
 
 
@@ -51,6 +53,7 @@ def build_api(services: Services, identity: IdentityProvider) -> FastAPI:
         responses={code: {"model": Problem, "description": "A problem (RFC 9457)"} for code in (401, 404, 422, 503)},
     )
     _add_problems(api)
+    _describe_problems(api)
     # A page elsewhere must not talk to us through a name that it points at this machine (DNS rebinding).
     hosts = frozenset((*LOOPBACK, "testserver")) if identity.name == "local" else None
 
@@ -66,12 +69,17 @@ def build_api(services: Services, identity: IdentityProvider) -> FastAPI:
     @api.post("/v1/ask", tags=["questions"])
     def ask(body: Question, asker: Asker) -> AnswerOut:
         """Answer a question from the documents that the caller may read, every sentence cited, or refuse."""
-        return AnswerOut.of(answer(services, asker, body.question, mode=body.mode))
+        return AnswerOut.of(answer(services, asker, body.question, mode=body.mode, where=body.where()))
 
     @api.post("/v1/search", tags=["questions"])
     def search(body: SearchQuestion, asker: Asker) -> SearchOut:
         """The passages that answer a question best, and why."""
-        return SearchOut.of(retrieve(services, asker, body.question, limit=body.limit, mode=body.mode))
+        where = body.where()
+        return SearchOut.of(
+            retrieve(
+                services, asker, body.question, limit=body.limit, mode=body.mode, where=where, explain=body.explain
+            )
+        )
 
     @api.get("/v1/documents/{document_id}", tags=["documents"])
     def document(document_id: UUID, asker: Asker) -> DocumentOut:
@@ -117,6 +125,8 @@ async def _guard(request: Request, forward: Forward, hosts: Set[str] | None) -> 
     if request.url.path not in DOCS:
         response.headers.update(HEADERS)
     response.headers["X-Request-Id"] = request_id
+    if request.url.path in HEALTH and response.status_code == 200:
+        return response
     log.info(
         "request",
         request_id=request_id,
@@ -153,6 +163,22 @@ def problem(error: GroundworkError, status: int | None = None) -> JSONResponse:
     body = Problem(type=f"urn:groundwork:{error.slug}", title=error.title, status=status, detail=str(error))
     headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None
     return JSONResponse(body.model_dump(), status, headers, media_type="application/problem+json")
+
+
+def _describe_problems(api: FastAPI) -> None:
+    """Problems go out as application/problem+json; FastAPI describes every body as application/json."""
+    describe = api.openapi
+
+    def described() -> dict[str, Any]:
+        if api.openapi_schema is None:
+            operations = [operation for path in describe()["paths"].values() for operation in path.values()]
+            for response in [one for operation in operations for one in operation["responses"].values()]:
+                content = response.get("content", {})
+                if content.get("application/json", {}).get("schema") == PROBLEM:
+                    content["application/problem+json"] = content.pop("application/json")
+        return describe()
+
+    api.openapi = described  # type: ignore[method-assign]  # as FastAPI's own pages do
 
 
 def _add_problems(api: FastAPI) -> None:

@@ -1,14 +1,62 @@
 """The shapes that leave the service, as JSON over HTTP and as `--json` on the command line."""
 
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from knowledge.types import Location
-from retrieval.types import Evidence, Hit, Leg
+from retrieval.filters import Filter, filter_json, parse_filter
+from retrieval.types import Evidence, Explanation, Hit, Leg, LegName, Method, Reasons
 from serving.documents import StoredDocument
 from serving.types import Answer, Citation, Refusal
+
+# What `parse_filter` reads; it checks, since it says in one sentence what is wrong. The parts of and, or and not are
+# filters again, which a schema of its own would have to say by name.
+_VALUE = {"anyOf": [{"type": kind} for kind in ("string", "number", "boolean")]}
+_DATED = {
+    "anyOf": [
+        *_VALUE["anyOf"],
+        {"type": "object", "properties": {"date": {"type": "string"}}, "required": ["date"], "title": "Date"},
+    ]
+}
+_CONDITION: dict[str, Any] = {
+    "title": "Condition",
+    "type": "object",
+    "required": ["field"],
+    "additionalProperties": False,
+    "properties": {
+        "field": {
+            "type": "string",
+            "description": "title, path, uri, document_id, media_type, language, version, ingested_at or metadata.KEY.",
+        },
+        "equals": _DATED,
+        "in": {"type": "array", "items": _DATED},
+        **dict.fromkeys(("gt", "gte", "lt", "lte"), _DATED),
+        "prefix": {"type": "string"},
+        "contains": {"type": "string"},
+        "ignore_case": {"type": "boolean", "description": "With contains only."},
+        "holds_any": {"type": "array", "items": _VALUE, "description": "A list in the metadata has one of these."},
+        "holds_all": {"type": "array", "items": _VALUE, "description": "A list in the metadata has all of these."},
+        "exists": {"type": "boolean"},
+    },
+}
+_PARTS = {"type": "array", "minItems": 1, "items": {"type": "object", "description": "A filter."}}
+FILTER_SCHEMA: dict[str, Any] = {
+    "title": "Filter",
+    "anyOf": [
+        _CONDITION,
+        {"title": "And", "type": "object", "properties": {"and": _PARTS}, "required": ["and"]},
+        {"title": "Or", "type": "object", "properties": {"or": _PARTS}, "required": ["or"]},
+        {
+            "title": "Not",
+            "type": "object",
+            "properties": {"not": {"type": "object", "description": "A filter."}},
+            "required": ["not"],
+        },
+        {"type": "null"},
+    ],
+}
 
 
 class Question(BaseModel):
@@ -20,12 +68,29 @@ class Question(BaseModel):
     mode: Literal["hybrid", "dense", "lexical"] = Field(
         default="hybrid", description="Which legs of the search to use."
     )
+    filter: Annotated[Any, WithJsonSchema(FILTER_SCHEMA)] = Field(
+        default=None,
+        description=(
+            "Which documents to consider: a condition, which is a field with one test (or with several bounds), or"
+            ' {"and": [...]}, {"or": [...]}, {"not": ...} of filters. docs/search.md has the grammar.'
+        ),
+        examples=[{"and": [{"field": "path", "prefix": "products/"}, {"field": "version", "gte": 1}]}],
+    )
+
+    def where(self) -> Filter | None:
+        """The filter, read.
+
+        Raises:
+            InvalidInput: it can't be.
+        """
+        return None if self.filter is None else parse_filter(self.filter)
 
 
 class SearchQuestion(Question):
     """A question to be answered with passages."""
 
     limit: int = Field(default=10, ge=1, le=100, description="How many passages at most.")
+    explain: bool = Field(default=False, description="Also say how each score came about; it searches twice for that.")
 
 
 class LocationOut(BaseModel):
@@ -63,8 +128,40 @@ class LegOut(BaseModel):
         return cls(score=leg.score, rank=leg.rank)
 
 
+class TermOut(BaseModel):
+    """A term of the question in a passage, and what it adds to the passage's BM25 score."""
+
+    term: str
+    frequency: float
+    idf: float
+    score: float
+
+
+class ReasonsOut(BaseModel):
+    """What each leg adds to a passage's score, which is their sum, and the terms that matched."""
+
+    shares: dict[LegName, float]
+    terms: list[TermOut]
+
+    @classmethod
+    def of(cls, reasons: Reasons) -> Self:
+        """From our own type."""
+        terms = [TermOut(term=m.term, frequency=m.frequency, idf=m.idf, score=m.score) for m in reasons.terms]
+        return cls(shares=dict(reasons.shares), terms=terms)
+
+
+class RerankedOut(BaseModel):
+    """What the reranker said of a passage: its score, on its own scale, and the rank the passage had before."""
+
+    score: float
+    before: int
+
+
 class HitOut(BaseModel):
-    """A passage that was found. `start` and `end` count the characters (code points) of the document's text."""
+    """A passage that was found. `start` and `end` count the characters (code points) of the document's text.
+
+    `reranked` is there where a reranker judged it, `reasons` where they were asked for.
+    """
 
     rank: int
     document_id: UUID
@@ -76,11 +173,14 @@ class HitOut(BaseModel):
     end: int
     text: str
     score: float
-    legs: dict[Literal["lexical", "dense", "sentence"], LegOut]
+    legs: dict[LegName, LegOut]
+    reranked: RerankedOut | None = None
+    reasons: ReasonsOut | None = None
 
     @classmethod
-    def of(cls, hit: Hit) -> Self:
+    def of(cls, hit: Hit, explanation: Explanation | None = None) -> Self:
         """From our own type."""
+        judged = hit.reranked
         return cls(
             rank=hit.rank,
             document_id=hit.document_id,
@@ -97,11 +197,70 @@ class HitOut(BaseModel):
                 "dense": LegOut.of(hit.dense),
                 "sentence": LegOut.of(hit.sentence),
             },
+            reranked=RerankedOut(score=judged.score, before=judged.before) if judged else None,
+            reasons=ReasonsOut.of(explanation.reasons[hit.chunk_id]) if explanation else None,
         )
 
 
+class AccessOut(BaseModel):
+    """How the database served a leg: `find` its candidates, or read the vectors to `score` those it had.
+
+    `rows` is how many came out after row-level security.
+    """
+
+    leg: LegName
+    step: Literal["find", "score"]
+    method: Method
+    index: str | None
+    rows: int
+
+
+class ExplanationOut(BaseModel):
+    """How a search came about; whatever is counted is counted over what the caller may see.
+
+    `passed` is what the filter lets pass. The database measured `planning` and `execution` in a second run.
+    """
+
+    tenant: str
+    groups: list[str]
+    model: str
+    index_version: int
+    passed: dict[Literal["documents", "passages"], int] | None
+    accesses: list[AccessOut]
+    milliseconds: dict[Literal["planning", "execution"], float]
+
+    @classmethod
+    def of(cls, explanation: Explanation) -> Self:
+        """From our own type."""
+        passed = explanation.passed
+        return cls(
+            tenant=explanation.tenant,
+            groups=list(explanation.groups),
+            model=explanation.model,
+            index_version=explanation.index_version,
+            passed={"documents": passed.documents, "passages": passed.passages} if passed else None,
+            accesses=[
+                AccessOut(leg=a.leg, step=a.step, method=a.method, index=a.index, rows=a.rows)
+                for a in explanation.accesses
+            ],
+            milliseconds={"planning": explanation.planning, "execution": explanation.execution},
+        )
+
+
+class RerankingOut(BaseModel):
+    """Which reranker had a say, how many passages it scored, how many of those here changed their place."""
+
+    name: str
+    scored: int
+    moved: int
+
+
 class SearchOut(BaseModel):
-    """The passages for a question, best first; `idf` says how rare each of its terms is."""
+    """The passages for a question, best first; `idf` says how rare each of its terms is.
+
+    `filter` is the one in force. `milliseconds` has `embed` and `search`, and `filter`, `explain` and `rerank` where
+    there was such a stage.
+    """
 
     question: str
     mode: str
@@ -109,17 +268,26 @@ class SearchOut(BaseModel):
     idf: dict[str, float]
     searched: dict[Literal["documents", "passages"], int]
     milliseconds: dict[str, float]
+    filter: dict[str, Any] | None = None
+    reranking: RerankingOut | None = None
+    explanation: ExplanationOut | None = None
 
     @classmethod
     def of(cls, evidence: Evidence) -> Self:
         """From our own type."""
+        explanation, reranking = evidence.explanation, evidence.reranking
         return cls(
             question=evidence.question,
             mode=evidence.mode,
-            hits=[HitOut.of(hit) for hit in evidence.hits],
+            hits=[HitOut.of(hit, explanation) for hit in evidence.hits],
             idf=evidence.idf,
             searched={"documents": evidence.documents, "passages": evidence.chunks},
             milliseconds=evidence.milliseconds,
+            filter=filter_json(evidence.where) if evidence.where else None,
+            reranking=RerankingOut(name=reranking.name, scored=reranking.scored, moved=reranking.moved)
+            if reranking
+            else None,
+            explanation=ExplanationOut.of(explanation) if explanation else None,
         )
 
 
