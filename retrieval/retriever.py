@@ -184,7 +184,7 @@ def _hit(row: dict[str, Any]) -> Hit:
         score=float(row["score"]),
         lexical=Leg(row["lexical_score"], row["lexical_rank"]),
         dense=Leg(row["dense_score"], row["dense_rank"]),
-        sentence=Leg(row["sentence_score"], row["sentence_rank"]),
+        sentence=Leg(row["sentence_score"], row["sentence_rank"] if row["sentence_score"] is not None else None),
     )  # fmt: skip
 
 
