@@ -1,48 +1,61 @@
 """What `groundwork search --explain` prints: each hit's score by leg with its terms, then how the search came about."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from retrieval.filters import filter_json
-from retrieval.types import Access, Evidence, Explanation, Hit, Leg, LegName, Reasons
+if TYPE_CHECKING:
+    from retrieval.types import Access, Evidence, Explanation, Hit, Leg, LegName, Reasons
 
-LEGS: dict[LegName, str] = {"lexical": "words", "dense": "passage", "sentence": "best sentence"}
+LEGS: "dict[LegName, str]" = {"lexical": "words", "dense": "passage", "sentence": "best sentence"}
 BAR = 24  # characters for the largest share
-STYLES: dict[LegName, str] = {"lexical": "yellow", "dense": "cyan", "sentence": "magenta"}
+STYLES: "dict[LegName, str]" = {"lexical": "yellow", "dense": "cyan", "sentence": "magenta"}
 
 
-def print_explanation(evidence: Evidence) -> None:
+def print_explanation(evidence: "Evidence") -> None:
     """Print why the hits of some evidence are where they are."""
     if (explanation := evidence.explanation) is None:
         return
     console = Console(highlight=False, markup=False)
     longest = max((max(why.shares.values()) for why in explanation.reasons.values()), default=0.0)
     for hit in evidence.hits:
-        console.print(_headline(hit))
-        console.print(Padding(_hit(hit, explanation.reasons[hit.chunk_id], longest), (0, 0, 1, 4)))
+        table = entries([hit])
+        table.add_row("", "", _reasons(hit, explanation.reasons[hit.chunk_id], longest))
+        console.print(table)
+        console.print()
     console.print(_facts(evidence, explanation))
 
 
-def _headline(hit: Hit) -> Text:
-    line = Text(f"{hit.rank:>2}  {hit.score:.3f}  ", style="bold").append(hit.path)
-    return line.append(f" · {hit.location.label()}" if hit.location.label() else "", style="dim not bold")
+def entries(hits: "Sequence[Hit]") -> Table:
+    """Two lines a hit: rank, score, place and the ranks that the legs gave it; and the beginning of its text."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(justify="right", no_wrap=True, style="bold", min_width=2)
+    table.add_column(no_wrap=True, style="bold")
+    table.add_column(overflow="fold")
+    for hit in hits:
+        ranks = [f"{LEGS[name]} {leg.rank}" for name, leg in _legs(hit).items() if leg.rank]
+        place = Text(" · ".join(part for part in (hit.location.label(), *ranks) if part), style="dim")
+        table.add_row(str(hit.rank), f"{hit.score:.3f}", Text(f"{hit.path} · ", style="bold").append(place))
+        table.add_row("", "", Text(" ".join(hit.text.split()), no_wrap=True, overflow="ellipsis"))
+    return table
 
 
-def _hit(hit: Hit, why: Reasons, longest: float) -> Table:
+def _legs(hit: "Hit") -> "dict[LegName, Leg]":
+    return {"lexical": hit.lexical, "dense": hit.dense, "sentence": hit.sentence}
+
+
+def _reasons(hit: "Hit", why: "Reasons", longest: float) -> Table:
     table = Table.grid(padding=(0, 1))
-    legs: dict[LegName, Leg] = {"lexical": hit.lexical, "dense": hit.dense, "sentence": hit.sentence}
-    for name, leg in legs.items():
+    for name, leg in _legs(hit).items():
         share = why.shares[name]
         bar = "█" * round(BAR * max(0.0, share) / longest) if longest else ""
         measure = "BM25" if name == "lexical" else "cosine"
-        said = f"{measure} {leg.score:.3f}" if leg.score is not None else "nothing"
-        rank = f", rank {leg.rank}" if leg.rank else ""
-        table.add_row(LEGS[name], f"{share:.3f}", Text(f"{bar:<{BAR}}", style=STYLES[name]), said + rank)
+        said = f"{measure} {leg.score:.3f}" if leg.score is not None else "not asked"
+        table.add_row(LEGS[name], f"{share:.3f}", Text(f"{bar:<{BAR}}", style=STYLES[name]), said)
     if hit.reranked:
         table.add_row("reranker", "", "", f"score {hit.reranked.score:.3f}, was rank {hit.reranked.before}")
     words = Text(
@@ -54,7 +67,7 @@ def _hit(hit: Hit, why: Reasons, longest: float) -> Table:
     return outer
 
 
-def _facts(evidence: Evidence, explanation: Explanation) -> Table:
+def _facts(evidence: "Evidence", explanation: "Explanation") -> Table:
     facts = Table.grid(padding=(0, 2))
     facts.add_column(no_wrap=True, style="bold")
     facts.add_column(overflow="fold")
@@ -63,7 +76,9 @@ def _facts(evidence: Evidence, explanation: Explanation) -> Table:
     return facts
 
 
-def _lines(evidence: Evidence, explanation: Explanation) -> Iterator[tuple[str, str]]:
+def _lines(evidence: "Evidence", explanation: "Explanation") -> Iterator[tuple[str, str]]:
+    from retrieval.filters import filter_json
+
     rarest = sorted(evidence.idf.items(), key=lambda pair: -pair[1])
     yield "idf", " · ".join(f"{term} {idf:.2f}" for term, idf in rarest) or "no terms"
     if evidence.where and explanation.passed:
@@ -82,7 +97,7 @@ def _lines(evidence: Evidence, explanation: Explanation) -> Iterator[tuple[str, 
     yield "database", f"planning {explanation.planning:.1f} ms · execution {explanation.execution:.1f} ms"
 
 
-def _access(access: Access) -> str:
+def _access(access: "Access") -> str:
     how = {
         "index only": f"index only, {access.index}",
         "index": f"index {access.index}",

@@ -4,10 +4,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from commands.console import Groups, Json, Mode, Tenant, err, opened, out, principal, print_json
+from commands.explanation import entries, print_explanation
 from knowledge.settings import load_settings
 
 if TYPE_CHECKING:
@@ -45,14 +45,14 @@ def search(
     settings = load_settings()
     with opened(settings) as services:
         asker = principal(settings, tenant, groups)
+        if mode != "lexical":
+            services.embedder()  # loaded now, so that its loading is not taken for part of the search
         evidence = retrieve(services, asker, question, limit=limit, mode=mode, where=narrowed, explain=explain)
     if as_json:
         from serving.schemas import SearchOut
 
         print_json(SearchOut.of(evidence).model_dump(mode="json"))
     elif explain:
-        from commands.explanation import print_explanation
-
         print_explanation(evidence)
     else:
         _print_evidence(evidence)
@@ -134,9 +134,6 @@ def _place(citation: "Citation") -> str:
 
 
 def _print_evidence(evidence: "Evidence") -> None:
-    table = Table("rank", "score", "lexical", "dense", "sentence", "where", "passage", box=None, pad_edge=False)
-    for hit in evidence.hits:
-        legs = [f"{leg.rank or '-'}" for leg in (hit.lexical, hit.dense, hit.sentence)]
-        where = Text(f"{hit.path}\n", style="bold").append(hit.location.label(), style="dim")
-        table.add_row(str(hit.rank), f"{hit.score:.3f}", *legs, where, Text(" ".join(hit.text.split())[:160]))
-    Console(highlight=False).print(table)
+    if not evidence.hits:
+        out.print("No passage shares a word or a meaning with the question.")
+    Console(highlight=False, markup=False).print(entries(evidence.hits))
