@@ -49,14 +49,11 @@ def run_ingest(
     services: "Services", engine: "Engine", tenant: str, paths: list[str], readers: tuple[str, ...] = ()
 ) -> "Report":
     """Run the ingest flow in this process, with a progress bar; Prefect is not woken when nothing changed."""
-    from ingest.pipeline import plan
-    from ingest.sources import open_source
+    from ingest.pipeline import origin, plan, report
 
-    planned = plan(services, tenant, [open_source(path, readers) for path in paths])
+    planned = plan(services, tenant, [origin(path, readers) for path in paths])
     if planned.empty:
-        from ingest.pipeline import Report
-
-        return Report(planned.run_id, planned.settled, {})
+        return report(services, tenant, planned)
     engine.start()  # in the background, while the model loads
     services.embedder()
     from flows.ingest import ingest_documents, surroundings

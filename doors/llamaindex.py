@@ -28,7 +28,7 @@ from llama_index.core.vector_stores.types import (
 from llama_index.core.vector_stores.utils import node_to_metadata_dict
 
 from ingest import store
-from ingest.pipeline import pipeline_hash
+from ingest.recipe import pipeline_hash
 from ingest.sentences import sentences
 from knowledge.database import Database, Principal
 from knowledge.embedding import Embedder, Vectors

@@ -1,28 +1,38 @@
-"""The ingest flow: plan, a task for each batch of documents with retries, deletes, and the ledger's last line.
+"""The flows that take documents in: `ingest` plans a run and works on it, `work` helps with one that is open, `sync`
+keeps a source in step, `sweep` repairs what was left behind.
 
-Run by `groundwork ingest` in this process, or by a worker on a Prefect server (`groundwork flows serve`).
+Run by `groundwork ingest` in this process, or by workers on a Prefect server (`groundwork flows serve`). Which files
+are done is the ledger's to know, not Prefect's: any flow run may be killed, and any other goes on.
 """
 
 import flows  # noqa: F401, I001 - sets Prefect's switches before Prefect is imported
 from prefect import flow, get_run_logger, task
-from prefect.artifacts import create_table_artifact
+from prefect.artifacts import create_progress_artifact, create_table_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
+from prefect.task_runners import ThreadPoolTaskRunner
 
 import contextlib
+import threading
 import uuid
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from typing import Any
 
-from ingest import pipeline
-from ingest.pipeline import BatchResult, Outcome, Report
-from ingest.sources import SourceFile, open_source
+from ingest import ledger, pipeline
+from ingest.ledger import Share
+from ingest.pipeline import Origin, Plan, Report
+from ingest.reading import Reader
+from ingest.sweeping import sweep
+from ingest.worker import LANES, Batch, Worker, drive
+from knowledge.errors import NotFound
 from knowledge.services import Services, open_services
 from knowledge.settings import load_settings
 
-# Two more attempts after a fault that is no document's: a lost connection, a full disk.
+# Two more attempts after a fault that is no document's: rights that are missing, a full disk. A worker has been patient
+# with a database that is away before it comes to this.
 RETRY_SECONDS: list[float] = [1, 5]
+REPORT_SECONDS = 5.0  # between two updates of the progress artifact; each costs a request
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,80 +44,147 @@ class Watcher:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What a flow run uses of the process it runs in: open services, and somebody who watches."""
+    """What a flow run uses of the process it runs in: open services, somebody who watches, processes that parse."""
 
     services: Services
     watcher: Watcher = field(default_factory=Watcher)
-    plan: pipeline.Plan | None = None
+    plan: Plan | None = None
+    reader: Reader | None = None
 
 
 _surroundings: ContextVar[Surroundings | None] = ContextVar("surroundings", default=None)
 
 
 @contextlib.contextmanager
-def surroundings(services: Services, watcher: Watcher, plan: pipeline.Plan) -> Iterator[None]:
+def surroundings(services: Services, watcher: Watcher, plan: Plan, reader: Reader | None = None) -> Iterator[None]:
     """Let the flow called inside use these services and this plan; without, a flow opens and makes its own."""
-    token = _surroundings.set(Surroundings(services, watcher, plan))
+    token = _surroundings.set(Surroundings(services, watcher, plan, reader))
     try:
         yield
     finally:
         _surroundings.reset(token)
 
 
-@flow(name="ingest", validate_parameters=False)
-def ingest_documents(tenant: str, paths: list[str], readers: list[str] | None = None) -> Report:
-    """Bring a tenant's documents in line with files and folders; what is unchanged is not touched.
-
-    Raises:
-        InvalidInput: a path that is not there, or a folder without a file.
-    """
+@contextlib.contextmanager
+def _around() -> Iterator[Surroundings]:
     around = _surroundings.get()
     if around is not None:
-        return _ingest(around, tenant, paths, readers or [])
+        yield around
+        return
     with open_services(load_settings()) as services:
-        return _ingest(Surroundings(services), tenant, paths, readers or [])
+        yield Surroundings(services)
 
 
-def _ingest(around: Surroundings, tenant: str, paths: Sequence[str], readers: Sequence[str]) -> Report:
-    services, watcher = around.services, around.watcher
-    plan = around.plan or pipeline.plan(services, tenant, [open_source(path, tuple(readers)) for path in paths])
-    pipeline.open_run(services, tenant, plan.run_id, "ingest", ", ".join(paths))
-    results: list[BatchResult] = []
-    state = "failed"
-    try:
-        for batch in plan.batches():
-            results.append(take_in(services, tenant, plan.run_id, batch, watcher))
-        removed = remove(services, tenant, plan.run_id, plan.to_delete)
-        state = "finished"
-    finally:
-        outcomes = [*plan.settled, *(outcome for result in results for outcome in result.outcomes)]
-        if state == "finished":
-            outcomes += removed
-        report = Report(plan.run_id, tuple(outcomes), _total(results))
-        pipeline.close_run(services, tenant, plan.run_id, state, report.counts, report.seconds)
+LANES_RUNNER: Any = ThreadPoolTaskRunner(max_workers=LANES)
+
+
+@flow(name="ingest", validate_parameters=False, task_runner=LANES_RUNNER)
+def ingest_documents(
+    tenant: str,
+    paths: list[str],
+    readers: list[str] | None = None,
+    include: list[str] | None = None,
+    exclude: list[str] | None = None,
+) -> Report:
+    """Bring a tenant's documents in line with sources; what is unchanged is not touched.
+
+    Raises:
+        InvalidInput: a source that is not there, or has no file.
+    """
+    with _around() as around:
+        origins = [pipeline.origin(path, readers or (), include or (), exclude or ()) for path in paths]
+        return _ingest(around, tenant, origins, "ingest")
+
+
+@flow(name="work", validate_parameters=False, task_runner=LANES_RUNNER)
+def work_on_run(tenant: str, run_id: str = "") -> int:
+    """Help with a run that is open, the oldest where none is named; returns how many were there to help with (0, 1)."""
+    with _around() as around:
+        number = uuid.UUID(run_id) if run_id else _oldest(around.services, tenant)
+        if number is None:
+            return 0
+        try:
+            _work(around, tenant, number)
+        except NotFound:
+            return 0
+        return 1
+
+
+@flow(name="sync", validate_parameters=False, task_runner=LANES_RUNNER)
+def sync_source(
+    tenant: str,
+    paths: list[str],
+    readers: list[str] | None = None,
+    include: list[str] | None = None,
+    exclude: list[str] | None = None,
+) -> Report:
+    """The same as ingest, on a schedule: give the deployment an interval or a cron line, and these parameters.
+
+    A source in which nothing changed costs a listing, and leaves no run behind.
+    """
+    with _around() as around:
+        origins = [pipeline.origin(path, readers or (), include or (), exclude or ()) for path in paths]
+        return _ingest(around, tenant, origins, "sync")
+
+
+@flow(name="sweep", validate_parameters=False)
+def sweep_ledger(tenant: str, dry_run: bool = False) -> list[dict[str, Any]]:
+    """Find what killed runs and lost connections left behind, and repair it."""
+    with _around() as around:
+        findings = sweep(around.services, tenant, dry_run=dry_run)
+    table = [{"check": each.check, "found": each.found, "repaired": each.repaired} for each in findings]
+    create_table_artifact(key="sweep-summary", table=table)
+    return table
+
+
+def _ingest(around: Surroundings, tenant: str, origins: Sequence[Origin], kind: str) -> Report:
+    plan = around.plan or pipeline.plan(around.services, tenant, origins, kind)
+    if not plan.empty:
+        _work(around, tenant, plan.run_id)
+    report = pipeline.report(around.services, tenant, plan)
     _publish(report)
     return report
 
 
+def _work(around: Surroundings, tenant: str, run_id: uuid.UUID) -> None:
+    with (
+        Worker(around.services, tenant, run_id, around.watcher.advanced, around.reader) as worker,
+        _progress_shown(around.services, worker.share),
+    ):
+        drive(worker, lambda batch: take_in.submit(worker, batch))
+
+
 @task(name="take in a batch", retries=len(RETRY_SECONDS), retry_delay_seconds=RETRY_SECONDS, cache_policy=NO_CACHE)
-def take_in(
-    services: Services, tenant: str, run_id: uuid.UUID, files: Sequence[SourceFile], watcher: Watcher
-) -> BatchResult:
-    """Read, parse, chunk, embed and store a batch of files; safe to repeat."""
-    return pipeline.take_in(services, tenant, run_id, files, watcher.advanced)
+def take_in(worker: Worker, batch: Batch) -> None:
+    """Read, parse, chunk, embed and store a batch of files, or delete one; safe to repeat."""
+    worker.take_in(batch)
 
 
-@task(name="remove what is gone", retries=len(RETRY_SECONDS), retry_delay_seconds=RETRY_SECONDS, cache_policy=NO_CACHE)
-def remove(services: Services, tenant: str, run_id: uuid.UUID, uris: Sequence[str]) -> list[Outcome]:
-    """Delete documents whose files are no longer there; safe to repeat."""
-    return pipeline.remove(services, tenant, run_id, uris)
+def _oldest(services: Services, tenant: str) -> uuid.UUID | None:
+    with services.database.writing(tenant) as connection:
+        return next(iter(ledger.open_runs(connection, tenant)), None)
 
 
-def _total(results: Sequence[BatchResult]) -> dict[str, float]:
-    total: Counter[str] = Counter()
-    for result in results:
-        total.update(result.seconds)
-    return dict(total)
+@contextlib.contextmanager
+def _progress_shown(services: Services, share: Share) -> Iterator[None]:
+    """Show in Prefect how far the run is, whichever worker takes it there; not more often than people look."""
+    artifact: Any = create_progress_artifact(progress=0.0, key=f"run-{share.run_id}", description="files done")
+    ended = threading.Event()
+
+    def show() -> None:
+        while not ended.wait(REPORT_SECONDS):
+            with services.database.writing(share.tenant) as connection:
+                progress = ledger.progress(connection, share)
+            update_progress_artifact(artifact, progress=100.0 * progress.done / max(1, progress.files))
+
+    shower = threading.Thread(target=show, name="progress", daemon=True)
+    shower.start()
+    try:
+        yield
+        update_progress_artifact(artifact, progress=100.0)
+    finally:
+        ended.set()
+        shower.join()
 
 
 def _publish(report: Report) -> None:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ingest import store
-from ingest.pipeline import BATCH, pipeline_hash
+from ingest.ledger import BATCH
+from ingest.recipe import pipeline_hash
 from ingest.sentences import sentences
 from knowledge.embedding import Embedder
 from knowledge.errors import InvalidInput

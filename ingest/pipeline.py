@@ -1,48 +1,34 @@
-"""A document in. Read this first: what is to do (`plan`), then batch by batch `take_in`, then `remove` what is gone.
+"""A document in. Read this first: what is to do (`plan`), then batch by batch until it is done (`work`).
 
-    plan      which files are new, changed or gone, by content hash; nothing else is touched
-    take_in   read -> parse -> chunk -> embed -> store, for a batch of files
-    remove    delete what is no longer in the source
+    plan      which files are new, changed or gone, by content; nothing else is touched. Written into the ledger
+    work      read -> parse -> chunk -> embed -> store, or delete, batch by batch; any number of workers share a run
+    report    what a run did, from the ledger
 
-flows/ingest.py runs these with retries; `groundwork ingest` runs that.
+flows/ runs these with retries and schedules; `groundwork ingest` runs those. A worker's steps are in worker.py, what
+keeps workers apart in ledger.py, what is written in store.py.
 """
 
 import hashlib
-import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import PurePosixPath
-from typing import Literal
+from datetime import datetime
+from pathlib import Path
 
-from ingest import store
-from ingest.chunkers import chunker
-from ingest.parsers import parse
-from ingest.sources import Source, SourceFile, read
-from knowledge.embedding import Embedder
+from ingest import ledger, store
+from ingest.ledger import BATCH, Origin, Outcome, Share, State, Task
+from ingest.reading import Reader
+from ingest.recipe import pipeline_hash
+from ingest.sources import Source, SourceFile, open_source
+from ingest.worker import LANES, Worker, drive
 from knowledge.errors import Unreadable
-from knowledge.services import Services, live_index
-from knowledge.types import Chunk, Document
+from knowledge.services import Services
 
-BATCH = 64  # documents a task: enough to fill the model's batches, few enough to lose little when killed
-RECIPE = "1"  # raise it when parsing, chunking or analysis changes, so that everything is taken in anew
-
-State = Literal["added", "changed", "unchanged", "deleted", "quarantined"]
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of one file. `chunks` and `tokens` count what was embedded; `message` says why it was put aside."""
-
-    uri: str
-    path: str
-    state: State
-    chunks: int = 0
-    tokens: int = 0
-    reason: str = ""
-    message: str = ""
+__all__ = [
+    "BATCH", "Origin", "Outcome", "Plan", "Report", "ingest", "origin", "pipeline_hash", "plan", "report", "work"
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,193 +42,145 @@ class Plan:
 
     @property
     def empty(self) -> bool:
-        """Whether there is nothing to do."""
+        """Whether there is nothing to do; the ledger then has no run."""
         return not self.to_take_in and not self.to_delete
-
-    def batches(self) -> list[tuple[SourceFile, ...]]:
-        """The files in batches of `BATCH`."""
-        files = self.to_take_in
-        return [files[start : start + BATCH] for start in range(0, len(files), BATCH)]
-
-
-@dataclass(frozen=True, slots=True)
-class BatchResult:
-    """What became of a batch, and the seconds spent in each stage."""
-
-    outcomes: tuple[Outcome, ...]
-    seconds: dict[str, float]
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a run did: outcomes by file, seconds by stage."""
+    """What a run did: counts and outcomes by file, seconds by stage (of all threads and workers together).
+
+    `outcomes` has the files that needed work and, where the plan is at hand, the others as well.
+    """
 
     run_id: uuid.UUID
-    outcomes: tuple[Outcome, ...]
+    state: str
+    counts: dict[str, int]
+    chunks: int
+    tokens: int
     seconds: dict[str, float]
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """How many files ended in each state."""
-        return dict(Counter(outcome.state for outcome in self.outcomes))
-
-    @property
-    def chunks(self) -> int:
-        """Chunks that were stored."""
-        return sum(outcome.chunks for outcome in self.outcomes)
-
-    @property
-    def tokens(self) -> int:
-        """Tokens of the stored chunks, context included."""
-        return sum(outcome.tokens for outcome in self.outcomes)
+    outcomes: tuple[Outcome, ...]
 
 
-def plan(services: Services, tenant: str, sources: Sequence[Source]) -> Plan:
+def ingest(services: Services, tenant: str, origins: Sequence[Origin], reader: Reader | None = None) -> Report:
+    """All of it, in this process: plan, work, report."""
+    planned = plan(services, tenant, origins)
+    if not planned.empty:
+        work(services, tenant, planned.run_id, reader=reader)
+    return report(services, tenant, planned)
+
+
+def origin(
+    address: str, readers: Iterable[str] = (), include: Iterable[str] = (), exclude: Iterable[str] = ()
+) -> Origin:
+    """A source as a person names it, such that it is found from any folder."""
+    local = "://" not in address
+    where = str(Path(address).expanduser().resolve()) if local and Path(address).expanduser().exists() else address
+    return Origin(where, tuple(readers), tuple(include), tuple(exclude))
+
+
+def plan(services: Services, tenant: str, origins: Sequence[Origin], kind: str = "ingest") -> Plan:
     """Compare the sources with the store; a file whose bytes, readers and pipeline are as before stays untouched.
 
+    The run takes over what older runs over the same sources have left to do. It is open to workers when this returns,
+    unless there is nothing to do.
+
     Raises:
-        InvalidInput: a source holds no file.
+        InvalidInput: a source can't be opened or holds no file.
+        Unavailable: a source could not be listed to its end.
     """
-    recipe = pipeline_hash(services)
-    to_take_in: dict[str, SourceFile] = {}
-    to_delete: dict[str, None] = {}
-    settled: dict[str, Outcome] = {}
-    for source in sources:
-        files = list(source.files())
+    sources = [open_source(each.address, each.readers, include=each.include, exclude=each.exclude) for each in origins]
+    share, recipe = Share(tenant, uuid.uuid4()), pipeline_hash(services)
+    with services.database.writing(tenant) as connection:
+        number, began = ledger.open_run(connection, share, kind, origins, recipe)
+    try:
+        listing = {file.uri: (place, file) for place, source in enumerate(sources) for file in source.files()}
         with services.database.writing(tenant) as connection:
-            known = store.known(connection, tenant, source.uri)
-        to_delete |= dict.fromkeys(entry.uri for entry in known if entry.uri not in {file.uri for file in files})
-        # Where both are known, a file that was put aside comes last and so decides: its text is the older one.
-        latest = {entry.uri: entry for entry in sorted(known, key=lambda entry: entry.quarantined)}
-        for file in files:
-            entry = latest.get(file.uri)
-            if entry is not None and _same(entry, file, recipe):
-                settled[file.uri] = _settled(entry, file)
+            tried = ledger.supersede(connection, share, number, [source.uri for source in sources])
+            known = [entry for source in sources for entry in store.known(connection, tenant, source.uri)]
+        planned, tasks, tags = _compare(share.run_id, sources, listing, known, recipe, began, tried)
+        with services.database.writing(tenant) as connection:
+            if tags:
+                store.touch(connection, tenant, tags)
+            if planned.empty:
+                ledger.discard(connection, share)
             else:
-                to_take_in[file.uri] = file
-    return Plan(uuid.uuid4(), tuple(to_take_in.values()), tuple(to_delete), tuple(settled.values()))
-
-
-def take_in(
-    services: Services,
-    tenant: str,
-    run_id: uuid.UUID,
-    files: Sequence[SourceFile],
-    advanced: Callable[[float, int], None] = lambda files, tokens: None,
-) -> BatchResult:
-    """Read, parse, chunk, embed and store a batch; what can't be read is put aside with its reason.
-
-    May be repeated after a failure at any point: each document is stored in a transaction of its own. `advanced` is
-    told, as the work goes on, of further (shares of) files and tokens done.
-    """
-    watch = Stopwatch()
-    embedder = services.embedder()
-    recipe = pipeline_hash(services)
-    outcomes: list[Outcome] = []
-    prepared: list[tuple[Document, list[Chunk]]] = []
-    with watch.stage("parse"):
-        for file in files:
-            content_hash = ""
-            try:
-                data = read(file)
-                content_hash = hashlib.sha256(data).hexdigest()
-                prepared.append(_prepare(services, embedder, file, data, content_hash))
-            except Unreadable as error:
-                outcomes.append(_put_aside(services, tenant, run_id, file, content_hash, recipe, error))
-                advanced(1, 0)
-    with watch.stage("embed"):
-        tokens = sum(chunk.tokens for _, chunks in prepared for chunk in chunks)
-        embedded = embed(embedder, prepared, lambda share: advanced(share * len(prepared), round(share * tokens)))
-    with watch.stage("store"):
-        for item in embedded:
-            outcomes.append(_store(services, tenant, run_id, item, recipe))
-    return BatchResult(tuple(outcomes), watch.seconds)
-
-
-def open_run(services: Services, tenant: str, run_id: uuid.UUID, kind: str, source: str) -> None:
-    """Write a run's first line into the ledger."""
-    with services.database.writing(tenant) as connection:
-        store.start_run(connection, tenant, run_id, kind, source)
-
-
-def close_run(
-    services: Services,
-    tenant: str,
-    run_id: uuid.UUID,
-    state: str,
-    counts: Mapping[str, int],
-    seconds: Mapping[str, float],
-) -> None:
-    """Write a run's last line into the ledger: `finished` or `failed`, what it did, seconds by stage."""
-    with services.database.writing(tenant) as connection:
-        store.finish_run(connection, tenant, run_id, state, counts, seconds)
-
-
-def remove(services: Services, tenant: str, run_id: uuid.UUID, uris: Iterable[str]) -> list[Outcome]:
-    """Delete documents by uri, each in a transaction that also leaves its tombstone."""
-    outcomes = []
-    for uri in uris:
+                ledger.begin(connection, share, number, tasks, _count(planned.settled))
+    except BaseException:
         with services.database.writing(tenant) as connection:
-            if store.delete(connection, tenant, uri, run_id):
-                outcomes.append(Outcome(uri, uri, "deleted"))
-    return outcomes
+            ledger.discard(connection, share)
+        raise
+    return planned
 
 
-def embed(
-    embedder: Embedder,
-    prepared: Sequence[tuple[Document, list[Chunk]]],
-    advanced: Callable[[float], None] = lambda share: None,
-) -> list[store.Embedded]:
-    """Vectors for all chunks and sentences of a batch in one pass, so that texts of like length share a batch."""
-    passages = [f"{chunk.context}\n{chunk.text}" for _, chunks in prepared for chunk in chunks]
-    sentences = [
-        document.text[span.start : span.end]
-        for document, chunks in prepared
-        for chunk in chunks
-        for span in chunk.sentences
-    ]
-    vectors = embedder.encode(passages + sentences, advanced)
-    chunk_at, sentence_at = 0, len(passages)
-    embedded = []
-    for document, chunks in prepared:
-        chunk_end = chunk_at + len(chunks)
-        sentence_end = sentence_at + sum(len(chunk.sentences) for chunk in chunks)
-        embedded.append(
-            store.Embedded(document, chunks, vectors[chunk_at:chunk_end], vectors[sentence_at:sentence_end])
-        )
-        chunk_at, sentence_at = chunk_end, sentence_end
-    return embedded
+def work(
+    services: Services,
+    tenant: str,
+    run_id: uuid.UUID,
+    advanced: Callable[[float, int], None] = lambda files, tokens: None,
+    reader: Reader | None = None,
+) -> None:
+    """Work on a run until it is over, beside whoever else does.
+
+    Raises:
+        NotFound: there is no such run.
+        InvalidInput: it was planned with other settings.
+        Unavailable: the database or the model stays away.
+    """
+    with Worker(services, tenant, run_id, advanced, reader) as worker, ThreadPoolExecutor(LANES) as lanes:
+        drive(worker, lambda batch: lanes.submit(worker.take_in, batch))
 
 
-def pipeline_hash(services: Services) -> str:
-    """Names what made a document's chunks and vectors: recipe, chunker, model and revision."""
-    with services.database.connection() as connection:
-        index = live_index(connection)
-    parts = (RECIPE, services.settings.chunker, index.model, index.revision)
-    return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:16]
+def report(services: Services, tenant: str, planned: Plan) -> Report:
+    """What a run did; of one that had nothing to do, what it found."""
+    if planned.empty:
+        return Report(planned.run_id, "finished", _count(planned.settled), 0, 0, {}, planned.settled)
+    share = Share(tenant, planned.run_id)
+    with services.database.writing(tenant) as connection:
+        run = ledger.read(connection, share)
+        ended = ledger.outcomes(connection, share)
+    outcomes = (*planned.settled, *ended)
+    return Report(run.run_id, run.state, run.counts, run.chunks, run.tokens, run.seconds, outcomes)
 
 
-class Stopwatch:
-    """Seconds spent in each stage."""
+def _compare(
+    run_id: uuid.UUID,
+    sources: Sequence[Source],
+    listing: Mapping[str, tuple[int, SourceFile]],
+    known: Sequence[store.Known],
+    recipe: str,
+    began: datetime,
+    tried: Mapping[str, tuple[bool, int]],
+) -> tuple[Plan, list[Task], dict[str, str]]:
+    """The plan, its tasks for the ledger, and the tags of files that were read and found to be as they were."""
+    # Where both are known, a file that was put aside comes last and so decides: its text is the older one.
+    latest = {entry.uri: entry for entry in sorted(known, key=lambda entry: entry.quarantined)}
+    tasks: list[Task] = []
+    settled: list[Outcome] = []
+    tags: dict[str, str] = {}
+    for uri, (place, file) in listing.items():
+        entry = latest.get(uri)
+        if entry is not None and _same(sources[place], entry, file, recipe):
+            settled.append(_settled(entry, file))
+            if file.tag is not None and file.tag != entry.tag:
+                tags[uri] = file.tag
+        else:
+            tasks.append(Task(file, "take in", place, *tried.get(uri, (False, 0))))
+    # What came in since we began to list may be newer than the listing.
+    gone = [entry.uri for entry in latest.values() if entry.uri not in listing and entry.since < began]
+    plan = Plan(run_id, tuple(task.file for task in tasks), tuple(gone), tuple(settled))
+    return plan, tasks + [Task(SourceFile(uri, uri), "delete") for uri in gone], tags
 
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
 
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Count the time inside for a stage."""
-        began = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began
-
-
-def _same(entry: store.Known, file: SourceFile, recipe: str) -> bool:
+def _same(source: Source, entry: store.Known, file: SourceFile, recipe: str) -> bool:
     if entry.pipeline_hash != recipe or not (entry.quarantined or tuple(entry.readers) == file.readers):
         return False
+    if not entry.content_hash:
+        return False  # it was never read: try again
+    if file.tag is not None and file.tag == entry.tag:
+        return True
     try:
-        return hashlib.sha256(read(file)).hexdigest() == entry.content_hash
+        return hashlib.sha256(source.read(file)).hexdigest() == entry.content_hash
     except Unreadable:
         return False  # taking it in will say why
 
@@ -252,40 +190,5 @@ def _settled(entry: store.Known, file: SourceFile) -> Outcome:
     return Outcome(file.uri, file.path, state, reason=entry.reason, message=entry.message)
 
 
-def _prepare(
-    services: Services, embedder: Embedder, file: SourceFile, data: bytes, content_hash: str
-) -> tuple[Document, list[Chunk]]:
-    media_type, parsed = parse(file.path, data)
-    title = parsed.title or PurePosixPath(file.path).stem.replace("-", " ").replace("_", " ")
-    document = Document(
-        uri=file.uri, path=file.path, title=title, media_type=media_type, text=parsed.text, blocks=parsed.blocks,
-        content_hash=content_hash, readers=file.readers, metadata=parsed.metadata,
-    )  # fmt: skip
-    chunks = chunker(services.settings.chunker)(parsed, title, embedder.token_starts, embedder.window)
-    return document, chunks
-
-
-def _store(services: Services, tenant: str, run_id: uuid.UUID, item: store.Embedded, recipe: str) -> Outcome:
-    with services.database.writing(tenant) as connection:
-        replaced = store.replace(connection, live_index(connection), tenant, run_id, item, recipe)
-    tokens = sum(chunk.tokens for chunk in item.chunks)
-    state: State = "changed" if replaced else "added"
-    return Outcome(item.document.uri, item.document.path, state, len(item.chunks), tokens)
-
-
-def _put_aside(
-    services: Services,
-    tenant: str,
-    run_id: uuid.UUID,
-    file: SourceFile,
-    content_hash: str,
-    recipe: str,
-    error: Unreadable,
-) -> Outcome:
-    values = {
-        "uri": file.uri, "path": file.path, "content_hash": content_hash, "pipeline_hash": recipe,
-        "stage": "parse", "reason": error.reason, "message": str(error),
-    }  # fmt: skip
-    with services.database.writing(tenant) as connection:
-        store.quarantine(connection, tenant, run_id, values)
-    return Outcome(file.uri, file.path, "quarantined", reason=error.reason, message=str(error))
+def _count(outcomes: Sequence[Outcome]) -> dict[str, int]:
+    return dict(Counter[str](outcome.state for outcome in outcomes))

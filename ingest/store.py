@@ -1,20 +1,23 @@
-"""The write side of PostgreSQL: a document replaced, deleted or put aside, each in one transaction.
+"""The write side of PostgreSQL: documents replaced, deleted or put aside, each of them whole or not at all.
 
 A reader sees the old document or the new one, never both and never neither; what says "done" (the hashes in the
-document's row) is written in the same transaction as the chunks.
+document's row) is written in the same transaction as the chunks. Many documents share a transaction and its few
+statements, one array a column: what a statement costs is then spread over hundreds of rows.
 """
 
+import json
 import uuid
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from pgvector import HalfVector
+import numpy as np
 from psycopg.rows import class_row
-from psycopg.types.json import Jsonb
 
+from ingest.vectors import Halves, register_halves
 from knowledge.analysis import terms
 from knowledge.database import Connection, query, statement
 from knowledge.embedding import Vectors
@@ -26,28 +29,46 @@ SQL = Path(__file__).parent / "sql"
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What the store knows of a file: the hashes it was last taken in (or put aside) with, and its readers."""
+    """What the store knows of a file: what it was last taken in (or put aside) with, and since when."""
 
     uri: str
     content_hash: str
     pipeline_hash: str
     readers: list[str]
+    tag: str | None
     quarantined: bool
     reason: str
     message: str
+    since: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class Embedded:
     """A document ready to be stored: its chunks, a vector each (n, dimension), and one for each of their sentences.
 
-    `sentence_vectors` has a row for every sentence of every chunk, in order.
+    `sentence_vectors` has a row for every sentence of every chunk, in order; None where none are kept. `tag` is the
+    state of the file that its source told.
     """
 
     document: Document
     chunks: Sequence[Chunk]
     vectors: Vectors
-    sentence_vectors: Vectors
+    sentence_vectors: Vectors | None
+    tag: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Aside:
+    """A file that is put aside: why, and at which stage."""
+
+    uri: str
+    path: str
+    content_hash: str
+    stage: str
+    reason: str
+    message: str
+    attempts: int = 1
+    tag: str | None = None
 
 
 def document_id(tenant: str, uri: str) -> uuid.UUID:
@@ -65,129 +86,182 @@ def replace(
     connection: Connection, index: IndexVersion, tenant: str, run_id: uuid.UUID, embedded: Embedded, pipeline_hash: str
 ) -> bool:
     """Store a document in place of its earlier version; returns whether there was one."""
-    document = embedded.document
-    key: dict[str, Any] = {
-        "tenant": tenant,
-        "document_id": document_id(tenant, document.uri),
-        "uri": document.uri,
-        "readers": list(document.readers),
-    }
-    row = connection.execute(statement(SQL / "reader_set.sql"), key).fetchone()
-    assert row is not None
-    key["reader_set_id"] = row[0]
-    replaced = _put_document(connection, key, document, run_id, pipeline_hash)
-    connection.execute(statement(SQL / "clear_way.sql"), key)
-    chunk_ids = _put_chunks(connection, key, embedded.chunks)
-    connection.execute(
-        query(SQL / "put_vectors.sql", vectors=index.vectors),
-        {**key, "chunk_ids": chunk_ids, "embeddings": _halves(embedded.vectors)},
-    )
-    _put_sentences(connection, key, index, chunk_ids, embedded)
+    return replace_all(connection, index, tenant, run_id, [embedded], pipeline_hash)[embedded.document.uri]
+
+
+def replace_all(
+    connection: Connection,
+    index: IndexVersion,
+    tenant: str,
+    run_id: uuid.UUID,
+    items: Sequence[Embedded],
+    pipeline_hash: str,
+) -> dict[str, bool]:
+    """Store documents in place of their earlier versions; returns for each uri whether there was one."""
+    if not items:
+        return {}
+    items = sorted(items, key=lambda item: item.document.uri)
+    sets = _reader_sets(connection, tenant, {item.document.readers for item in items})
+    values = _document_columns(tenant, items, sets) | {
+        "tenant": tenant, "run_id": run_id, "pipeline_hash": pipeline_hash
+    }  # fmt: skip
+    replaced: dict[str, bool] = dict(connection.execute(statement(SQL / "put_documents.sql"), values).fetchall())
+    connection.execute(statement(SQL / "clear_way.sql"), values)
+    _put_chunks(connection, index, tenant, items, sets)
     return replaced
 
 
 def delete(connection: Connection, tenant: str, uri: str, run_id: uuid.UUID) -> bool:
     """Delete a document, or forget a file that was put aside; returns whether there was anything."""
-    values = {"tenant": tenant, "uri": uri, "run_id": run_id}
-    return connection.execute(statement(SQL / "delete_document.sql"), values).fetchone() is not None
+    return bool(delete_all(connection, tenant, [uri], run_id))
 
 
-def quarantine(connection: Connection, tenant: str, run_id: uuid.UUID, values: Mapping[str, str]) -> None:
-    """Put a file aside; `values` are uri, path, content_hash, pipeline_hash, stage, reason and message."""
-    connection.execute(statement(SQL / "quarantine.sql"), {**values, "tenant": tenant, "run_id": run_id})
+def delete_all(connection: Connection, tenant: str, uris: Sequence[str], run_id: uuid.UUID) -> set[str]:
+    """Delete documents, or forget files that were put aside; returns the uris of those that were there."""
+    values = {"tenant": tenant, "uris": sorted(uris), "run_id": run_id}
+    return {row[0] for row in connection.execute(statement(SQL / "delete_documents.sql"), values).fetchall()}
 
 
-def start_run(connection: Connection, tenant: str, run_id: uuid.UUID, kind: str, source: str) -> None:
-    """Open a run in the ledger."""
-    values = {"tenant": tenant, "run_id": run_id, "kind": kind, "source": source}
-    connection.execute(statement(SQL / "start_run.sql"), values)
-
-
-def finish_run(
-    connection: Connection,
-    tenant: str,
-    run_id: uuid.UUID,
-    state: str,
-    counts: Mapping[str, int],
-    seconds: Mapping[str, float],
+def quarantine(
+    connection: Connection, tenant: str, run_id: uuid.UUID, files: Sequence[Aside], pipeline_hash: str
 ) -> None:
-    """Close a run in the ledger with what it did and how long each stage took, in seconds."""
-    values = {"state": state, "counts": Jsonb(dict(counts)), "seconds": Jsonb(dict(seconds))}
-    connection.execute(statement(SQL / "finish_run.sql"), {**values, "tenant": tenant, "run_id": run_id})
+    """Put files aside until they change or disappear."""
+    files = sorted(files, key=lambda file: file.uri)
+    columns = {
+        "uris": [file.uri for file in files],
+        "paths": [file.path for file in files],
+        "content_hashes": [file.content_hash for file in files],
+        "stages": [file.stage for file in files],
+        "reasons": [file.reason for file in files],
+        "messages": [storable(file.message) for file in files],
+        "attempts": [file.attempts for file in files],
+        "tags": [file.tag for file in files],
+    }
+    values = columns | {"tenant": tenant, "run_id": run_id, "pipeline_hash": pipeline_hash}
+    connection.execute(statement(SQL / "quarantine.sql"), values)
 
 
-def _put_document(
-    connection: Connection, key: Mapping[str, Any], document: Document, run_id: uuid.UUID, pipeline_hash: str
-) -> bool:
-    row = connection.execute(
-        statement(SQL / "put_document.sql"),
-        {
-            **key,
-            "path": document.path,
-            "title": document.title,
-            "media_type": document.media_type,
-            "content_hash": document.content_hash,
-            "pipeline_hash": pipeline_hash,
-            "text": document.text,
-            "blocks": Jsonb([_block_json(block) for block in document.blocks]),
-            "metadata": Jsonb(dict(document.metadata)),
-            "run_id": run_id,
-        },
-    ).fetchone()
-    assert row is not None
-    return bool(row[1])
+def touch(connection: Connection, tenant: str, tags: Mapping[str, str]) -> None:
+    """Note the tags of files that turned out to be as they were."""
+    values = {"tenant": tenant, "uris": sorted(tags), "tags": [tags[uri] for uri in sorted(tags)]}
+    connection.execute(statement(SQL / "touch.sql"), values)
 
 
-def _put_chunks(connection: Connection, key: Mapping[str, Any], chunks: Sequence[Chunk]) -> list[int]:
-    counts = [Counter(terms(f"{chunk.context}\n{chunk.text}")) for chunk in chunks]
-    lengths = [count.total() for count in counts]
-    rows = connection.execute(
-        statement(SQL / "put_chunks.sql"),
-        {
-            **key,
-            "ordinals": [chunk.ordinal for chunk in chunks],
-            "starts": [chunk.span.start for chunk in chunks],
-            "ends": [chunk.span.end for chunk in chunks],
-            "texts": [chunk.text for chunk in chunks],
-            "contexts": [chunk.context for chunk in chunks],
-            "locations": [Jsonb(_location_json(chunk.location)) for chunk in chunks],
-            "tokens": [chunk.tokens for chunk in chunks],
-            "term_counts": lengths,
-            "terms": [" ".join(count) for count in counts],
-        },
-    ).fetchall()
-    chunk_ids = [row[0] for row in rows]
-    postings = [
-        (term, chunk_id, frequency, length)
-        for chunk_id, count, length in zip(chunk_ids, counts, lengths, strict=True)
-        for term, frequency in count.items()
-    ]
-    columns = zip(*postings, strict=True) if postings else ((), (), (), ())
-    names = ("terms", "chunk_ids", "frequencies", "lengths")
-    values = {name: list(column) for name, column in zip(names, columns, strict=True)}
-    connection.execute(statement(SQL / "put_postings.sql"), {**key, **values})
-    return chunk_ids
+def storable(text: str) -> str:
+    """A text that PostgreSQL can hold, whatever was in it."""
+    return text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
+
+
+def _reader_sets(connection: Connection, tenant: str, wanted: set[tuple[str, ...]]) -> dict[tuple[str, ...], int]:
+    sets = {}
+    for readers in sorted(wanted):
+        values = {"tenant": tenant, "readers": list(readers)}
+        row = connection.execute(statement(SQL / "reader_set.sql"), values).fetchone()
+        if row is None:  # another transaction made it since ours took its snapshot; the next statement sees it
+            row = connection.execute(statement(SQL / "reader_set.sql"), values).fetchone()
+        assert row is not None
+        sets[readers] = row[0]
+    return sets
+
+
+def _document_columns(
+    tenant: str, items: Sequence[Embedded], sets: Mapping[tuple[str, ...], int]
+) -> dict[str, list[Any]]:
+    documents = [item.document for item in items]
+    return {
+        "document_ids": [document_id(tenant, document.uri) for document in documents],
+        "reader_set_ids": [sets[document.readers] for document in documents],
+        "uris": [document.uri for document in documents],
+        "paths": [document.path for document in documents],
+        "titles": [document.title for document in documents],
+        "media_types": [document.media_type for document in documents],
+        "content_hashes": [document.content_hash for document in documents],
+        "texts": [document.text for document in documents],
+        "blocks": [_json([_block_json(block) for block in document.blocks]) for document in documents],
+        "metadata": [_json(dict(document.metadata)) for document in documents],
+        "tags": [item.tag for item in items],
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A chunk with what its row says of its document, and the terms that it is found by."""
+
+    chunk: Chunk
+    document_id: uuid.UUID
+    reader_set_id: int
+    counts: Counter[str]
+
+
+def _rows(tenant: str, items: Sequence[Embedded], sets: Mapping[tuple[str, ...], int]) -> Iterator[_Row]:
+    for item in items:
+        place = document_id(tenant, item.document.uri), sets[item.document.readers]
+        for chunk in item.chunks:
+            yield _Row(chunk, *place, Counter(terms(f"{chunk.context}\n{chunk.text}")))
+
+
+def _put_chunks(
+    connection: Connection,
+    index: IndexVersion,
+    tenant: str,
+    items: Sequence[Embedded],
+    sets: Mapping[tuple[str, ...], int],
+) -> None:
+    rows = list(_rows(tenant, items, sets))
+    if not rows:
+        return
+    register_halves(connection)
+    ids = [row[0] for row in connection.execute(statement(SQL / "new_chunk_ids.sql"), {"count": len(rows)}).fetchall()]
+    columns: dict[str, Any] = {
+        "tenant": tenant,
+        "chunk_ids": ids,
+        "document_ids": [row.document_id for row in rows],
+        "reader_set_ids": [row.reader_set_id for row in rows],
+        "ordinals": [row.chunk.ordinal for row in rows],
+        "starts": [row.chunk.span.start for row in rows],
+        "ends": [row.chunk.span.end for row in rows],
+        "texts": [row.chunk.text for row in rows],
+        "contexts": [row.chunk.context for row in rows],
+        "locations": [_json(_location_json(row.chunk.location)) for row in rows],
+        "tokens": [row.chunk.tokens for row in rows],
+        "lengths": [row.counts.total() for row in rows],
+        "terms": [" ".join(row.counts) for row in rows],
+        "frequencies": [" ".join(map(str, row.counts.values())) for row in rows],
+        "embeddings": Halves(np.concatenate([item.vectors for item in items])),
+    }
+    connection.execute(statement(SQL / "put_chunks.sql"), columns)
+    connection.execute(statement(SQL / "put_postings.sql"), columns)
+    connection.execute(query(SQL / "put_vectors.sql", vectors=index.vectors), columns)
+    _put_sentences(connection, index, tenant, ids, rows, items)
 
 
 def _put_sentences(
-    connection: Connection, key: Mapping[str, Any], index: IndexVersion, chunk_ids: Sequence[int], embedded: Embedded
+    connection: Connection,
+    index: IndexVersion,
+    tenant: str,
+    ids: Sequence[int],
+    rows: Sequence[_Row],
+    items: Sequence[Embedded],
 ) -> None:
-    rows = [
-        (chunk_id, ordinal, span.start, span.end)
-        for chunk_id, chunk in zip(chunk_ids, embedded.chunks, strict=True)
-        for ordinal, span in enumerate(chunk.sentences)
+    sentences = [
+        (chunk_id, ordinal, row.reader_set_id, span.start, span.end)
+        for chunk_id, row in zip(ids, rows, strict=True)
+        for ordinal, span in enumerate(row.chunk.sentences)
     ]
-    columns = zip(*rows, strict=True) if rows else ((), (), (), ())
-    names = ("chunk_ids", "ordinals", "starts", "ends")
-    values = {name: list(column) for name, column in zip(names, columns, strict=True)}
-    connection.execute(
-        query(SQL / "put_sentences.sql", sentences=index.sentences),
-        {**key, **values, "embeddings": _halves(embedded.sentence_vectors)},
-    )
+    if not sentences:
+        return
+    names = ("chunk_ids", "ordinals", "reader_set_ids", "starts", "ends")
+    columns: dict[str, Any] = {
+        name: list(column) for name, column in zip(names, zip(*sentences, strict=True), strict=True)
+    }
+    vectors = [item.sentence_vectors for item in items if item.sentence_vectors is not None]
+    columns["embeddings"] = Halves(np.concatenate(vectors)) if vectors else []
+    columns["tenant"] = tenant
+    connection.execute(query(SQL / "put_sentences.sql", sentences=index.sentences), columns)
 
 
-def _halves(vectors: Vectors) -> list[HalfVector]:
-    return [HalfVector(vector) for vector in vectors]
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def _block_json(block: Block) -> dict[str, Any]:
@@ -196,4 +270,16 @@ def _block_json(block: Block) -> dict[str, Any]:
 
 
 def _location_json(location: Location) -> dict[str, Any]:
-    return {name: value for name, value in asdict(location).items() if value not in (None, ())}
+    """What a location says; what it leaves open is left out. Written out, since this runs for every block."""
+    said: dict[str, Any] = {}
+    if location.headings:
+        said["headings"] = location.headings
+    if location.page is not None:
+        said["page"] = location.page
+    if location.slide is not None:
+        said["slide"] = location.slide
+    if location.sheet is not None:
+        said["sheet"] = location.sheet
+    if location.rows is not None:
+        said["rows"] = location.rows
+    return said

@@ -39,6 +39,9 @@ class Settings(BaseSettings):
     chunker: Literal["structure", "fixed", "sentence-window"] = Field(
         default="structure", description="How text is cut."
     )
+    sentence_vectors: Literal["on", "off"] = Field(
+        default="on", description="off: no vector for each sentence, so that an ingest costs half as much."
+    )
     host: str = Field(default="127.0.0.1", description="Address that `groundwork serve` listens on.")
     port: int = Field(default=8080, ge=1, le=65535, description="Port that `groundwork serve` listens on.")
     identity: Literal["local", "jwt"] = Field(

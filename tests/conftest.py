@@ -1,8 +1,10 @@
 """One PostgreSQL server and one loaded model for the session; each test gets a database cloned from a template."""
 
+import atexit
 import os
 import uuid
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import psycopg
@@ -11,7 +13,7 @@ from psycopg import sql
 
 from flows.engine import Engine
 from ingest import pipeline
-from ingest.sources import open_source
+from ingest.reading import Reader
 from knowledge.database import Database
 from knowledge.embedded import EmbeddedPostgres
 from knowledge.embedding import Embedder, SentenceTransformerEmbedder, describe_model
@@ -122,11 +124,15 @@ def engine(home: Path) -> Iterator[Engine]:
 
 def take_in_folder(services: Services, tenant: str, path: Path, readers: tuple[str, ...] = ()) -> pipeline.Report:
     """Ingest a file or folder the way the flow does, without Prefect."""
-    plan = pipeline.plan(services, tenant, [open_source(str(path), readers)])
-    results = [pipeline.take_in(services, tenant, plan.run_id, batch) for batch in plan.batches()]
-    removed = pipeline.remove(services, tenant, plan.run_id, plan.to_delete)
-    outcomes = [*plan.settled, *(outcome for result in results for outcome in result.outcomes), *removed]
-    return pipeline.Report(plan.run_id, tuple(outcomes), {})
+    return pipeline.ingest(services, tenant, [pipeline.origin(str(path), readers)], parsing())
+
+
+@cache
+def parsing() -> Reader:
+    """The session's processes that parse; they end with it."""
+    reader = Reader()
+    atexit.register(reader.close)
+    return reader
 
 
 def superuser(server: EmbeddedPostgres, services: Services) -> psycopg.Connection[tuple[object, ...]]:

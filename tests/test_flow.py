@@ -16,12 +16,12 @@ import knowledge.services
 from flows.engine import Engine
 from flows.ingest import Watcher, ingest_documents, surroundings
 from ingest import pipeline
-from ingest.sources import open_source
+from ingest.worker import Batch, Worker
 from knowledge.embedded import EmbeddedPostgres
 from knowledge.embedding import Embedder
 from knowledge.errors import InvalidInput
 from knowledge.services import Services
-from tests.conftest import superuser
+from tests.conftest import parsing, superuser
 from tests.test_ingest import consistency
 
 
@@ -42,9 +42,9 @@ def run_flow(
     advanced: Callable[[float, int], None] = lambda files, tokens: None,
 ) -> tuple[State[Any], list[TaskRun]]:
     """Run the flow as `groundwork ingest` does; its last state, and its task runs as the server has them."""
-    plan = pipeline.plan(services, "acme", [open_source(str(folder))])
+    plan = pipeline.plan(services, "acme", [pipeline.origin(str(folder))])
     with engine.ready():
-        with surroundings(services, Watcher(advanced), plan):
+        with surroundings(services, Watcher(advanced), plan, parsing()):
             state: Any = ingest_documents("acme", [str(folder)], [], return_state=True)
         flow_run = FlowRunFilter(id=FlowRunFilterId(any_=[state.state_details.flow_run_id]))
         with get_client(sync_client=True) as client:
@@ -59,11 +59,11 @@ def ledger(server: EmbeddedPostgres, services: Services) -> list[tuple[Any, ...]
 def test_a_run_is_in_prefect_and_in_the_ledger(
     engine: Engine, services: Services, server: EmbeddedPostgres, folder: Path
 ) -> None:
-    """Completed, a task for the batch and one for what is gone, and the counts; then again after a deletion."""
+    """Completed, a task for the batch, and the counts; then again after a deletion."""
     state, tasks = run_flow(engine, services, folder)
     assert state.is_completed()
     assert state.result().counts == {"added": 2, "quarantined": 1}
-    assert sorted(task.name.rpartition("-")[0] for task in tasks) == ["remove what is gone", "take in a batch"]
+    assert [task.name.rpartition("-")[0] for task in tasks] == ["take in a batch"]
     assert all(task.state and task.state.is_completed() and task.run_count == 1 for task in tasks)
     (folder / "valves.md").unlink()
     state, _ = run_flow(engine, services, folder)
@@ -80,25 +80,25 @@ def test_a_run_is_in_prefect_and_in_the_ledger(
 
 
 def test_a_batch_is_repeated_after_a_fault_of_the_database(
-    engine: Engine, services: Services, server: EmbeddedPostgres, folder: Path
+    engine: Engine, services: Services, server: EmbeddedPostgres, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first attempt may not write chunks; while it waits for the second, somebody puts that right."""
-    attempts = 0  # the watcher is told of tokens once in each: after embedding, before storing
+    attempts = 0
+    store = Worker._store
 
-    def mend(files: float, tokens: int) -> None:
+    def mend(worker: Worker, batch: Batch) -> None:
         nonlocal attempts
-        attempts += tokens > 0
+        attempts += 1
         if attempts == 2:
             grant(server, services, "grant insert on chunk to groundwork_writer")
+        store(worker, batch)
 
+    monkeypatch.setattr(Worker, "_store", mend)
     grant(server, services, "revoke insert on chunk from groundwork_writer")
-    state, tasks = run_flow(engine, services, folder, mend)
+    state, tasks = run_flow(engine, services, folder)
     assert state.is_completed()
     assert attempts == 2
-    assert {task.name.rpartition("-")[0]: task.run_count for task in tasks} == {
-        "take in a batch": 2,
-        "remove what is gone": 1,
-    }
+    assert {task.name.rpartition("-")[0]: task.run_count for task in tasks} == {"take in a batch": 2}
     assert state.result().counts == {"added": 2, "quarantined": 1}
     assert [row[0] for row in ledger(server, services)] == ["finished"]
     assert consistency(server, services) == []

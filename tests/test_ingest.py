@@ -37,7 +37,7 @@ def test_a_second_run_touches_nothing(services: Services, folder: Path) -> None:
     """What is unchanged is neither parsed nor embedded nor written."""
     first = take_in_folder(services, "acme", folder)
     assert first.counts == {"added": 3}
-    plan = pipeline.plan(services, "acme", [open_source(str(folder))])
+    plan = pipeline.plan(services, "acme", [pipeline.origin(str(folder))])
     assert plan.empty
     assert [outcome.state for outcome in plan.settled] == ["unchanged"] * 3
 
@@ -85,7 +85,7 @@ def test_a_file_that_cannot_be_read_is_put_aside_until_it_changes(services: Serv
     outcome = next(outcome for outcome in report.outcomes if outcome.state == "quarantined")
     assert outcome.reason == "corrupt"
     assert "broken.docx" in outcome.message
-    assert pipeline.plan(services, "acme", [open_source(str(folder))]).empty
+    assert pipeline.plan(services, "acme", [pipeline.origin(str(folder))]).empty
     (folder / "broken.docx").unlink()
     assert take_in_folder(services, "acme", folder).counts == {"unchanged": 3, "deleted": 1}
 

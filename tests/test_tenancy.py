@@ -94,8 +94,14 @@ def estate(
             take_in_folder(services, tenant, folder)
             (folder / "gone.md").unlink()
             take_in_folder(services, tenant, folder)
-            pipeline.open_run(services, tenant, uuid.uuid4(), "ingest", "somewhere")
+            (folder / "later.md").write_text("# Later\n\nNot yet taken in.\n")
+            pipeline.plan(services, tenant, [pipeline.origin(str(folder))])
         with superuser(server, services) as connection:
+            connection.execute("set session_replication_role = replica")  # else what is noted here is counted at once
+            connection.execute(
+                "insert into statistics_change (tenant_id, reader_set_id) select t, 1 from unnest(%s::text[]) t",
+                [list(TENANTS)],
+            )
             rows: list[Any] = connection.execute(
                 "select d.tenant_id, coalesce(r.readers[1], ''), d.document_id"
                 " from document d join reader_set r using (tenant_id, reader_set_id)"

@@ -1,9 +1,9 @@
--- Remove what stands in the way of a document's new version: old chunks (their vectors, sentences and postings go with
--- them), an earlier tombstone, an earlier quarantine. In: tenant, document_id, uri.
+-- Remove what stands in the way of documents' new versions: old chunks (their vectors, sentences and postings go with
+-- them), earlier tombstones, earlier quarantines. In: tenant, document_ids, uris.
 with chunks as (
-    delete from chunk where tenant_id = %(tenant)s and document_id = %(document_id)s
+    delete from chunk where tenant_id = %(tenant)s and document_id = any (%(document_ids)s::uuid[])
 ),
 tombstones as (
-    delete from tombstone where tenant_id = %(tenant)s and document_id = %(document_id)s
+    delete from tombstone where tenant_id = %(tenant)s and document_id = any (%(document_ids)s::uuid[])
 )
-delete from quarantine where tenant_id = %(tenant)s and uri = %(uri)s
+delete from quarantine where tenant_id = %(tenant)s and uri = any (%(uris)s::text[])

@@ -1,6 +1,12 @@
--- Write the postings of a document's chunks, one array a column. In: tenant, reader_set_id, the columns.
+-- Write chunks' postings, in the order of their index. In: tenant, and for each chunk chunk_ids, reader_set_ids, lengths,
+-- terms and frequencies (both separated by spaces).
 insert into posting (tenant_id, term, chunk_id, reader_set_id, frequency, length)
-select %(tenant)s, p.term, p.chunk_id, %(reader_set_id)s, p.frequency, p.length
+select %(tenant)s, p.term, c.chunk_id, c.reader_set_id, p.frequency, c.length
 from unnest(
-    %(terms)s::text[], %(chunk_ids)s::bigint[], %(frequencies)s::real[], %(lengths)s::real[]
-) as p (term, chunk_id, frequency, length)
+    %(chunk_ids)s::bigint[], %(reader_set_ids)s::integer[], %(lengths)s::real[], %(terms)s::text[],
+    %(frequencies)s::text[]
+) as c (chunk_id, reader_set_id, length, terms, frequencies)
+cross join lateral unnest(
+    string_to_array(c.terms, ' '), string_to_array(c.frequencies, ' ')::real[]
+) as p (term, frequency)
+order by p.term collate "C", c.chunk_id

@@ -1,12 +1,17 @@
--- Put a file aside with the reason. In: the columns.
+-- Put files aside with the reason, given as one array a column and in the order of uri. In: tenant, run_id,
+-- pipeline_hash, the columns.
 insert into quarantine as q (
-    tenant_id, uri, path, content_hash, pipeline_hash, stage, reason, message, attempts, run_id
+    tenant_id, uri, path, content_hash, pipeline_hash, stage, reason, message, attempts, run_id, source_tag
 )
-values (
-    %(tenant)s, %(uri)s, %(path)s, %(content_hash)s, %(pipeline_hash)s, %(stage)s, %(reason)s, %(message)s, 1,
-    %(run_id)s
-)
+select
+    %(tenant)s, n.uri, n.path, n.content_hash, %(pipeline_hash)s, n.stage, n.reason, n.message, n.attempts,
+    %(run_id)s, n.source_tag
+from unnest(
+    %(uris)s::text[], %(paths)s::text[], %(content_hashes)s::text[], %(stages)s::text[], %(reasons)s::text[],
+    %(messages)s::text[], %(attempts)s::integer[], %(tags)s::text[]
+) as n (uri, path, content_hash, stage, reason, message, attempts, source_tag)
 on conflict (tenant_id, uri) do update set
     path = excluded.path, content_hash = excluded.content_hash, pipeline_hash = excluded.pipeline_hash,
-    stage = excluded.stage, reason = excluded.reason, message = excluded.message, attempts = q.attempts + 1,
-    run_id = excluded.run_id, quarantined_at = now()
+    stage = excluded.stage, reason = excluded.reason, message = excluded.message,
+    attempts = q.attempts + excluded.attempts, run_id = excluded.run_id, source_tag = excluded.source_tag,
+    quarantined_at = now()

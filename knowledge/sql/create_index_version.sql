@@ -1,5 +1,6 @@
 -- The two vector tables of one index version: a vector for each chunk, and one for each sentence of it.
--- In: {vectors}, {sentences} (table names), {dimension}. Sentence vectors need no index: they score candidates only.
+-- In: {vectors}, {sentences} (table names), {dimension}. Sentence vectors need no index: they score candidates
+-- only; they are NULL where GROUNDWORK_SENTENCE_VECTORS is off.
 create table {vectors} (
     tenant_id text not null,
     chunk_id bigint not null,
@@ -18,7 +19,7 @@ create table {sentences} (
     reader_set_id integer not null,
     start_char integer not null,
     end_char integer not null,
-    embedding halfvec({dimension}) not null,
+    embedding halfvec({dimension}),
     primary key (tenant_id, chunk_id, ordinal),
     foreign key (tenant_id, chunk_id) references chunk on delete cascade
 );

@@ -1,7 +1,7 @@
--- Delete a document and leave a tombstone, or forget a quarantined file. In: tenant, uri, run_id.
--- Out: one row if there was something.
+-- Delete documents and leave a tombstone each, or forget quarantined files. In: tenant, uris, run_id.
+-- Out: uri, one row for each that was there.
 with gone as (
-    delete from document where tenant_id = %(tenant)s and uri = %(uri)s
+    delete from document where tenant_id = %(tenant)s and uri = any (%(uris)s::text[])
     returning document_id, uri, version
 ),
 tombstones as (
@@ -11,6 +11,6 @@ tombstones as (
         version = excluded.version, run_id = excluded.run_id, deleted_at = now()
 ),
 released as (
-    delete from quarantine where tenant_id = %(tenant)s and uri = %(uri)s returning uri
+    delete from quarantine where tenant_id = %(tenant)s and uri = any (%(uris)s::text[]) returning uri
 )
 select uri from gone union select uri from released
