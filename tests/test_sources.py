@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from ingest.sources import MAX_BYTES, SourceFile, open_source, read
+from ingest.sources import MAX_BYTES, SourceFile, open_source
 from knowledge.errors import InvalidInput, Unavailable, Unreadable
 
 
@@ -39,7 +39,7 @@ def test_a_folder_lists_plain_values_in_the_order_of_their_paths(folder: Path) -
     files = list(open_source(str(folder), ("staff",)).files())
     assert [file.path for file in files] == sorted(file.path for file in files)
     assert files[0] == SourceFile((folder / "a.md").as_uri(), "a.md", ("staff",), 7, None)
-    assert read(pickle.loads(pickle.dumps(files[0]))) == b"# a.md\n"
+    assert open_source(str(folder)).read(pickle.loads(pickle.dumps(files[0]))) == b"# a.md\n"
 
 
 def test_a_file_address_names_the_same_as_a_path(folder: Path) -> None:
@@ -107,7 +107,7 @@ def test_a_file_that_became_something_else_is_not_read(folder: Path, tmp_path: P
         else:
             os.mkfifo(folder / "b/c.md")
     with pytest.raises(Unreadable):
-        read(file)
+        open_source(str(folder)).read(file)
 
 
 def test_a_file_that_went_is_gone(folder: Path) -> None:
@@ -115,7 +115,7 @@ def test_a_file_that_went_is_gone(folder: Path) -> None:
     file = next(iter(open_source(str(folder)).files()))
     (folder / "a.md").unlink()
     with pytest.raises(Unreadable) as refused:
-        read(file)
+        open_source(str(folder)).read(file)
     assert refused.value.reason == "gone"
 
 
@@ -126,7 +126,7 @@ def test_a_huge_file_is_refused_unread(folder: Path) -> None:
     file = next(iter(open_source(str(folder)).files()))
     assert file.size == 1 << 30 > MAX_BYTES
     with pytest.raises(Unreadable) as refused:
-        read(file)
+        open_source(str(folder)).read(file)
     assert refused.value.reason == "too-large"
 
 
@@ -276,7 +276,7 @@ def test_a_bucket_a_folder_and_an_object_are_sources(
     assert [file.path for file in files] == expected
     assert all(file.uri.startswith(uri) and file.size and file.tag for file in files)
     for file in files:
-        assert source.read(file) == read(file) == f"# {file.uri.removeprefix('s3://library/')}\n".encode()
+        assert source.read(file) == f"# {file.uri.removeprefix('s3://library/')}\n".encode()
 
 
 def test_listing_reads_nothing_and_a_change_shows_in_the_tag(storage: Storage) -> None:

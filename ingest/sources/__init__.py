@@ -1,46 +1,50 @@
 """Where documents come from. `open_source` is the way in; one small file for each kind of source.
 
-    ingest/sources/local.py    files and folders
-    ingest/sources/buckets.py  s3://, gs://, az://
+    local.py    files and folders
+    buckets.py  s3://, gs://, az://
+    web.py      a page, a sitemap, a list of pages; through client.py, which guard.py keeps on the public internet
 
 Each lists files (`files`) and reads one (`read`); which are wanted and who may see them is `selection.py`.
 """
 
 from collections.abc import Iterable
 
-from ingest.sources import buckets, local
+from ingest.sources import buckets, local, web
+from ingest.sources.address import PORTS
 from ingest.sources.selection import select
 from ingest.sources.types import MAX_BYTES, Source, SourceFile
 from knowledge.errors import InvalidInput
 
-__all__ = ["MAX_BYTES", "Source", "SourceFile", "open_source", "read"]
+__all__ = ["MAX_BYTES", "Source", "SourceFile", "open_source"]
 
 
 def open_source(
-    address: str, readers: Iterable[str] = (), *, include: Iterable[str] = (), exclude: Iterable[str] = ()
+    address: str,
+    readers: Iterable[str] = (),
+    *,
+    include: Iterable[str] = (),
+    exclude: Iterable[str] = (),
+    web_hosts: str = "",
 ) -> Source:
-    """The source that an address names; `readers`, `include` and `exclude` as in selection.py.
+    """The source that an address names; cheap, so that each worker may open its own.
+
+    `readers`, `include` and `exclude` are those of selection.py, `web_hosts` is GROUNDWORK_WEB_ALLOWED_HOSTS.
 
     Raises:
         InvalidInput: the address or an option can't be used as it is.
+        Unavailable: object storage that does not answer.
     """
     selection = select(readers, include, exclude)
-    scheme = _scheme(address)
-    if scheme in ("", "file"):
+    if address.startswith(web.LIST):
+        return web.open_list(address, selection, web_hosts)
+    scheme, separator, _ = address.partition("://")
+    scheme = scheme.lower() if separator else "file"
+    if scheme == "file":
         return local.open_local(address, selection)
+    if scheme in PORTS:
+        return web.open_web(address, selection, web_hosts)
     if scheme in buckets.EXTRAS:
         return buckets.open_bucket(address, selection)
     raise InvalidInput(
-        f"{address} is of no known kind; name a path, or an address with file://, s3://, gs:// or az://."
+        f"{address} is of no known kind; name a path, web:FILE, or an address with file, http(s), s3, gs or az."
     )
-
-
-def read(file: SourceFile) -> bytes:
-    """All of a file, for a worker that was given nothing but the file; see Source.read."""
-    return buckets.read(file) if _scheme(file.uri) in buckets.EXTRAS else local.read(file)
-
-
-def _scheme(address: str) -> str:
-    """What stands before `://`, in lower case; nothing for a path, whatever colons it holds."""
-    scheme, separator, _ = address.partition("://")
-    return scheme.lower() if separator else ""
