@@ -63,7 +63,7 @@ def retrieve(
 
     `where` narrows them down to documents that a filter lets pass. `vector` is the question's, by the model of the live
     index, where the caller has it already; in mode dense the question may then be empty, in mode lexical it changes no
-    rank but gives the hits their cosines. `reranker` has the last word on the order of the best; None for none.
+    score, but gives the hits their cosines. `reranker` has the last word on the order of the best; None for none.
     `explain` also says how each score came about and which index served what, and takes about twice as long.
 
     Raises:
