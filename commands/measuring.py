@@ -24,27 +24,31 @@ def eval_retrieval(
 ) -> None:
     """Measure nDCG@10, recall@100 and MRR@10 of lexical, dense and hybrid retrieval.
 
+    Where GROUNDWORK_RERANKER names a reranker, also of hybrid retrieval with it.
     The corpus is kept as a tenant of its own, so that a second evaluation doesn't embed it again.
     """
     from evaluation.datasets import read_qrels, read_queries
     from evaluation.retrieval import evaluate_retrieval, judged
     from ingest.corpus import corpus_tenant, read_corpus
+    from retrieval.rerank import configured
 
     judgements = read_qrels(qrels or folder / "qrels.tsv")
     asked = judged(read_queries(queries or folder / "queries.jsonl"), judgements)
     passages = read_corpus(corpus or folder / "corpus.jsonl")
     settings = load_settings()
+    reranker = configured(settings)
     with opened(settings) as services, progress_bar() as progress:
         tenant = corpus_tenant(passages)
         _take_in_corpus(services, tenant, passages, progress)
-        bar = progress.add_task("Asking", total=3 * len(asked))
+        bar = progress.add_task("Asking", total=(4 if reranker else 3) * len(asked))
         reports = evaluate_retrieval(
-            services, Principal(tenant), asked, judgements, ("lexical", "dense", "hybrid"), advance(progress, bar)
-        )
+            services, Principal(tenant), asked, judgements, ("lexical", "dense", "hybrid"), advance(progress, bar),
+            reranker,
+        )  # fmt: skip
     if as_json:
-        print_json({"passages": len(passages), "queries": len(asked), "modes": {r.mode: r.as_dict() for r in reports}})
+        print_json({"passages": len(passages), "queries": len(asked), "modes": {r.name: r.as_dict() for r in reports}})
     else:
-        print_rows("Retrieval", [{"mode": r.mode, **flat(r.as_dict())} for r in reports])
+        print_rows("Retrieval", [{"mode": r.name, **flat(r.as_dict())} for r in reports])
 
 
 def eval_answers(

@@ -9,6 +9,7 @@ from evaluation.metrics import mean, ndcg, percentile, recall, reciprocal_rank
 from knowledge.database import Principal
 from knowledge.errors import InvalidInput
 from knowledge.services import Services
+from retrieval.rerank import Reranker
 from retrieval.retriever import MOST_HITS, retrieve
 from retrieval.types import Evidence, Mode
 
@@ -20,7 +21,8 @@ Advance = Callable[[int], None]
 class RetrievalReport:
     """Means over the judged queries of one mode; times in milliseconds, the search without the embedding.
 
-    MRR is cut off at rank 10: a first relevant passage below counts 0.
+    `reranker` names the one that had the last word, for which the rerank_ times are. MRR is cut off at rank 10: a first
+    relevant passage below counts 0.
     """
 
     mode: Mode
@@ -32,6 +34,14 @@ class RetrievalReport:
     search_p95_ms: float
     embed_p50_ms: float
     embed_p95_ms: float
+    reranker: str = ""
+    rerank_p50_ms: float = 0.0
+    rerank_p95_ms: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """The mode, and whether a reranker had a say."""
+        return f"{self.mode}, reranked" if self.reranker else self.mode
 
     def as_dict(self) -> dict[str, Any]:
         """Under the names that the field uses, rounded to what can be told apart."""
@@ -42,6 +52,7 @@ class RetrievalReport:
             "MRR@10": round(self.mrr_at_10, 4),
             "search_ms": {"p50": round(self.search_p50_ms, 2), "p95": round(self.search_p95_ms, 2)},
             "embed_ms": {"p50": round(self.embed_p50_ms, 2), "p95": round(self.embed_p95_ms, 2)},
+            "rerank_ms": {"p50": round(self.rerank_p50_ms, 2), "p95": round(self.rerank_p95_ms, 2)},
         }
 
 
@@ -52,15 +63,22 @@ def evaluate_retrieval(
     qrels: Qrels,
     modes: Sequence[Mode],
     advance: Advance,
+    reranker: Reranker | None = None,
 ) -> list[RetrievalReport]:
-    """A report for each mode. Queries without a judgement are left out; there are len(modes) * judged steps.
+    """A report for each mode without a reranker, and one more for the last mode with it, where one is given.
+
+    Queries without a judgement are left out; there are as many steps as reports times judged queries.
 
     Raises:
         InvalidInput: no query has a judgement.
     """
     asked = judged(queries, qrels)
     services.embedder().encode(["A first text, so that loading the model is not measured."])
-    return [_evaluate_mode(services, principal, asked, qrels, mode, advance) for mode in modes]
+    runs: list[tuple[Mode, Reranker | None]] = [(mode, None) for mode in modes]
+    if reranker:
+        reranker.score("A first question.", ["As above."])
+        runs.append((modes[-1], reranker))
+    return [_evaluate_mode(services, principal, asked, qrels, mode, advance, used) for mode, used in runs]
 
 
 def judged(queries: Sequence[Query], qrels: Qrels) -> list[Query]:
@@ -76,15 +94,23 @@ def judged(queries: Sequence[Query], qrels: Qrels) -> list[Query]:
 
 
 def _evaluate_mode(
-    services: Services, principal: Principal, queries: Sequence[Query], qrels: Qrels, mode: Mode, advance: Advance
+    services: Services,
+    principal: Principal,
+    queries: Sequence[Query],
+    qrels: Qrels,
+    mode: Mode,
+    advance: Advance,
+    reranker: Reranker | None,
 ) -> RetrievalReport:
     found: list[tuple[Query, Evidence]] = []
     for query in queries:
-        found.append((query, retrieve(services, principal, query.text, limit=MOST_HITS, mode=mode)))
+        evidence = retrieve(services, principal, query.text, limit=MOST_HITS, mode=mode, reranker=reranker)
+        found.append((query, evidence))
         advance(1)
     ranked = [(ranking(evidence), qrels[query.query_id]) for query, evidence in found]
     search = [evidence.milliseconds["search"] for _, evidence in found]
     embed = [evidence.milliseconds["embed"] for _, evidence in found]
+    rerank = [evidence.milliseconds.get("rerank", 0.0) for _, evidence in found]
     return RetrievalReport(
         mode=mode,
         queries=len(queries),
@@ -93,6 +119,8 @@ def _evaluate_mode(
         mrr_at_10=mean([reciprocal_rank(names, judgements, 10) for names, judgements in ranked]),
         search_p50_ms=percentile(search, 50), search_p95_ms=percentile(search, 95),
         embed_p50_ms=percentile(embed, 50), embed_p95_ms=percentile(embed, 95),
+        reranker=reranker.name if reranker else "",
+        rerank_p50_ms=percentile(rerank, 50), rerank_p95_ms=percentile(rerank, 95),
     )  # fmt: skip
 
 

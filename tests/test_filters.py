@@ -563,7 +563,8 @@ def test_a_filter_changes_no_score(corpus: Corpus, few: int, monkeypatch: pytest
     monkeypatch.setattr("retrieval.passing.FEW", few)
     vector = list(corpus.vectors[0])
     all_found = retrieve(corpus.services, ALDER, QUESTION, limit=100, mode="lexical", vector=vector)
-    some = retrieve(corpus.services, ALDER, QUESTION, limit=100, mode="lexical", where=Range("metadata.order", lt=500))
+    half = Range("metadata.order", lt=500)
+    some = retrieve(corpus.services, ALDER, QUESTION, limit=100, mode="lexical", where=half, vector=vector)
     expected = [(hit.chunk_id, hit.lexical.score) for hit in all_found.hits if hit.metadata["order"] < 500]
     assert [(hit.chunk_id, hit.lexical.score) for hit in some.hits][: len(expected)] == expected
     assert len(expected) > 10
@@ -576,6 +577,33 @@ def test_a_filter_that_nothing_passes_finds_nothing(corpus: Corpus, few: int, mo
     monkeypatch.setattr("retrieval.passing.FEW", few)
     for mode in ("hybrid", "lexical", "dense"):
         assert retrieve(corpus.services, ALDER, QUESTION, mode=mode, where=Equals("title", "none such")).hits == ()
+
+
+@pytest.mark.parametrize(
+    ("where", "few", "method"),
+    [
+        (None, 10_000, "HNSW"),
+        (Range("metadata.order", lt=10), 10_000, "exact"),
+        (Range("metadata.order", lt=900), 0, "HNSW"),
+    ],
+    ids=["no filter", "a filter for few", "a filter for many"],
+)
+def test_the_explanation_names_what_served_the_vectors(
+    corpus: Corpus, where: Filter | None, few: int, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The vector index where it pays, and each vector on a filter's list where that is shorter."""
+    monkeypatch.setattr("retrieval.passing.FEW", few)
+    vector = list(corpus.vectors[0])
+    explanation = retrieve(corpus.services, ALDER, QUESTION, where=where, vector=vector, explain=True).explanation
+    assert explanation
+    [found] = [one for one in explanation.accesses if (one.leg, one.step) == ("dense", "find")]
+    assert (found.method, found.index is not None and "embedding" in found.index) == (method, method == "HNSW")
+    [postings] = [one for one in explanation.accesses if one.leg == "lexical"]
+    assert postings.index == "posting_pkey"
+    if where:
+        assert explanation.passed
+        passing = sum(holds(where, Row({}, {"order": order})) for order in corpus.order)
+        assert explanation.passed.passages == passing
 
 
 def test_a_filter_opens_nothing(sample_services: Services) -> None:

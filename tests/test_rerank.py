@@ -1,0 +1,153 @@
+"""Reranking: a cross-encoder that is really loaded and run, another of one's own, what is reported, what goes wrong."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from sentence_transformers import CrossEncoder
+from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
+
+from evaluation.datasets import Query
+from evaluation.retrieval import evaluate_retrieval
+from knowledge.database import Principal
+from knowledge.errors import Unavailable
+from knowledge.services import Services
+from knowledge.settings import Settings
+from retrieval.rerank import DEPTH, CrossEncoderReranker, configured
+from retrieval.retriever import retrieve
+
+ALDER = Principal("alder")
+QUESTION = "How many days of annual leave can I carry over?"
+
+
+def cross_encoder(folder: Path, outputs: int = 1) -> Path:
+    """A small BERT with random weights, saved as people save theirs. It judges badly, but it judges."""
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnopqrstuvwxyz0123456789"]
+    words += [f"##{letter}" for letter in "abcdefghijklmnopqrstuvwxyz0123456789"]
+    folder.mkdir()
+    (folder / "vocab.txt").write_text("\n".join(words))
+    torch.manual_seed(7)
+    config = BertConfig(
+        vocab_size=len(words), hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64,
+        max_position_embeddings=512, num_labels=outputs, initializer_range=0.2,
+    )  # fmt: skip
+    BertForSequenceClassification(config).save_pretrained(folder)
+    BertTokenizerFast(vocab_file=str(folder / "vocab.txt"), model_max_length=512).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return cross_encoder(tmp_path_factory.mktemp("rerank") / "small")
+
+
+class Backwards:
+    """A reranker of one's own: it turns the order round."""
+
+    name = "backwards"
+
+    def score(self, question: str, passages: Sequence[str]) -> Sequence[float]:
+        self.seen = (question, list(passages))
+        return [float(place) for place in range(len(passages))]
+
+
+def with_setting(services: Services, name: str) -> Services:
+    settings = services.settings.model_copy(update={"reranker": name})
+    return Services(settings, services.database, _loaded=services._loaded)
+
+
+def test_a_cross_encoder_from_a_folder_has_the_last_word(sample_services: Services, model: Path) -> None:
+    """The order is that of sentence-transformers' own scores of question and passage."""
+    plain = retrieve(sample_services, ALDER, QUESTION, limit=DEPTH)
+    evidence = retrieve(with_setting(sample_services, str(model)), ALDER, QUESTION, limit=DEPTH)
+    pairs = [(QUESTION, f"{hit.context}\n{hit.text}") for hit in plain.hits]
+    scores = CrossEncoder(str(model)).predict(pairs, show_progress_bar=False)
+    for hit in evidence.hits:
+        assert hit.reranked
+        before = plain.hits[hit.reranked.before - 1]
+        assert (before.chunk_id, before.score) == (hit.chunk_id, pytest.approx(hit.score))
+        assert hit.reranked.score == pytest.approx(float(scores[before.rank - 1]), abs=1e-5)
+    judged = [hit.reranked.score for hit in evidence.hits if hit.reranked]
+    assert judged == sorted(judged, reverse=True)
+    assert judged[0] > judged[-1] + 0.01
+    assert {hit.chunk_id for hit in evidence.hits} == {hit.chunk_id for hit in plain.hits}
+    assert [hit.chunk_id for hit in evidence.hits] != [hit.chunk_id for hit in plain.hits]
+    assert evidence.milliseconds["rerank"] > 0
+    assert evidence.reranking
+    assert (evidence.reranking.name, evidence.reranking.scored) == (str(model), DEPTH)
+    moved = sum(hit.reranked is not None and hit.reranked.before != hit.rank for hit in evidence.hits)
+    assert evidence.reranking.moved == moved
+
+
+def test_it_is_loaded_once(model: Path) -> None:
+    """However often it is asked for; and without a setting there is none."""
+    settings = Settings(_env_file=None, reranker=str(model))
+    assert configured(settings) is configured(settings)
+    assert configured(Settings(_env_file=None)) is None
+
+
+def test_without_one_nothing_is_reranked(sample_services: Services) -> None:
+    """The default."""
+    evidence = retrieve(sample_services, ALDER, QUESTION)
+    assert evidence.reranking is None
+    assert "rerank" not in evidence.milliseconds
+    assert all(hit.reranked is None for hit in evidence.hits)
+
+
+def test_any_reranker_may_be_given(sample_services: Services) -> None:
+    """The best so many change places, what lies below stays, and ranks count from 1."""
+    plain = retrieve(sample_services, ALDER, QUESTION, limit=DEPTH + 5)
+    backwards = Backwards()
+    evidence = retrieve(sample_services, ALDER, QUESTION, limit=DEPTH + 5, reranker=backwards)
+    order = [hit.chunk_id for hit in plain.hits]
+    assert [hit.chunk_id for hit in evidence.hits] == [*reversed(order[:DEPTH]), *order[DEPTH:]]
+    assert [hit.rank for hit in evidence.hits] == list(range(1, DEPTH + 6))
+    assert [hit.reranked is None for hit in evidence.hits] == [False] * DEPTH + [True] * 5
+    assert backwards.seen[0] == QUESTION
+    assert all(hit.text in passage for hit, passage in zip(plain.hits, backwards.seen[1], strict=False))
+
+
+def test_a_hit_from_below_the_limit_can_come_up(sample_services: Services) -> None:
+    """Few are asked for, but all the best are judged."""
+    plain = retrieve(sample_services, ALDER, QUESTION, limit=DEPTH)
+    evidence = retrieve(sample_services, ALDER, QUESTION, limit=2, reranker=Backwards())
+    assert [hit.chunk_id for hit in evidence.hits] == [hit.chunk_id for hit in plain.hits[:-3:-1]]
+    assert [hit.reranked and hit.reranked.before for hit in evidence.hits] == [DEPTH, DEPTH - 1]
+
+
+def test_no_hits_no_work(services: Services) -> None:
+    """An empty corpus."""
+    evidence = retrieve(services, ALDER, QUESTION, reranker=Backwards())
+    assert evidence.hits == ()
+    assert evidence.reranking
+    assert evidence.reranking.scored == 0
+
+
+@pytest.mark.parametrize("kind", ["nothing there", "no model in it", "two numbers a passage"])
+def test_one_that_can_not_be_used_is_refused_with_the_fix(kind: str, tmp_path: Path) -> None:
+    """By the name of the setting."""
+    folder = tmp_path / "model"
+    if kind == "no model in it":
+        folder.mkdir()
+        (folder / "config.json").write_text(json.dumps({"hello": "there"}))
+    elif kind == "two numbers a passage":
+        cross_encoder(folder, outputs=2)
+    with pytest.raises(Unavailable, match=r"set GROUNDWORK_RERANKER to .*[.]$"):
+        CrossEncoderReranker(str(folder))
+
+
+def test_evaluation_reports_what_it_gains_and_costs(sample_services: Services) -> None:
+    """With and without, side by side: turning the order round costs what it costs."""
+    [best, *_] = retrieve(sample_services, ALDER, QUESTION).hits
+    queries, judgements = [Query("1", QUESTION)], {"1": {best.path: 1}}
+    steps: list[int] = []
+    lexical, hybrid, reranked = evaluate_retrieval(
+        sample_services, ALDER, queries, judgements, ("lexical", "hybrid"), steps.append, Backwards()
+    )
+    assert [report.name for report in (lexical, hybrid, reranked)] == ["lexical", "hybrid", "hybrid, reranked"]
+    assert hybrid.ndcg_at_10 > reranked.ndcg_at_10
+    assert hybrid.rerank_p50_ms == 0.0 < reranked.rerank_p50_ms
+    assert reranked.as_dict()["rerank_ms"]["p50"] >= 0
+    assert sum(steps) == 3
