@@ -125,11 +125,15 @@ begin
 end
 $$;
 
+-- `offset 0` keeps the terms together, so that each posting is found by its whole key; else the planner, which doesn't know
+-- how many chunks were removed, may skip through every term for each of them.
 create or replace function forget_removed_chunks() returns trigger language plpgsql as $$
 begin
     delete from posting p
-    using removed_chunk c, unnest(c.terms) as t (term)
-    where p.tenant_id = c.tenant_id and p.term = t.term and p.chunk_id = c.chunk_id;
+    using (
+        select c.tenant_id, c.chunk_id, t.term from removed_chunk c, unnest(c.terms) as t (term) offset 0
+    ) removed
+    where p.tenant_id = removed.tenant_id and p.term = removed.term and p.chunk_id = removed.chunk_id;
     insert into statistics_change (tenant_id, reader_set_id, chunks, terms)
     select tenant_id, reader_set_id, -count(*), -sum(term_count) from removed_chunk group by tenant_id, reader_set_id;
     return null;
