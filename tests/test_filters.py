@@ -561,10 +561,9 @@ def test_a_filter_for_what_is_far_from_the_question_still_fills_up(
 def test_a_filter_changes_no_score(corpus: Corpus, few: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """BM25 counts over all that the reader sees; so do idf and the extent. The order among those that pass stays."""
     monkeypatch.setattr("retrieval.passing.FEW", few)
-    vector = list(corpus.vectors[0])
-    all_found = retrieve(corpus.services, ALDER, QUESTION, limit=100, mode="lexical", vector=vector)
+    all_found = retrieve(corpus.services, ALDER, QUESTION, limit=100, mode="lexical")
     half = Range("metadata.order", lt=500)
-    some = retrieve(corpus.services, ALDER, QUESTION, limit=100, mode="lexical", where=half, vector=vector)
+    some = retrieve(corpus.services, ALDER, QUESTION, limit=100, mode="lexical", where=half)
     expected = [(hit.chunk_id, hit.lexical.score) for hit in all_found.hits if hit.metadata["order"] < 500]
     assert [(hit.chunk_id, hit.lexical.score) for hit in some.hits][: len(expected)] == expected
     assert len(expected) > 10
@@ -582,16 +581,15 @@ def test_a_filter_that_nothing_passes_finds_nothing(corpus: Corpus, few: int, mo
 @pytest.mark.parametrize(
     ("where", "few", "method"),
     [
-        (None, 10_000, "HNSW"),
         (Range("metadata.order", lt=10), 10_000, "exact"),
         (Range("metadata.order", lt=900), 0, "HNSW"),
     ],
-    ids=["no filter", "a filter for few", "a filter for many"],
+    ids=["a filter for few", "a filter for many"],
 )
 def test_the_explanation_names_what_served_the_vectors(
-    corpus: Corpus, where: Filter | None, few: int, method: str, monkeypatch: pytest.MonkeyPatch
+    corpus: Corpus, where: Filter, few: int, method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The vector index where it pays, and each vector on a filter's list where that is shorter."""
+    """The vector index where a filter is asked along it, and each vector on a filter's list where that is short."""
     monkeypatch.setattr("retrieval.passing.FEW", few)
     vector = list(corpus.vectors[0])
     explanation = retrieve(corpus.services, ALDER, QUESTION, where=where, vector=vector, explain=True).explanation
@@ -600,10 +598,9 @@ def test_the_explanation_names_what_served_the_vectors(
     assert (found.method, found.index is not None and "embedding" in found.index) == (method, method == "HNSW")
     [postings] = [one for one in explanation.accesses if one.leg == "lexical"]
     assert postings.index == "posting_pkey"
-    if where:
-        assert explanation.passed
-        passing = sum(holds(where, Row({}, {"order": order})) for order in corpus.order)
-        assert explanation.passed.passages == passing
+    assert explanation.passed
+    passing = sum(holds(where, Row({}, {"order": order})) for order in corpus.order)
+    assert explanation.passed.passages == passing
 
 
 def test_a_filter_opens_nothing(sample_services: Services) -> None:
