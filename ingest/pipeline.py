@@ -11,18 +11,17 @@ keeps workers apart in ledger.py, what is written in store.py.
 import hashlib
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 
 from ingest import ledger, store
 from ingest.ledger import BATCH, Origin, Outcome, Share, State, Task
 from ingest.reading import Reader
 from ingest.recipe import pipeline_hash
-from ingest.sources import Source, SourceFile, open_source
-from ingest.worker import LANES, Worker, drive
+from ingest.sources import Source, SourceFile, from_anywhere, open_source
+from ingest.worker import LANES, Advanced, Worker, drive, nobody
 from knowledge.errors import Unreadable
 from knowledge.services import Services
 
@@ -74,9 +73,7 @@ def origin(
     address: str, readers: Iterable[str] = (), include: Iterable[str] = (), exclude: Iterable[str] = ()
 ) -> Origin:
     """A source as a person names it, such that it is found from any folder."""
-    local = "://" not in address
-    where = str(Path(address).expanduser().resolve()) if local and Path(address).expanduser().exists() else address
-    return Origin(where, tuple(readers), tuple(include), tuple(exclude))
+    return Origin(from_anywhere(address), tuple(readers), tuple(include), tuple(exclude))
 
 
 def plan(services: Services, tenant: str, origins: Sequence[Origin], kind: str = "ingest") -> Plan:
@@ -89,7 +86,11 @@ def plan(services: Services, tenant: str, origins: Sequence[Origin], kind: str =
         InvalidInput: a source can't be opened or holds no file.
         Unavailable: a source could not be listed to its end.
     """
-    sources = [open_source(each.address, each.readers, include=each.include, exclude=each.exclude) for each in origins]
+    hosts = services.settings.web_allowed_hosts
+    sources = [
+        open_source(each.address, each.readers, include=each.include, exclude=each.exclude, web_hosts=hosts)
+        for each in origins
+    ]
     share, recipe = Share(tenant, uuid.uuid4()), pipeline_hash(services)
     with services.database.writing(tenant) as connection:
         number, began = ledger.open_run(connection, share, kind, origins, recipe)
@@ -117,7 +118,7 @@ def work(
     services: Services,
     tenant: str,
     run_id: uuid.UUID,
-    advanced: Callable[[float, int], None] = lambda files, tokens: None,
+    advanced: Advanced = nobody,
     reader: Reader | None = None,
 ) -> None:
     """Work on a run until it is over, beside whoever else does.

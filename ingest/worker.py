@@ -43,6 +43,14 @@ PATIENCE = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 8.0)  # seconds between attempts while
 _OF_THE_DOCUMENT = (psycopg.DataError, psycopg.IntegrityError, psycopg.errors.ProgramLimitExceeded)
 
 
+Advanced = Callable[[float, float, float], None]
+"""Told, as the work goes on, of further (shares of) files, chunks and tokens done."""
+
+
+def nobody(files: float, chunks: float, tokens: float) -> None:
+    """Takes no notice."""
+
+
 class Promise(Protocol):
     """Work that was handed over: a future, of whichever library."""
 
@@ -100,7 +108,7 @@ class Stopwatch:
 class Worker:
     """A part in a run; a context manager, inside of which its leases are renewed.
 
-    `advanced` is told, as the work goes on, of further (shares of) files and tokens done. `reader` parses, where the
+    `advanced` is told, as the work goes on, of further (shares of) files, chunks and tokens done. `reader` parses, where the
     caller has one that lives longer.
 
     Raises:
@@ -113,7 +121,7 @@ class Worker:
         services: Services,
         tenant: str,
         run_id: uuid.UUID,
-        advanced: Callable[[float, int], None] = lambda files, tokens: None,
+        advanced: Advanced = nobody,
         reader: Reader | None = None,
     ) -> None:
         self.services = services
@@ -171,7 +179,7 @@ class Worker:
         """
         if batch.items[0].action == "delete":
             self._patiently(lambda: self._delete(batch.items))
-            self._advanced(len(batch.items), 0)
+            self._advanced(len(batch.items), 0, 0)
             return
         if batch.embedded is None:
             prepared = self._prepare(batch)
@@ -207,7 +215,7 @@ class Worker:
     def _prepare_one(self, batch: Batch, embedder: Embedder, item: Item, read: "_Read") -> Prepared | None:
         if read.parsed is None:
             batch.asides.append(_put_aside(item, read))
-            self._advanced(1, 0)
+            self._advanced(1, 0, 0)
             return None
         parsed = read.parsed
         title = parsed.title or PurePosixPath(item.path).stem.replace("-", " ").replace("_", " ")
@@ -222,6 +230,7 @@ class Worker:
         if not prepared:
             return []
         embedder = self.services.embedder()
+        chunks = sum(len(each.chunks) for each in prepared)
         tokens = sum(chunk.tokens for each in prepared for chunk in each.chunks)
         embedded: list[store.Embedded] = []
         with self._embedding, self._watch.stage("embed"):
@@ -233,7 +242,7 @@ class Worker:
                     embedder,
                     prepared,
                     sentences=self.services.settings.sentence_vectors == "on",
-                    advanced=lambda share: self._advanced(share * len(prepared), round(share * tokens)),
+                    advanced=lambda share: self._advanced(share * len(prepared), share * chunks, share * tokens),
                 )
         return embedded
 
@@ -342,8 +351,9 @@ class Worker:
         if place not in self._sources:
             origin = self._run.origins[place]
             self._sources[place] = open_source(
-                origin.address, origin.readers, include=origin.include, exclude=origin.exclude
-            )
+                origin.address, origin.readers, include=origin.include, exclude=origin.exclude,
+                web_hosts=self.services.settings.web_allowed_hosts,
+            )  # fmt: skip
         return self._sources[place]
 
 

@@ -42,6 +42,9 @@ class Settings(BaseSettings):
     sentence_vectors: Literal["on", "off"] = Field(
         default="on", description="off: no vector for each sentence, so that an ingest costs half as much."
     )
+    web_allowed_hosts: str = Field(
+        default="", description="Hosts that pages may be fetched from though they are not on the public internet."
+    )
     host: str = Field(default="127.0.0.1", description="Address that `groundwork serve` listens on.")
     port: int = Field(default=8080, ge=1, le=65535, description="Port that `groundwork serve` listens on.")
     identity: Literal["local", "jwt"] = Field(

@@ -12,8 +12,13 @@ from typing import Any
 
 import pytest
 
-from ingest.sources import MAX_BYTES, SourceFile, open_source
+from ingest import pipeline
+from ingest.sources import MAX_BYTES, SourceFile, from_anywhere, open_source
+from knowledge.database import Principal
 from knowledge.errors import InvalidInput, Unavailable, Unreadable
+from knowledge.services import Services
+from retrieval.retriever import retrieve
+from tests.conftest import parsing
 
 
 def paths(address: str | Path, **options: Any) -> list[str]:
@@ -169,6 +174,14 @@ def test_an_address_that_cannot_be_used_is_refused_in_a_sentence(address: str, s
     """With its fix."""
     with pytest.raises(InvalidInput, match=says):
         open_source(address)
+
+
+def test_an_address_is_kept_such_that_any_folder_will_do(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker is started elsewhere."""
+    monkeypatch.chdir(folder)
+    assert from_anywhere("b") == str(folder / "b")
+    assert from_anywhere("web:b/d.txt") == f"web:{folder / 'b/d.txt'}"
+    assert [from_anywhere(name) for name in ("none", "s3://b/b", "https://b/")] == ["none", "s3://b/b", "https://b/"]
 
 
 # --- object storage ---
@@ -387,3 +400,30 @@ def test_missing_credentials_are_refused(storage: Storage, monkeypatch: pytest.M
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     with pytest.raises(InvalidInput, match=r"docs/sources\.md"):
         open_source("s3://library/docs/")
+
+
+# --- through the pipeline ---
+
+
+def test_the_store_follows_a_bucket_and_downloads_only_what_changed(services: Services, storage: Storage) -> None:
+    """In, unchanged, changed, deleted; what is unchanged is asked about in one listing."""
+    address = "s3://library/docs/"
+
+    def run() -> dict[str, int]:
+        storage.asked.clear()
+        return pipeline.ingest(services, "acme", [pipeline.origin(address)], parsing()).counts
+
+    put(storage, "docs/a.md", b"# Pumps\n\nThe north pump moves 40 litres a second.\n")
+    put(storage, "docs/b/c.md", b"# Valves\n\nClose valve V-17 before the filter is opened.\n")
+    assert run() == {"added": 2}
+    assert storage.count("GET") == 2
+    assert run() == {"unchanged": 2}
+    assert storage.count("GET") == 0
+    put(storage, "docs/a.md", b"# Pumps\n\nThe north pump moves 55 litres a second.\n")
+    assert run() == {"changed": 1, "unchanged": 1}
+    assert {path for method, path in storage.asked if method == "GET"} == {"/library", "/library/docs/a.md"}
+    storage.client.delete_object(Bucket="library", Key="docs/b/c.md")
+    assert run() == {"deleted": 1, "unchanged": 1}
+    hits = retrieve(services, Principal("acme"), "How much does the north pump move?").hits
+    assert [hit.path for hit in hits] == ["a.md"]
+    assert "55 litres" in hits[0].text

@@ -8,6 +8,7 @@ Each lists files (`files`) and reads one (`read`); which are wanted and who may 
 """
 
 from collections.abc import Iterable
+from pathlib import Path
 
 from ingest.sources import buckets, local, web
 from ingest.sources.address import PORTS
@@ -15,7 +16,7 @@ from ingest.sources.selection import select
 from ingest.sources.types import MAX_BYTES, Source, SourceFile
 from knowledge.errors import InvalidInput
 
-__all__ = ["MAX_BYTES", "Source", "SourceFile", "open_source"]
+__all__ = ["MAX_BYTES", "Source", "SourceFile", "from_anywhere", "open_source"]
 
 
 def open_source(
@@ -48,3 +49,10 @@ def open_source(
     raise InvalidInput(
         f"{address} is of no known kind; name a path, web:FILE, or an address with file, http(s), s3, gs or az."
     )
+
+
+def from_anywhere(address: str) -> str:
+    """An address that means the same in any folder: a path at which there is something becomes a whole one."""
+    kind = web.LIST if address.startswith(web.LIST) else ""
+    path = Path(address.removeprefix(kind)).expanduser()
+    return kind + str(path.resolve()) if "://" not in address and path.exists() else address

@@ -49,7 +49,8 @@ class Source(Protocol):
         """All of a file that this source listed.
 
         Raises:
-            Unreadable: `gone`, `unopened`, `too-large`, or `changed` since it was listed.
+            Unreadable: `gone`, `unopened`, `too-large`, or `changed` since it was listed; more, see client.py.
+            Unavailable: not this file's fault: the source does not answer.
         """
         ...
 
