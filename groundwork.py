@@ -12,7 +12,7 @@ from typing import NoReturn
 
 import typer
 
-from commands import deployments, documents, measuring, operation, questions
+from commands import deployments, documents, ledger, measuring, operation, questions
 from commands.console import complain
 from knowledge.errors import GroundworkError
 
@@ -25,10 +25,22 @@ app.command()(documents.ingest)
 app.command()(questions.search)
 app.command()(questions.ask)
 app.command()(questions.serve)
+app.command()(ledger.runs)
+app.command()(ledger.sweep)
 app.command()(operation.status)
 app.command()(operation.doctor)
 app.command()(operation.migrate)
 app.command()(operation.demo)
+
+document = typer.Typer(help="Look at one document.")
+document.command("show")(ledger.document_show)
+app.add_typer(document, name="document")
+
+quarantine = typer.Typer(help="Files that could not be taken in, and why.")
+quarantine.command("list")(ledger.quarantine_list)
+quarantine.command("show")(ledger.quarantine_show)
+quarantine.command("retry")(ledger.quarantine_retry)
+app.add_typer(quarantine, name="quarantine")
 
 evaluate = typer.Typer(help="Measure retrieval and answers.")
 evaluate.command("retrieval")(measuring.eval_retrieval)

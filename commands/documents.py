@@ -1,6 +1,6 @@
 """Documents in: `groundwork ingest`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,14 +14,25 @@ from knowledge.settings import Settings, load_settings
 if TYPE_CHECKING:
     from flows.engine import Engine
     from flows.ingest import Watcher
+    from ingest.ledger import Origin
     from ingest.pipeline import Plan, Report
     from knowledge.services import Services
 
 
+Readers = Annotated[str, typer.Option(help="Groups that may read them, separated by commas; none: everyone.")]
+Include = Annotated[list[str] | None, typer.Option(help="Only paths that match, such as '*.md'; may be repeated.")]
+Exclude = Annotated[list[str] | None, typer.Option(help="Not paths that match; wins over --include.")]
+
+# In the order of the closing table.
+STATES = ("added", "changed", "unchanged", "duplicate", "deleted", "quarantined", "superseded")
+
+
 def ingest(
-    paths: Annotated[list[str], typer.Argument(help="Files and folders.")],
+    paths: Annotated[list[str], typer.Argument(help="Files, folders, buckets or sites.")],
     tenant: Tenant = "",
-    readers: Annotated[str, typer.Option(help="Groups that may read them, separated by commas; none: everyone.")] = "",
+    readers: Readers = "",
+    include: Include = None,
+    exclude: Exclude = None,
     as_json: Json = False,
 ) -> int:
     """Take documents in: new and changed files are read, what is gone is deleted, the rest is not touched.
@@ -31,27 +42,42 @@ def ingest(
     """
     settings = load_settings()
     with opened(settings) as services, prefect_engine(settings) as engine:
-        report = run_ingest(services, engine, tenant or settings.tenant, paths, names(readers))
+        report = run_ingest(
+            services, engine, tenant or settings.tenant, paths, names(readers), include or (), exclude or ()
+        )
     put_aside = [outcome for outcome in report.outcomes if outcome.state == "quarantined"]
     if as_json:
-        print_json(_report_json(report))
+        print_json(report_json(report))
     else:
-        _print_report(report)
+        out.print(closing_table(report))
     for outcome in put_aside:
         said = outcome.message if outcome.path in outcome.message else f"{outcome.path}: {outcome.message}"
         err.print(Text("put aside ", style="yellow").append(said, style="default"))
-    named = {Path(path).expanduser().resolve().as_uri() for path in paths}
+    named = {Path(path).expanduser().resolve().as_uri() for path in paths if "://" not in path}
     failed = any(outcome.uri in named for outcome in put_aside) or len(put_aside) == len(report.outcomes)
     return 1 if put_aside and failed else 0
 
 
 def run_ingest(
-    services: "Services", engine: "Engine", tenant: str, paths: list[str], readers: tuple[str, ...] = ()
+    services: "Services",
+    engine: "Engine",
+    tenant: str,
+    paths: list[str],
+    readers: Sequence[str] = (),
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
 ) -> "Report":
     """Run the ingest flow in this process, with a progress bar; Prefect is not woken when nothing changed."""
-    from ingest.pipeline import origin, plan, report
+    from ingest.pipeline import origin
 
-    planned = plan(services, tenant, [origin(path, readers) for path in paths])
+    return run_origins(services, engine, tenant, [origin(path, readers, include, exclude) for path in paths])
+
+
+def run_origins(services: "Services", engine: "Engine", tenant: str, origins: "list[Origin]") -> "Report":
+    """The same, for sources as the ledger has them."""
+    from ingest.pipeline import plan, report
+
+    planned = plan(services, tenant, origins)
     if planned.empty:
         return report(services, tenant, planned)
     engine.start()  # in the background, while the model loads
@@ -59,23 +85,24 @@ def run_ingest(
     from flows.ingest import ingest_documents, surroundings
 
     with engine.ready(), _watch(planned) as watcher, surroundings(services, watcher, planned):
-        return ingest_documents(tenant, paths, list(readers))
+        return ingest_documents(tenant, [each.address for each in origins])
 
 
 @contextmanager
 def _watch(plan: "Plan") -> Iterator["Watcher"]:
-    """A progress bar on standard error: files, tokens a second, time left."""
+    """A progress bar on standard error: files, chunks, tokens a second, time left."""
     from flows.ingest import Watcher
 
     with progress_bar("{task.fields[rate]}") as progress:
-        bar = progress.add_task("Ingesting", total=max(1, len(plan.to_take_in)), rate="")
-        tokens = 0
+        bar = progress.add_task("Ingesting", total=max(1, len(plan.to_take_in) + len(plan.to_delete)), rate="")
+        done = {"chunks": 0.0, "tokens": 0.0}
 
-        def advanced(files: float, more: int) -> None:
-            nonlocal tokens
-            tokens += more
+        def advanced(files: float, chunks: float, tokens: float) -> None:
+            done["chunks"] += chunks
+            done["tokens"] += tokens
             seconds = progress.tasks[bar].elapsed or 1.0
-            progress.update(bar, advance=files, rate=f"{tokens / seconds:,.0f} tokens/s")
+            rate = f"{done['chunks']:,.0f} chunks {done['tokens'] / seconds:,.0f} tokens/s"
+            progress.update(bar, advance=files, rate=rate)
 
         yield Watcher(advanced)
 
@@ -87,8 +114,15 @@ def prefect_engine(settings: Settings) -> "Engine":
     return Engine(settings.home / "prefect")
 
 
-def _print_report(report: "Report") -> None:
-    out.print(summary(report))
+def closing_table(report: "Report") -> str:
+    """What a run did, a line each: files by what became of them, what was embedded, seconds by stage."""
+    lines = [f"{report.counts[state]:>9,} {state}" for state in STATES if report.counts.get(state)]
+    lines.append(f"{report.chunks:>9,} chunks embedded, {report.tokens:,} tokens")
+    lines += [f"{report.seconds[stage]:>9.1f} s {stage}" for stage in STAGES if stage in report.seconds]
+    return "\n".join(lines)
+
+
+STAGES = ("parse", "embed", "store")
 
 
 def summary(report: "Report") -> str:
@@ -98,7 +132,8 @@ def summary(report: "Report") -> str:
     return f"{states}; {report.chunks} chunks embedded" + (f" ({stages})" if stages else "")
 
 
-def _report_json(report: "Report") -> dict[str, Any]:
+def report_json(report: "Report") -> dict[str, Any]:
+    """A run as JSON."""
     return {
         "run_id": str(report.run_id),
         "counts": report.counts,

@@ -14,7 +14,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 import contextlib
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,7 +24,7 @@ from ingest.ledger import Share
 from ingest.pipeline import Origin, Plan, Report
 from ingest.reading import Reader
 from ingest.sweeping import sweep
-from ingest.worker import LANES, Batch, Worker, drive
+from ingest.worker import LANES, Advanced, Batch, Worker, drive, nobody
 from knowledge.errors import NotFound
 from knowledge.services import Services, open_services
 from knowledge.settings import load_settings
@@ -37,9 +37,9 @@ REPORT_SECONDS = 5.0  # between two updates of the progress artifact; each costs
 
 @dataclass(frozen=True, slots=True)
 class Watcher:
-    """Told, while a run goes on, of further (shares of) files and tokens done."""
+    """Told, while a run goes on, of further (shares of) files, chunks and tokens done."""
 
-    advanced: Callable[[float, int], None] = lambda files, tokens: None
+    advanced: Advanced = nobody
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,8 +108,7 @@ class Stopwatch:
 class Worker:
     """A part in a run; a context manager, inside of which its leases are renewed.
 
-    `advanced` is told, as the work goes on, of further (shares of) files, chunks and tokens done. `reader` parses, where the
-    caller has one that lives longer.
+    `reader` parses, where the caller has one that lives longer.
 
     Raises:
         NotFound: there is no such run.

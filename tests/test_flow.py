@@ -1,7 +1,6 @@
 """The ingest flow on a real Prefect server: its states, its retries, and what the ledger says afterwards."""
 
 import uuid
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ import knowledge.services
 from flows.engine import Engine
 from flows.ingest import Watcher, ingest_documents, surroundings
 from ingest import pipeline
-from ingest.worker import Batch, Worker
+from ingest.worker import Advanced, Batch, Worker, nobody
 from knowledge.embedded import EmbeddedPostgres
 from knowledge.embedding import Embedder
 from knowledge.errors import InvalidInput
@@ -39,7 +38,7 @@ def run_flow(
     engine: Engine,
     services: Services,
     folder: Path,
-    advanced: Callable[[float, int], None] = lambda files, tokens: None,
+    advanced: Advanced = nobody,
 ) -> tuple[State[Any], list[TaskRun]]:
     """Run the flow as `groundwork ingest` does; its last state, and its task runs as the server has them."""
     plan = pipeline.plan(services, "acme", [pipeline.origin(str(folder))])
@@ -115,7 +114,7 @@ def test_a_connection_that_is_cut_is_replaced(
     """All of the pool's connections end between embedding and storing; the run goes on with new ones."""
     cut = 0
 
-    def disconnect(files: float, tokens: int) -> None:
+    def disconnect(files: float, chunks: float, tokens: float) -> None:
         nonlocal cut
         with superuser(server, services) as connection:
             cut += len(
