@@ -1,5 +1,6 @@
 """The page at /, in a real Chromium against the real service over the sample."""
 
+import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -97,6 +98,63 @@ def test_nothing_is_wider_than_the_page(page: Browser) -> None:
     ask(page, ASKED)
     page.wait("document.querySelector('#answer a[href*=\"#document=\"]')")
     assert page.run("document.documentElement.scrollWidth <= innerWidth")
+
+
+def fill(page: Browser, field: str, value: str) -> None:
+    """Type into a field, as a person does."""
+    page.run(
+        f"(() => {{ const field = document.querySelector({field!r}); field.value = {value!r};"
+        " field.dispatchEvent(new Event('input', {bubbles: true})); })()"
+    )
+
+
+def test_a_question_can_be_narrowed_down(page: Browser) -> None:
+    """To a folder and to what the metadata says; the page says so, and one click takes it back."""
+    page.run("document.querySelector('#narrow').open = true")
+    fill(page, "#within-path", "people/")
+    fill(page, "#within-key", "status")
+    fill(page, "#within-value", "superseded")
+    assert "in people/, status is superseded" in page.run("document.querySelector('.narrowed').innerText")
+    ask(page, ASKED)
+    page.wait("document.querySelector('#answer a[href*=\"#document=\"]')")
+    assert "8 unused days" in page.run("document.querySelector('#answer').innerText")
+    paths = page.run("[...document.querySelectorAll('#sources .path')].map(path => path.textContent)")
+    assert set(paths) == {"people/annual-leave-policy-2023.md"}
+    assert "narrowed down" in page.run("document.querySelector('#account').textContent")
+    page.run("document.querySelector('#narrow-clear').click()")
+    assert page.run("document.querySelector('.narrowed').innerText").strip() == ""
+    fill(page, "#within-path", "no such folder/")
+    ask(page, ASKED)
+    page.wait("document.querySelector('.refusal-reason')")
+    assert "filter lets pass" in page.run("document.querySelector('.refusal-reason').textContent")
+
+
+def test_the_scores_are_drawn_and_said(page: Browser) -> None:
+    """A bar for each passage in pieces that add up to its score, in words for those who don't see it."""
+    fill(page, "#within-path", "people/")
+    ask(page, ASKED)
+    page.wait("document.querySelector('#answer a[href*=\"#document=\"]')")
+    page.run("document.querySelector('#why').open = true")
+    page.wait("document.querySelectorAll('.hits li').length === 10")
+    scores = page.run("[...document.querySelectorAll('.hit-score')].map(score => Number(score.textContent))")
+    assert scores == sorted(scores, reverse=True)
+    labels = page.run("[...document.querySelectorAll('.stack')].map(bar => bar.getAttribute('aria-label'))")
+    for score, label in zip(scores, labels, strict=True):
+        whole, *shares = map(float, re.findall(r"-?\d\.\d+", label))
+        assert whole == score
+        assert sum(shares) == pytest.approx(score, abs=0.002)
+    widths = page.run(
+        "[...document.querySelectorAll('.stack')].map(bar => [...bar.querySelectorAll('rect:not(.bar-ground)')]"
+        ".reduce((sum, piece) => sum + Number(piece.getAttribute('width')), 0))"
+    )
+    assert widths[0] == pytest.approx(100, abs=1.5)
+    assert widths == sorted(widths, reverse=True)
+    how = page.run("document.querySelector('.how').innerText")
+    for said in ("40 documents", "posting_pkey", "all-MiniLM-L6-v2", "Narrowed to", "search"):
+        assert said in how
+    assert page.run("document.documentElement.scrollWidth <= innerWidth")
+    page.run("document.querySelector('.hits a').click()")
+    page.wait("document.querySelector('#reader mark')")
 
 
 def test_a_problem_is_one_sentence(page: Browser) -> None:

@@ -143,10 +143,45 @@ function readersLabel(readers) {
 }
 
 // ---------------------------------------------------------------------------------------------------------
+// Narrowing down
+
+/** What the fields under the question ask for: as a filter for the service (null for none), and in words. */
+function narrowing() {
+  const value = (id) => byId(id).value.trim();
+  const [path, since, key, wanted] = ["within-path", "within-since", "within-key", "within-value"].map(value);
+  const parts = [];
+  if (path) parts.push([{ field: "path", prefix: path }, `in ${path}`]);
+  if (since) parts.push([{ field: "ingested_at", gte: since }, `added since ${since}`]);
+  if (key && wanted) parts.push([{ field: `metadata.${key}`, in: readings(wanted) }, `${key} is ${wanted}`]);
+  else if (key) parts.push([{ field: `metadata.${key}`, exists: true }, `${key} is given`]);
+  const filters = parts.map(([filter]) => filter);
+  return { filter: filters.length ? { and: filters } : null, words: parts.map(([, words]) => words).join(", ") };
+}
+
+/** A value as metadata may hold it: 7.4 and true are also a number and a truth value, not only text. */
+function readings(written) {
+  if (written === "true" || written === "false") return [written, written === "true"];
+  return /^[+-]?\d{1,15}(\.\d{1,15})?$/.test(written) ? [written, Number(written)] : [written];
+}
+
+function showNarrowing() {
+  const { words } = narrowing();
+  byId("narrow-words").textContent = words;
+  byId("narrow-clear").hidden = !words;
+}
+
+function clearNarrowing() {
+  for (const field of byId("narrow").querySelectorAll("input")) field.value = "";
+  showNarrowing();
+  byId("within-path").focus(); // the button is about to disappear
+}
+
+// ---------------------------------------------------------------------------------------------------------
 // Asking and answering
 
 const oneQuestion = latestOnly();
 let asked = "";
+let askedWithin = null; // the filter it was asked with
 let cited = new Map(); // the address of a passage -> its citation, which knows more than the address
 
 function show(stage) {
@@ -167,11 +202,13 @@ function startAfresh() {
 
 function ask(question) {
   asked = question;
+  askedWithin = narrowing().filter;
   byId("question").value = question;
   document.title = `${question} · Groundwork`;
   forgetWhy();
   show("waiting");
-  return oneQuestion.run((signal) => request("/v1/ask", { body: { question }, signal }), {
+  const body = { question, filter: askedWithin };
+  return oneQuestion.run((signal) => request("/v1/ask", { body, signal }), {
     done: showAnswer,
     failed: showProblem,
   });
@@ -224,7 +261,8 @@ function refusal({ reason }) {
 
 function account({ searched, milliseconds, generator }) {
   const where = `${counted(searched.documents, "document")} and ${counted(searched.passages, "passage")}`;
-  return `Searched ${where} in ${Math.round(milliseconds.total).toLocaleString("en")} ms · ${generator}`;
+  const within = askedWithin ? ", narrowed down as you said," : "";
+  return `Searched ${where}${within} in ${Math.round(milliseconds.total).toLocaleString("en")} ms · ${generator}`;
 }
 
 function sourceCard(passage, numbered) {
@@ -252,7 +290,7 @@ function lightCitation(event) {
 // ---------------------------------------------------------------------------------------------------------
 // Why these passages?
 
-const LEGS = [["lexical", "Words"], ["dense", "Passage vector"], ["sentence", "Best sentence"], ["fused", "Fused"]];
+const LEGS = [["lexical", "words"], ["dense", "passage vector"], ["sentence", "best sentence"]];
 const oneExplanation = latestOnly();
 
 function forgetWhy() {
@@ -264,31 +302,84 @@ function forgetWhy() {
 function explain() {
   if (!byId("why").open || byId("why-body").childElementCount) return;
   byId("why-body").replaceChildren(element("p", { class: "quiet" }, "Searching once more, with the scores …"));
-  const body = { question: asked, limit: 10, mode: "hybrid" };
+  const body = { question: asked, limit: 10, mode: "hybrid", filter: askedWithin, explain: true };
   oneExplanation.run((signal) => request("/v1/search", { body, signal }), {
-    done: ({ hits }) => {
-      for (const hit of hits) if (!cited.has(addressOf(hit))) cited.set(addressOf(hit), hit);
-      byId("why-body").replaceChildren(...explanation(hits));
+    done: (found) => {
+      for (const hit of found.hits) if (!cited.has(addressOf(hit))) cited.set(addressOf(hit), hit);
+      byId("why-body").replaceChildren(...explanation(found));
     },
     failed: (problem) => byId("why-body").replaceChildren(element("p", { class: "notice" }, problem.message)),
   });
 }
 
-function explanation(hits) {
-  if (!hits.length) return [element("p", {}, "No passage shares a word or a meaning with the question.")];
-  const legsOf = (hit) => ({ ...hit.legs, fused: { rank: hit.rank, score: hit.score } });
-  const longest = Object.fromEntries(LEGS.map(([leg]) =>
-    [leg, Math.max(...hits.map((hit) => legsOf(hit)[leg]?.score ?? 0))]));
-  const bars = (hit) => LEGS.flatMap(([leg, label]) => bar(leg, label, legsOf(hit)[leg], longest[leg]));
-  const items = hits.map((hit) => element("li", {},
-    element("div", { class: "hit-text" },
+function explanation(found) {
+  const account = element("dl", { class: "how" }, ...howFound(found));
+  if (!found.hits.length) return [element("p", {}, "No passage shares a word or a meaning with the question."), account];
+  const longest = Math.max(...found.hits.map((hit) => hit.score));
+  return [element("p", { class: "verdict" }, verdict(found.hits[0])),
+    element("p", { class: "quiet" }, "Each bar is a score, made up of what the rankings add to it. Below are the question’s "
+      + "words in the passage: how often, and what each adds to BM25."),
+    element("ol", { class: "hits" }, ...found.hits.map((hit) => explainedHit(hit, longest))),
+    element("h2", { class: "overline" }, "How they were found"), account];
+}
+
+function explainedHit(hit, longest) {
+  return element("li", {},
+    element("div", { class: "hit-head" },
       element("a", { href: addressOf(hit) }, titleOf(hit)),
-      element("span", { class: "card-place" }, hit.location?.label || ""),
-      element("p", { class: "hit-quote" }, hit.text), movement(hit)),
-    element("div", { class: "legs" }, ...bars(hit))));
-  return [element("p", { class: "verdict" }, verdict(hits[0])),
-    element("p", { class: "quiet" }, "Bars are a ranking’s own scores, against its best here; numbers are ranks."),
-    element("ol", { class: "hits" }, ...items)];
+      element("span", { class: "hit-score" }, hit.score.toFixed(3))),
+    element("span", { class: "card-place" }, hit.location?.label || ""),
+    stackedBar(hit, longest), element("div", { class: "shares" }, ...LEGS.map(([leg, label]) => share(hit, leg, label))),
+    element("p", { class: "terms" }, ...hit.reasons.terms.map(chip)),
+    element("p", { class: "hit-quote" }, hit.text), movement(hit));
+}
+
+/** A passage's score, drawn to the scale of the best one here. */
+function stackedBar(hit, longest) {
+  const said = LEGS.map(([leg, label]) => `${label} ${hit.reasons.shares[leg].toFixed(3)}`).join(", ");
+  const frame = { class: "stack", viewBox: "0 0 100 10", preserveAspectRatio: "none", role: "img",
+    "aria-label": `Score ${hit.score.toFixed(3)}: ${said}` };
+  let from = 0;
+  const pieces = LEGS.map(([leg]) => {
+    const width = longest > 0 ? (100 * Math.max(0, hit.reasons.shares[leg])) / longest : 0;
+    const piece = element("rect", { class: `bar-${leg}`, x: from, width: Math.max(0, width - 0.4), height: 10 });
+    from += width;
+    return piece;
+  });
+  return element("svg", frame, element("rect", { class: "bar-ground", width: 100, height: 10 }), ...pieces);
+}
+
+function share({ reasons, legs }, leg, label) {
+  const rank = legs[leg]?.rank;
+  return element("span", { class: "share" }, element("i", { class: `swatch swatch-${leg}`, "aria-hidden": "true" }),
+    `${label} `, element("b", {}, reasons.shares[leg].toFixed(3)), rank ? ` ${ordinal(rank)}` : " not found");
+}
+
+const chip = ({ term, frequency, score }) =>
+  element("span", { class: "chip" }, term, ` ×${frequency} `, element("b", {}, `+${score.toFixed(2)}`));
+
+/** Terms and descriptions: what the reader may see, what answered, how rare the words are, how long it took. */
+function howFound({ searched, explanation: how, idf, milliseconds, reranking }) {
+  const seen = (count) => `${counted(count.documents, "document")} and ${counted(count.passages, "passage")}`;
+  const groups = how.groups.length ? `as ${how.groups.join(", ")}` : "without a group";
+  const rare = Object.entries(idf).sort(([, one], [, other]) => other - one);
+  const rows = [
+    ["You may see", `${seen(searched)} of ${how.tenant}, ${groups}`],
+    how.passed && ["Narrowed to", seen(how.passed)],
+    ...how.accesses.filter(({ step }) => step === "find").map((access) =>
+      [access.leg === "lexical" ? "Words" : "Vectors", served(access)]),
+    ["Model", `${how.model}, index version ${how.index_version}`],
+    reranking && ["Reranker", `${reranking.name}: ${counted(reranking.scored, "passage")} scored, ${reranking.moved} of these moved`],
+    ["Rarity", rare.map(([term, value]) => `${term} ${value.toFixed(2)}`).join(" · ")],
+    ["Time", Object.entries(milliseconds).map(([stage, spent]) => `${stage} ${spent.toFixed(1)} ms`).join(" · ")],
+  ];
+  return rows.filter(Boolean).flatMap(([name, said]) => [element("dt", {}, name), element("dd", {}, said)]);
+}
+
+function served({ leg, method, index, rows }) {
+  const read = `${rows.toLocaleString("en")} ${leg === "lexical" ? "postings" : "vectors"}`;
+  if (method === "exact") return `${read}, each compared with the question`;
+  return `${read} by ${method === "HNSW" ? "the HNSW index" : "index"} ${index ?? ""}`.trim();
 }
 
 /** What fusing changed about the winner, in one sentence. */
@@ -301,23 +392,14 @@ function verdict({ legs }) {
   return `Only together do they put this passage first: vectors alone ${place(vector)}, words alone ${place(words)}.`;
 }
 
-/** Where the passage would stand without fusion: the difference that hybrid search makes, passage by passage. */
-function movement({ rank, legs }) {
-  const alone = legs.dense?.rank;
+/** Where the passage would stand without fusion, or without the reranker: the difference that it makes. */
+function movement({ rank, legs, reranked }) {
+  const alone = reranked ? reranked.before : legs.dense?.rank;
   const gained = (alone ?? Infinity) - rank;
-  const label = alone ? `vectors alone ${ordinal(alone)}` : "vectors alone miss it";
+  const name = reranked ? "before the reranker" : "vectors alone";
+  const label = alone ? `${name} ${ordinal(alone)}` : `${name} miss it`;
   const [kind, arrow] = gained > 0 ? ["is-up", "↑"] : gained < 0 ? ["is-down", "↓"] : ["is-level", "="];
-  return element("span", { class: `movement ${kind}` }, `${arrow} hybrid ${ordinal(rank)} · ${label}`);
-}
-
-function bar(leg, label, found, longest) {
-  const width = found && longest > 0 ? Math.max(1, (100 * Math.max(0, found.score)) / longest) : 0;
-  const frame = { class: `bar bar-${leg}`, viewBox: "0 0 100 6", preserveAspectRatio: "none", "aria-hidden": "true" };
-  const ground = element("rect", { class: "bar-ground", width: 100, height: 6 });
-  const picture = element("svg", frame, ground, element("rect", { width, height: 6 }));
-  const title = found ? `score ${found.score.toFixed(3)}` : "not found by this ranking";
-  return [element("span", { class: "leg-name" }, label), picture,
-    element("span", { class: "leg-rank", title }, found?.rank ? String(found.rank) : "–")];
+  return element("span", { class: `movement ${kind}` }, `${arrow} here ${ordinal(rank)} · ${label}`);
 }
 
 // ---------------------------------------------------------------------------------------------------------
@@ -579,6 +661,8 @@ byId("question").addEventListener("keydown", (event) => {
   event.preventDefault();
   byId("ask").requestSubmit();
 });
+byId("narrow").addEventListener("input", showNarrowing);
+byId("narrow-clear").addEventListener("click", clearNarrowing);
 byId("examples").addEventListener("click", (event) => {
   if (!event.target.matches("button")) return;
   ask(event.target.textContent.replace(/\s+/g, " ").trim());
