@@ -17,7 +17,7 @@ from shutil import which
 import docx
 import pptx
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest.parsers import EXTENSIONS, PARSERS, Parsed, media_type, parse
@@ -723,6 +723,7 @@ def test_rtf_text_lists_and_tables():
 
 
 @pytest.mark.parametrize("kind", sorted(PARSERS))
+@settings(deadline=None)  # The first example imports the format's library.
 @given(data=st.binary(max_size=200) | st.text("*-=`:.|+ \n\\\\{}\\u12aé<>[]\"',;#", max_size=200).map(str.encode))
 def test_no_parser_fails_on_bytes_in_another_way(kind, data):
     name = next((f"file{ending}" for ending, known in EXTENSIONS.items() if known == kind), "file.txt")

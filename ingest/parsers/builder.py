@@ -6,6 +6,7 @@ What it promises, whatever it is given:
 * a heading, a list item and a table row are one line each; a paragraph's line breaks are the source's hard ones.
 """
 
+import math
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,7 +27,15 @@ _INVISIBLE = re.compile(
 )
 # The joiners stay between non-ASCII characters, where Persian, Indic scripts and emoji need them.
 _STRAY_JOINERS = re.compile("(?<![^\x00-\x7f])[\u200c\u200d]+|[\u200c\u200d]+(?![^\x00-\x7f])")
+# Marks on one letter beyond what any language writes: to put a million in order takes time that grows with the square.
+_MARKS = (
+    "\u0300-\u036f\u0483-\u0489\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u06d6-\u06ed\u0730-\u074a\u0f71-\u0f84"
+    "\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\u302a-\u302f\u3099\u309a\ufe20-\ufe2f"
+)
+_PILED = re.compile(f"([{_MARKS}]{{20}})[{_MARKS}]+")
 _BREAK = re.compile(r"\r\n?|[\x0b\x0c\x85\u2028\u2029]")
+_VALUE = 10_000  # Characters of a value of metadata.
+_INTEGER = 64  # Bits of one.
 _MAX_HEADING = 300  # A longer "heading" is a paragraph in a heading's clothes; as a path it would swamp every chunk.
 
 
@@ -42,7 +51,8 @@ def visible(text: str) -> str:
     """`text` in NFC without the characters that nobody sees; line breaks become a plain newline."""
     if text.isascii() and text.isprintable():
         return text
-    shown = _INVISIBLE.sub("", unicodedata.normalize("NFC", _BREAK.sub("\n", text)))
+    shown = _PILED.sub(r"\1", _INVISIBLE.sub("", _BREAK.sub("\n", text)))
+    shown = unicodedata.normalize("NFC", shown)
     # Once more, since taking a character out may bring a letter and its accent together.
     return unicodedata.normalize("NFC", _STRAY_JOINERS.sub("", shown))
 
@@ -179,8 +189,12 @@ def _item_line(item: Item) -> str:
 def plain(value: object) -> object:
     """A metadata value as JSON can hold it: dates in ISO form, text visible, containers in depth."""
     if isinstance(value, str):
-        return visible(value).strip()
-    if value is None or isinstance(value, bool | int | float):
+        return visible(value).strip()[:_VALUE]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, int):
+        return value if value.bit_length() <= _INTEGER else hex(value)[:_INTEGER]
+    if value is None:
         return value
     if isinstance(value, date):
         return value.isoformat()

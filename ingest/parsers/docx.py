@@ -3,10 +3,12 @@
 import io
 import re
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from docx import Document as open_docx
 from docx.document import Document
 from docx.oxml.ns import qn
+from docx.styles.style import ParagraphStyle
 from docx.table import Table, _Cell
 from docx.text.paragraph import Paragraph
 
@@ -17,6 +19,8 @@ _HEADING = re.compile(r"heading\s*([1-9])", re.IGNORECASE)
 _LIST = re.compile(r"list\s*(bullet|number|paragraph|continue)?\s*([2-5])?", re.IGNORECASE)
 _CODE = re.compile(r"code|preformatted|source|listing", re.IGNORECASE)
 _SKIPPED = re.compile(r"toc\s*\d|table of figures|header|footer", re.IGNORECASE)
+_COLUMNS = 1000  # Word has 63.
+_STYLES = 20  # Each based on the next; a file can have them in a circle.
 _PROPERTIES = ("author", "created", "modified", "subject", "keywords", "category", "language", "version")
 
 
@@ -36,6 +40,7 @@ class _Writer:
     def __init__(self, document: Document, builder: TextBuilder) -> None:
         self._builder = builder
         self._numbering = _Numbering(document)
+        self._styles: dict[str | None, ParagraphStyle | None] = {}
         self._items: list[Item] = []
         self._code: list[str] = []
 
@@ -50,10 +55,18 @@ class _Writer:
 
     def _paragraph(self, paragraph: Paragraph) -> None:
         text = _visible(paragraph)
-        style = (paragraph.style.name if paragraph.style else "") or ""
-        if not text.strip() or _SKIPPED.match(style):
+        if text.strip():
+            self._text(paragraph, text)
+        for box in _text_boxes(paragraph):
+            self._flush()
+            self._builder.lines(box.split("\n"))
+
+    def _text(self, paragraph: Paragraph, text: str) -> None:
+        own_style = self._style(paragraph)
+        style = (own_style.name if own_style else "") or ""
+        if _SKIPPED.match(style):
             return
-        item = self._numbering.item(paragraph, style, text)
+        item = self._numbering.item(paragraph, own_style, text)
         if level := _heading_level(paragraph, style):
             self._flush()
             self._builder.heading(level, text)
@@ -66,11 +79,18 @@ class _Writer:
         else:
             self._flush()
             self._builder.lines(text.split("\n"))
-        for box in _text_boxes(paragraph):
-            self._flush()
-            self._builder.lines(box.split("\n"))
+
+    def _style(self, paragraph: Paragraph) -> ParagraphStyle | None:
+        """Looked up once for each style: the library goes through all of them for each paragraph."""
+        key = paragraph._p.style
+        if key not in self._styles:
+            self._styles[key] = paragraph.style
+        return self._styles[key]
 
     def _table(self, table: Table) -> None:
+        for span in table._tbl.iter(qn("w:gridSpan")):
+            if not _value(span).isdigit() or int(_value(span)) > _COLUMNS:
+                span.set(qn("w:val"), "1")  # The library would make that many cells.
         rows = [_cells(row.cells) for row in table.rows]
         if any(len(row) > 1 for row in rows):
             self._builder.table([[_cell_text(cell) for cell in row] for row in rows])
@@ -112,10 +132,11 @@ class _Numbering:
             for level, form in abstract.get(_value(node.find(qn("w:abstractNumId"))), {}).items():
                 self._formats[node.get(qn("w:numId")), level] = form
 
-    def item(self, paragraph: Paragraph, style: str, text: str) -> Item | None:
+    def item(self, paragraph: Paragraph, own_style: ParagraphStyle | None, text: str) -> Item | None:
         """The paragraph as a list item; None when it isn't one."""
+        style = (own_style.name if own_style else "") or ""
         named = _LIST.match(style)
-        number, level = _numbering_of(paragraph)
+        number, level = _numbering_of(paragraph, own_style)
         if number in (None, "0") and not (named and named[1]):
             return None
         if number in (None, "0") and named and named[1].lower() in ("paragraph", "continue"):
@@ -137,11 +158,11 @@ def _value(node: object) -> str:
     return str(node.get(qn("w:val"))) if node is not None else ""  # type: ignore[attr-defined]
 
 
-def _numbering_of(paragraph: Paragraph) -> tuple[str | None, str | None]:
+def _numbering_of(paragraph: Paragraph, own_style: ParagraphStyle | None) -> tuple[str | None, str | None]:
     """NumId and ilvl, of the paragraph itself or of its style or a style that one is based on."""
-    style = paragraph.style
+    style: Any = own_style
     sources = [paragraph._p.pPr]
-    while style is not None:
+    while style is not None and len(sources) < _STYLES:
         sources.append(style.element.find(qn("w:pPr")))
         style = style.base_style
     for properties in sources:

@@ -3,12 +3,13 @@
 import email
 import email.policy
 import mimetypes
+import re
 from collections.abc import Iterator
 from datetime import datetime
 from email.message import EmailMessage, MIMEPart
 from email.utils import parsedate_to_datetime
 
-from ingest.parsers import Parsed, limits, media_type
+from ingest.parsers import Parsed, limits, media_type, too_large
 from ingest.parsers import parse as parse_file
 from ingest.parsers.builder import Item, TextBuilder, one_line
 from ingest.parsers.html import write_html
@@ -17,6 +18,8 @@ from knowledge.errors import Unreadable
 
 _HEADER = 4000  # Characters.
 _SHOWN = ("From", "To", "Cc", "Date")
+# Reading a header's parameters takes time that grows with the square of their number.
+_LONG_TYPE = re.compile(rb"^content-(?:type|disposition)[ \t]*:(?:[^\n]|\n[ \t]){10000}", re.IGNORECASE | re.MULTILINE)
 _MAIL = "message/rfc822"
 
 
@@ -26,6 +29,8 @@ def parse(data: bytes) -> Parsed:
 
 
 def _message(data: bytes) -> EmailMessage:
+    if data.count(b"\n--") > limits.MAIL_PARTS or _LONG_TYPE.search(data):
+        raise too_large("The message", "has more parts, or a longer description of one, than it may")
     message = email.message_from_bytes(data, policy=email.policy.default)
     if not any(name.lower() in ("from", "subject", "date") for name, _ in message.raw_items()):
         raise Unreadable("not-a-document", "The file has no e-mail headers; save the message as .eml and ingest that.")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from urllib.parse import unquote
 from xml.etree.ElementTree import Element
 
-from ingest.parsers import Parsed
+from ingest.parsers import Parsed, limits, too_large
 from ingest.parsers.builder import TextBuilder, plain
 from ingest.parsers.encoding import read
 from ingest.parsers.html import write_html
@@ -26,7 +26,10 @@ def parse(data: bytes) -> Parsed:
         container = read_xml(archive.read("META-INF/container.xml"))
         path = next(node.get("full-path", "") for node in container.iter() if local(node) == "rootfile")
         package = read_xml(archive.read(path))
-        for name in _chapters(package):
+        chapters = list(_chapters(package))
+        if len(chapters) > limits.CHAPTERS:
+            raise too_large("The e-book", f"has more than {limits.CHAPTERS:,} chapters")
+        for name in chapters:
             write_html(read(archive.read(posixpath.normpath(posixpath.join(posixpath.dirname(path), name)))), builder)
     metadata = {key: plain(value) for name, key in _METADATA.items() if (value := text_of(package, name))}
     return builder.build(text_of(package, "title"), metadata)

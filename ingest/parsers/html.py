@@ -9,6 +9,7 @@ from ingest.parsers import Parsed
 from ingest.parsers.builder import Item, TextBuilder, one_line
 from ingest.parsers.encoding import decode, read
 from ingest.parsers.html_hidden import hides, mark_hidden
+from knowledge.errors import Unreadable
 
 _DROPPED = frozenset(
     """
@@ -35,6 +36,12 @@ _METADATA = {
 }
 _BLANKS = re.compile(r"\s+")
 _TAG = re.compile(r"<(/?)([a-zA-Z][\w-]*)([^<>]*)>")
+_NESTING = re.compile(
+    r"<(/?)(?:a|article|b|big|blockquote|center|code|details|div|em|fieldset|font|i|main|ol|pre|s|section|small|span"
+    r"|strong|svg|table|u|ul)\b",
+    re.IGNORECASE,
+)
+_DEEPEST = 10_000  # Elements within elements: the time of HTML's own rules grows with the square of it.
 _VOID = ("area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr")
 
 
@@ -45,8 +52,7 @@ def parse(data: bytes) -> Parsed:
 
 def parse_text(source: str) -> Parsed:
     """Read a page that is decoded already."""
-    tree = LexborHTMLParser(source)
-    mark_hidden(tree)
+    tree = _tree(source)
     title = tree.css_first("title")
     metadata = _metadata(tree)
     builder = TextBuilder()
@@ -63,8 +69,7 @@ def parse_text(source: str) -> Parsed:
 
 def write_html(source: str, builder: TextBuilder) -> None:
     """Write what is visible in a piece of HTML, such as one inside Markdown or an e-mail."""
-    tree = LexborHTMLParser(source)
-    mark_hidden(tree)
+    tree = _tree(source)
     if tree.body is not None:
         _Writer(builder).write(tree.body)
 
@@ -94,6 +99,23 @@ class HiddenTags:
 def _hides(tag: str, attributes: str) -> bool:
     node = LexborHTMLParser(f"<body><{tag} {attributes}></{tag}></body>").css_first(f"body > {tag}")
     return tag in ("script", "style", "template") or (node is not None and _is_hidden(node.attributes))
+
+
+def _tree(source: str) -> LexborHTMLParser:
+    _check_depth(source)
+    tree = LexborHTMLParser(source)
+    mark_hidden(tree)
+    return tree
+
+
+def _check_depth(source: str) -> None:
+    if source.count("<") < _DEEPEST:
+        return
+    depth = 0
+    for match in _NESTING.finditer(source):
+        depth = max(depth - 1, 0) if match[1] else depth + 1
+        if depth > _DEEPEST:
+            raise Unreadable("too-deep", "The page's elements are nested too deep; save it in another format.")
 
 
 def _decoded(data: bytes) -> str:

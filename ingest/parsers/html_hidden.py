@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from selectolax.lexbor import LexborHTMLParser, SelectolaxError
 
-_RULES = 500  # Rules of a page that are looked at: each costs a walk over the page.
+_RULES = 300  # Rules of a page that are looked at: each costs a walk over the page.
 _FAR = 900  # Pixels beyond the edge, where text is put that should be found but not seen.
 _TINY = 3  # Pixels: smaller letters can't be read.
 _COMMENT = re.compile(r"/\*.*?(?:\*/|\Z)", re.DOTALL)

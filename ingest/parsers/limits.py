@@ -15,6 +15,12 @@ BLOCKS = 200_000
 """Paragraphs, headings, lists, tables and pieces of code of a document."""
 PAGES = 5_000
 """Pages of a PDF, slides of a presentation."""
+CELLS = 5_000_000
+"""Cells of a sheet, empty ones to the left of filled ones included."""
+ROWS = 1_048_576
+"""Rows of a sheet, as many as Excel has."""
+CHAPTERS = 5_000
+"""Chapters of an e-book."""
 
 UNPACKED = 300_000_000
 """Bytes that an Office file, an e-book or an OpenDocument file unpacks to."""
@@ -24,6 +30,8 @@ RATIO_FROM = 20_000_000
 MEMBERS = 10_000
 """Files inside such a file."""
 
+MAIL_PARTS = 20_000
+"""Lines of a message that begin as a border between its parts does."""
 ATTACHMENTS = 100
 """Attachments of a message that are read, those of attached messages included."""
 ATTACHMENT_DEPTH = 3

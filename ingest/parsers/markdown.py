@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import yaml
 from markdown_it import MarkdownIt
+from markdown_it.rules_core import StateCore
 from markdown_it.token import Token
 
 from ingest.parsers import Parsed
@@ -13,9 +14,11 @@ from ingest.parsers.builder import Item, TextBuilder, plain
 from ingest.parsers.encoding import read
 from ingest.parsers.html import HiddenTags, write_html
 
-_MARKDOWN = MarkdownIt("commonmark").enable(["table", "strikethrough"])
+_LONGEST = 20_000  # Characters of a paragraph; a longer one is bait, and read as it stands.
 _YAML = re.compile(r"\A---[ \t]*\n(.*?)^(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE)
 _TOML = re.compile(r"\A\+\+\+[ \t]*\n(.*?)^\+\+\+[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE)
+_FRONT_MATTER = 200_000  # Characters.
+_DEEP = re.compile(r"(?:[\[{]\s*){50}|^(?:[-?:] ){50}|^ {500}", re.MULTILINE)
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _BREAK_TAG = re.compile(r"<(?:br|/?p|/?div|/?li)\b", re.IGNORECASE)
 # Site generators' own mark-up: Hugo's shortcodes and Kramdown's attribute lists. No reader of the page sees them.
@@ -53,9 +56,26 @@ def front_matter(text: str) -> tuple[Mapping[str, object], str]:
 
 
 def _load_yaml(text: str) -> object:
+    if len(text) > _FRONT_MATTER or _DEEP.search(text):  # The loader in C doesn't survive a hundred thousand brackets.
+        raise yaml.YAMLError("too long or too deep")
     if re.search(r"(?:^|[\s\[{,])[&*]\w", text):  # Anchors can make a few lines expand to gigabytes.
         raise yaml.YAMLError("anchors are not read")
     return yaml.load(text, Loader=_LOADER)  # noqa: S506 - both loaders are safe ones
+
+
+def _read_inline(state: StateCore) -> None:
+    """What markdown-it does within paragraphs, whose time can grow with the square of their length."""
+    for token in state.tokens:
+        if token.type == "inline":
+            token.children = []
+            if len(token.content) > _LONGEST:
+                token.children.append(Token("text", "", 0, content=token.content))
+            else:
+                state.md.inline.parse(token.content, state.md, state.env, token.children)
+
+
+_MARKDOWN = MarkdownIt("commonmark").enable(["table", "strikethrough"])
+_MARKDOWN.core.ruler.at("inline", _read_inline)
 
 
 class _Writer:

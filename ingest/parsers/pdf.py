@@ -12,7 +12,7 @@ from typing import Any
 
 from pypdf import PdfReader
 
-from ingest.parsers import Parsed
+from ingest.parsers import Parsed, limits, too_large
 from ingest.parsers.builder import Item, TextBuilder, one_line
 from ingest.parsers.pdf_lines import Line, lines_of
 from knowledge.errors import Unreadable
@@ -35,6 +35,8 @@ def parse(data: bytes) -> Parsed:
     reader = PdfReader(io.BytesIO(data))
     if reader.is_encrypted and not reader.decrypt(""):
         raise Unreadable("encrypted", "The PDF is encrypted with a password; save a copy without one and ingest that.")
+    if len(reader.pages) > limits.PAGES:
+        raise too_large("The PDF", f"has more than {limits.PAGES:,} pages")
     pages = [lines_of(page) for page in reader.pages]
     empty = [number for number, lines in enumerate(pages, 1) if not lines]
     fields = _form_fields(reader)

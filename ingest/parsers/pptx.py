@@ -10,7 +10,7 @@ from pptx.shapes.group import GroupShape
 from pptx.slide import Slide
 from pptx.text.text import TextFrame
 
-from ingest.parsers import Parsed
+from ingest.parsers import Parsed, limits, too_large
 from ingest.parsers.builder import Item, TextBuilder, plain
 
 _PROPERTIES = ("author", "created", "modified", "subject", "keywords", "category", "language")
@@ -21,6 +21,8 @@ _ROW_HEIGHT = 457_200  # EMU, half an inch: shapes whose tops differ by less sta
 def parse(data: bytes) -> Parsed:
     """Read a .pptx; hidden slides, footers and slide numbers are left out."""
     presentation = Presentation(io.BytesIO(data))
+    if len(presentation.slides) > limits.PAGES:
+        raise too_large("The presentation", f"has more than {limits.PAGES:,} slides")
     builder = TextBuilder()
     for number, slide in enumerate(presentation.slides, 1):
         if slide.element.get("show") != "0":

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from ingest.parsers import Parsed
 from ingest.parsers.builder import Item, TextBuilder, one_line
 from ingest.parsers.encoding import read
+from knowledge.errors import Unreadable
 
 _LINE = re.compile(r"([=\-~^\"'`#*+:.<>_])\1{2,}\s*")
 _ITEM = re.compile(r"(\s*)(?:([-*+\u2022])|(?:\(?(\d{1,3}|#|[a-zA-Z])[.)]))\s+(\S.*)")
@@ -15,6 +16,8 @@ _OPTION = re.compile(r":[\w-]+:(?:\s|$)")
 _FIELD = re.compile(r":([\w -]+):\s*(.*)")
 _BORDER = re.compile(r"\+[-=+]+\+|=+(?:\s+=+)+\s*")
 
+_DEEPEST = 20  # Directives within directives.
+_LONGEST = 20_000  # Characters of a paragraph; a longer one is bait, and read as it stands.
 _CODE = ("code", "code-block", "sourcecode", "parsed-literal", "literalinclude", "prompt", "console", "highlight-block")
 _DROPPED = ("toctree", "contents", "index", "raw", "include", "highlight", "default-role", "role", "meta", "only-not")
 _INLINE = (
@@ -45,6 +48,7 @@ class _Reader:
     def __init__(self, builder: TextBuilder) -> None:
         self._builder = builder
         self._styles: list[str] = []
+        self._depth = 0
 
     def read(self, lines: Sequence[str]) -> dict[str, object]:
         """Write the whole document; the field list at its top is returned as metadata."""
@@ -57,12 +61,16 @@ class _Reader:
         return metadata
 
     def _read(self, lines: Sequence[str]) -> None:
+        self._depth += 1
+        if self._depth > _DEEPEST:
+            raise Unreadable("too-deep", "The text's directives are nested too deep; save it in another format.")
         at = 0
         while at < len(lines):
             if not lines[at].strip():
                 at += 1
             else:
                 at = self._piece(lines, at)
+        self._depth -= 1
 
     def _piece(self, lines: Sequence[str], at: int) -> int:
         """Write what begins at line `at`; returns the line after it."""
@@ -210,6 +218,8 @@ def _indented(lines: Sequence[str], at: int) -> int:
 
 
 def _plain(text: str) -> str:
+    if len(text) > _LONGEST:
+        return text
     for pattern, replacement in _INLINE:
         text = pattern.sub(replacement, text)
     return text.strip()

@@ -4,10 +4,11 @@ import io
 from collections.abc import Iterator, Sequence
 from datetime import date, datetime, time
 from itertools import groupby
+from typing import Any
 
 from openpyxl.reader.excel import load_workbook
 
-from ingest.parsers import Parsed
+from ingest.parsers import Parsed, limits, too_large
 from ingest.parsers.builder import TextBuilder, plain
 
 _PROPERTIES = (("creator", "author"), ("created", "created"), ("modified", "modified"), ("subject", "subject"))
@@ -21,10 +22,21 @@ def parse(data: bytes) -> Parsed:
     for sheet in book.worksheets:
         if sheet.sheet_state == "visible":
             builder.sheet(sheet.title)
-            _write_sheet([[_shown(cell) for cell in row] for row in sheet.iter_rows()], builder)
+            _write_sheet(list(_rows(sheet)), builder)
     properties = book.properties
     metadata = {name: plain(value) for key, name in _PROPERTIES if (value := getattr(properties, key, None))}
     return builder.build(properties.title or "", {**metadata, "sheets": book.sheetnames})
+
+
+def _rows(sheet: Any) -> Iterator[list[str]]:
+    """The cells that are there; what the file says of the sheet's size is not believed."""
+    sheet.reset_dimensions()
+    cells = 0
+    for number, row in enumerate(sheet.iter_rows(), 1):
+        cells += len(row)
+        if cells > limits.CELLS or number > limits.ROWS:
+            raise too_large("The file", f"has a sheet of more than {limits.CELLS:,} cells")
+        yield [_shown(cell) for cell in row]
 
 
 def _write_sheet(rows: Sequence[Sequence[str]], builder: TextBuilder) -> None:
