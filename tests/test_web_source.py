@@ -7,13 +7,14 @@ import ssl
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
 
+from ingest import pipeline
 from ingest.sources import open_source
 from ingest.sources.address import Forbidden, WebAddress, parse_address
 from ingest.sources.client import NAME, Answer, WebClient
@@ -22,8 +23,12 @@ from ingest.sources.robots import parse_robots
 from ingest.sources.selection import Selection
 from ingest.sources.sitemap import parse_sitemap
 from ingest.sources.types import SourceFile
-from ingest.sources.web import Sitemap, WebPages, open_list
+from ingest.sources.web import Sitemap, WebPages, client_for, open_list
+from knowledge.database import Principal
 from knowledge.errors import InvalidInput, Unavailable, Unreadable
+from knowledge.services import Services
+from retrieval.retriever import retrieve
+from tests.conftest import parsing
 
 # --- every attempt to connect or to resolve, as the interpreter itself reports it ---
 
@@ -709,3 +714,31 @@ def certificate(file: Path, name: str) -> None:
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
     file.write_bytes(private + signed.public_bytes(serialization.Encoding.PEM))
+
+
+# --- through the pipeline ---
+
+
+def test_the_store_follows_a_sitemap_and_downloads_only_what_changed(services: Services, site: Site) -> None:
+    """Citations lead to the address; a host that is not allowed is refused."""
+    address = f"{site.root}/sitemap.xml"
+    with pytest.raises(InvalidInput, match="port"):
+        pipeline.ingest(services, "acme", [pipeline.origin(address)], parsing())
+    settings = services.settings.model_copy(update={"web_allowed_hosts": site.host})
+    allowed = replace(services, settings=settings)
+    client_for(site.host)._delay = 0.0
+
+    def run() -> dict[str, int]:
+        return pipeline.ingest(allowed, "acme", [pipeline.origin(address)], parsing()).counts
+
+    site.page("/sitemap.xml", urlset(f"{site.root}/guide", f"{site.root}/pumps/", f"{site.root}/none"))
+    site.page("/pumps/", "<html><body><h1>Pumps</h1><p>The north pump moves 40 litres a second.</p>", ETag='"p1"')
+    assert run() == {"added": 2, "quarantined": 1}
+    (hit, *_) = retrieve(allowed, Principal("acme"), "How much does the north pump move?").hits
+    assert (hit.uri, hit.path, hit.title) == (f"{site.root}/pumps/#", "pumps/", "Pumps")
+    site.requests("GET")
+    site.page("/sitemap.xml", urlset(f"{site.root}/guide", f"{site.root}/pumps/"))
+    assert run() == {"unchanged": 2, "deleted": 1}
+    assert site.requests("GET") == ["/sitemap.xml"]
+    site.page("/sitemap.xml", urlset(f"{site.root}/guide"))
+    assert run() == {"unchanged": 1, "deleted": 1}
