@@ -8,9 +8,11 @@ docs/decisions/0004-ranking.md has the comparison that chose it.
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 from pgvector import HalfVector
 from psycopg import sql
 from psycopg.rows import dict_row
@@ -95,6 +97,7 @@ def retrieve(
         if explain:
             explanation = explain_search(connection, principal, index, where, search, hits, found[0]["idf"])
             watch.lap("explain")
+    hits = _judged(services, vector, hits)
     reranking = None
     if reranker:
         hits, reranking = rerank(reranker, question, hits, limit)
@@ -186,6 +189,25 @@ def _hit(row: dict[str, Any]) -> Hit:
         dense=Leg(row["dense_score"], row["dense_rank"]),
         sentence=Leg(row["sentence_score"], row["sentence_rank"] if row["sentence_score"] is not None else None),
     )  # fmt: skip
+
+
+def _judged(services: Services, vector: Sequence[float] | None, hits: tuple[Hit, ...]) -> tuple[Hit, ...]:
+    """The hits with cosines for sentences that were stored without a vector (GROUNDWORK_SENTENCE_VECTORS=off)."""
+    bare = [(hit, place) for hit in hits for place, each in enumerate(hit.sentences) if each.cosine is None]
+    if vector is None or not bare:
+        return hits
+    vectors = services.embedder().encode([hit.quote(hit.sentences[place].span) for hit, place in bare])
+    cosines = dict(zip([(hit.chunk_id, place) for hit, place in bare], vectors @ np.array(vector), strict=True))
+    return tuple(
+        replace(
+            hit,
+            sentences=tuple(
+                replace(each, cosine=float(cosines.get((hit.chunk_id, place), each.cosine or 0.0)))
+                for place, each in enumerate(hit.sentences)
+            ),
+        )
+        for hit in hits
+    )
 
 
 def location(stored: dict[str, Any]) -> Location:

@@ -1,6 +1,7 @@
 """Taking documents in: incremental, atomic, nothing twice, nothing lost."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from knowledge.embedded import EmbeddedPostgres
 from knowledge.errors import InvalidInput
 from knowledge.services import Services
 from retrieval.retriever import retrieve
+from serving.answering import answer
 from tests.conftest import superuser, take_in_folder
 
 PRINCIPAL = Principal("acme")
@@ -203,3 +205,19 @@ def test_the_report_names_everything(services: Services, folder: Path) -> None:
     report = take_in_folder(services, "acme", folder)
     assert json.dumps({"counts": report.counts, "chunks": report.chunks, "tokens": report.tokens})
     assert report.chunks == sum(outcome.chunks for outcome in report.outcomes) > 0
+
+
+def test_sentences_may_be_kept_without_vectors(services: Services, server: EmbeddedPostgres, folder: Path) -> None:
+    """Half the embedding; a question is still answered by the sentence that says it, and a change takes all in anew."""
+    bare = replace(services, settings=services.settings.model_copy(update={"sentence_vectors": "off"}))
+    report = take_in_folder(bare, "acme", folder)
+    with superuser(server, services) as connection:
+        kept = connection.execute("select count(*), count(embedding) from sentence_1").fetchone()
+    assert kept is not None
+    assert (kept[0], kept[1]) == (sum(1 for _ in folder.iterdir()) + 1, 0)
+    assert report.counts == {"added": 3}
+    answered = answer(bare, PRINCIPAL, "How many litres a second does the north pump move?")
+    assert answered.status == "answered"
+    assert "40 litres" in answered.text
+    assert take_in_folder(services, "acme", folder).counts == {"changed": 3}
+    assert consistency(server, services) == []
