@@ -45,7 +45,9 @@ class CrossEncoderReranker:
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as for the embedding model
         from sentence_transformers import CrossEncoder
+        from transformers.utils import logging as transformers_logging
 
+        transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
         logging.getLogger("sentence_transformers").setLevel(logging.WARNING)
         try:
             self._model = CrossEncoder(os.path.expanduser(name))

@@ -84,6 +84,40 @@ def test_passages_are_found_in_every_mode(client: TestClient, mode: str) -> None
     assert given["mode"] == mode
 
 
+@pytest.mark.parametrize(
+    ("mode", "question", "status"),
+    [
+        ("lexical", QUESTION, "answered"),
+        ("lexical", "How often must the Kestrel T5 be calibrated in waste water?", "answered"),
+        ("lexical", "Who won the football world cup in 1998?", "refused"),
+        ("dense", QUESTION, "answered"),
+    ],
+)
+def test_an_answer_is_judged_in_every_mode(client: TestClient, mode: str, question: str, status: str) -> None:
+    """Also where words alone have ranked: the judgement has the cosines it was fitted to."""
+    given = client.post("/v1/ask", json={"question": question, "mode": mode}, headers=ALDER).json()
+    assert given["status"] == status
+
+
+def test_a_filter_narrows_questions_and_searches(client: TestClient) -> None:
+    """To the documents it lets pass, for both; without any, the answer says whose doing that is."""
+    question = "How many unused days of leave can be carried over?"
+    condition = {"field": "metadata.status", "equals": "superseded"}
+    given = client.post("/v1/ask", json={"question": question, "filter": condition}, headers=ALDER).json()
+    assert "Up to 8 unused days" in given["citations"][0]["quote"]
+    assert {citation["path"] for citation in given["citations"]} == {"people/annual-leave-policy-2023.md"}
+    given = client.post("/v1/ask", json={"question": question, "filter": {"not": condition}}, headers=ALDER).json()
+    assert "Up to 5 unused days" in given["citations"][0]["quote"]
+    assert "people/annual-leave-policy-2023.md" not in {citation["path"] for citation in given["citations"]}
+    hits = client.post("/v1/search", json={"question": question, "filter": condition}, headers=ALDER).json()["hits"]
+    superseded = {"people/annual-leave-policy-2023.md", "products/price-list-2025.md"}
+    assert {hit["path"] for hit in hits} <= superseded
+    nothing = {"field": "path", "equals": "no such file"}
+    given = client.post("/v1/ask", json={"question": question, "filter": nothing}, headers=ALDER).json()
+    assert (given["status"], given["refusal"]["closest"]) == ("refused", [])
+    assert "the filter lets pass" in given["refusal"]["reason"]
+
+
 def golden() -> list[dict[str, Any]]:
     questions: list[dict[str, Any]] = yaml.safe_load((ROOT / "sample" / "golden.yaml").read_text())
     return questions
@@ -140,6 +174,21 @@ def test_openapi_lists_every_route(client: TestClient) -> None:
             assert {"401", "404", "422", "503"} <= set(operation["responses"])
 
 
+def test_openapi_describes_problems_as_they_go_out(client: TestClient) -> None:
+    """In their own media type; and what a filter looks like."""
+    described = client.get("/openapi.json").json()
+    assert described == client.get("/openapi.json").json()
+    for path in described["paths"].values():
+        for operation in path.values():
+            for status, response in operation["responses"].items():
+                expected = "application/json" if status == "200" else "application/problem+json"
+                assert list(response["content"]) == [expected]
+    for body in ("Question", "SearchQuestion"):
+        shape = described["components"]["schemas"][body]["properties"]["filter"]
+        assert {"Condition", "And", "Or", "Not"} <= {part.get("title") for part in shape["anyOf"]}
+        assert "docs/search.md" in shape["description"]
+
+
 # --- what it refuses ------------------------------------------------------------------------------------------------
 
 
@@ -155,6 +204,12 @@ def test_openapi_lists_every_route(client: TestClient) -> None:
         ({"question": 7}, "bad-request", "question"),
         ({}, "bad-request", "question"),
         (["why?"], "bad-request", "body"),
+        ({"question": "why?", "filter": {}}, "invalid-input", "can't be read"),
+        ({"question": "why?", "filter": "path"}, "invalid-input", "can't be read"),
+        ({"question": "why?", "filter": {"field": "text", "equals": "x"}}, "invalid-input", "no field 'text'"),
+        ({"question": "why?", "filter": {"field": "version", "equals": "x"}}, "invalid-input", "a number"),
+        ({"question": "why?", "filter": {"or": []}}, "invalid-input", "one or more filters"),
+        ({"question": "why?", "where": "path=x"}, "bad-request", "where"),
     ],
 )
 def test_a_body_that_can_not_be_used(client: TestClient, path: str, body: object, slug: str, says: str) -> None:
@@ -166,6 +221,12 @@ def test_a_body_that_can_not_be_used(client: TestClient, path: str, body: object
 def test_a_limit_that_can_not_be_used(client: TestClient, limit: object) -> None:
     """From 1 to 100."""
     assert "limit" in problem(client.post("/v1/search", json={"question": "why?", "limit": limit}), 422)
+
+
+def test_an_explanation_is_asked_for_of_a_search(client: TestClient) -> None:
+    """By true or false, and of passages only."""
+    assert "explain" in problem(client.post("/v1/search", json={"question": "why?", "explain": "please"}), 422)
+    assert "explain" in problem(client.post("/v1/ask", json={"question": "why?", "explain": True}), 422)
 
 
 @pytest.mark.parametrize(
@@ -268,6 +329,16 @@ def test_without_its_database_it_says_so(deserted: TestClient) -> None:
         assert "database" in problem(response, 503, "unavailable")
     assert deserted.get("/healthz").status_code == 200
     assert deserted.get("/").status_code == 200
+
+
+def test_health_is_logged_only_when_there_is_something_to_say(client: TestClient, deserted: TestClient) -> None:
+    """It is asked every few seconds."""
+    with structlog.testing.capture_logs() as logs:
+        assert client.get("/healthz").status_code == client.get("/readyz").status_code == 200
+    assert logs == []
+    with structlog.testing.capture_logs() as logs:
+        assert deserted.get("/readyz").status_code == 503
+    assert [(log["event"], log["route"], log["status"]) for log in logs] == [("request", "/readyz", 503)]
 
 
 def test_a_fault_of_its_own_is_logged_and_not_told(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
