@@ -91,6 +91,10 @@ class Reader:
                 message = self._ask_again(seat, path, data)
         return _understood(path, message)
 
+    def processes(self) -> list[int]:
+        """The process ids of the children that are at work."""
+        return [child.pid for child in tuple(self._busy)]
+
     def _ask_again(self, seat: "_Seat", path: str, data: bytes) -> bytes:
         """A child may have been ended by others: only the file that ends two of them is to blame."""
         try:
@@ -183,6 +187,11 @@ class _Child:
         self._deadline = math.inf
         self._late = False
         self._clock = threading.Lock()
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
 
     def ask(self, path: str, data: bytes) -> bytes:
         """The message for a file; raises _Lost."""

@@ -5,6 +5,7 @@ and add a line to `PARSERS` and one to `EXTENSIONS`.
 """
 
 import io
+import re
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -89,6 +90,8 @@ _ZIPPED = {
 _BINARY = ("application/pdf", "application/epub+zip", "application/rtf", EXTENSIONS[".odt"], *_ZIPPED.values())
 # How pictures, sound and programs begin, which may look like text in some encoding.
 _MEDIA = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"ID3", b"OggS", b"\x7fELF", b"MZ\x90", b"\x1f\x8b", b"7z\xbc")
+_PDF = re.compile(rb"%PDF-|endobj")  # Readers forgive what stands before the head, or a head that is damaged.
+_PDF_HEAD = 1024
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _OLE_ENCRYPTED = "EncryptedPackage".encode("utf-16-le")
 _UNKNOWN = "application/octet-stream"
@@ -130,7 +133,7 @@ def media_type(name: str, data: bytes) -> str:
     """What a file is, by its content first and its extension second; application/octet-stream when unknown."""
     by_name = EXTENSIONS.get(PurePosixPath(name).suffix.lower())
     head = data[:1024].lstrip(b"\xef\xbb\xbf \t\r\n")
-    if head.startswith(b"%PDF-") or (by_name in (None, "application/pdf") and b"%PDF-" in data[:1024]):
+    if head.startswith(b"%PDF-") or (by_name in (None, "application/pdf") and _PDF.search(data[:_PDF_HEAD])):
         return "application/pdf"
     if data.startswith(_MEDIA) or data[4:8] == b"ftyp":
         return _UNKNOWN

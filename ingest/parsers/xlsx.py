@@ -28,19 +28,23 @@ def parse(data: bytes) -> Parsed:
     return builder.build(properties.title or "", {**metadata, "sheets": book.sheetnames})
 
 
-def _rows(sheet: Any) -> Iterator[list[str]]:
-    """The cells that are there; what the file says of the sheet's size is not believed."""
+def _rows(sheet: Any) -> Iterator[tuple[int, list[str]]]:
+    """The rows that hold something, by number; what the file says of the sheet's size is not believed."""
     sheet.reset_dimensions()
     cells = 0
     for number, row in enumerate(sheet.iter_rows(), 1):
         cells += len(row)
         if cells > limits.CELLS or number > limits.ROWS:
             raise too_large("The file", f"has a sheet of more than {limits.CELLS:,} cells")
-        yield [_shown(cell) for cell in row]
+        shown = [_shown(cell) for cell in row]
+        if any(shown):
+            yield number, shown
 
 
-def _write_sheet(rows: Sequence[Sequence[str]], builder: TextBuilder) -> None:
-    for first, table in _tables(_without_empty_columns(rows)):
+def _write_sheet(rows: Sequence[tuple[int, Sequence[str]]], builder: TextBuilder) -> None:
+    used = sorted({index for _, row in rows for index, cell in enumerate(row) if cell})
+    filled = [(number, [row[index] if index < len(row) else "" for index in used]) for number, row in rows]
+    for first, table in _tables(filled):
         # A lone cell above a table is its caption, not its header.
         captions = next((at for at, row in enumerate(table) if sum(map(bool, row)) > 1), 0)
         for number in range(captions):
@@ -48,17 +52,11 @@ def _write_sheet(rows: Sequence[Sequence[str]], builder: TextBuilder) -> None:
         builder.table(table[captions:], first + captions)
 
 
-def _tables(rows: Sequence[Sequence[str]]) -> Iterator[tuple[int, list[Sequence[str]]]]:
+def _tables(rows: Sequence[tuple[int, Sequence[str]]]) -> Iterator[tuple[int, list[Sequence[str]]]]:
     """Runs of rows between empty ones, each with the number of its first row."""
-    for filled, group in groupby(enumerate(rows, 1), key=lambda numbered: any(numbered[1])):
-        if filled:
-            numbered = list(group)
-            yield numbered[0][0], [row for _, row in numbered]
-
-
-def _without_empty_columns(rows: Sequence[Sequence[str]]) -> list[list[str]]:
-    used = sorted({index for row in rows for index, cell in enumerate(row) if cell})
-    return [[row[index] if index < len(row) else "" for index in used] for row in rows]
+    for _, group in groupby(enumerate(rows), key=lambda placed: placed[1][0] - placed[0]):
+        numbered = [row for _, row in group]
+        yield numbered[0][0], [row for _, row in numbered]
 
 
 def _shown(cell: object) -> str:

@@ -1,0 +1,126 @@
+"""What becomes of files that nobody here wrote: each ends as text, or is put aside with its reason.
+
+    python -m bench.documents [FOLDER]        by default the folder `documents` of ../shared/data or GROUNDWORK_DATA
+    python -m bench.documents --hostile       the files of tests/hostile.py, made for the occasion
+
+Each file goes through the reader that ingest uses. For PDFs the last column is the share of the words found by another
+program, pdftotext of poppler-utils, that are in our text too. Seconds are those of the whole call; the memory is the
+largest of any child so far, as the system counts it.
+"""
+
+import os
+import re
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from shutil import which
+
+from rich.console import Console
+from rich.table import Table
+
+from ingest.reading import Reader, read_bytes
+from knowledge.errors import Unreadable
+
+SHARE = 0.98
+"""Of the other program's words: the least that a readable PDF's text may hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One file: its media type and characters, or the reason and the sentence; the share of words for a PDF."""
+
+    name: str
+    kind: str
+    characters: int
+    reason: str
+    message: str
+    seconds: float
+    share: float | None = None
+
+
+def main() -> None:
+    """Read every file and print the table; ends with status 1 when a PDF's text lacks words."""
+    arguments = [argument for argument in sys.argv[1:] if argument != "--hostile"]
+    if "--hostile" in sys.argv[1:]:
+        hostile = import_module("tests.hostile")  # By name: the tests aren't part of what is checked by mypy.
+        with tempfile.TemporaryDirectory() as folder:
+            hostile.write(Path(folder) / "hostile")
+            results = list(read_all(Path(folder) / "hostile", compare=False))
+    else:
+        default = Path(os.environ.get("GROUNDWORK_DATA") or "../shared/data") / "documents"
+        results = list(read_all(Path(arguments[0]) if arguments else default))
+    _print(results)
+    lacking = [result.name for result in results if result.share is not None and result.share < SHARE]
+    if lacking:
+        sys.exit(f"Less than {SHARE:.0%} of the words: {', '.join(lacking)}")
+
+
+def read_all(folder: Path, compare: bool = True) -> Iterator[Result]:
+    """Every file below the folder, in order of its path; `compare` the words of PDFs."""
+    with Reader() as reader:
+        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+            yield read_one(reader, path, compare)
+
+
+def read_one(reader: Reader, path: Path, compare: bool = True) -> Result:
+    """One file through the reader."""
+    began = time.perf_counter()
+    try:
+        kind, parsed = reader.parse(path.name, read_bytes(path.name, path))
+    except Unreadable as error:
+        return Result(path.name, "", 0, error.reason, str(error), time.perf_counter() - began)
+    seconds = time.perf_counter() - began
+    share = word_share(path, parsed.text) if compare and kind == "application/pdf" else None
+    return Result(path.name, kind, len(parsed.text), "", "", seconds, share)
+
+
+def word_share(path: Path, text: str) -> float | None:
+    """The share of pdftotext's words, counted with repetition, that are in `text`; None where it finds no word.
+
+    Hyphens and ligatures don't count: each program has its own way with them. None as well without the program.
+    """
+    if which("pdftotext") is None:
+        return None
+    command = ["pdftotext", "-q", str(path), "-"]
+    output = subprocess.run(command, capture_output=True, check=False, timeout=60).stdout  # noqa: S603
+    expected = words(output.decode("utf-8", "replace"))
+    return (expected & words(text)).total() / expected.total() if expected else None
+
+
+def words(text: str) -> Counter[str]:
+    """Words with how often they occur: lower case, without hyphens and ligatures."""
+    joined = re.sub(r"-\s*\n\s*", "", unicodedata.normalize("NFKC", text).casefold())
+    return Counter(re.findall(r"\w+", joined.replace("-", "")))
+
+
+def _print(results: Sequence[Result]) -> None:
+    table = Table("file", "outcome", "type or reason", "characters", "s", "words")
+    for result in results:
+        table.add_row(
+            ascii(result.name)[1:-1],
+            "put aside" if result.reason else "in",
+            result.reason or result.kind.rpartition("/")[2].rpartition(".")[2],
+            f"{result.characters:,}" if result.characters else "",
+            f"{result.seconds:.2f}",
+            "" if result.share is None else f"{result.share:.1%}",
+        )
+    console = Console(width=None if sys.stdout.isatty() else 130)
+    console.print(table)
+    reasons = Counter(result.reason for result in results if result.reason)
+    parts = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
+    console.print(f"{len(results)} files: {len(results) - reasons.total()} in, {reasons.total()} put aside ({parts})")
+    memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / (1024 if sys.platform != "darwin" else 1024**2)
+    slowest = max(results, key=lambda result: result.seconds)
+    console.print(f"slowest {slowest.seconds:.1f} s ({slowest.name}), largest child {memory:.0f} MB")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,241 @@
+"""Files made to hurt: each is read or put aside, none takes the reader, the machine or a good file with it."""
+
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from ingest import wire
+from ingest.parsers import Parsed, limits, parse
+from ingest.reading import Limits, Reader, read_bytes
+from knowledge.errors import Unreadable
+from knowledge.types import Block, Location, Span
+from tests import hostile
+
+REASONS = {"empty", "too-large", "too-slow", "too-deep", "crashed", "corrupt", "encrypted", "no-text", "not-a-document"}
+SLOW = b"[" + b"1," * 20_000_000 + b"1]"
+linux = pytest.mark.skipif(not Path("/proc/self/limits").exists(), reason="needs Linux's /proc")
+
+
+@pytest.fixture(scope="module")
+def reader() -> Iterator[Reader]:
+    with Reader() as reader:
+        yield reader
+
+
+def reason(reader: Reader, name: str, data: bytes) -> str:
+    with pytest.raises(Unreadable) as caught:
+        reader.parse(name, data)
+    assert str(caught.value).startswith(name)
+    assert str(caught.value).endswith(".")
+    return caught.value.reason
+
+
+def test_every_hostile_file_is_read_or_put_aside(tmp_path, reader):
+    """With the limits that hold everywhere: 512 MB and 60 seconds a file."""
+    folder = tmp_path / "hostile"
+    written = hostile.write(folder)
+    assert len({file.name for file in written}) == len(written) >= 80
+
+    def outcome(name: str) -> str:
+        try:
+            _, parsed = reader.parse(name, read_bytes(name, folder / name))
+        except Unreadable as error:
+            return error.reason if str(error).endswith(".") else f"{error} is no sentence"
+        assert hostile.SECRET not in parsed.text, name
+        return ""
+
+    with ThreadPoolExecutor(2) as pool:
+        outcomes = dict(zip([f.name for f in written], pool.map(outcome, [f.name for f in written]), strict=True))
+    assert set(outcomes.values()) - {""} <= REASONS
+    # Everything here is refused or read by a rule of its own; the last resorts, killing and losing a child, are tested
+    # below.
+    assert {name for name, reason in outcomes.items() if reason in ("crashed", "too-slow")} == set()
+    assert not list(Path("/tmp").glob("groundwork-was-here*"))
+    assert {path.name for path in tmp_path.iterdir()} == {"hostile", "secret.txt"}
+
+
+@pytest.mark.parametrize("ending", hostile.ENDINGS)
+def test_the_reader_says_what_the_parser_says(reader, ending):
+    data = hostile.good(ending)
+    kind, parsed = reader.parse(f"a.{ending}", data)
+    assert (kind, parsed) == parse(f"a.{ending}", data)
+    for name, broken in ((f"a.{ending}", b""), (f"a.{ending}", b"\0\1\2\3" * 99)):
+        with pytest.raises(Unreadable) as direct:
+            parse(name, broken)
+        with pytest.raises(Unreadable) as distant:
+            reader.parse(name, broken)
+        assert (distant.value.reason, str(distant.value)) == (direct.value.reason, str(direct.value))
+
+
+def test_every_part_of_a_document_survives_the_way():
+    path = ("Ä", "B\u2028")
+    blocks = (
+        Block("heading", Span(0, 1), Location(), 1),
+        Block("paragraph", Span(3, 4), Location(path, page=2)),
+        Block("table", Span(4, 6), Location(path, sheet="S", rows=(3, 4))),
+        Block("list", Span(7, 8), Location(("A",), slide=5)),
+    )
+    parsed = Parsed("a\n\nbcd\ne", blocks, "T \U0001f600", {"a": [1, None, {"b": 0.5}], "n": True})
+    assert wire.unpack(wire.pack("text/plain", parsed)) == ("text/plain", parsed)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b'{"kind":"a","text":1,"title":"","metadata":{},"blocks":[],"paths":[]}',
+        b'{"kind":"a","text":"abc","title":"","metadata":[],"blocks":[],"paths":[]}',
+        b'{"kind":"a","text":"abc","title":"","metadata":{},"blocks":[["paragraph",0,4,0,0]],"paths":[[]]}',
+        b'{"kind":"a","text":"abc","title":"","metadata":{},"blocks":[["paragraph",-1,2,0,0]],"paths":[[]]}',
+        b'{"kind":"a","text":"abc","title":"","metadata":{},"blocks":[["paragraph",0,2,0,7]],"paths":[[]]}',
+        b'{"kind":"a","text":"abc","title":"","metadata":{},"blocks":[["script",0,2,0,0]],"paths":[[]]}',
+        b'{"kind":"a","text":"abc","title":"","metadata":{},"blocks":[["paragraph",0,2,0,0,"x",null,null,null]],"paths":[[]]}',
+        b'{"kind":"a","text":"abc","title":"","metadata":{},"blocks":[["list",1,2,0,0],["list",0,1,0,0]],"paths":[[]]}',
+    ],
+)
+def test_what_no_parser_says_is_not_believed(message):
+    with pytest.raises(ValueError, match=r"."):
+        wire.unpack(message)
+
+
+def test_a_file_that_takes_too_long_is_put_aside_and_the_next_is_read():
+    with Reader(1, Limits(seconds=1)) as reader:
+        assert reason(reader, "slow.json", SLOW) == "too-slow"
+        assert reader.parse("a.md", b"Good.")[1].text == "Good."
+
+
+def test_a_file_that_takes_too_much_memory_is_put_aside_and_the_next_is_read(reader):
+    assert reason(reader, "lines.txt", b"x" + b"\n" * 20_000_000 + b"y") == "too-large"
+    assert reader.parse("a.md", b"Good.")[1].text == "Good."
+
+
+def test_a_file_that_loses_its_child_twice_is_put_aside_and_the_next_is_read():
+    with Reader(1) as reader:
+        done = threading.Event()
+
+        def kill() -> None:
+            while not done.is_set():
+                for process in reader.processes():
+                    os.kill(process, signal.SIGKILL)
+
+        killer = threading.Thread(target=kill)
+        killer.start()
+        try:
+            assert reason(reader, "slow.json", SLOW) == "crashed"
+        finally:
+            done.set()
+            killer.join()
+        assert reader.parse("a.md", b"Good.")[1].text == "Good."
+
+
+def test_a_child_that_others_end_costs_no_file():
+    with Reader(1) as reader:
+        reader.parse("a.md", b"Good.")
+        seat = reader._seats.get()
+        os.kill(seat.child.pid, signal.SIGKILL)
+        reader._seats.put(seat)
+        assert reader.parse("a.md", b"Good again.")[1].text == "Good again."
+
+
+def test_threads_share_a_reader(reader):
+    with ThreadPoolExecutor(8) as pool:
+        texts = list(pool.map(lambda n: reader.parse("a.md", f"# Note {n}\n".encode())[1].text, range(200)))
+    assert texts == [f"Note {n}" for n in range(200)]
+
+
+def test_files_too_large_are_not_read_into_memory(tmp_path, reader):
+    sparse = tmp_path / "sparse.txt"
+    with sparse.open("wb") as file:
+        file.truncate(10**12)
+    with pytest.raises(Unreadable, match="GROUNDWORK_LARGEST_FILE_MB") as caught:
+        read_bytes("sparse.txt", sparse)
+    assert caught.value.reason == "too-large"
+    with pytest.raises(Unreadable, match="1,000,000 MB"):
+        read_bytes("sparse.txt", sparse)
+    with pytest.raises(Unreadable, match="can't be opened"):
+        read_bytes("missing.txt", tmp_path / "missing.txt")
+    assert reason(reader, "a.md", bytes(limits.LARGEST_FILE + 1)) == "too-large"
+
+
+# What a child is allowed, and what it knows.
+
+
+@linux
+def test_a_child_has_little_memory_and_no_secrets(monkeypatch):
+    monkeypatch.setenv("GROUNDWORK_DATABASE_URL", "postgresql://app:the-password@localhost/x")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "the-key")
+    with Reader(1) as reader:
+        reader.parse("a.md", b"Good.")
+        child = Path(f"/proc/{reader._seats.queue[0].child.pid}")
+        allowed = {line[:26].strip(): line[26:].split()[0] for line in (child / "limits").read_text().splitlines()}
+        environment = (child / "environ").read_bytes()
+        files = {os.readlink(file).split(":")[0] for file in (child / "fd").iterdir()}
+    assert allowed["Max address space"] == str(512 * 1024 * 1024)
+    assert allowed["Max file size"] == allowed["Max core file size"] == allowed["Max processes"] == "0"
+    assert int(allowed["Max cpu time"]) <= 62
+    assert b"the-password" not in environment
+    assert b"the-key" not in environment
+    assert files <= {"pipe", "/dev/null", f"/proc/{child.name}/statm"}
+
+
+@pytest.mark.parametrize(
+    "attempt",
+    [
+        "open('/etc/passwd')",
+        "open('{here}/x', 'w')",
+        "open(ingest.__file__, 'a')",
+        "os.open('{here}/x', os.O_CREAT | os.O_WRONLY)",
+        "open('{here}/.env')",
+        "os.remove('{here}/x')",
+        "socket.socket()",
+        "socket.getaddrinfo('localhost', 80)",
+        "subprocess.run(['true'])",
+        "os.system('true')",
+        "os.fork()",
+        "os.kill(os.getppid(), 0)",
+        "ctypes.CDLL('libc.so.6')",
+    ],
+)
+def test_a_parser_may_do_nothing_but_parse(tmp_path, attempt):
+    program = (
+        "import ctypes, os, socket, subprocess, sys, ingest\nfrom ingest.confined import _guard\n"
+        f"sys.addaudithook(_guard())\n{attempt.format(here=tmp_path)}"
+    )
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert "PermissionError: a parser may not" in run.stderr
+
+
+@linux
+@pytest.mark.parametrize("busy", [False, True])
+def test_children_die_with_a_parent_that_is_killed(busy):
+    program = (
+        "import sys, threading\nfrom ingest.reading import Reader\nreader = Reader(1)\nreader.parse('a.md', b'Good.')\n"
+        "print(reader._seats.queue[0].child.pid, flush=True)\n"
+        + (f"reader.parse('a.json', b'[' + b'1,' * {20_000_000} + b'1]')" if busy else "threading.Event().wait()")
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as parent:
+        child = os.pidfd_open(int(parent.stdout.readline()))
+        parent.kill()
+        ended, _, _ = select.select([child], [], [], 30)
+        os.close(child)
+    assert ended
+
+
+def test_a_closed_reader_leaves_no_process():
+    reader = Reader(2)
+    reader.parse("a.md", b"Good.")
+    child = next(seat.child for seat in reader._seats.queue if seat.child)
+    reader.close()
+    reader.close()
+    with pytest.raises(ProcessLookupError):
+        os.kill(child.pid, 0)
