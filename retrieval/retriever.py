@@ -97,11 +97,11 @@ def retrieve(
         if explain:
             explanation = explain_search(connection, principal, index, where, search, hits, found[0]["idf"])
             watch.lap("explain")
-    hits = _judged(services, vector, hits)
     reranking = None
     if reranker:
         hits, reranking = rerank(reranker, question, hits, limit)
         watch.lap("rerank")
+    hits = _judged(services, vector, hits)
     return Evidence(
         question, mode, hits, found[0]["idf"], int(found[0]["documents"]), int(found[0]["chunks"]), watch.laps,
         where, reranking, explanation,
