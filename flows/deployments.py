@@ -3,57 +3,156 @@
 import asyncio
 import os
 import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from prefect import serve as serve_deployments
+from prefect.client.orchestration import get_client
 from prefect.deployments import arun_deployment
 from prefect.deployments.runner import RunnerDeployment
 from prefect.types.entrypoint import EntrypointType
 
 import flows  # noqa: F401 - sets Prefect's switches before Prefect is imported
-from flows.ingest import ingest_documents
-from knowledge.errors import InvalidInput, Unavailable
+from flows.ingest import ingest_documents, sweep_ledger, sync_source, work_on_run
+from flows.watching import watch
+from ingest import ledger
+from ingest.ledger import Progress, Share
+from ingest.pipeline import Origin
+from knowledge.errors import InvalidInput, NotFound, Unavailable
+from knowledge.services import Services
 
-DEPLOYMENT = "ingest/documents"  # flow name / deployment name
-MOST_AT_ONCE = 2  # runs; each loads a model of its own
+NAME = "documents"  # of every deployment; the flow's name stands before it: ingest/documents
+MOST_AT_ONCE = 2  # runs in one process that serves; each loads a model of its own
+POLL_SECONDS = 1.0
+SWEEP_SECONDS = 3600
 
 
-def serve() -> None:
-    """Register the flows and run what is asked for, until stopped.
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """Sources kept in step: every so many seconds, or by a cron line, and at once when a local file changes."""
+
+    tenant: str
+    paths: tuple[str, ...] = ()
+    readers: tuple[str, ...] = ()
+    interval: float | None = None
+    cron: str | None = None
+    watched: bool = False
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What the flow is given."""
+        return {"tenant": self.tenant, "paths": list(self.paths), "readers": list(self.readers)}
+
+
+def serve(schedule: Schedule, limit: int = MOST_AT_ONCE) -> None:
+    """Register the flows and run what is asked for, up to `limit` runs at once, until stopped.
 
     Raises:
-        InvalidInput: no Prefect server is configured.
+        InvalidInput: no Prefect server is configured, or a schedule without a source.
     """
-    _check_server()
+    check_server()
+    if not schedule.paths and (schedule.interval or schedule.cron or schedule.watched):
+        raise InvalidInput("Name what is to be kept in step with --sync PATH.")
+    deployments = [
+        _deployment(ingest_documents),
+        _deployment(work_on_run),
+        _deployment(
+            sync_source, parameters=schedule.parameters if schedule.paths else {},
+            interval=schedule.interval, cron=schedule.cron,
+        ),
+        _deployment(sweep_ledger, parameters={"tenant": schedule.tenant}, interval=SWEEP_SECONDS),
+    ]  # fmt: skip
+    if schedule.watched:
+        threading.Thread(
+            target=watch, args=(schedule.paths, lambda: _start("sync", schedule.parameters)), daemon=True
+        ).start()
+    serve_deployments(*deployments, limit=limit)
+
+
+def run_ingest(
+    services: Services,
+    tenant: str,
+    origins: Sequence[Origin],
+    workers: int = 1,
+    shown: Callable[[Progress], None] = lambda progress: None,
+) -> int:
+    """Have flow runs elsewhere take sources in, `workers` of them together, and wait; 0 when they succeeded, else 1.
+
+    The ledger says when it is over, whichever of the flow runs were killed on the way. `shown` is told how far it is.
+
+    Raises:
+        Unavailable: the server has no such deployments, because nobody serves them yet.
+    """
+    share = Share(tenant, uuid.uuid4())
+    first = origins[0]
+    parameters = {
+        "tenant": tenant, "paths": [origin.address for origin in origins], "readers": list(first.readers),
+        "include": list(first.include), "exclude": list(first.exclude), "run_id": str(share.run_id),
+    }  # fmt: skip
+    flow_run = _start("ingest", parameters)
+    helpers = workers - 1
+    while True:
+        state = _state(flow_run)
+        progress = _progress(services, share)
+        if progress is not None:
+            shown(progress)
+            if progress.state == "running":
+                for _ in range(helpers):
+                    _start("work", {"tenant": tenant, "run_id": str(share.run_id)})
+                helpers = 0
+            elif progress.state != "planning":
+                return _said(progress.state, progress.state == "finished")
+        elif state is not None and state.is_final():
+            return _said(f"{state.name} {state.message or ''}".strip(), state.is_completed())
+        if state is not None and (state.is_failed() or state.is_cancelled()) and not _workers(progress):
+            return _said(f"{state.name} {state.message or ''}".strip(), False)
+        time.sleep(POLL_SECONDS)
+
+
+def check_server() -> None:
+    """See that a Prefect server is configured; raises InvalidInput."""
+    if not os.environ.get("PREFECT_API_URL"):
+        raise InvalidInput("Set PREFECT_API_URL to the address of a Prefect server, such as http://127.0.0.1:4200/api.")
+
+
+def _deployment(flow: Any, **options: Any) -> RunnerDeployment:
     # By module, not by file: the flow is found wherever the package is installed and whatever the current folder is.
-    documents = RunnerDeployment.from_flow(
-        ingest_documents, name="documents", entrypoint_type=EntrypointType.MODULE_PATH
-    )
-    serve_deployments(documents, limit=MOST_AT_ONCE)
+    given = {name: value for name, value in options.items() if value}
+    return RunnerDeployment.from_flow(flow, name=NAME, entrypoint_type=EntrypointType.MODULE_PATH, **given)
 
 
-def run_ingest(tenant: str, paths: list[str], readers: list[str]) -> int:
-    """Have the ingest flow run elsewhere and wait for it; returns 0 when it succeeded, else 1.
-
-    Raises:
-        InvalidInput: no Prefect server is configured.
-        Unavailable: the server has no such deployment, because no worker has registered it yet.
-    """
-    _check_server()
-    parameters = {"tenant": tenant, "paths": paths, "readers": readers}
+def _start(flow: str, parameters: dict[str, Any]) -> uuid.UUID:
     try:
-        run = asyncio.run(arun_deployment(DEPLOYMENT, parameters=parameters, poll_interval=1))
+        run = asyncio.run(arun_deployment(f"{flow}/{NAME}", parameters=parameters, timeout=0))
     except Exception as error:  # the client raises its own, httpx's and anyio's errors for one fact: not reached
         raise Unavailable(
             f"The flow could not be started ({type(error).__name__}); see that `groundwork flows serve` runs"
             " and that PREFECT_API_URL names the same server."
         ) from error
-    state = run.state
-    succeeded = state is not None and state.is_completed()
-    why = f" ({state.message})" if state is not None and state.message and not succeeded else ""
-    sys.stderr.write(f"{run.name}: {state.name if state else 'unknown'}{why}\n")
+    return uuid.UUID(str(run.id))
+
+
+def _state(flow_run: uuid.UUID) -> Any:
+    with get_client(sync_client=True) as client:
+        return client.read_flow_run(flow_run).state
+
+
+def _progress(services: Services, share: Share) -> Progress | None:
+    try:
+        with services.database.writing(share.tenant) as connection:
+            return ledger.progress(connection, share)
+    except (NotFound, Unavailable):
+        return None  # not planned yet, or nothing to do; or the database is away, which its workers wait out
+
+
+def _workers(progress: Progress | None) -> int:
+    return progress.workers if progress is not None else 0
+
+
+def _said(what: str, succeeded: bool) -> int:
+    sys.stderr.write(f"ingest: {what}\n")
     return 0 if succeeded else 1
-
-
-def _check_server() -> None:
-    if not os.environ.get("PREFECT_API_URL"):
-        raise InvalidInput("Set PREFECT_API_URL to the address of a Prefect server, such as http://127.0.0.1:4200/api.")

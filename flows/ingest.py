@@ -85,6 +85,7 @@ def ingest_documents(
     readers: list[str] | None = None,
     include: list[str] | None = None,
     exclude: list[str] | None = None,
+    run_id: str = "",
 ) -> Report:
     """Bring a tenant's documents in line with sources; what is unchanged is not touched.
 
@@ -93,7 +94,7 @@ def ingest_documents(
     """
     with _around() as around:
         origins = [pipeline.origin(path, readers or (), include or (), exclude or ()) for path in paths]
-        return _ingest(around, tenant, origins, "ingest")
+        return _ingest(around, tenant, origins, "ingest", uuid.UUID(run_id) if run_id else None)
 
 
 @flow(name="work", validate_parameters=False, task_runner=LANES_RUNNER)
@@ -137,8 +138,10 @@ def sweep_ledger(tenant: str, dry_run: bool = False) -> list[dict[str, Any]]:
     return table
 
 
-def _ingest(around: Surroundings, tenant: str, origins: Sequence[Origin], kind: str) -> Report:
-    plan = around.plan or pipeline.plan(around.services, tenant, origins, kind)
+def _ingest(
+    around: Surroundings, tenant: str, origins: Sequence[Origin], kind: str, run_id: uuid.UUID | None = None
+) -> Report:
+    plan = around.plan or pipeline.plan(around.services, tenant, origins, kind, run_id)
     if not plan.empty:
         _work(around, tenant, plan.run_id)
     report = pipeline.report(around.services, tenant, plan)

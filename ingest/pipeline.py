@@ -76,7 +76,13 @@ def origin(
     return Origin(from_anywhere(address), tuple(readers), tuple(include), tuple(exclude))
 
 
-def plan(services: Services, tenant: str, origins: Sequence[Origin], kind: str = "ingest") -> Plan:
+def plan(
+    services: Services,
+    tenant: str,
+    origins: Sequence[Origin],
+    kind: str = "ingest",
+    run_id: uuid.UUID | None = None,
+) -> Plan:
     """Compare the sources with the store; a file whose bytes, readers and pipeline are as before stays untouched.
 
     The run takes over what older runs over the same sources have left to do. It is open to workers when this returns,
@@ -91,7 +97,7 @@ def plan(services: Services, tenant: str, origins: Sequence[Origin], kind: str =
         open_source(each.address, each.readers, include=each.include, exclude=each.exclude, web_hosts=hosts)
         for each in origins
     ]
-    share, recipe = Share(tenant, uuid.uuid4()), pipeline_hash(services)
+    share, recipe = Share(tenant, run_id or uuid.uuid4()), pipeline_hash(services)
     with services.database.writing(tenant) as connection:
         number, began = ledger.open_run(connection, share, kind, origins, recipe)
     try:
