@@ -35,6 +35,7 @@ CHECKS: Sequence[tuple[str, str]] = (
     ("sentences without a chunk", "sentences"),
     ("postings without a chunk", "postings"),
     ("sets of readers whose statistics are wrong", "statistics"),
+    ("terms whose statistics are wrong", "lexicon"),
     ("files of runs long closed", "items"),
 )
 
@@ -48,7 +49,7 @@ def _check(services: Services, tenant: str, check: str, name: str, dry_run: bool
     values = {"tenant": tenant, "seconds": LEASE, "days": KEPT_DAYS}
     with services.database.writing(tenant) as connection:
         index = live_index(connection)
-        if name == "statistics":
+        if name in ("statistics", "lexicon"):
             # A recount is only true while nobody stores; readers are not in its way.
             connection.execute(statement(SQL / "quiet.sql"), values)
         found = _count(connection, index, name, values)

@@ -119,8 +119,7 @@ class Database:
     @contextmanager
     def reading(self, principal: Principal) -> Iterator[Connection]:
         """A read-only snapshot of what the principal may see: every statement in it sees the same state."""
-        with self.connection() as connection, connection.transaction():
-            connection.execute("set transaction isolation level repeatable read, read only")
+        with self.connection() as connection, _snapshot(connection), connection.transaction():
             _enter(connection, "groundwork_reader", principal.tenant, principal.groups)
             yield connection
 
@@ -130,6 +129,17 @@ class Database:
         with self.connection() as connection, connection.transaction():
             _enter(connection, "groundwork_writer", check_name("tenant", tenant), ())
             yield connection
+
+
+@contextmanager
+def _snapshot(connection: Connection) -> Iterator[None]:
+    """Transactions begun inside are read-only and see one state throughout; said as they begin, at no extra cost."""
+    connection.isolation_level, connection.read_only = psycopg.IsolationLevel.REPEATABLE_READ, True
+    try:
+        yield
+    finally:
+        if connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE:
+            connection.isolation_level, connection.read_only = None, None
 
 
 def _enter(connection: Connection, role: str, tenant: str, groups: tuple[str, ...]) -> None:

@@ -125,6 +125,15 @@ def live_index(connection: Connection) -> IndexVersion:
         index = cursor.execute(
             "select index_version_id, model, revision, dimension from index_version where live"
         ).fetchone()
+    return check_live(index)
+
+
+def check_live(index: IndexVersion | None) -> IndexVersion:
+    """The index that was read as the live one.
+
+    Raises:
+        Unavailable: there is none, so the database was never migrated.
+    """
     if index is None:
         raise Unavailable("The database has no live index; run `groundwork migrate` against it.")
     return index

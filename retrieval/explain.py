@@ -72,8 +72,7 @@ def _matches(
     ).fetchall()
     matches: dict[int, list[TermMatch]] = {}
     for chunk_id, term, frequency, length in found:
-        norm = values["k1"] * (1 - values["b"] + values["b"] * length)
-        score = weights[term] * idf[term] * frequency / (frequency + norm)
+        score = weights[term] * idf[term] * frequency / (frequency + values["base"] + values["slope"] * length)
         matches.setdefault(chunk_id, []).append(TermMatch(term, frequency, idf[term], score))
     return {chunk_id: tuple(sorted(each, key=lambda match: -match.score)) for chunk_id, each in matches.items()}
 

@@ -26,6 +26,7 @@ class Passing:
 
     condition: sql.Composable
     values: dict[str, Any] = field(default_factory=dict)
+    few: bool | None = None  # whether it leaves so few that each is compared; None: there is no filter
 
 
 EVERYTHING = Passing(sql.SQL("true"))
@@ -40,17 +41,16 @@ def passing(connection: Connection, tenant: str, tree: Filter | None) -> Passing
     if tree is None:
         return EVERYTHING
     made = clause(tree)
-    rows = connection.execute(
+    row = connection.execute(
         sql.SQL(statement(SQL / "passing.sql")).format(condition=made.condition),
         {**made.values, "tenant": tenant, "most": FEW + 1},
-    ).fetchall()
-    # The default of 20,000 neighbours would end the search before a far corner of a large corpus is reached.
-    connection.execute("set local hnsw.max_scan_tuples = 10000000; set local hnsw.scan_mem_multiplier = 32")
-    if len(rows) <= FEW:
+    ).fetchone()
+    assert row is not None
+    if len(row[0]) <= FEW:
         # A join, not `= any (list)`: with that, plans may still walk the vector index, which is not exact.
         listed = sql.SQL("p.chunk_id in (select unnest(%(filter_chunks)s::bigint[]))")
-        return Passing(listed, {"filter_chunks": [row[0] for row in rows]})
-    return Passing(sql.SQL(statement(SQL / "passes.sql")).format(condition=made.condition), made.values)
+        return Passing(listed, {"filter_chunks": row[0]}, few=True)
+    return Passing(sql.SQL(statement(SQL / "passes.sql")).format(condition=made.condition), made.values, few=False)
 
 
 def passed(connection: Connection, tenant: str, tree: Filter) -> Counted:

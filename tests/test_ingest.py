@@ -149,6 +149,10 @@ def consistency(server: EmbeddedPostgres, services: Services) -> list[str]:
         " where c.tenant_id = r.tenant_id and c.reader_set_id = r.reader_set_id)",
         "terms are miscounted": "select 1 from reader_set r where term_count <> (select coalesce(sum(term_count), 0)"
         " from chunk c where c.tenant_id = r.tenant_id and c.reader_set_id = r.reader_set_id)",
+        "the lexicon is wrong": "select 1 from (select tenant_id, reader_set_id, term, count(*) as n from posting"
+        " group by 1, 2, 3) p full join (select tenant_id, reader_set_id, term, chunk_count as n from lexicon) l"
+        " using (tenant_id, reader_set_id, term) where coalesce(p.n, 0) <> coalesce(l.n, 0)",
+        "a change was not counted": "select 1 from statistics_change",
         "a posting has no chunk": "select 1 from posting p left join chunk c using (tenant_id, chunk_id)"
         " where c.chunk_id is null",
         "a chunk lacks postings": "select 1 from chunk c where cardinality(terms) <> (select count(*) from posting p"
