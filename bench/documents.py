@@ -3,9 +3,9 @@
     python -m bench.documents [FOLDER]        by default the folder `documents` of ../shared/data or GROUNDWORK_DATA
     python -m bench.documents --hostile       the files of tests/hostile.py, made for the occasion
 
-Each file goes through the reader that ingest uses. For PDFs the last column is the share of the words found by another
-program, pdftotext of poppler-utils, that are in our text too. Seconds are those of the whole call; the memory is the
-largest of any child so far, as the system counts it.
+Each file goes through the reader that ingest uses. For PDFs the last columns are the share of the words, and of all
+tokens, found by another program, pdftotext of poppler-utils, that are in our text too. Seconds are those of the whole
+call; the memory is the largest of any child so far, as the system counts it.
 """
 
 import os
@@ -35,7 +35,7 @@ SHARE = 0.98
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One file: its media type and characters, or the reason and the sentence; the share of words for a PDF."""
+    """One file: its media type and characters, or the reason and the sentence; for a PDF the two shares."""
 
     name: str
     kind: str
@@ -43,7 +43,8 @@ class Result:
     reason: str
     message: str
     seconds: float
-    share: float | None = None
+    words: float | None = None
+    tokens: float | None = None
 
 
 def main() -> None:
@@ -58,7 +59,7 @@ def main() -> None:
         default = Path(os.environ.get("GROUNDWORK_DATA") or "../shared/data") / "documents"
         results = list(read_all(Path(arguments[0]) if arguments else default))
     _print(results)
-    lacking = [result.name for result in results if result.share is not None and result.share < SHARE]
+    lacking = [result.name for result in results if result.words is not None and result.words < SHARE]
     if lacking:
         sys.exit(f"Less than {SHARE:.0%} of the words: {', '.join(lacking)}")
 
@@ -78,31 +79,46 @@ def read_one(reader: Reader, path: Path, compare: bool = True) -> Result:
     except Unreadable as error:
         return Result(path.name, "", 0, error.reason, str(error), time.perf_counter() - began)
     seconds = time.perf_counter() - began
-    share = word_share(path, parsed.text) if compare and kind == "application/pdf" else None
-    return Result(path.name, kind, len(parsed.text), "", "", seconds, share)
+    found = shares(path, parsed.text) if compare and kind == "application/pdf" else None
+    return Result(path.name, kind, len(parsed.text), "", "", seconds, *(found or (None, None)))
 
 
-def word_share(path: Path, text: str) -> float | None:
-    """The share of pdftotext's words, counted with repetition, that are in `text`; None where it finds no word.
+def shares(path: Path, text: str) -> tuple[float, float] | None:
+    """The share of pdftotext's words that are in `text`, and that of all its tokens; None where it finds no word.
 
-    Hyphens and ligatures don't count: each program has its own way with them. None as well without the program.
+    Counted with repetition. A token is a run of letters and digits, a word one with three letters at least: formulas
+    and footnote numbers, which each program puts together in its own way, are tokens only. None as well without the
+    program.
     """
     if which("pdftotext") is None:
         return None
     command = ["pdftotext", "-q", str(path), "-"]
     output = subprocess.run(command, capture_output=True, check=False, timeout=60).stdout  # noqa: S603
-    expected = words(output.decode("utf-8", "replace"))
-    return (expected & words(text)).total() / expected.total() if expected else None
+    expected = tokens(output.decode("utf-8", "replace"))
+    found = expected & tokens(text)
+    words = sum(count for token, count in expected.items() if _is_word(token))
+    if not words:
+        return None
+    return sum(count for token, count in found.items() if _is_word(token)) / words, found.total() / expected.total()
 
 
-def words(text: str) -> Counter[str]:
-    """Words with how often they occur: lower case, without hyphens and ligatures."""
+def tokens(text: str) -> Counter[str]:
+    """Tokens with how often they occur: lower case, without hyphens, ligatures, and the order of right-to-left ones."""
     joined = re.sub(r"-\s*\n\s*", "", unicodedata.normalize("NFKC", text).casefold())
-    return Counter(re.findall(r"\w+", joined.replace("-", "")))
+    return Counter(map(_either_way, re.findall(r"\w+", joined.replace("-", ""))))
+
+
+def _is_word(token: str) -> bool:
+    return len(re.findall(r"[^\W\d_]", token)) >= 3
+
+
+def _either_way(token: str) -> str:
+    """Hebrew and Arabic, which pdftotext may give in the order in which it is drawn."""
+    return min(token, token[::-1]) if unicodedata.bidirectional(token[0]) in ("R", "AL") else token
 
 
 def _print(results: Sequence[Result]) -> None:
-    table = Table("file", "outcome", "type or reason", "characters", "s", "words")
+    table = Table("file", "outcome", "type or reason", "characters", "s", "words", "tokens")
     for result in results:
         table.add_row(
             ascii(result.name)[1:-1],
@@ -110,7 +126,7 @@ def _print(results: Sequence[Result]) -> None:
             result.reason or result.kind.rpartition("/")[2].rpartition(".")[2],
             f"{result.characters:,}" if result.characters else "",
             f"{result.seconds:.2f}",
-            "" if result.share is None else f"{result.share:.1%}",
+            *("" if share is None else f"{share:.1%}" for share in (result.words, result.tokens)),
         )
     console = Console(width=None if sys.stdout.isatty() else 130)
     console.print(table)

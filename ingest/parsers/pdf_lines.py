@@ -61,6 +61,9 @@ def _piece(text: str, cm: Sequence[float], tm: Sequence[float], font: Any, size:
     name = str(font.get("/BaseFont", "")) if font else ""
     if "CMSY" in name:
         text = text.replace("\0", "−")  # TeX's symbol font has the minus sign where others have nothing.
+    text = text.replace("/Bullet", "\u2022").replace(
+        "/bullet", "\u2022"
+    )  # A glyph that the library has only a name for.
     return _Piece(text.translate(_LIGATURES), x, y, abs(size) * up, bool(_BOLD.search(name)))
 
 
@@ -81,7 +84,7 @@ def _lines(pieces: Sequence[_Piece]) -> list[Line]:
     for piece in pieces:
         if piece.size < _INVISIBLY_SMALL and piece.text.strip():
             continue
-        if open_line and piece.text.strip() and abs(piece.y - open_line[-1].y) > max(piece.size, open_line[-1].size):
+        if open_line and piece.text.strip() and _is_elsewhere(piece, open_line[-1]):
             close()
         first, *further = piece.text.split("\n")
         if first:
@@ -92,6 +95,13 @@ def _lines(pieces: Sequence[_Piece]) -> list[Line]:
                 open_line.append(replace(piece, text=text))
     close()
     return lines
+
+
+def _is_elsewhere(piece: _Piece, last: _Piece) -> bool:
+    """Whether a piece stands on another line: far above or below, or a little and back to the left."""
+    drop = abs(piece.y - last.y)
+    size = max(piece.size, last.size)
+    return drop > size or (drop > 0.5 * size and piece.x < last.x)
 
 
 def _cells(pieces: Sequence[_Piece]) -> list[str]:
