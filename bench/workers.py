@@ -1,0 +1,138 @@
+"""Several worker processes on a Prefect server share one ingest, and some of them are killed on the way.
+
+    .venv/bin/python -m bench.workers FOLDER                     four workers, two killed
+    .venv/bin/python -m bench.workers FOLDER --workers 2 --kills 1
+
+Starts an embedded PostgreSQL, a Prefect server and the workers (`groundwork flows serve --limit 1`, each a process of
+its own), asks for the ingest by `groundwork flows ingest`, kills workers when a share of the files is done, and compares
+what is stored with the folder: every document in, each once.
+"""
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import psycopg
+from psycopg.rows import TupleRow
+
+from flows.engine import Engine
+from knowledge.services import start_embedded
+from knowledge.settings import Settings
+
+TENANT = "workers"
+COMMAND = Path(sys.executable).parent / "groundwork"
+DONE = "select count(*) filter (where state = 'done'), count(*) from groundwork.item"
+
+
+def measure(home: Path, folder: Path, workers: int, kills: int) -> dict[str, object]:
+    """Run it; returns what happened, for the table."""
+    embedded, _ = start_embedded(Settings(home=home, database_url=""))
+    with ExitStack() as stack:
+        stack.callback(embedded.stop)
+        engine = stack.enter_context(Engine(home / "prefect")).start()
+        with engine.ready():
+            from prefect.settings import PREFECT_API_URL
+
+            environment = {
+                **os.environ,
+                "GROUNDWORK_DATABASE_URL": embedded.conninfo("groundwork_app"),
+                "GROUNDWORK_HOME": str(home),
+                "PREFECT_API_URL": str(PREFECT_API_URL.value()),
+            }
+            serving = [_serve(environment, home, number) for number in range(workers)]
+            for process in serving:
+                stack.callback(_kill, process)
+            connection = stack.enter_context(psycopg.connect(embedded.conninfo(), autocommit=True))
+            began = time.perf_counter()
+            killer = threading.Thread(target=_kill_some, args=(connection, serving[:kills], kills), daemon=True)
+            killer.start()
+            code = _ingest(environment, folder, workers)
+            took = time.perf_counter() - began
+            return {"exit code": code, "seconds": round(took, 1)} | _stored(connection, folder, workers, kills, serving)
+
+
+def _serve(environment: dict[str, str], home: Path, number: int) -> subprocess.Popen[bytes]:
+    with (home / f"worker-{number}.log").open("wb") as log:
+        return subprocess.Popen(  # noqa: S603 - our own command, no shell
+            [str(COMMAND), "flows", "serve", "--limit", "1", "--tenant", TENANT],
+            env=environment, stdout=log, stderr=log, start_new_session=True,
+        )  # fmt: skip
+
+
+def _ingest(environment: dict[str, str], folder: Path, workers: int) -> int:
+    """Ask until the deployments are there, then wait for the run."""
+    command = [str(COMMAND), "flows", "ingest", str(folder), "--workers", str(workers), "--tenant", TENANT]
+    while True:
+        asked = subprocess.run(command, env=environment, stderr=subprocess.PIPE, text=True, check=False)  # noqa: S603
+        if "could not be started" not in asked.stderr:
+            sys.stderr.write(asked.stderr)
+            return asked.returncode
+        time.sleep(1)
+
+
+def _kill_some(connection: psycopg.Connection[TupleRow], serving: list[subprocess.Popen[bytes]], kills: int) -> None:
+    """Kill one worker after the other, each when a further share of the files is done."""
+    for number, process in enumerate(serving, start=1):
+        while True:
+            row = connection.execute(DONE).fetchone()
+            if row and row[1] and row[0] >= row[1] * number / (kills + 2):
+                break
+            time.sleep(0.1)
+        _kill(process)
+        sys.stderr.write(f"killed a worker with {row[0]} of {row[1]} files done\n")
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """The whole group: the process that serves and the one that it runs a flow in."""
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _stored(
+    connection: psycopg.Connection[TupleRow],
+    folder: Path,
+    workers: int,
+    kills: int,
+    serving: list[subprocess.Popen[bytes]],
+) -> dict[str, object]:
+    files = sum(1 for file in folder.rglob("*") if file.is_file())
+    row = connection.execute(
+        "select count(*), count(distinct uri), coalesce(max(version), 0),"
+        " (select count(*) from groundwork.quarantine), (select count(distinct worker) from groundwork.item),"
+        " (select state from groundwork.run order by number desc limit 1)"
+        " from groundwork.document"
+    ).fetchone()
+    assert row is not None
+    names = ("documents", "distinct", "highest version", "put aside", "workers that stored", "run")
+    killed = sum(process.poll() is not None for process in serving[:kills])
+    return {"workers": workers, "killed": killed, "files": files} | dict(zip(names, row, strict=True))
+
+
+def main() -> int:
+    """Print what happened; 1 where anything is missing or there twice."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--workers", type=int, default=4)
+    parser.add_argument("--kills", type=int, default=2)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="workers-") as home:
+        found = measure(Path(home), given.folder.resolve(), given.workers, given.kills)
+        if found["exit code"]:
+            for log in sorted(Path(home).glob("*.log")):
+                sys.stderr.write(f"{log.name}: {log.read_text(errors='replace')[-2000:]}\n")
+    sys.stdout.write(json.dumps(found, indent=2) + "\n")
+    whole = found["files"] == found["documents"] == found["distinct"] and found["highest version"] == 1
+    return 0 if whole and found["run"] == "finished" else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
