@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import BinaryIO
 
 from ingest import wire
-from ingest.parsers import limits, parse
+from ingest.parsers import limits, ocr, parse
 from knowledge.errors import Unreadable
 
 resource: ModuleType | None
@@ -27,8 +27,11 @@ except ImportError:  # Windows: time is watched by the parent, memory isn't; doc
 
 REQUEST = struct.Struct(">IQ")
 """Bytes of the name, bytes of the file; both follow."""
-REPLY = struct.Struct(">?Q")
-"""Whether it was this process's last file, bytes of the message; it follows."""
+REPLY = struct.Struct(">BQ")
+"""What follows, and its length in bytes: ANSWER, LAST_ANSWER (this process is done) or PICTURE (of text to read)."""
+TEXT = struct.Struct(">Q")
+"""Bytes of the text on the picture; it follows."""
+ANSWER, LAST_ANSWER, PICTURE = range(3)
 
 _FILES = 2000  # A process is replaced after so many, or when it has grown: what a library leaks is lost with it.
 _GROWN = 0.6  # Of the memory that it may have.
@@ -43,11 +46,22 @@ _FORBIDDEN = (
 
 
 def main() -> None:
-    """Parse what comes through standard input until it ends; the arguments are bytes of memory and seconds."""
+    """Parse what comes through standard input until it ends.
+
+    The arguments are bytes of memory, seconds, and `ocr` where the parent reads pictures; or `run`, memory, seconds and
+    a command, which this process becomes.
+    """
+    if sys.argv[1] == "run":
+        _limit(int(sys.argv[2]), processes=False)
+        _limit_time(int(sys.argv[3]))
+        os.execv(sys.argv[4], sys.argv[4:])  # noqa: S606
     memory, seconds = int(sys.argv[1]), int(sys.argv[2])
     requests, replies = _pipes()
+    if sys.argv[3:] == ["ocr"]:
+        ocr.use(_Parent(requests, replies))
     size = _size_reader()
     _die_with_parent()
+    sys.modules["numpy"] = None  # type: ignore[assignment]  # openpyxl would load it if it could, and not need it
     _limit(memory)
     mimetypes.init()  # It reads the system's list of types, which is out of reach from here on.
     sys.addaudithook(_guard())
@@ -58,10 +72,25 @@ def main() -> None:
         _limit_time(seconds)
         message, healthy = _answer(*request)
         last = count == _FILES or not healthy or size() > _GROWN * memory
-        replies.write(REPLY.pack(last, len(message)) + message)
+        replies.write(REPLY.pack(LAST_ANSWER if last else ANSWER, len(message)) + message)
         replies.flush()
         if last:
             return
+
+
+class _Parent:
+    """Pictures are read by a program that the parent starts: this process may start none."""
+
+    def __init__(self, requests: BinaryIO, replies: BinaryIO) -> None:
+        self._requests = requests
+        self._replies = replies
+
+    def text(self, image: bytes) -> str:
+        """The text on a PNG picture."""
+        self._replies.write(REPLY.pack(PICTURE, len(image)) + image)
+        self._replies.flush()
+        (length,) = TEXT.unpack(self._requests.read(TEXT.size))
+        return self._requests.read(length).decode("utf-8", "replace")
 
 
 def _answer(name: str, data: bytes) -> tuple[bytes, bool]:
@@ -98,14 +127,15 @@ def _die_with_parent() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _limit(memory: int) -> None:
-    sys.modules["numpy"] = None  # type: ignore[assignment]  # openpyxl would load it if it could, and not need it
+def _limit(memory: int, processes: bool = True) -> None:
+    """From here on; `processes` too, which counts threads, of which other programs have some."""
     if resource is None:
         return
-    for name, value in (
-        ("RLIMIT_AS", memory), ("RLIMIT_FSIZE", 0), ("RLIMIT_CORE", 0), ("RLIMIT_NPROC", 0),
-        ("RLIMIT_NOFILE", limits.OPEN_FILES),
-    ):  # fmt: skip
+    allowed = {
+        "RLIMIT_AS": memory, "RLIMIT_FSIZE": 0, "RLIMIT_CORE": 0, "RLIMIT_NOFILE": limits.OPEN_FILES,
+        **({"RLIMIT_NPROC": 0} if processes else {}),
+    }  # fmt: skip
+    for name, value in allowed.items():
         with suppress(ValueError, OSError, AttributeError):  # Not every system knows or allows each.
             resource.setrlimit(getattr(resource, name), (value, value))
 

@@ -21,12 +21,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Self
 
-from ingest import wire
-from ingest.confined import REPLY, REQUEST
+from ingest import tesseract, wire
+from ingest.confined import LAST_ANSWER, PICTURE, REPLY, REQUEST, TEXT
 from ingest.parsers import Parsed, limits
+from ingest.parsers.ocr import PICTURES, Ocr
 from knowledge.errors import Unreadable
 
 _REPLY_LENGTH = 16 * limits.TEXT  # Bytes: the text at four each, and as much again for structure and metadata.
+_PAGE = 1_000_000  # Bytes of text on one picture.
 _OUT_OF_TIME = 24  # SIGXCPU, which Windows has no name for.
 _TICK = 0.2  # Seconds between two looks at the clock.
 _ROOT = Path(__file__).resolve().parent.parent
@@ -46,8 +48,10 @@ class Limits:
 class Reader:
     """A few child processes that parse; threads may share it. Use it in a `with` statement, or call `close`."""
 
-    def __init__(self, processes: int = 2, limits: Limits = Limits()) -> None:
+    def __init__(self, processes: int = 2, limits: Limits = Limits(), ocr: Ocr | None = None) -> None:
+        """`ocr` reads scanned pages; by default Tesseract, where it is installed."""
         self._limits = limits
+        self._ocr = ocr or tesseract.installed()
         self._seats: queue.LifoQueue[_Seat] = queue.LifoQueue()
         for _ in range(processes):
             self._seats.put(_Seat())
@@ -105,7 +109,7 @@ class Reader:
     def _ask(self, seat: "_Seat", path: str, data: bytes) -> bytes:
         child = seat.child
         if child is None or not child.alive:
-            child = seat.child = self._starter.submit(_Child, self._limits).result()
+            child = seat.child = self._starter.submit(_Child, self._limits, self._ocr).result()
         self._busy.add(child)
         try:
             return child.ask(path, data)
@@ -172,9 +176,10 @@ class _Seat:
 class _Child:
     """One process; used by one thread at a time, while the watch may stop it."""
 
-    def __init__(self, allowed: Limits) -> None:
+    def __init__(self, allowed: Limits, ocr: Ocr | None) -> None:
         self._limits = allowed
-        arguments = (str(allowed.memory), str(allowed.seconds))
+        self._ocr = ocr
+        arguments = [str(allowed.memory), str(allowed.seconds), *(["ocr"] if ocr else [])]
         self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
             [sys.executable, "-P", "-s", "-X", "utf8", "-m", "ingest.confined", *arguments],
             stdin=subprocess.PIPE,
@@ -204,15 +209,29 @@ class _Child:
             requests.write(REQUEST.pack(len(name), len(data)) + name)
             requests.write(data)
             requests.flush()
-            last, length = REPLY.unpack(_exactly(replies, REPLY.size))
-            message = _exactly(replies, length)
+            kind, message = _reply(replies)
+            for _ in range(PICTURES):
+                if kind == PICTURE:
+                    self._read_picture(requests, message)
+                    kind, message = _reply(replies)
+            if kind == PICTURE:
+                raise EOFError
         except (OSError, EOFError) as error:
             self.end()
             raise _Lost(self._late or self._process.returncode == -_OUT_OF_TIME) from error
         self._set_clock(math.inf)
-        if last or self._late:
+        if kind == LAST_ANSWER or self._late:
             self.end()
         return message
+
+    def _read_picture(self, requests: IO[bytes], picture: bytes) -> None:
+        """Answer the child's question what a picture says; the clock stands still meanwhile."""
+        left = self._deadline - time.monotonic()
+        self._set_clock(math.inf)
+        text = self._ocr.text(picture).encode("utf-8", "replace")[:_PAGE] if self._ocr else b""
+        self._set_clock(time.monotonic() + left)
+        requests.write(TEXT.pack(len(text)) + text)
+        requests.flush()
 
     def stop_if_late(self) -> None:
         """Kill it if its time is up."""
@@ -237,6 +256,11 @@ class _Child:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+
+
+def _reply(pipe: IO[bytes]) -> tuple[int, bytes]:
+    kind, length = REPLY.unpack(_exactly(pipe, REPLY.size))
+    return kind, _exactly(pipe, length)
 
 
 def _exactly(pipe: IO[bytes], length: int) -> bytes:

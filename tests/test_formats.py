@@ -1,11 +1,17 @@
 """Formats beyond plain reading: what styles hide, attachments, languages, dates, scanned pages."""
 
+import json
 from collections.abc import Callable
 from email.message import EmailMessage
+from io import BytesIO
+from shutil import which
 
 import pytest
+from PIL import Image, ImageDraw, ImageFont
 
 from ingest.parsers import Parsed, limits, parse
+from ingest.reading import Reader
+from knowledge.errors import Unreadable
 from tests.fixtures_documents import Drawn, pdf, xlsx
 
 
@@ -140,3 +146,130 @@ def test_a_message_that_is_its_attachment():
     mail["From"], mail["Subject"], mail["Date"] = "a", "Scan", "Tue, 3 Mar 2026 10:00:00 +0100"
     mail.set_content(pdf([[Drawn("Only a PDF.", 700)]]), maintype="application", subtype="pdf", filename="x.pdf")
     assert read("a.eml", mail.as_bytes()).text.endswith("x.pdf\n\nOnly a PDF.")
+
+
+# Languages, dates, versions.
+
+PROSE = {
+    "en": "The pump is cleaned by hand, and the filter has to be changed at the end of each month. You can find the "
+    "parts for it in the store, which is open from eight to five.",
+    "de": "Die Pumpe wird von Hand gereinigt, und der Filter ist am Ende des Monats zu wechseln. Die Teile sind im "
+    "Lager, das von acht bis fünf auch für Gäste offen ist.",
+    "fr": "La pompe est nettoyée à la main et le filtre est changé à la fin du mois. Vous trouvez les pièces dans le "
+    "magasin, qui est ouvert pour tous les clients avec une carte.",
+    "es": "La bomba se limpia a mano y el filtro se cambia al final de cada mes. Las piezas están en el almacén, que "
+    "está abierto para los clientes con una tarjeta, pero no los lunes.",
+    "nb": "Pumpen rengjøres for hånd, og filteret skal skiftes ved slutten av måneden. Det er ikke så vanskelig, men "
+    "du vil ha hjelp av en som kan det, og det skal være av den nye typen.",
+    "ru": "Насос чистят вручную, и фильтр меняют в конце месяца. Детали лежат на складе, это для всех, но не все "
+    "могут так просто войти: он открыт с восьми и не для гостей, как это может быть при заказе.",
+    "ja": "ポンプは手で洗います。フィルターは毎月の終わりに交換してください。"
+    "部品は倉庫にあります。八時から五時まで開いています。",
+    "zh": "水泵需要手工清洗。每个月底应当更换滤芯。零件存放在仓库里,仓库从早上八点到下午五点开放,"
+    "所有客户都可以进入领取。",
+}
+
+
+@pytest.mark.parametrize("code", PROSE)
+def test_the_language_of_prose_is_known(code):
+    assert read("a.txt", PROSE[code]).metadata["language"] == code
+
+
+@pytest.mark.parametrize(
+    "text", ["Too short to tell.", "a1 b2 c3 " * 40, "def f(x): return x\n" * 20, "Heron 200 " * 40]
+)
+def test_what_is_hardly_prose_has_no_language(text):
+    assert "language" not in read("a.txt", text).metadata
+
+
+@pytest.mark.parametrize(
+    ("name", "source"),
+    [
+        ("a.md", f"---\nlanguage: de-AT\n---\n{PROSE['en']}"),
+        ("a.html", f"<html lang=de-AT><p>{PROSE['en']}"),
+        ("a.json", json.dumps({"language": "de-AT", "text": PROSE["en"]})),
+    ],
+)
+def test_what_the_file_says_of_its_language_counts(name, source):
+    assert read(name, source).metadata["language"] == "de-AT"
+
+
+def test_dates_and_versions_are_kept():
+    assert read("a.md", "---\ndate: 2026-03-01\nversion: 2.1\n---\nText.").metadata == {
+        "date": "2026-03-01",
+        "version": 2.1,
+    }
+    page = '<head><meta name=date content=2026-03-01><meta name=version content="2.1"></head><p>Text.'
+    assert read("a.html", page).metadata == {"date": "2026-03-01", "version": "2.1"}
+    assert read("a.json", '{"version": 3, "modified": "2026-03-01", "a": "b"}').metadata == {
+        "version": 3,
+        "modified": "2026-03-01",
+    }
+
+
+@pytest.mark.parametrize("value", [".nan", "-.inf", "0x" + "f" * 100])
+def test_metadata_that_no_database_holds_is_made_to_fit(value):
+    metadata = read("a.md", f"---\na: {value}\n---\nText.").metadata
+    assert json.loads(json.dumps(metadata, allow_nan=False)) == metadata
+
+
+# Scanned pages.
+
+
+def scanned(*texts: str) -> bytes:
+    """A PDF of pictures of these texts."""
+    pages = []
+    for text in texts:
+        page = Image.new("L", (1700, 600), 255)
+        ImageDraw.Draw(page).multiline_text((100, 100), text, fill=0, font=ImageFont.load_default(60), spacing=30)
+        pages.append(page)
+    buffer = BytesIO()
+    pages[0].save(buffer, "PDF", save_all=True, append_images=pages[1:], resolution=200)
+    return buffer.getvalue()
+
+
+class Says:
+    """An Ocr that always finds this text."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self.pictures: list[bytes] = []
+
+    def text(self, image: bytes) -> str:
+        self.pictures.append(image)
+        return self._text
+
+
+def test_scanned_pages_are_read_by_whatever_is_in_use():
+    ocr = Says("The sonde is checked\nevery year.\n\nIt costs nothing.\n")
+    with Reader(1, ocr=ocr) as reader:
+        _, parsed = reader.parse("a.pdf", scanned("One", "Two"))
+    assert [parsed.text[slice(*block.span)] for block in parsed.blocks] == [
+        "The sonde is checked every year.",
+        "It costs nothing.",
+    ] * 2
+    assert [block.location.page for block in parsed.blocks] == [1, 1, 2, 2]
+    assert parsed.metadata["pages_by_ocr"] == [1, 2]
+    assert [Image.open(BytesIO(picture)).size for picture in ocr.pictures] == [(1700, 600)] * 2
+
+
+def test_scanned_pages_that_say_nothing_are_reported():
+    with Reader(1, ocr=Says(" \n")) as reader, pytest.raises(Unreadable) as caught:
+        reader.parse("a.pdf", scanned("One"))
+    assert caught.value.reason == "no-text"
+
+
+def test_no_more_than_so_many_pages_are_read_by_ocr():
+    ocr = Says("Text.")
+    with Reader(1, ocr=ocr) as reader:
+        _, parsed = reader.parse("a.pdf", scanned(*["Page"] * (limits.OCR_PAGES + 2)))
+    assert len(ocr.pictures) == limits.OCR_PAGES
+    assert parsed.metadata["pages_without_text"] == [limits.OCR_PAGES + 1, limits.OCR_PAGES + 2]
+
+
+@pytest.mark.skipif(which("tesseract") is None, reason="tesseract is not installed")
+def test_tesseract_reads_a_scanned_page():
+    with Reader(1) as reader:
+        _, parsed = reader.parse("a.pdf", scanned("The Heron 200 is\nchecked every year."))
+    assert parsed.text == "The Heron 200 is checked every year."
+    assert parsed.metadata["pages_by_ocr"] == [1]

@@ -614,7 +614,7 @@ def test_rst_is_what_a_reader_sees():
         ("code", "ls"),
     ]
     assert parsed.title == "Probes"
-    assert parsed.metadata == {"author": "A. Writer"}
+    assert parsed.metadata == {"author": "A. Writer", "language": "en"}
     assert parsed.blocks[-1].location.headings == ("Probes", "Care")
 
 

@@ -8,13 +8,14 @@ import io
 import re
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import PurePosixPath
 from typing import Protocol
 
 from ingest.parsers import limits
 from ingest.parsers.encoding import decode
+from ingest.parsers.language import language_of
 from ingest.parsers.sniffing import strong_guess, weak_guess
 from knowledge.errors import Unreadable
 from knowledge.types import Block
@@ -120,6 +121,8 @@ def parse(name: str, data: bytes) -> tuple[str, Parsed]:
         ) from error
     if not parsed.text:
         raise Unreadable("no-text", f"{name} holds no text that can be read; add text, or remove it from the source.")
+    if "language" not in parsed.metadata and (language := language_of(parsed.text)):
+        parsed = replace(parsed, metadata={**parsed.metadata, "language": language})
     return kind, parsed
 
 

@@ -31,6 +31,8 @@ _CHARSET = re.compile(rb"""<meta[^>]{0,200}?charset\s*=\s*["']?\s*([\w-]{2,40})"
 _METADATA = {
     "description": "meta[name=description], meta[property='og:description']",
     "author": "meta[name=author]",
+    "keywords": "meta[name=keywords]",
+    "version": "meta[name=version]",
     "date": "meta[property='article:modified_time'], meta[property='article:published_time'], meta[name=date], "
     "meta[name='dcterms.modified'], meta[name='dc.date']",
 }

@@ -5,10 +5,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ingest.parsers import Parsed
-from ingest.parsers.builder import Item, TextBuilder, one_line
+from ingest.parsers.builder import Item, TextBuilder, one_line, plain
 from ingest.parsers.encoding import read
 
 _TITLES = ("title", "name", "subject", "question", "label", "id", "_id", "key")
+_METADATA = ("author", "created", "date", "language", "modified", "updated", "version")
 _BODIES = ("text", "content", "body")
 SECTION = 2
 """The level of the first headings: the file as a whole is not named by one of its parts."""
@@ -22,7 +23,9 @@ def parse(data: bytes) -> Parsed:
     value = json.loads(read(data))
     write_value(value, builder, SECTION)
     title = value.get("title") if isinstance(value, Mapping) else ""
-    return builder.build(title if isinstance(title, str) else "")
+    members = value if isinstance(value, Mapping) else {}
+    metadata = {name: plain(members[name]) for name in _METADATA if isinstance(members.get(name), str | int | float)}
+    return builder.build(title if isinstance(title, str) else "", metadata)
 
 
 def write_value(value: Any, builder: TextBuilder, level: int) -> None:

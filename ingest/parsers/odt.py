@@ -10,7 +10,10 @@ from ingest.parsers.builder import Item, TextBuilder, plain
 from ingest.parsers.xml import local, read_xml, text_of
 from knowledge.errors import Unreadable
 
-_METADATA = {"creator": "author", "initial-creator": "author", "date": "modified", "creation-date": "created"}
+_METADATA = {
+    "creator": "author", "initial-creator": "author", "date": "modified", "creation-date": "created",
+    "language": "language", "subject": "subject", "keyword": "keywords",
+}  # fmt: skip
 _SKIPPED = ("tracked-changes", "annotation", "table-of-content", "alphabetical-index", "sequence-decls", "forms")
 _CODE = ("preformatted", "code", "source")
 

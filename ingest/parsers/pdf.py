@@ -14,6 +14,7 @@ from pypdf import PdfReader
 
 from ingest.parsers import Parsed, limits, too_large
 from ingest.parsers.builder import Item, TextBuilder, one_line
+from ingest.parsers.ocr import PageReader
 from ingest.parsers.pdf_lines import Line, lines_of
 from knowledge.errors import Unreadable
 
@@ -38,6 +39,7 @@ def parse(data: bytes) -> Parsed:
     if len(reader.pages) > limits.PAGES:
         raise too_large("The PDF", f"has more than {limits.PAGES:,} pages")
     pages = [lines_of(page) for page in reader.pages]
+    scanned = _read_scans(reader, pages)
     empty = [number for number, lines in enumerate(pages, 1) if not lines]
     fields = _form_fields(reader)
     if len(empty) == len(pages) and not fields:
@@ -50,12 +52,36 @@ def parse(data: bytes) -> Parsed:
     metadata = _metadata(reader)
     if empty:
         metadata["pages_without_text"] = empty
+    if scanned:
+        metadata["pages_by_ocr"] = scanned
     title = str(metadata.pop("title", ""))
     return builder.build(title, metadata)
 
 
+def _read_scans(reader: PdfReader, pages: list[list[Line]]) -> list[int]:
+    """Fill in the pages that are pictures, where a program for it is in use; returns their numbers."""
+    ocr = PageReader()
+    scanned = []
+    for index, lines in enumerate(pages):
+        if not lines:
+            with suppress(Exception):  # A picture that can't be decoded leaves the page without text, and is named so.
+                pages[index] = _as_printed(ocr.lines(reader.pages[index]))
+        if pages[index] and not lines:
+            scanned.append(index + 1)
+    return scanned
+
+
+def _as_printed(texts: Sequence[str]) -> list[Line]:
+    """Lines of text as if they had been drawn from top to bottom, blank ones as room between paragraphs."""
+    lines = [Line(one_line(text), 72, 12 * (len(texts) - at), 10, False) for at, text in enumerate(texts)]
+    return [line for line in lines if line.text]
+
+
 def _metadata(reader: PdfReader) -> dict[str, object]:
     found: dict[str, object] = {"pages": len(reader.pages)}
+    with suppress(Exception):
+        if language := one_line(str(reader.root_object.get("/Lang") or "")):
+            found["language"] = language
     info = reader.metadata
     if info is None:
         return found

@@ -13,7 +13,7 @@ from pptx.text.text import TextFrame
 from ingest.parsers import Parsed, limits, too_large
 from ingest.parsers.builder import Item, TextBuilder, plain
 
-_PROPERTIES = ("author", "created", "modified", "subject", "keywords", "category", "language")
+_PROPERTIES = ("author", "created", "modified", "subject", "keywords", "category", "language", "version")
 _FURNITURE = ("FOOTER", "DATE", "SLIDE_NUMBER", "HEADER")
 _ROW_HEIGHT = 457_200  # EMU, half an inch: shapes whose tops differ by less stand side by side.
 

@@ -11,7 +11,10 @@ from openpyxl.reader.excel import load_workbook
 from ingest.parsers import Parsed, limits, too_large
 from ingest.parsers.builder import TextBuilder, plain
 
-_PROPERTIES = (("creator", "author"), ("created", "created"), ("modified", "modified"), ("subject", "subject"))
+_PROPERTIES = {
+    "creator": "author", "created": "created", "modified": "modified", "subject": "subject", "keywords": "keywords",
+    "category": "category", "language": "language", "version": "version",
+}  # fmt: skip
 _MIDNIGHT = time(0)
 
 
@@ -24,7 +27,7 @@ def parse(data: bytes) -> Parsed:
             builder.sheet(sheet.title)
             _write_sheet(list(_rows(sheet)), builder)
     properties = book.properties
-    metadata = {name: plain(value) for key, name in _PROPERTIES if (value := getattr(properties, key, None))}
+    metadata = {name: plain(value) for key, name in _PROPERTIES.items() if (value := getattr(properties, key, None))}
     return builder.build(properties.title or "", {**metadata, "sheets": book.sheetnames})
 
 
