@@ -1,7 +1,8 @@
 """Why these hits, in this order: how their scores came about, and how the database found them.
 
 The database is asked for the plan of the very statement that searched, in the same snapshot, with the counts of what
-was really read (EXPLAIN ANALYZE: it runs once more). Only what is counted after row-level security is handed on; the
+was really read (EXPLAIN ANALYZE: it runs once more, planned for its values, while a connection may keep one plan for
+all questions; which index serves a leg is written into the statement and its settings, and is the same). Only what is counted after row-level security is handed on; the
 planner's own estimates are drawn from everybody's rows, and stay inside.
 """
 
@@ -20,7 +21,7 @@ from retrieval.types import Access, Explanation, Hit, LegName, Method, Reasons, 
 
 SQL = Path(__file__).parent / "sql"
 EXPLAIN = sql.SQL("explain (analyze, format json, timing off, buffers off) ")
-CANDIDATE = "p"  # what search.sql calls the rows among which it looks for candidates; see retrieval/passing.py
+CANDIDATE = "p"  # what the dense leg calls the rows among which it looks for candidates; see retrieval/passing.py
 
 
 def explain(
@@ -81,11 +82,18 @@ def _accesses(node: Mapping[str, Any], legs: Mapping[str, LegName]) -> Iterator[
     """The scans of a plan that served a leg and were carried out, from the top."""
     leg = legs.get(node.get("Relation Name", ""))
     if leg and node["Actual Loops"]:
-        finds = leg == "lexical" or node["Alias"].split("_")[0] == CANDIDATE
+        finds = _finds(node, leg)
         rows = round(node["Actual Rows"] * node["Actual Loops"])
         yield Access(leg, "find" if finds else "score", _method(node, finds, leg), _index(node), rows)
     for inner in node.get("Plans", ()):
         yield from _accesses(inner, legs)
+
+
+def _finds(node: Mapping[str, Any], leg: LegName) -> bool:
+    """Whether a scan looks for candidates, or looks up those that there are: the postings of common terms, vectors."""
+    if leg == "lexical":
+        return "chunk_id" not in node.get("Index Cond", "")
+    return str(node["Alias"]).split("_")[0] == CANDIDATE
 
 
 def _together(accesses: Iterator[Access]) -> tuple[Access, ...]:

@@ -596,7 +596,7 @@ def test_the_explanation_names_what_served_the_vectors(
     assert explanation
     [found] = [one for one in explanation.accesses if (one.leg, one.step) == ("dense", "find")]
     assert (found.method, found.index is not None and "embedding" in found.index) == (method, method == "HNSW")
-    [postings] = [one for one in explanation.accesses if one.leg == "lexical"]
+    [postings] = [one for one in explanation.accesses if (one.leg, one.step) == ("lexical", "find")]
     assert postings.index == "posting_pkey"
     assert explanation.passed
     passing = sum(holds(where, Row({}, {"order": order})) for order in corpus.order)
