@@ -2,8 +2,8 @@
 
 The database is asked for the plan of the very statement that searched, in the same snapshot, with the counts of what
 was really read (EXPLAIN ANALYZE: it runs once more, planned for its values, while a connection may keep one plan for
-all questions; which index serves a leg is written into the statement and its settings, and is the same). Only what is counted after row-level security is handed on; the
-planner's own estimates are drawn from everybody's rows, and stay inside.
+all questions; which index serves a leg is in the statement and its settings). Only what is counted after row-level
+security is handed on; the planner's own estimates are drawn from everybody's rows, and stay inside.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
