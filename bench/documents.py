@@ -20,13 +20,14 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from shutil import which
 
 from rich.console import Console
 from rich.table import Table
 
-from ingest.reading import Reader, read_bytes
+from ingest.reading import Reader
+from ingest.sources import Source, SourceFile, open_source
 from knowledge.errors import Unreadable
 
 SHARE = 0.98
@@ -66,21 +67,23 @@ def main() -> None:
 
 def read_all(folder: Path, compare: bool = True) -> Iterator[Result]:
     """Every file below the folder, in order of its path; `compare` the words of PDFs."""
+    source = open_source(str(folder))
     with Reader() as reader:
-        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-            yield read_one(reader, path, compare)
+        for file in source.files():
+            yield read_one(reader, source, file, folder / file.path if compare else None)
 
 
-def read_one(reader: Reader, path: Path, compare: bool = True) -> Result:
-    """One file through the reader."""
+def read_one(reader: Reader, source: Source, file: SourceFile, path: Path | None) -> Result:
+    """One file of a source through the reader; with its `path` the words of a PDF are compared."""
+    name = PurePosixPath(file.path).name
     began = time.perf_counter()
     try:
-        kind, parsed = reader.parse(path.name, read_bytes(path.name, path))
+        kind, parsed = reader.parse(file.path, source.read(file))
     except Unreadable as error:
-        return Result(path.name, "", 0, error.reason, str(error), time.perf_counter() - began)
+        return Result(name, "", 0, error.reason, str(error), time.perf_counter() - began)
     seconds = time.perf_counter() - began
-    found = shares(path, parsed.text) if compare and kind == "application/pdf" else None
-    return Result(path.name, kind, len(parsed.text), "", "", seconds, *(found or (None, None)))
+    found = shares(path, parsed.text) if path and kind == "application/pdf" else None
+    return Result(name, kind, len(parsed.text), "", "", seconds, *(found or (None, None)))
 
 
 def shares(path: Path, text: str) -> tuple[float, float] | None:

@@ -36,6 +36,7 @@ ANSWER, LAST_ANSWER, PICTURE = range(3)
 _FILES = 2000  # A process is replaced after so many, or when it has grown: what a library leaks is lost with it.
 _GROWN = 0.6  # Of the memory that it may have.
 _PR_SET_PDEATHSIG = 1
+_CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000  # sched.h
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 _FORBIDDEN = (
     "socket.", "subprocess.", "os.exec", "os.fork", "os.posix_spawn", "os.spawn", "os.system", "os.startfile", "pty.",
@@ -60,7 +61,8 @@ def main() -> None:
     if sys.argv[3:] == ["ocr"]:
         ocr.use(_Parent(requests, replies))
     size = _size_reader()
-    _die_with_parent()
+    _leave_network()
+    _die_with_parent()  # After that, since it undoes this.
     sys.modules["numpy"] = None  # type: ignore[assignment]  # openpyxl would load it if it could, and not need it
     _limit(memory)
     mimetypes.init()  # It reads the system's list of types, which is out of reach from here on.
@@ -119,6 +121,14 @@ def _next(requests: BinaryIO) -> tuple[str, bytes] | None:
         return None  # The parent is gone, or needs no more.
     name_length, length = REQUEST.unpack(head)
     return requests.read(name_length).decode("utf-8", "replace"), requests.read(length)
+
+
+def _leave_network() -> None:
+    """On Linux into a network of its own with nobody in it, where the system lets it; containers often don't."""
+    with suppress(OSError, AttributeError):
+        system = ctypes.CDLL(None)
+        if system.unshare(_CLONE_NEWNET) != 0:  # Without the right to: as root of users of its own.
+            system.unshare(_CLONE_NEWUSER | _CLONE_NEWNET)
 
 
 def _die_with_parent() -> None:

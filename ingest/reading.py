@@ -25,6 +25,7 @@ from ingest import tesseract, wire
 from ingest.confined import LAST_ANSWER, PICTURE, REPLY, REQUEST, TEXT
 from ingest.parsers import Parsed, limits
 from ingest.parsers.ocr import PICTURES, Ocr
+from ingest.sources.types import MAX_BYTES, too_large
 from knowledge.errors import Unreadable
 
 _REPLY_LENGTH = 16 * limits.TEXT  # Bytes: the text at four each, and as much again for structure and metadata.
@@ -40,7 +41,7 @@ _ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"
 class Limits:
     """What a file may cost: `bytes` of the file itself, `seconds`, and bytes of `memory` of the child."""
 
-    bytes: int = limits.LARGEST_FILE
+    bytes: int = MAX_BYTES
     seconds: int = limits.SECONDS
     memory: int = limits.MEMORY
 
@@ -85,7 +86,8 @@ class Reader:
         Raises:
             Unreadable: what `parse` raises; and `too-large`, `too-slow` or `crashed` when a limit ended it.
         """
-        check_size(path, len(data), self._limits.bytes)
+        if len(data) > self._limits.bytes:
+            raise too_large(path)
         with self._seat() as seat:
             try:
                 message = self._ask(seat, path, data)
@@ -135,29 +137,6 @@ class Reader:
         while not self._closed.wait(_TICK):
             for child in tuple(self._busy):
                 child.stop_if_late()
-
-
-def check_size(path: str, size: int, largest: int = limits.LARGEST_FILE) -> None:
-    """Raises Unreadable `too-large` for a file of more than `largest` bytes; ask before reading it into memory."""
-    if size > largest:
-        raise Unreadable(
-            "too-large",
-            f"{path} has {size / 1e6:,.0f} MB, more than the {largest / 1e6:,.0f} MB that a file may have; split it, "
-            "or raise GROUNDWORK_LARGEST_FILE_MB.",
-        )
-
-
-def read_bytes(path: str, file: Path, largest: int = limits.LARGEST_FILE) -> bytes:
-    """A file's bytes; raises Unreadable `too-large` before reading, or `unopened`."""
-    try:
-        with file.open("rb") as content:
-            check_size(path, os.fstat(content.fileno()).st_size, largest)
-            data = content.read(largest + 1)  # Not what never ends, such as a device or a file that grows.
-    except OSError as error:
-        why = f"{path} can't be opened ({error.strerror}); check its permissions and the disk."
-        raise Unreadable("unopened", why) from error
-    check_size(path, len(data), largest)
-    return data
 
 
 class _Lost(Exception):

@@ -9,14 +9,19 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from shutil import which
+from typing import NamedTuple
 
 import pytest
 
-from ingest import wire
-from ingest.parsers import Parsed, limits, parse
-from ingest.reading import Limits, Reader, read_bytes
+from ingest import pipeline, wire
+from ingest.parsers import Parsed, parse
+from ingest.reading import Limits, Reader
+from ingest.sources import SourceFile, open_source
+from knowledge.database import Principal
 from knowledge.errors import Unreadable
 from knowledge.types import Block, Location, Span
+from retrieval.retriever import retrieve
 from tests import hostile
 
 REASONS = {"empty", "too-large", "too-slow", "too-deep", "crashed", "corrupt", "encrypted", "no-text", "not-a-document"}
@@ -38,28 +43,60 @@ def reason(reader: Reader, name: str, data: bytes) -> str:
     return caught.value.reason
 
 
-def test_every_hostile_file_is_read_or_put_aside(tmp_path, reader):
-    """With the limits that hold everywhere: 512 MB and 60 seconds a file."""
-    folder = tmp_path / "hostile"
-    written = hostile.write(folder)
-    assert len({file.name for file in written}) == len(written) >= 80
+class Outcome(NamedTuple):
+    reason: str
+    characters: int = 0
 
-    def outcome(name: str) -> str:
+
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory, reader) -> tuple[Path, dict[str, Outcome]]:
+    """The folder of all hostile files and what became of each, under the limits that hold everywhere."""
+    folder = tmp_path_factory.mktemp("made") / "hostile"
+    written = hostile.write(folder)
+    source = open_source(str(folder))
+
+    def outcome(file: SourceFile) -> tuple[str, Outcome]:
         try:
-            _, parsed = reader.parse(name, read_bytes(name, folder / name))
+            _, parsed = reader.parse(file.path, source.read(file))
         except Unreadable as error:
-            return error.reason if str(error).endswith(".") else f"{error} is no sentence"
-        assert hostile.SECRET not in parsed.text, name
-        return ""
+            return file.path, Outcome(error.reason if str(error).endswith(".") else f"{error} is no sentence")
+        return file.path, Outcome("told a secret" if hostile.SECRET in parsed.text else "", len(parsed.text))
 
     with ThreadPoolExecutor(2) as pool:
-        outcomes = dict(zip([f.name for f in written], pool.map(outcome, [f.name for f in written]), strict=True))
-    assert set(outcomes.values()) - {""} <= REASONS
+        found = dict(pool.map(outcome, source.files()))
+    assert len(found) == len(written) >= 80
+    return folder, found
+
+
+def test_every_hostile_file_is_read_or_put_aside(outcomes):
+    folder, found = outcomes
+    assert {outcome.reason for outcome in found.values()} - {""} <= REASONS
     # Everything here is refused or read by a rule of its own; the last resorts, killing and losing a child, are tested
     # below.
-    assert {name for name, reason in outcomes.items() if reason in ("crashed", "too-slow")} == set()
+    assert {name for name, outcome in found.items() if outcome.reason in ("crashed", "too-slow")} == set()
     assert not list(Path("/tmp").glob("groundwork-was-here*"))
-    assert {path.name for path in tmp_path.iterdir()} == {"hostile", "secret.txt"}
+    assert {path.name for path in folder.parent.iterdir()} == {"hostile", "secret.txt"}
+
+
+def test_good_files_among_hostile_ones_are_all_in(outcomes, tmp_path, services, reader):
+    """Through the whole pipeline; what holds megabytes of text is left out, since embedding it takes minutes."""
+    folder, found = outcomes
+    small = {
+        name: outcome
+        for name, outcome in found.items()
+        if outcome.characters < 2_000 and (folder / name).stat().st_size < 100_000
+    }
+    assert len(small) > 80
+    for name in small:
+        os.link(folder / name, tmp_path / name)
+    for number, thing in enumerate(("heron", "osprey", "tern")):
+        (tmp_path / f"good-{number}.md").write_text(f"# {thing.title()}\n\nThe {thing} is kept in room {number}.\n")
+    report = pipeline.ingest(services, "acme", [pipeline.origin(str(tmp_path))], reader)
+    ends = {outcome.path: outcome for outcome in report.outcomes}
+    assert {name: ends[name].reason for name in small} == {name: outcome.reason for name, outcome in small.items()}
+    assert [ends[f"good-{number}.md"].state for number in range(3)] == ["added"] * 3
+    hits = retrieve(services, Principal("acme"), "Where is the osprey kept?").hits
+    assert hits[0].path == "good-1.md"
 
 
 @pytest.mark.parametrize("ending", hostile.ENDINGS)
@@ -153,18 +190,10 @@ def test_threads_share_a_reader(reader):
     assert texts == [f"Note {n}" for n in range(200)]
 
 
-def test_files_too_large_are_not_read_into_memory(tmp_path, reader):
-    sparse = tmp_path / "sparse.txt"
-    with sparse.open("wb") as file:
-        file.truncate(10**12)
-    with pytest.raises(Unreadable, match="GROUNDWORK_LARGEST_FILE_MB") as caught:
-        read_bytes("sparse.txt", sparse)
-    assert caught.value.reason == "too-large"
-    with pytest.raises(Unreadable, match="1,000,000 MB"):
-        read_bytes("sparse.txt", sparse)
-    with pytest.raises(Unreadable, match="can't be opened"):
-        read_bytes("missing.txt", tmp_path / "missing.txt")
-    assert reason(reader, "a.md", bytes(limits.LARGEST_FILE + 1)) == "too-large"
+def test_files_too_large_are_refused():
+    with Reader(1, Limits(bytes=10)) as reader:
+        assert reader.parse("a.md", b"0123456789")[1].text == "0123456789"
+        assert reason(reader, "a.md", b"01234567890") == "too-large"
 
 
 # What a child is allowed, and what it knows.
@@ -186,6 +215,20 @@ def test_a_child_has_little_memory_and_no_secrets(monkeypatch):
     assert b"the-password" not in environment
     assert b"the-key" not in environment
     assert files <= {"pipe", "/dev/null", f"/proc/{child.name}/statm"}
+
+
+@linux
+@pytest.mark.skipif(
+    which("unshare") is None or subprocess.run(["unshare", "--net", "true"], check=False).returncode != 0,
+    reason="this system doesn't let processes leave the network",
+)
+def test_a_child_has_no_network():
+    with Reader(1) as reader:
+        reader.parse("a.md", b"Good.")
+        child = Path(f"/proc/{reader._seats.queue[0].child.pid}")
+        interfaces = [line.split(":")[0].strip() for line in (child / "net/dev").read_text().splitlines()[2:]]
+        assert interfaces == ["lo"]
+        assert os.readlink(child / "ns/net") != os.readlink("/proc/self/ns/net")
 
 
 @pytest.mark.parametrize(

@@ -100,7 +100,7 @@ _UNKNOWN = "application/octet-stream"
 
 def parse(name: str, data: bytes) -> tuple[str, Parsed]:
     """The media type and the content of a file called `name`; raises Unreadable with a reason and the fix."""
-    if not data.strip():
+    if not data or data.isspace():
         raise Unreadable("empty", f"{name} is empty; put some text into it or remove it from the source.")
     kind = media_type(name, data)
     if kind not in PARSERS:

@@ -1,7 +1,5 @@
 """What a file may cost, all of it in one place. Beyond these it is put aside with its reason, and the run goes on."""
 
-LARGEST_FILE = 64_000_000
-"""Bytes of a file, unless the setting GROUNDWORK_LARGEST_FILE_MB says otherwise."""
 SECONDS = 60
 """Of wall time, and of processor time, for one file."""
 MEMORY = 512 * 1024 * 1024
