@@ -4,8 +4,8 @@
     .venv/bin/python -m bench.workers FOLDER --workers 2 --kills 1
 
 Starts an embedded PostgreSQL, a Prefect server and the workers (`groundwork flows serve --limit 1`, each a process of
-its own), asks for the ingest by `groundwork flows ingest`, kills workers when a share of the files is done, and compares
-what is stored with the folder: every document in, each once.
+its own), asks for the ingest by `groundwork flows ingest`, kills workers when a share of the files is done, and
+compares what is stored with the folder: every document in, each once.
 """
 
 import argparse
