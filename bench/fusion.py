@@ -18,7 +18,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from pgvector import HalfVector
-from psycopg import sql
 from psycopg.rows import dict_row
 from rich.console import Console
 from rich.progress import track
@@ -28,10 +27,12 @@ from bench.retrieval import Benchmark, interval, scifact, squad
 from evaluation.metrics import mean, ndcg
 from ingest.corpus import corpus_tenant, take_in_corpus
 from knowledge.analysis import query_terms, terms
-from knowledge.database import Principal, statement
-from knowledge.services import Services, live_index, open_services
+from knowledge.database import Principal
+from knowledge.services import Services, open_services
 from knowledge.settings import load_settings
-from retrieval.retriever import DENSE_WEIGHT, K1, SENTENCE_SHARE, SETTINGS, SQL, B
+from retrieval.passing import EVERYTHING
+from retrieval.reach import set_up, within_reach
+from retrieval.retriever import DENSE_WEIGHT, K1, SENTENCE_SHARE, B, search_statement
 
 Array = NDArray[np.float64]
 
@@ -212,23 +213,17 @@ def ask(services: Services, benchmark: Benchmark) -> Asked:
 
 
 def _pool(services: Services, tenant: str, question: str, vector: HalfVector, bm25: tuple[float, float]) -> Pool:
-    wanted = query_terms(question)
-    values = {
-        "tenant": tenant, "terms": list(wanted), "weights": [float(count) for count in wanted.values()],
-        "vector": vector, "lexical_depth": DEPTH, "dense_depth": DEPTH, "dense_weight": DENSE_WEIGHT,
-        "sentence_share": SENTENCE_SHARE, "k1": bm25[0], "b": bm25[1], "limit": 2 * DEPTH,
-    }  # fmt: skip
+    wanted, (k1, b) = query_terms(question), bm25
     with services.database.reading(Principal(tenant)) as connection:
-        index = live_index(connection)
-        connection.execute(SETTINGS)
+        reach = within_reach(connection, tenant)
+        set_up(connection, filtered=False)
+        query, values = search_statement(reach, tenant, wanted, vector, DEPTH, "hybrid", EVERYTHING)
+        values |= {
+            "base": k1 * (1 - b), "slope": k1 * b * reach.chunks / reach.terms, "budget": sys.maxsize,
+            "limit": 2 * DEPTH,
+        }  # fmt: skip
         with connection.cursor(row_factory=dict_row) as cursor:
-            rows = cursor.execute(
-                sql.SQL(statement(SQL / "search.sql")).format(
-                    vectors=sql.Identifier(index.vectors), sentences=sql.Identifier(index.sentences),
-                    passes=sql.SQL("true"),
-                ),
-                values,
-            ).fetchall()  # fmt: skip
+            rows = cursor.execute(query, values).fetchall()
     idf: dict[str, float] = rows[0]["idf"]
     cosines = [sorted(row["sentence_cosines"] or [row["dense_score"]], reverse=True) for row in rows]
     following = [(one, other) for one, other in pairwise(terms(question)) if one in idf and other in idf]

@@ -32,7 +32,6 @@ LONGEST_SOCKET_PATH = 90  # bytes; the kernel allows 107 for the folder and "/.s
 OPTIONS = {
     "listen_addresses": "",
     "max_connections": "60",
-    "shared_buffers": "256MB",
     "maintenance_work_mem": "256MB",
     "max_wal_size": "2GB",
     "log_min_messages": "warning",
@@ -131,7 +130,7 @@ class EmbeddedPostgres:
         unfinished.rename(self.data)
 
     def _boot(self) -> None:
-        flags = f"-k '{self._socket_folder()}'"
+        flags = f"-k '{self._socket_folder()}' -c shared_buffers={shared_buffers()}MB"
         try:
             self._run("pg_ctl", "-D", self.data, "-l", self.log, "-w", "-t", "60", "-o", flags, "start")
         except Unavailable as error:
@@ -171,6 +170,12 @@ class EmbeddedPostgres:
             return self.folder / "socket"
         name = hashlib.sha256(os.fsencode(self.folder)).hexdigest()[:12]
         return Path(tempfile.gettempdir()) / f"groundwork-{os.getuid()}-{name}"
+
+
+def shared_buffers() -> int:
+    """Megabytes for the server's own cache: an eighth of the memory, at most 4,096. What is not used costs nothing."""
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 2 << 30
+    return int(min(4_096, max(128, memory >> 23)))
 
 
 def _programs() -> Path:

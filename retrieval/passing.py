@@ -17,7 +17,7 @@ from retrieval.filters import Filter
 from retrieval.types import Counted
 
 SQL = Path(__file__).parent / "sql"
-FEW = 10_000  # chunks whose vectors are compared one by one; beyond, the vector index is quicker
+FEW = 4_000  # chunks whose vectors are compared one by one; beyond, the vector index is quicker
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +47,7 @@ def passing(connection: Connection, tenant: str, tree: Filter | None) -> Passing
     ).fetchone()
     assert row is not None
     if len(row[0]) <= FEW:
-        # A join, not `= any (list)`: with that, plans may still walk the vector index, which is not exact.
-        listed = sql.SQL("p.chunk_id in (select unnest(%(filter_chunks)s::bigint[]))")
+        listed = sql.SQL("p.chunk_id = any (%(filter_chunks)s::bigint[])")
         return Passing(listed, {"filter_chunks": row[0]}, few=True)
     return Passing(sql.SQL(statement(SQL / "passes.sql")).format(condition=made.condition), made.values, few=False)
 

@@ -10,8 +10,8 @@ from knowledge.services import IndexVersion, check_live
 
 SQL = Path(__file__).parent / "sql"
 
-# Vectors that are compared one by one in the time that the vector index takes for itself, about two milliseconds. Where
-# a tenant has but a share of an index, the index passes by others' vectors to find its own: then as many more.
+# Vectors that are compared one by one in about the time that the vector index takes. Where a tenant has but a share of
+# an index, the index passes by others' vectors to find its own, so comparing pays for as many more.
 EXACT = 4_000
 
 

@@ -83,7 +83,7 @@ def retrieve(
         passes = passing(connection, principal.tenant, where)
         if where:
             watch.lap("filter")
-        search = _search(reach, principal.tenant, asked, asked_vector, depth, mode, passes)
+        search = search_statement(reach, principal.tenant, asked, asked_vector, depth, mode, passes)
         found = _run(connection, *search)
         watch.lap("search")
         hits = tuple(_hit(row) for row in found if row["chunk_id"] is not None)
@@ -128,7 +128,7 @@ def check_question(question: str) -> str:
     return question
 
 
-def _search(
+def search_statement(
     reach: Reach,
     tenant: str,
     asked: dict[str, int],
@@ -137,7 +137,7 @@ def _search(
     mode: Mode,
     passes: Passing,
 ) -> tuple[sql.Composed, dict[str, Any]]:
-    """The statement that searches, and its values."""
+    """The statement that searches, and its values, for a connection on which `set_up` was called."""
     depth = max(DEPTH, limit)
     tables = {"vectors": sql.Identifier(reach.index.vectors), "passes": passes.condition}
     exact = passes.few if passes.few is not None else reach.few

@@ -4,7 +4,9 @@ select coalesce(array_agg(chunk_id), '{{}}')
 from (
     select c.chunk_id
     from document d
-    join chunk c using (tenant_id, document_id)
+    cross join lateral (  -- offset 0: only the chunks of what passes are looked up
+        select chunk_id from chunk where tenant_id = %(tenant)s and document_id = d.document_id offset 0
+    ) c
     where d.tenant_id = %(tenant)s and {condition}
     limit %(most)s
-) c
+) passed

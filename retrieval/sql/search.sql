@@ -16,7 +16,7 @@
 with rarity as materialized (  -- idf as in Lucene's BM25: never negative. `gain` is the most that a term can add
     select
         term, idf, weight * idf as gain,
-        sum(chunks) over (order by chunks, term) <= %(budget)s or row_number() over (order by chunks, term) = 1 as leads
+        sum(chunks) over rarest <= %(budget)s or sum(chunks) over rarest = chunks as leads
     from (
         select
             a.term, a.weight, coalesce(l.chunks, 0) as chunks,
@@ -26,6 +26,7 @@ with rarity as materialized (  -- idf as in Lucene's BM25: never negative. `gain
             select sum(chunk_count)::float8 as chunks from lexicon where tenant_id = %(tenant)s and term = a.term
         ) l
     ) counted
+    window rarest as (order by chunks, term)
 ),
 asked as materialized (  -- `most` is what BM25 can't exceed, whatever a chunk says
     select sum(gain) as most, coalesce(jsonb_object_agg(term, idf), jsonb_build_object()) as idf from rarity

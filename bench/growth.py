@@ -1,0 +1,419 @@
+"""How search grows with the corpus: time, size and recall at 5,000, 125,000 and 500,000 chunks, and behind filters.
+
+    make bench-growth     or: python -m bench.growth [DATA] [--sizes 5000,125000,500000] [--json FILE]
+
+Chunks are windows of three sentences, one sentence apart, over the real texts in DATA (see docs/benchmarks.md). What is
+not real, and said so: a few thousand windows are embedded, and every chunk gets the vector of one of them with noise;
+its sentences get the same one. Rows go in as a superuser by COPY, and the vector index is built at the end, so "rows/s"
+is the database's limit; the ordinary way in is measured by `make bench-ingest`. Questions are SQuAD's and SciFact's.
+Times are of the whole search for ten hits in the database, the connection's round trips included; the question's
+embedding stands beside them. Recall is of the vector index against comparing every vector, for the same questions.
+
+The database lies in a temporary folder, needs about 15 kB a chunk, and is gone at the end.
+"""
+
+import argparse
+import json
+import os
+import sys
+import tarfile
+import tempfile
+import time
+import uuid
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, LiteralString
+
+import numpy as np
+import psycopg
+from numpy.typing import NDArray
+from pgvector import HalfVector
+from pgvector.psycopg import register_vector
+from psycopg import sql
+from psycopg.types.json import Jsonb
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from evaluation.metrics import percentile
+from ingest.sentences import sentences
+from knowledge.analysis import terms
+from knowledge.database import SCHEMA, Connection, Database, Principal
+from knowledge.embedded import DATABASE, EmbeddedPostgres
+from knowledge.services import Services, live_index, start_embedded
+from knowledge.settings import Settings, load_settings
+from knowledge.types import Span
+from retrieval.filters import Filter, Range
+from retrieval.retriever import retrieve
+
+Array = NDArray[np.float32]
+
+WINDOW = 3  # sentences in a chunk
+EMBEDDED = 5_000  # windows with vectors of their own; the rest get one of these with noise
+NOISE = 0.35  # length of the noise, that of the vector being 1: a cosine of about 0.94
+QUESTIONS = 400
+PARTS = 1_000  # a document's number modulo this is what filters go by
+SELECTIVITIES = (0.5, 0.1, 0.01, 0.001)
+SHARES = {"half": 0.5, "three hundredths": 0.03, "three thousandths": 0.003}  # of the rows, by tenant
+COLUMNS = {
+    "chunk": (
+        "tenant_id, chunk_id, document_id, reader_set_id, ordinal, start_char, end_char, text, context, location,"
+        " tokens, term_count, terms",
+        "text int8 uuid int4 int4 int4 int4 text text jsonb int4 int4 text[]",
+    ),
+    "posting": ("tenant_id, term, chunk_id, reader_set_id, frequency, length", "text text int8 int4 float4 float4"),
+    "vectors": ("tenant_id, chunk_id, reader_set_id, embedding", "text int8 int4 halfvec"),
+}
+EMPTY: Sequence[LiteralString] = (
+    "set session_replication_role = replica",  # no triggers: statistics are counted at the end
+    "truncate document, chunk, posting, lexicon, reader_set, {vectors}, {sentences}",
+    "drop index if exists {index}",
+)
+COPY_SENTENCES: LiteralString = """
+insert into {sentences} (tenant_id, chunk_id, ordinal, reader_set_id, start_char, end_char, embedding)
+select tenant_id, chunk_id, n, reader_set_id, 0, 1, embedding from {vectors}, generate_series(1, {window}) as n
+"""
+CREATE_INDEX: LiteralString = "create index {index} on {vectors} using hnsw (embedding halfvec_cosine_ops)"
+COUNT: Sequence[LiteralString] = (
+    "insert into lexicon select tenant_id, term, reader_set_id, count(*) from posting group by 1, 2, 3",
+    """
+    insert into reader_set (tenant_id, reader_set_id, readers, document_count, chunk_count, term_count)
+    overriding system value
+    select tenant_id, reader_set_id, '{}', count(distinct document_id), count(*), sum(term_count)
+    from chunk group by 1, 2
+    """,
+)
+EXACT: LiteralString = """
+select chunk_id
+from (
+    select v.chunk_id, v.embedding <=> %(vector)s as distance
+    from {vectors} v
+    join chunk c using (tenant_id, chunk_id)
+    join document d using (tenant_id, document_id)
+    where v.tenant_id = %(tenant)s and (d.metadata ->> 'part')::int < %(part)s
+    offset 0
+) p
+order by distance
+limit 10
+"""
+err = Console(stderr=True, highlight=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question and its vector."""
+
+    text: str
+    vector: list[float]
+
+
+def main() -> None:
+    """Build, ask and print, one size after the other; then filters and tenants at the largest."""
+    asked = _arguments()
+    texts = list(islice(windows(asked.data), max(asked.sizes)))
+    if len(texts) < max(asked.sizes):
+        err.print(f"The texts give {len(texts):,} windows; the largest size is cut to that.")
+    sizes = sorted({min(size, len(texts)) for size in asked.sizes})
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="growth-")))
+        folder.chmod(0o755)
+        embedded, _ = start_embedded(Settings(_env_file=None, home=folder))
+        stack.callback(embedded.stop)
+        settings = load_settings()
+        database = stack.enter_context(Database(embedded.conninfo("groundwork_app")).open())
+        services = Services(settings, database, embedded)
+        pool, questions = _embed(services, asked.data, texts)
+        curve, narrow = [], []
+        for size in sizes:
+            curve.append(_measure(embedded, services, texts[:size], pool, questions))
+        narrow = _narrowed(embedded, services, texts[: sizes[-1]], pool, questions)
+    _print("Growth", curve)
+    _print(f"Filters and tenants, {sizes[-1]:,} chunks", narrow)
+    if asked.json:
+        asked.json.write_text(json.dumps({"growth": curve, "narrowed": narrow}, indent=2))
+
+
+def windows(data: Path) -> Iterator[str]:
+    """Three sentences at a time from every text in the data, one sentence further each time."""
+    for text in _texts(data):
+        spans = sentences(text, Span(0, len(text)))
+        for first in range(max(1, len(spans) - WINDOW + 1)):
+            some = spans[first : first + WINDOW]
+            if some and 60 <= some[-1].end - some[0].start <= 900:
+                yield text[some[0].start : some[-1].end]
+
+
+def _texts(data: Path) -> Iterator[str]:
+    for name in ("squad", "scifact"):
+        with (data / name / "corpus.jsonl").open(encoding="utf-8") as lines:
+            yield from (json.loads(line)["text"] for line in lines)
+    for archive in (data / "handbook" / "handbook.tar.gz", data / "powershell-docs.tar.gz"):
+        with tarfile.open(archive) as members:
+            for member in members:
+                file = members.extractfile(member) if member.name.endswith(".md") else None
+                if file:
+                    yield " ".join(file.read().decode("utf-8", "replace").replace("#", " ").split())
+
+
+def _embed(services: Services, data: Path, texts: Sequence[str]) -> tuple[Array, list[Question]]:
+    asked = [json.loads(line)["question"] for line in (data / "squad" / "questions.jsonl").open(encoding="utf-8")]
+    claims = [json.loads(line)["text"] for line in (data / "scifact" / "queries.jsonl").open(encoding="utf-8")]
+    half = QUESTIONS // 2
+    some = asked[:: len(asked) // half][:half] + claims[:: len(claims) // half][:half]
+    chosen = [texts[place] for place in np.random.default_rng(0).permutation(len(texts))[:EMBEDDED]]
+    err.print(f"Embedding {len(chosen):,} windows and {len(some)} questions")
+    vectors = services.embedder().encode(chosen)
+    return vectors, [
+        Question(text, vector) for text, vector in zip(some, services.embedder().encode(some).tolist(), strict=True)
+    ]
+
+
+# --- building -------------------------------------------------------------------------------------------------------
+
+
+def build(
+    connection: Connection, vectors: str, sentence_table: str, tenants: Sequence[tuple[str, Sequence[str]]], pool: Array
+) -> dict[str, float]:
+    """Replace all rows by these tenants' texts; returns rows a second for each kind of row."""
+    names = {
+        "vectors": sql.Identifier(vectors),
+        "sentences": sql.Identifier(sentence_table),
+        "index": sql.Identifier(f"{vectors}_embedding_idx"),
+        "window": sql.Literal(WINDOW),
+    }
+    for statement in EMPTY:
+        connection.execute(sql.SQL(statement).format(**names))
+    rates: dict[str, float] = {}
+    first = 1
+    for tenant, texts in tenants:
+        counted = [Counter(terms(text)) for text in track(texts, f"{tenant}: terms", console=err, transient=True)]
+        _documents(connection, tenant, len(texts))
+        rows = {"chunk": lambda f=first, t=tenant, x=texts, c=counted: _chunks(t, f, x, c),
+                "posting": lambda f=first, t=tenant, c=counted: _postings(t, f, c),
+                "vectors": lambda f=first, t=tenant, x=texts: _vectors(t, f, len(x), pool)}  # fmt: skip
+        for kind, make in rows.items():
+            rates[kind] = _copy(connection, vectors if kind == "vectors" else kind, *COLUMNS[kind], make())
+        first += len(texts)
+    began = time.perf_counter()
+    written = connection.execute(sql.SQL(COPY_SENTENCES).format(**names)).rowcount
+    rates["sentence"] = written / (time.perf_counter() - began)
+    began = time.perf_counter()
+    connection.execute("set maintenance_work_mem = '2GB'")
+    connection.execute(sql.SQL(CREATE_INDEX).format(**names))
+    rates["vector index"] = (first - 1) / (time.perf_counter() - began)
+    for statement in COUNT:
+        connection.execute(statement)
+    connection.execute("vacuum analyze")
+    return rates
+
+
+def _documents(connection: Connection, tenant: str, chunks: int) -> None:
+    """Ten chunks a document; its number modulo a thousand is in its metadata."""
+    rows = (
+        (tenant, _document_id(tenant, number), 1, f"file:///{number}", f"{number}.txt", str(number), "text/plain", 1,
+         "", "", "", Jsonb([]), Jsonb({"part": number % PARTS}), uuid.UUID(int=0))
+        for number in range(chunks // 10 + 1)
+    )  # fmt: skip
+    columns = (
+        "tenant_id, document_id, reader_set_id, uri, path, title, media_type, version, content_hash, pipeline_hash,"
+        " text, blocks, metadata, run_id"
+    )
+    types = "text uuid int4 text text text text int4 text text text jsonb jsonb uuid"
+    _copy(connection, "document", columns, types, rows)
+
+
+def _document_id(tenant: str, number: int) -> uuid.UUID:
+    return uuid.uuid5(uuid.NAMESPACE_URL, f"{tenant}/{number}")
+
+
+def _chunks(
+    tenant: str, first: int, texts: Sequence[str], counted: Sequence[Counter[str]]
+) -> Iterator[tuple[Any, ...]]:
+    nowhere = Jsonb({})
+    for place, (text, count) in enumerate(zip(texts, counted, strict=True)):
+        document = _document_id(tenant, place // 10)
+        yield (tenant, first + place, document, 1, place % 10, 0, len(text), text, "", nowhere, len(text) // 4,
+               count.total(), list(count))  # fmt: skip
+
+
+def _postings(tenant: str, first: int, counted: Sequence[Counter[str]]) -> Iterator[tuple[Any, ...]]:
+    for place, count in enumerate(counted):
+        length = float(count.total())
+        for term, frequency in count.items():
+            yield tenant, term, first + place, 1, float(frequency), length
+
+
+def _vectors(tenant: str, first: int, chunks: int, pool: Array) -> Iterator[tuple[Any, ...]]:
+    random = np.random.default_rng(first)
+    for start in range(0, chunks, 10_000):
+        size = min(10_000, chunks - start)
+        noise = random.standard_normal((size, pool.shape[1]), dtype=np.float32) * NOISE / np.sqrt(pool.shape[1])
+        noisy = pool[random.integers(0, len(pool), size)] + noise
+        noisy /= np.linalg.norm(noisy, axis=1, keepdims=True)
+        for place, vector in enumerate(noisy):
+            yield tenant, first + start + place, 1, HalfVector(vector)
+
+
+def _copy(connection: Connection, table: str, columns: str, types: str, rows: Iterator[tuple[Any, ...]]) -> float:
+    """Copy rows in; returns how many a second."""
+    began, count = time.perf_counter(), 0
+    query = sql.SQL("copy {} ({}) from stdin (format binary)").format(
+        sql.Identifier(table), sql.SQL(", ").join(map(sql.Identifier, columns.split(", ")))
+    )
+    with connection.cursor() as cursor, cursor.copy(query) as copy:
+        copy.set_types(types.split())
+        for row in rows:
+            copy.write_row(row)
+            count += 1
+    return count / (time.perf_counter() - began)
+
+
+# --- measuring ------------------------------------------------------------------------------------------------------
+
+
+def _measure(
+    embedded: EmbeddedPostgres, services: Services, texts: Sequence[str], pool: Array, questions: Sequence[Question]
+) -> dict[str, Any]:
+    with connect(embedded) as connection:
+        index = live_index(connection)
+        rates = build(connection, index.vectors, index.sentences, [("growth", texts)], pool)
+        sizes = _sizes(connection, len(texts))
+    principal = Principal("growth")
+    times = {mode: _times(services, principal, questions, mode=mode) for mode in ("lexical", "dense", "hybrid")}
+    row: dict[str, Any] = {"chunks": len(texts), "recall@10": _recall(services, principal, questions)}
+    for mode, (p50, p95) in times.items():
+        row |= {f"{mode} p50 ms": p50, f"{mode} p95 ms": p95}
+    row["embed ms"] = percentile(
+        [retrieve(services, principal, q.text).milliseconds["embed"] for q in questions[:50]], 50
+    )
+    return row | {f"{kind} rows/s": round(rate) for kind, rate in rates.items()} | sizes
+
+
+def _narrowed(
+    embedded: EmbeddedPostgres, services: Services, texts: Sequence[str], pool: Array, questions: Sequence[Question]
+) -> list[dict[str, Any]]:
+    rows = []
+    for share in SELECTIVITIES:
+        where = Range("metadata.part", lt=share * PARTS)
+        rows.append(_narrow(services, f"filter, {share:.1%}", Principal("growth"), questions, where))
+    with connect(embedded) as connection:
+        index = live_index(connection)
+        tenants, start = [], 0
+        for name, share in SHARES.items():
+            tenants.append((name, texts[start : start + round(share * len(texts))]))
+            start += round(share * len(texts))
+        build(connection, index.vectors, index.sentences, [*tenants, ("the rest", texts[start:])], pool)
+    rows += [_narrow(services, f"tenant, {share:.1%}", Principal(name), questions) for name, share in SHARES.items()]
+    return rows
+
+
+def _narrow(
+    services: Services, what: str, principal: Principal, questions: Sequence[Question], where: Filter | None = None
+) -> dict[str, Any]:
+    p50, p95 = _times(services, principal, questions, where=where)
+    hits = [retrieve(services, principal, q.text, vector=q.vector, where=where).hits for q in questions[:100]]
+    return {
+        "narrowed by": what, "fewest hits of 10": min(map(len, hits)),
+        "recall@10": _recall(services, principal, questions, where), "hybrid p50 ms": p50, "hybrid p95 ms": p95,
+    }  # fmt: skip
+
+
+def _times(services: Services, principal: Principal, questions: Sequence[Question], **how: Any) -> tuple[float, float]:
+    """p50 and p95 in milliseconds of a search for ten hits, after one round to warm up."""
+    for question in questions[::4]:
+        retrieve(services, principal, question.text, vector=question.vector, **how)
+    times = []
+    for question in questions:
+        spent = retrieve(services, principal, question.text, vector=question.vector, **how).milliseconds
+        times.append(spent["search"] + spent.get("filter", 0.0))
+    return percentile(times, 50), percentile(times, 95)
+
+
+def _recall(
+    services: Services, principal: Principal, questions: Sequence[Question], where: Filter | None = None
+) -> float:
+    """The share of the ten nearest chunks that the dense leg finds."""
+    found = 0
+    some = questions[:100]
+    for question in some:
+        hits = retrieve(
+            services, principal, question.text, vector=question.vector, mode="dense", where=where, limit=50
+        ).hits
+        mine = sorted(hits, key=lambda hit: -(hit.dense.score or 0.0))[:10]
+        found += len({hit.chunk_id for hit in mine} & _exact(services, principal, question, where))
+    return found / (10 * len(some))
+
+
+def _exact(services: Services, principal: Principal, question: Question, where: Filter | None) -> set[int]:
+    """The ten nearest chunks, by comparing every vector."""
+    with services.database.reading(principal) as connection:
+        part = where.lt if isinstance(where, Range) else PARTS
+        query = sql.SQL(EXACT).format(vectors=sql.Identifier(live_index(connection).vectors))
+        values = {"vector": HalfVector(question.vector), "tenant": principal.tenant, "part": part}
+        rows = connection.execute(query, values).fetchall()
+    return {row[0] for row in rows}
+
+
+def _sizes(connection: Connection, chunks: int) -> dict[str, int]:
+    """Bytes a chunk, by what they are for; indexes and toasted values included."""
+    rows = connection.execute(
+        "select c.relname, pg_total_relation_size(c.oid) from pg_class c"
+        " where c.relnamespace = 'groundwork'::regnamespace and c.relkind = 'r'"
+    ).fetchall()
+    kinds = {"chunk": "text", "document": "text", "posting": "postings", "lexicon": "postings"}
+    total: Counter[str] = Counter()
+    for name, size in rows:
+        kind = (
+            "vectors"
+            if name.startswith("vector_")
+            else "sentences"
+            if name.startswith("sentence_")
+            else kinds.get(name)
+        )
+        if kind:
+            total[f"{kind} B/chunk"] += size
+    return {kind: round(size / chunks) for kind, size in total.items()}
+
+
+def connect(embedded: EmbeddedPostgres, name: str = DATABASE) -> Connection:
+    """A superuser's connection: what builds a corpus and weighs tables."""
+    connection = psycopg.connect(
+        embedded.conninfo(dbname=name), autocommit=True, options=f"-c search_path={SCHEMA},public"
+    )
+    register_vector(connection)
+    return connection
+
+
+def _print(title: str, rows: Sequence[dict[str, Any]]) -> None:
+    """A line for each figure, a column for each row: there are more figures than sizes."""
+    table = Table(title=title, box=None, pad_edge=False)
+    heads = list(rows[0])
+    table.add_column(heads[0])
+    for row in rows:
+        table.add_column(f"{row[heads[0]]:,}" if isinstance(row[heads[0]], int) else row[heads[0]], justify="right")
+    for head in heads[1:]:
+        table.add_row(head, *(f"{row[head]:,}" if isinstance(row[head], int) else f"{row[head]:.2f}" for row in rows))
+    Console(highlight=False, width=120).print(table)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench.growth", description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument(
+        "data", nargs="?", type=Path, default=Path(os.environ.get("GROUNDWORK_DATA") or "../shared/data")
+    )
+    parser.add_argument(
+        "--sizes",
+        type=lambda text: [int(size) for size in text.split(",")],
+        default=[5_000, 125_000, 500_000],
+        help="chunks, separated by commas",
+    )
+    parser.add_argument("--json", type=Path, help="also write the figures to this file")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

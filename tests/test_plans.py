@@ -1,0 +1,161 @@
+"""Which index serves what, at which size: plans are part of the design, so a change of one has to be meant."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pgvector import HalfVector
+from psycopg import sql
+
+from bench.growth import build, connect
+from evaluation.metrics import mean
+from knowledge.analysis import query_terms
+from knowledge.database import Principal
+from knowledge.embedded import EmbeddedPostgres
+from knowledge.embedding import Embedder
+from knowledge.services import Services, live_index
+from retrieval.filters import Filter, Range
+from retrieval.passing import passing
+from retrieval.reach import EXACT, set_up, within_reach
+from retrieval.retriever import retrieve, search_statement
+from tests.conftest import connect_services
+
+LARGE = EXACT + 2_000
+SMALL = 300
+QUESTION = "word7 of part3 and common"
+
+BY_KEY = {
+    "lexicon": {"lexicon_pkey"},
+    "posting": {"posting_pkey"},
+    "sentence_1": {"sentence_1_pkey"},
+    "chunk": {"chunk_pkey"},
+    "document": {"document_pkey"},
+    "reader_set": {"reader_set_tenant_id_readers_key"},
+}
+
+
+@pytest.fixture(scope="module")
+def grown(
+    server: EmbeddedPostgres, clone: Callable[[], str], home: Path, embedder: Embedder
+) -> Iterator[tuple[Services, list[list[float]]]]:
+    """A large tenant and a small one beside it, and vectors to ask for."""
+    chance = np.random.default_rng(3)
+    pool = chance.standard_normal((500, embedder.model.dimension), dtype=np.float32)
+    pool /= np.linalg.norm(pool, axis=1, keepdims=True)
+
+    def texts(count: int) -> list[str]:
+        return [f"common word{number % 97} part{number % 13} only{number}" for number in range(count)]
+
+    name = clone()
+    with connect(server, name) as connection:
+        index = live_index(connection)
+        build(connection, index.vectors, index.sentences, [("large", texts(LARGE)), ("small", texts(SMALL))], pool)
+    with connect_services(server, name, home, embedder) as services:
+        yield services, pool[:20].tolist()
+
+
+def plan(services: Services, tenant: str, vector: list[float], where: Filter | None = None) -> dict[str, set[str]]:
+    """Index scans (and other scans, in brackets) of a search's plan, by table; made as the service makes it."""
+    with services.database.reading(Principal(tenant)) as connection:
+        reach = within_reach(connection, tenant)
+        set_up(connection, filtered=where is not None)
+        passes = passing(connection, tenant, where)
+        query, values = search_statement(
+            reach, tenant, query_terms(QUESTION), HalfVector(vector), 10, "hybrid", passes
+        )  # fmt: skip
+        # Bound and then explained: what comes out is the plan for any values, as `force_generic_plan` makes it.
+        names = list(values)
+        numbered = query.as_string(connection) % {name: f"${place}" for place, name in enumerate(names, 1)}
+        connection.execute(sql.SQL("prepare asked as {}").format(sql.SQL(numbered)))  # type: ignore[arg-type]
+        literals = sql.SQL(", ").join(sql.Literal(values[name]) for name in names)
+        row = connection.execute(sql.SQL("explain (format json) execute asked ({})").format(literals)).fetchone()
+        connection.execute("deallocate asked")
+    assert row is not None
+    scans: dict[str, set[str]] = {}
+    for node in _nodes(row[0][0]["Plan"]):
+        if "Relation Name" in node:
+            how = node.get("Index Name") or f"({node['Node Type']})"
+            scans.setdefault(node["Relation Name"], set()).add(how)
+    return scans
+
+
+def _nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield node
+    for inner in node.get("Plans", ()):
+        yield from _nodes(inner)
+
+
+def test_a_small_tenant_is_compared_vector_by_vector(grown: tuple[Services, list[list[float]]]) -> None:
+    """By the tenant's key, so that nobody else's rows are looked at."""
+    services, vectors = grown
+    assert plan(services, "small", vectors[0]) == BY_KEY | {"vector_1": {"vector_1_pkey"}}
+
+
+def test_a_large_tenant_has_the_vector_index(grown: tuple[Services, list[list[float]]]) -> None:
+    """And all else by key: no table is ever read from end to end."""
+    services, vectors = grown
+    assert plan(services, "large", vectors[0]) == BY_KEY | {"vector_1": {"vector_1_embedding_idx", "vector_1_pkey"}}
+
+
+def test_a_fresh_database_is_searched_by_the_same_plan(sample_services: Services) -> None:
+    """Nothing has been analysed yet, and a connection keeps its plan: it must be right from the first day."""
+    dimension = sample_services.embedder().model.dimension
+    scans = plan(sample_services, "alder", [1.0] * dimension)
+    assert scans == BY_KEY | {"vector_1": {"vector_1_pkey"}}
+
+
+@pytest.mark.parametrize(
+    ("share", "served"),
+    [(0.02, {"vector_1_pkey"}), (0.9, {"vector_1_embedding_idx", "vector_1_pkey"})],
+    ids=["few", "many"],
+)
+def test_a_filter_decides_by_how_many_it_lets_pass(
+    grown: tuple[Services, list[list[float]]], share: float, served: set[str]
+) -> None:
+    """Few are listed and compared; many are asked of the index's neighbours one by one."""
+    services, vectors = grown
+    scans = plan(services, "large", vectors[0], Range("metadata.part", lt=share * 601))
+    assert scans["vector_1"] == served
+    assert scans["posting"] == {"posting_pkey"}
+
+
+def test_the_vector_index_finds_the_nearest(grown: tuple[Services, list[list[float]]]) -> None:
+    """Beside another tenant's rows, against comparing every vector: 0.99 of the first ten."""
+    services, vectors = grown
+    principal = Principal("large")
+    shares = []
+    for vector in vectors:
+        found = retrieve(services, principal, "", mode="dense", vector=vector, limit=50).hits
+        with services.database.reading(principal) as connection:
+            rows = connection.execute(
+                "select chunk_id from (select chunk_id, embedding <=> %s as distance from vector_1 offset 0) p"
+                " order by distance limit 10",
+                (HalfVector(vector),),
+            ).fetchall()
+        nearest = {hit.chunk_id for hit in sorted(found, key=lambda hit: -(hit.dense.score or 0))[:10]}
+        shares.append(len(nearest & {row[0] for row in rows}) / 10)
+    assert mean(shares) >= 0.99
+
+
+@pytest.mark.parametrize("budget", [50, 500])
+def test_a_small_budget_changes_no_score_and_not_the_best(
+    sample_services: Services, budget: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Common terms are asked for where the rare ones lead; whoever is found has its whole BM25."""
+    questions = (
+        "What does ERR-4711 mean on the Heron 210?",
+        "How many days of annual leave can I carry over into next year?",
+        "How often must the Kestrel T5 be calibrated in waste water?",
+    )
+    for question in questions:
+        monkeypatch.setattr("retrieval.retriever.BUDGET", 10**9)
+        whole = retrieve(sample_services, Principal("alder"), question, mode="lexical", limit=100)
+        scores = {hit.chunk_id: hit.lexical.score for hit in whole.hits}
+        monkeypatch.setattr("retrieval.retriever.BUDGET", budget)
+        some = retrieve(sample_services, Principal("alder"), question, mode="lexical", limit=5)
+        assert some.hits[0].chunk_id == whole.hits[0].chunk_id
+        assert some.idf == whole.idf
+        for hit in some.hits:
+            assert hit.lexical.score == pytest.approx(scores[hit.chunk_id])
