@@ -36,6 +36,7 @@ CHECKS: Sequence[tuple[str, str]] = (
     ("postings without a chunk", "postings"),
     ("sets of readers whose statistics are wrong", "statistics"),
     ("terms whose statistics are wrong", "lexicon"),
+    ("words that no document holds any longer", "words"),
     ("files of runs long closed", "items"),
 )
 
@@ -49,7 +50,7 @@ def _check(services: Services, tenant: str, check: str, name: str, dry_run: bool
     values = {"tenant": tenant, "seconds": LEASE, "days": KEPT_DAYS}
     with services.database.writing(tenant) as connection:
         index = live_index(connection)
-        if name in ("statistics", "lexicon"):
+        if name in ("statistics", "lexicon", "words"):
             # A recount is only true while nobody stores; readers are not in its way.
             connection.execute(statement(SQL / "quiet.sql"), values)
         found = _count(connection, index, name, values)

@@ -75,7 +75,7 @@ class Database:
         self.conninfo = application_conninfo(conninfo)
         self._pool: ConnectionPool[Connection] = ConnectionPool(
             self.conninfo, min_size=0, max_size=most_connections, open=False, timeout=CONNECT_SECONDS,
-            kwargs={"autocommit": True}, configure=register_vector, check=ConnectionPool.check_connection,
+            kwargs={"autocommit": True}, configure=register_vector, check=self._check,
             name="groundwork",
         )  # fmt: skip
 
@@ -104,6 +104,16 @@ class Database:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _check(self, connection: Connection) -> None:
+        """See that a pooled connection lives. If one does not, the server was restarted: none is kept, since the pool
+        would try them one by one, and wait longer after each.
+        """
+        try:
+            ConnectionPool.check_connection(connection)
+        except psycopg.OperationalError:
+            self._pool.drain()
+            raise
 
     @contextmanager
     def connection(self) -> Iterator[Connection]:

@@ -1,0 +1,86 @@
+"""Attacks by what others do: nothing that a search tells may change when those one can't see gain or lose documents."""
+
+import json
+import random
+from typing import Any
+
+import numpy as np
+
+from bench.attack.estate import Paper, body, canary
+from bench.attack.target import Seen, Target, any_asker, question_about
+from ingest import store
+from ingest.recipe import pipeline_hash
+from knowledge.database import Principal
+from knowledge.services import live_index
+from knowledge.types import Block, Chunk, Document, Location, Span
+from retrieval.retriever import retrieve
+from serving.schemas import SearchOut
+
+DOCUMENTS = 5  # that the others gain
+STATISTICS = (
+    "select document_count, chunk_count, term_count, epoch from reader_set order by 1, 2, 3, 4",
+    "select term, sum(chunk_count) from lexicon group by term order by term",
+    "select count(*) from posting",
+)
+
+
+def unmoved(target: Target, chance: random.Random) -> Seen:
+    """Ask, let others gain documents about just that, ask again, let them lose those again, and ask a third time."""
+    asker = any_asker(target.estate, chance)
+    papers = chance.sample(target.estate.papers, 3)
+    before = _told(target, asker, papers)
+    tenant, readers = _others(target, asker, chance)
+    uris = [f"attack:{canary(chance)}" for _ in range(DOCUMENTS)]
+    _gain(target, tenant, readers, {uri: f"{question_about(papers[0])} {body(chance)}" for uri in uris})
+    during = _told(target, asker, papers)
+    _lose(target, tenant, uris)
+    after = _told(target, asker, papers)
+    wrong = "" if before == during == after else f"it changed with what {tenant} holds for {readers}"
+    questions = " ".join(question_about(paper) for paper in papers)
+    return Seen(asker, questions, before + during + after, wrong)
+
+
+def _others(target: Target, asker: Principal, chance: random.Random) -> tuple[str, tuple[str, ...]]:
+    """Another tenant, or a group of the asker's own that is not theirs."""
+    shut = [group for group in target.estate.groups(asker.tenant) if group not in asker.groups] if (
+        asker.tenant in target.estate.tenants
+    ) else []  # fmt: skip
+    if shut and chance.random() < 0.5:
+        return asker.tenant, (chance.choice(shut),)
+    return chance.choice([tenant for tenant in target.estate.tenants if tenant != asker.tenant]), ()
+
+
+def _told(target: Target, asker: Principal, papers: list[Paper]) -> str:
+    """All that some searches tell, explained, without times; and the statistics that the asker's role can read."""
+    said: list[Any] = []
+    for paper in papers:
+        for question in (question_about(paper), " ".join(paper.canaries)):
+            vector = target.vectors[paper.document_id]
+            evidence = retrieve(target.services, asker, question, vector=vector, explain=True)
+            shown = SearchOut.of(evidence).model_dump(mode="json", exclude={"milliseconds": True, "question": True})
+            shown["explanation"].pop("milliseconds")
+            said.append(shown)
+    with target.services.database.reading(asker) as connection:
+        said += [connection.execute(statement).fetchall() for statement in STATISTICS]
+    return json.dumps(said, default=str)
+
+
+def _gain(target: Target, tenant: str, readers: tuple[str, ...], texts: dict[str, str]) -> None:
+    services, vector = target.services, next(iter(target.vectors.values()))
+    vectors = np.array([vector], dtype=np.float32)
+    items = []
+    for uri, text in texts.items():
+        whole = Span(0, len(text))
+        document = Document(uri, uri, "Gate codes", "text/plain", text, (Block("paragraph", whole),), uri, readers)
+        chunk = Chunk(0, whole, text, "Gate codes", Location(), (whole,), 50)
+        items.append(store.Embedded(document, [chunk], vectors, vectors))
+    recipe = pipeline_hash(services)
+    with services.database.writing(tenant) as connection:
+        run_id = store.document_id(tenant, "attack")
+        store.replace_all(connection, live_index(connection), tenant, run_id, items, recipe)
+
+
+def _lose(target: Target, tenant: str, uris: list[str]) -> None:
+    with target.services.database.writing(tenant) as connection:
+        store.delete_all(connection, tenant, uris, store.document_id(tenant, "attack"))
+        connection.execute("delete from tombstone where uri = any (%s)", [uris])

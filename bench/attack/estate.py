@@ -1,0 +1,257 @@
+"""The estate under attack: tenants full of canaries, and the truth about who may see which.
+
+A canary is a word that stands in one place only: in one document's text, title, heading, metadata or path. A document
+has one of each: who knows one of them and sends it would show by any of the others that it got through.
+"""
+
+import json
+import random
+import re
+import shutil
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from psycopg import sql
+
+from ingest import pipeline
+from ingest.reading import Reader
+from ingest.sweeping import sweep
+from knowledge.database import Connection, Principal
+from knowledge.services import Services
+
+GROUPS = ("finance", "legal", "guards")
+LETTERS = "bcdfghjklmnpqrtvwxz"
+CANARY = re.compile(rf"qz[{LETTERS}]{{12}}")
+IDENTIFIER = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+OPERATOR = "\x1foperator"  # whoever sits at a tenant's command line; no group can be called that
+AT_ONCE = 3  # tenants that are filled at the same time
+
+Place = tuple[str, str]  # a tenant, and a group in it: "" for everyone there
+
+SECRETS = sql.SQL(
+    "select d.tenant_id, d.path, d.uri, d.document_id::text, r.readers, count(c.chunk_id)"
+    " from document d join reader_set r using (tenant_id, reader_set_id)"
+    " left join chunk c using (tenant_id, document_id) group by 1, 2, 3, 4, 5 order by 1, 2"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A file of a tenant's folder."""
+
+    path: str
+    body: str
+    readers: tuple[str, ...] = ()
+
+    @property
+    def canaries(self) -> tuple[str, ...]:
+        """Those of its title, metadata, headings and text, then those of its path."""
+        return (*dict.fromkeys(CANARY.findall(self.body)), *CANARY.findall(self.path))
+
+
+@dataclass(frozen=True, slots=True)
+class Paper:
+    """A document that an attacker may know of: its id, who may read it, and its canaries by where they stand."""
+
+    tenant: str
+    path: str
+    uri: str
+    document_id: str
+    readers: frozenset[str]
+    chunks: int
+    canaries: tuple[str, ...]
+
+    def open_to(self, principal: Principal) -> bool:
+        """Whether the principal may read it."""
+        return principal.tenant == self.tenant and (not self.readers or not self.readers.isdisjoint(principal.groups))
+
+
+@dataclass(slots=True)
+class Estate:
+    """The tenants, their documents, whose each canary and each id is, and what was deleted."""
+
+    tenants: tuple[str, ...] = ()
+    staff: dict[str, str] = field(default_factory=dict)  # of each tenant, the group that only it has
+    owners: dict[str, set[Place]] = field(default_factory=dict)
+    papers: list[Paper] = field(default_factory=list)
+    gone: list[str] = field(default_factory=list)  # canaries that nobody may see: deleted, or replaced
+
+    def leaks(self, asker: Principal | None, sent: str, got: str, *, operator: bool = False) -> list[str]:
+        """The canaries and ids in an answer that the asker did not send and may not know; nobody may know any.
+
+        An operator may know all of a tenant's.
+        """
+        found = marks(got)
+        if asker is not None:
+            sent = f"{sent} {asker.tenant} {asker.groups}"
+        return [mark for mark in found - marks(sent) if not self._may_know(asker, mark, operator)] if found else []
+
+    def _may_know(self, asker: Principal | None, mark: str, operator: bool) -> bool:
+        owners = self.owners.get(mark)
+        if owners is None:
+            return True  # no canary of ours
+        if asker is None:
+            return False
+        return any(tenant == asker.tenant and (operator or group in ("", *asker.groups)) for tenant, group in owners)
+
+    def shows(self, asker: Principal | None, sent: str, got: str) -> bool:
+        """Whether an answer holds something that is the asker's own, and that they did not send."""
+        fresh = marks(got) - marks(sent)
+        return asker is not None and any(mark in self.owners and self._may_know(asker, mark, True) for mark in fresh)
+
+    def reach(self, principal: Principal) -> tuple[int, int]:
+        """How many documents a principal may see, and how many passages of them."""
+        seen = [paper.chunks for paper in self.papers if paper.open_to(principal)]
+        return len(seen), sum(seen)
+
+    def groups(self, tenant: str) -> tuple[str, ...]:
+        """The groups of a tenant: those whose names others have too, and one of its own."""
+        return (*GROUPS, self.staff[tenant])
+
+    def own(self, text: str, *places: Place) -> None:
+        """Note whose the canaries and ids in a text are."""
+        for mark in marks(text):
+            self.owners.setdefault(mark, set()).update(places)
+
+
+def marks(text: str) -> set[str]:
+    """All that may give something away in a text: words in the form of a canary, and ids."""
+    lowered = text.lower()
+    return {*CANARY.findall(lowered), *IDENTIFIER.findall(lowered)}
+
+
+def canary(chance: random.Random) -> str:
+    """A word that stands nowhere else."""
+    return "qz" + "".join(chance.choices(LETTERS, k=12))
+
+
+def fill(
+    services: Services,
+    admin: Callable[[], Connection],
+    folder: Path,
+    tenants: int,
+    chance: random.Random,
+    done: Callable[[], object] = lambda: None,
+) -> Estate:
+    """Fill an empty database, every tenant in two runs, so that versions are replaced and documents deleted.
+
+    `admin` connects as one who sees everything; `done` is called after each of the 2 * tenants runs.
+    """
+    estate = Estate()
+    estate.tenants = tuple(f"tenant-{number}-{canary(chance)}" for number in range(tenants))
+    estate.staff = {tenant: f"staff-{canary(chance)}" for tenant in estate.tenants}
+    shared = [body(chance) for _ in estate.tenants[::2]]
+    first = {
+        tenant: _first(tenant, estate.staff[tenant], shared[number // 2], bool(number % 2), chance)
+        for number, tenant in enumerate(estate.tenants)
+    }
+    second = {tenant: _second(drafts, chance) for tenant, drafts in first.items()}
+    _note_owners(estate, first, second)
+    with Reader() as reader, ThreadPoolExecutor(AT_ONCE) as pool:
+        for edition in (first, second):
+
+            def take_in(tenant: str, drafts: dict[str, list[Draft]] = edition) -> None:
+                _write(folder / tenant, drafts[tenant])
+                pipeline.ingest(services, tenant, [pipeline.origin(str(folder / tenant))], reader)
+                done()
+
+            list(pool.map(take_in, estate.tenants))
+    for tenant in estate.tenants:  # as the schedule would: words of deleted documents stay in the lexicon until then
+        sweep(services, tenant)
+    with admin() as connection:
+        _read_truth(estate, connection, second)
+    return estate
+
+
+def body(chance: random.Random) -> str:
+    """A document about one gate."""
+    title, owner, tag, heading, gate, code = (canary(chance) for _ in range(6))
+    return (
+        f"---\ntitle: Gate codes {title}\nowner: {owner}\ntags: [{tag}, gates]\nyear: 2024\n---\n"
+        f"# Gate codes\n\n## Section {heading}\n\nThe code of the {gate} gate is {code}."
+        " It is changed every Monday by the porter.\n"
+    )
+
+
+def _first(tenant: str, staff: str, shared: str, closed: bool, chance: random.Random) -> list[Draft]:
+    """What a tenant begins with; `closed`: the text that it shares with a neighbour is for one group only here."""
+    readers: dict[str, tuple[str, ...]] = {
+        "all": (), "finance": ("finance",), "legal": ("legal",), "guards": ("guards",), "staff": (staff,),
+        "both": ("finance", "legal"), "deleted": (), "replaced": (), "regrouped": (),
+    }  # fmt: skip
+    drafts = [Draft(f"{name}/{canary(chance)}.md", body(chance), names) for name, names in readers.items()]
+    return [*drafts, Draft(f"shared/{canary(chance)}.md", shared, ("guards",) if closed else ())]
+
+
+def _second(drafts: Sequence[Draft], chance: random.Random) -> list[Draft]:
+    """One document less, one with new content, one that only a group may still read."""
+    kept = [draft for draft in drafts if not draft.path.startswith("deleted/")]
+    return [
+        replace(draft, body=body(chance))
+        if draft.path.startswith("replaced/")
+        else replace(draft, readers=("legal",))
+        if draft.path.startswith("regrouped/")
+        else draft
+        for draft in kept
+    ]
+
+
+def _note_owners(estate: Estate, first: dict[str, list[Draft]], second: dict[str, list[Draft]]) -> None:
+    for tenant, drafts in second.items():
+        estate.own(tenant, (tenant, ""))
+        estate.own(estate.staff[tenant], (tenant, estate.staff[tenant]))
+        for draft in drafts:
+            for mark in draft.canaries:
+                estate.own(mark, *((tenant, group) for group in draft.readers or ("",)))
+    for draft in (draft for drafts in first.values() for draft in drafts):
+        estate.gone += [mark for mark in draft.canaries if mark not in estate.owners]
+    estate.owners |= {mark: set() for mark in estate.gone}
+    for tenant, drafts in first.items():  # what was deleted stays in the ledger, by its path
+        estate.own(" ".join(draft.path for draft in drafts), (tenant, OPERATOR))
+    for tenant in estate.tenants:
+        estate.own(broken(tenant), (tenant, OPERATOR))
+
+
+def broken(tenant: str) -> str:
+    """The name of a tenant's file that can't be read."""
+    return f"broken-{canary(random.Random(tenant))}.docx"  # noqa: S311
+
+
+def _write(folder: Path, drafts: Sequence[Draft]) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    for draft in drafts:
+        file = folder / draft.path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(draft.body)
+    rules = [{"pattern": draft.path, "readers": list(draft.readers)} for draft in drafts if draft.readers]
+    (folder / "readers.yaml").write_text(json.dumps({"rules": rules}))
+    (folder / broken(folder.name)).write_bytes(b"PK\x03\x04 no archive")
+
+
+def _read_truth(estate: Estate, connection: Connection, drafts: dict[str, list[Draft]]) -> None:
+    """The ids that the database gave, and how many passages each document has.
+
+    Raises:
+        RuntimeError: the database does not hold what was written.
+    """
+    written = {(tenant, draft.path): draft for tenant, each in drafts.items() for draft in each}
+    rows: list[Any] = connection.execute(SECRETS).fetchall()
+    for tenant, path, uri, document_id, readers, chunks in rows:
+        draft = written.pop((tenant, path), None)
+        if draft is None or sorted(draft.readers) != sorted(readers):
+            raise RuntimeError(f"The estate was not filled as planned: {path} of {tenant} is for {readers}.")
+        paper = Paper(tenant, path, uri, document_id, frozenset(readers), chunks, draft.canaries)
+        estate.papers.append(paper)
+        estate.own(document_id, *((tenant, group) for group in readers or ("",)))
+    if written:
+        raise RuntimeError(f"The estate was not filled as planned: {len(written)} documents are missing.")
+    runs: list[Any] = connection.execute("select tenant_id, run_id::text from run").fetchall()
+    for tenant, run_id in runs:
+        estate.own(run_id, (tenant, ""))
+    deleted: list[Any] = connection.execute("select tenant_id, document_id::text from tombstone").fetchall()
+    for tenant, document_id in deleted:
+        estate.own(document_id, (tenant, OPERATOR))
+        estate.gone.append(document_id)

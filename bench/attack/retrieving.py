@@ -1,0 +1,149 @@
+"""Attacks on the functions of the read path, called directly: every mode, filters that name others, all explained."""
+
+import contextlib
+import math
+import random
+import re
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+from llama_index.core.schema import QueryBundle
+from llama_index.core.vector_stores.types import FilterOperator, MetadataFilter, MetadataFilters
+
+import knowledge.database
+from bench.attack.estate import canary
+from bench.attack.target import Seen, Target, any_asker, filter_on, hidden, prey, question_about
+from doors.llamaindex import GroundworkRetriever, GroundworkVectorStore
+from knowledge.analysis import terms
+from knowledge.database import Principal
+from knowledge.errors import GroundworkError
+from retrieval.filters import parse_filter
+from retrieval.retriever import retrieve
+from retrieval.types import Evidence, Mode
+from serving.answering import answer
+from serving.documents import fetch_document
+
+MODES: tuple[Mode, ...] = ("hybrid", "dense", "lexical")
+LIMITS = (1, 3, 10, 10, 10, 100, 0, 101, -1)
+TENANT_PREDICATE = re.compile(r"((?:\b\w+\.)?\btenant_id) = %\(tenant\)s")
+TURNED_ROUND = r"\1 <> %(tenant)s"
+
+
+def search(target: Target, chance: random.Random) -> Seen:
+    """One search: by what others' documents say, with the vector of the question about one."""
+    estate, asker = target.estate, any_asker(target.estate, chance)
+    aim = prey(estate, asker, chance)
+    asked = [*chance.sample(aim.canaries, chance.randint(1, 2)), *chance.sample(estate.gone, chance.randint(0, 1))]
+    question = chance.choice(["{}", "What is the code of the {} gate?", "gate codes {} porter Monday"])
+    question = question.format(" ".join(asked))
+    wanted, narrow = filter_on(aim, chance)
+    sent = f"{question} {wanted}"
+    try:
+        evidence = retrieve(
+            target.services,
+            asker,
+            question,
+            limit=chance.choice(LIMITS),
+            mode=chance.choice(MODES),
+            where=parse_filter(wanted) if wanted else None,
+            vector=target.vectors[aim.document_id],
+            explain=chance.random() < 0.1,
+        )
+    except GroundworkError as error:
+        return Seen(asker, sent, str(error))
+    wrong = _told(target, asker, evidence, asked)
+    if narrow and estate.leaks(asker, "", str(wanted)):
+        wrong = wrong or _passed(evidence)
+    return Seen(asker, sent, repr(evidence), wrong)
+
+
+def _told(target: Target, asker: Principal, evidence: Evidence, asked: list[str]) -> str:
+    """What a search told by its numbers: how much there is, and whether a word is anywhere."""
+    if (evidence.documents, evidence.chunks) != target.estate.reach(asker):
+        return f"counts {evidence.documents} documents, not {target.estate.reach(asker)[0]}"
+    rarest = math.log(1 + (evidence.chunks + 0.5) / 0.5)
+    for word in hidden(target.estate, asker, asked):
+        if not math.isclose(evidence.idf[terms(word)[0]], rarest):
+            return f"the idf of {word} tells that it is somewhere"
+    return ""
+
+
+def _passed(evidence: Evidence) -> str:
+    """Whether a filter let something pass though it names only what the asker may not see."""
+    counted = evidence.explanation.passed if evidence.explanation else None
+    if evidence.hits or (counted and (counted.documents or counted.passages)):
+        return "a filter on what is hidden let something pass"
+    return ""
+
+
+def ask(target: Target, chance: random.Random) -> Seen:
+    """One question: the answer's sentences and citations, or what came closest."""
+    asker = any_asker(target.estate, chance)
+    aim = prey(target.estate, asker, chance)
+    wanted, _ = filter_on(aim, chance)
+    question = question_about(aim)
+    where = parse_filter(wanted) if wanted else None
+    given = answer(target.services, asker, question, mode=chance.choice(MODES), where=where)
+    told = (given.documents, given.passages) != target.estate.reach(asker)
+    return Seen(asker, f"{question} {wanted}", repr(given), "counts what is hidden" if told else "")
+
+
+def document(target: Target, chance: random.Random) -> Seen:
+    """One document by its id: another's, a deleted one's, one that never was."""
+    asker = any_asker(target.estate, chance)
+    aim = prey(target.estate, asker, chance)
+    wanted = chance.choice([aim.document_id] * 8 + [str(uuid.UUID(int=chance.getrandbits(128)))])
+    try:
+        found = repr(fetch_document(target.services.database, asker, uuid.UUID(wanted)))
+    except GroundworkError as error:
+        found = str(error)
+    wrong = "" if (aim.open_to(asker) and wanted == aim.document_id) == found.startswith("Stored") else "wrongly found"
+    return Seen(asker, wanted, found, wrong)
+
+
+def llamaindex(target: Target, chance: random.Random) -> Seen:
+    """One call of the doors to LlamaIndex: by question, by filter, by id; a delete of what another has."""
+    asker = any_asker(target.estate, chance)
+    aim = prey(target.estate, asker, chance)
+    store = GroundworkVectorStore(target.services, asker)
+    operator = chance.choice([FilterOperator.EQ, FilterOperator.NE])
+    filters = MetadataFilters(filters=[MetadataFilter(key="owner", value=aim.canaries[1], operator=operator)])
+    got: object = None
+    match chance.randrange(4):
+        case 0:
+            bundle = QueryBundle(question_about(aim), embedding=target.vectors[aim.document_id])
+            got = GroundworkRetriever(target.services, asker).retrieve(bundle)
+        case 1:
+            got = store.get_nodes(filters=filters)
+        case 2:
+            got = store.get_nodes(node_ids=[aim.document_id, f"groundwork:{aim.document_id}:0"])
+        case _:
+            stranger = Principal(f"tenant-0-{canary(chance)}")
+            GroundworkVectorStore(target.services, stranger).delete_nodes([f"groundwork:{aim.document_id}:0"])
+    return Seen(asker, f"{question_about(aim)} {aim.canaries[1]} {aim.document_id}", repr(got))
+
+
+@contextlib.contextmanager
+def stripped(instead: str = "true") -> Iterator[None]:
+    """Have every statement run with something else in place of its tenant predicate, by the code that runs it."""
+    original = knowledge.database.statement
+
+    def changed(path: Path) -> str:
+        return TENANT_PREDICATE.sub(instead, original(path))
+
+    users = [module for module in list(sys.modules.values()) if getattr(module, "statement", None) is original]
+    for module in users:
+        module.__dict__["statement"] = changed
+    try:
+        yield
+    finally:
+        for module in users:
+            module.__dict__["statement"] = original
+
+
+def mutated(target: Target, chance: random.Random) -> Seen:
+    """One of the above, to be called within `stripped`; nothing but its text counts, since statements are broken."""
+    seen = chance.choice([search, search, search, ask, document])(target, chance)
+    return Seen(seen.asker, seen.sent, seen.got)

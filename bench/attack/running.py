@@ -1,0 +1,305 @@
+"""Carries out the attack: which kinds, how many of each, in which order, and the control. `measure` is read first."""
+
+import contextlib
+import io
+import logging
+import random
+import tempfile
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import psycopg
+import structlog
+from psycopg import sql
+
+from bench.attack import retrieving, sessions, web
+from bench.attack.bystanders import unmoved
+from bench.attack.commands import command
+from bench.attack.estate import Estate, fill
+from bench.attack.target import Attack, Count, Remembering, Seen, Target, question_about
+from knowledge.database import Connection, Database
+from knowledge.embedded import EmbeddedPostgres
+from knowledge.embedding import Embedder, SentenceTransformerEmbedder, describe_model
+from knowledge.migrate import migrate
+from knowledge.services import Services
+from knowledge.settings import Settings
+from serving.api import build_api
+
+Advanced = Callable[[str, int], object]
+
+CONTROL = 40  # requests of each kind in the control
+
+# What is tried, and how many of a thousand requests each kind gets; at least as many as the last number.
+TOGETHER: Mapping[str, tuple[Attack, float, int]] = {
+    "searches: every mode, filters that name others, explained": (retrieving.search, 300, 20),
+    "questions": (retrieving.ask, 60, 20),
+    "documents by others' ids": (retrieving.document, 120, 20),
+    "hidden against absent": (web.indistinct, 40, 20),
+    "doors to LlamaIndex": (retrieving.llamaindex, 5, 12),
+    "all routes, in process": (web.routes(web.in_process), 200, 20),
+    "all routes, over HTTP": (web.routes(web.over_http), 70, 40),
+    "others named in the address": (web.parameters, 30, 20),
+    "tokens forged, expired, of nobody": (web.unknown, 60, 60),
+    "requests within requests": (web.smuggled, 10, 30),
+    "connections hung up on": (web.broken_off, 5, 15),
+}
+STRIPPED = "statements without their tenant"
+TURNED = "statements with the tenant turned round"
+REUSED = "connections after errors, cancellations, timeouts"
+KILLED = "connections after all were ended"
+ATTEMPTED = "roles, settings, functions, catalogues"
+TABLES = "every table and partition, directly"
+ALONE: Mapping[str, tuple[Attack, float, int]] = {
+    "commands": (command, 2, 12),
+    "starts as owner, superuser and the like": (sessions.start_up, 0.5, 12),
+    "numbers, while others gain and lose documents": (unmoved, 0.5, 3),
+}
+
+
+@dataclass(slots=True)
+class Result:
+    """What came of it all; `control` has the counts of the same attacks where nothing defends."""
+
+    counts: dict[str, Count] = field(default_factory=dict)
+    control: dict[str, Count] = field(default_factory=dict)
+    log_lines: int = 0
+    log_leaks: int = 0
+    damage: str = ""
+
+    @property
+    def requests(self) -> int:
+        """Of all kinds, the control's not among them."""
+        return sum(count.requests for count in self.counts.values())
+
+    @property
+    def own(self) -> int:
+        """Answers that held something of the asker's own."""
+        return sum(count.own for count in self.counts.values())
+
+    @property
+    def leaks(self) -> int:
+        """Of all kinds; any is one too many."""
+        return sum(count.leaks for count in self.counts.values())
+
+    @property
+    def failed(self) -> bool:
+        """Whether something leaked or was changed."""
+        return bool(self.leaks or self.log_leaks or self.damage)
+
+    def blind(self) -> list[str]:
+        """The kinds whose leaks would not have been seen, by the control."""
+        return [name for name, count in self.control.items() if not count.leaks]
+
+    def examples(self) -> list[str]:
+        """Some leaks of each kind, in full."""
+        return [f"{name}: {example}" for name, count in self.counts.items() for example in count.examples[:3]]
+
+    def plain(self) -> dict[str, Any]:
+        """For JSON."""
+        rows = [
+            {"attack": name, "requests": count.requests, "own": count.own, "leaks": count.leaks}
+            | ({"control": self.control[name].leaks} if name in self.control else {})
+            for name, count in self.counts.items()
+        ]
+        return {
+            "attacks": rows, "requests": self.requests, "leaks": self.leaks, "log_lines": self.log_lines,
+            "log_leaks": self.log_leaks, "damage": self.damage,
+        }  # fmt: skip
+
+
+def measure(
+    home: Path, folder: Path, requests: int, tenants: int, threads: int, seed: int, advanced: Advanced
+) -> Result:
+    """Attack a database made for it, on the embedded server of a home folder; `folder` is for the documents."""
+    settings = Settings(home=home, database_url="")
+    server = EmbeddedPostgres(home / "postgres")
+    server.start()
+    embedder = SentenceTransformerEmbedder(settings.embedding_model)
+    name = f"attack_{uuid.uuid4().hex[:12]}"
+    try:
+        with psycopg.connect(server.conninfo(dbname="postgres"), autocommit=True) as connection:
+            connection.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
+        migrate(server.conninfo(dbname=name), lambda: describe_model(settings.embedding_model))
+        return attack(server, name, embedder, folder, requests, tenants, threads, seed, advanced)
+    finally:
+        with psycopg.connect(server.conninfo(dbname="postgres"), autocommit=True) as connection:
+            connection.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name)))
+        server.stop()
+
+
+def attack(
+    server: EmbeddedPostgres,
+    name: str,
+    embedder: Embedder,
+    folder: Path,
+    requests: int,
+    tenants: int,
+    threads: int,
+    seed: int,
+    advanced: Advanced = lambda stage, total: None,
+) -> Result:
+    """Fill a migrated, empty database of a server, and attack it."""
+
+    def admin() -> Connection:
+        options = "-c search_path=groundwork,public"
+        return psycopg.connect(server.conninfo(dbname=name), autocommit=True, options=options)
+
+    chance = random.Random(seed)  # noqa: S311
+    address = server.conninfo("groundwork_app", name)
+    remembering = Remembering(embedder)
+    settings = Settings(home=server.folder.parent, database_url=address)
+    result = Result()
+    with (
+        Services(settings, Database(address).open(), _loaded={embedder.model.name: remembering}) as services,
+        tempfile.TemporaryDirectory(dir=folder) as documents,
+    ):
+        estate = fill(services, admin, Path(documents), tenants, chance, lambda: advanced("Filling", 2 * tenants))
+        vectors = remembering.learn([question_about(paper) for paper in estate.papers]).tolist()
+        asked = dict(zip([paper.document_id for paper in estate.papers], vectors, strict=True))
+        api = web.services_api(services)
+        with (
+            _logs(server.log) as logged,
+            web.listening(api) as port,
+            Database(address, most_connections=sessions.SEVERAL).open() as few,
+        ):
+            target = Target(estate, services, admin, api, port, asked)
+            attacks = _Run(target, few, threads, seed, advanced)
+            attacks.all(requests, result)
+            # Before the attacks that write statements of their own: what those say in errors is the attacker's.
+            result.log_lines, result.log_leaks = _read(logged(), estate)
+            attacks.database(requests, result)
+            with admin() as connection:
+                result.damage = sessions.intact(estate, connection)
+            attacks.control(result)
+    return result
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """The attacks on one target. `few` is a pool with fewer connections than threads."""
+
+    target: Target
+    few: Database
+    threads: int
+    seed: int
+    advanced: Advanced
+
+    def all(self, requests: int, result: Result) -> None:
+        """All that goes through the code of the product."""
+        self._carry_out("Attacking", _shares(TOGETHER, requests), result.counts, self.threads)
+        for title, instead, share in ((STRIPPED, "true", 60), (TURNED, retrieving.TURNED_ROUND, 20)):
+            with retrieving.stripped(instead):
+                kinds = _shares({title: (retrieving.mutated, share, 60)}, requests)
+                self._carry_out(title.capitalize(), kinds, result.counts, self.threads)
+        self._carry_out("Commands, starts, numbers", _shares(ALONE, requests), result.counts, 1)
+
+    def database(self, requests: int, result: Result) -> None:
+        """What needs no more than the application's own connection."""
+        self._carry_out("Connections", _shares(self._direct(), requests), result.counts, self.threads)
+        kinds = _shares({KILLED: (sessions.killed(self.few), 0.5, 5)}, requests)
+        self._carry_out("Ended connections", kinds, result.counts, 1)
+
+    def control(self, result: Result) -> None:
+        """The same where nothing defends: every kind must leak."""
+        open_api = build_api(self.target.services, web.Credulous())
+        target = replace(self.target, api=open_api)
+        kinds = {name: attack for name, (attack, _, _) in {**TOGETHER, **ALONE, **self._direct()}.items()}
+        kinds[STRIPPED] = retrieving.mutated
+        with _defenceless(target.admin), retrieving.stripped(), patch("knowledge.database.check_isolation"):
+            undefended = replace(self, target=target)
+            chosen = {name: (attack, CONTROL if name not in ALONE else 12) for name, attack in kinds.items()}
+            undefended._carry_out("Control", chosen, result.control, 1)
+
+    def _direct(self) -> Mapping[str, tuple[Attack, float, int]]:
+        return {
+            REUSED: (sessions.reused(self.few), 10, 100),
+            ATTEMPTED: (sessions.attempted(self.few), 5, 150),
+            TABLES: (sessions.tables(self.few), 5, 100),
+        }
+
+    def _carry_out(
+        self, stage: str, kinds: Mapping[str, tuple[Attack, int]], counts: dict[str, Count], threads: int
+    ) -> None:
+        """So many of each kind, in random order, by several threads."""
+        order = [name for name, (_, number) in kinds.items() for _ in range(number)]
+        random.Random(self.seed).shuffle(order)  # noqa: S311
+        for name in kinds:
+            counts.setdefault(name, Count())
+        waiting, lock = iter(order), threading.Lock()
+
+        def work(worker: int) -> None:
+            chance = random.Random(f"{self.seed} {stage} {worker}")  # noqa: S311
+            while True:
+                with lock:
+                    name = next(waiting, None)
+                if name is None:
+                    return
+                try:
+                    seen = kinds[name][0](self.target, chance)
+                except Exception as error:  # an attack that breaks off has not shown that nothing leaks
+                    seen = Seen(None, "", repr(error), f"unforeseen: {type(error).__name__}: {error}")
+                with lock:
+                    counts[name].add(self.target.estate, seen)
+                    self.advanced(stage, len(order))
+
+        workers = [threading.Thread(target=work, args=(worker,)) for worker in range(threads)]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+
+
+def _shares(kinds: Mapping[str, tuple[Attack, float, int]], requests: int) -> dict[str, tuple[Attack, int]]:
+    """How many of each kind, of so many requests in all."""
+    return {
+        name: (attack, max(least, round(requests * share / 1000))) for name, (attack, share, least) in kinds.items()
+    }
+
+
+@contextlib.contextmanager
+def _defenceless(admin: Callable[[], Connection]) -> Iterator[None]:
+    """Row-level security switched off on every table, for the control."""
+    guarded = "select relname::text from pg_class where relnamespace = 'groundwork'::regnamespace and relrowsecurity"
+    with admin() as connection:
+        rows: list[Any] = connection.execute(guarded).fetchall()
+    for way in ("disable", "enable"):
+        with admin() as connection:
+            for (table,) in rows:
+                change = sql.SQL("alter table {} {} row level security")
+                connection.execute(change.format(sql.Identifier(table), sql.SQL(way)))
+        if way == "disable":
+            yield
+
+
+@contextlib.contextmanager
+def _logs(server_log: Path) -> Iterator[Callable[[], str]]:
+    """Takes what the service, the libraries and the database server log; gives all of it so far."""
+    log, before = io.StringIO(), server_log.stat().st_size if server_log.exists() else 0
+    handler = logging.StreamHandler(log)
+    logging.getLogger().addHandler(handler)
+    processors = structlog.processors
+    structlog.configure(
+        processors=[processors.add_log_level, processors.format_exc_info, processors.JSONRenderer()],
+        logger_factory=structlog.WriteLoggerFactory(file=log),
+    )
+
+    def so_far() -> str:
+        said = server_log.read_bytes()[before:] if server_log.exists() else b""
+        return log.getvalue() + said.decode(errors="replace")
+
+    try:
+        yield so_far
+    finally:
+        structlog.reset_defaults()
+        logging.getLogger().removeHandler(handler)
+
+
+def _read(log: str, estate: Estate) -> tuple[int, int]:
+    """How many lines a log has, and in how many there is something of anybody's."""
+    lines = log.splitlines()
+    return len(lines), sum(bool(estate.leaks(None, "", line)) for line in lines)

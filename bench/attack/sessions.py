@@ -1,0 +1,366 @@
+"""Attacks on the database itself, as the application's role: broken transactions, roles and settings, every table."""
+
+import asyncio
+import contextlib
+import random
+import uuid
+from collections.abc import Callable, Generator
+from typing import Any, LiteralString
+
+import psycopg
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from bench.attack.estate import Estate
+from bench.attack.target import Seen, Target, any_asker
+from knowledge.database import Connection, Database, Principal
+from knowledge.errors import GroundworkError, UnsafeDatabase
+
+SEVERAL = 3  # pooled connections, fewer than threads, so that each is soon somebody else's
+OWN_PAPERS = sql.SQL("select tenant_id, title, path, text, metadata from groundwork.document")
+TABLES = (
+    "select c.relname::text from pg_class c join pg_namespace n on n.oid = c.relnamespace"
+    " where n.nspname = 'groundwork' and c.relkind in ('r', 'p', 'v', 'm', 'f', 'S')"
+)
+FAILED = (psycopg.Error, GroundworkError, KeyError, GeneratorExit, asyncio.CancelledError, TimeoutError)
+
+
+class Hangup(Exception):
+    """What an application may raise in the middle of a transaction."""
+
+
+# --- connections that are left in the middle of something -----------------------------------------------------------
+
+
+def reused(database: Database) -> Callable[[Target, random.Random], Seen]:
+    """One tenant's transaction goes wrong in some way; the next borrower of a connection is another tenant."""
+
+    def attack(target: Target, chance: random.Random) -> Seen:
+        first, second = any_asker(target.estate, chance), any_asker(target.estate, chance)
+        spoil = chance.choice(SPOILERS)
+        with contextlib.suppress(*FAILED, Hangup):
+            spoil(database, first)
+        with database.connection() as connection:
+            left = connection.execute(
+                "select current_user::text, current_setting('groundwork.tenant', true),"
+                " current_setting('groundwork.groups', true)"
+            ).fetchone()
+        clean = left is not None and left[0] == "groundwork_app" and not left[1] and not left[2]
+        seen = _all_papers(target, database, second, f"after {spoil.__name__.strip('_')} by {first.tenant}")
+        return seen if clean or seen.wrong else Seen(second, seen.sent, seen.got, f"{left} stayed on a connection")
+
+    return attack
+
+
+def _all_papers(target: Target, database: Database, asker: Principal, sent: str) -> Seen:
+    """Every document that the asker's transaction sees, which must be all of theirs and no other."""
+    with database.reading(asker) as connection:
+        rows = connection.execute(OWN_PAPERS).fetchall()
+    wrong = "" if len(rows) == target.estate.reach(asker)[0] else f"sees {len(rows)} documents"
+    return Seen(asker, sent, repr(rows), wrong)
+
+
+Spoil = Callable[[Database, Principal], None]
+
+
+def _run(database: Database, asker: Principal, *statements: sql.SQL) -> None:
+    with database.reading(asker) as connection:
+        connection.execute(OWN_PAPERS).fetchall()
+        for statement in statements:
+            connection.execute(statement)
+
+
+def _error(database: Database, asker: Principal) -> None:
+    _run(database, asker, sql.SQL("select 1 / 0"))
+
+
+def _parse_error(database: Database, asker: Principal) -> None:
+    _run(database, asker, sql.SQL("select nonsense frm document"))
+
+
+def _timeout(database: Database, asker: Principal) -> None:
+    _run(database, asker, sql.SQL("set local statement_timeout = 1"), sql.SQL("select pg_sleep(60)"))
+
+
+def _cancelled(database: Database, asker: Principal) -> None:
+    _run(database, asker, sql.SQL("select pg_cancel_backend(pg_backend_pid())"), sql.SQL("select pg_sleep(60)"))
+
+
+def _terminated(database: Database, asker: Principal) -> None:
+    _run(database, asker, sql.SQL("select pg_terminate_backend(pg_backend_pid())"))
+
+
+def _raised(database: Database, asker: Principal) -> None:
+    with database.reading(asker) as connection:
+        connection.execute(OWN_PAPERS)
+        raise Hangup
+
+
+def _raised_while_writing(database: Database, asker: Principal) -> None:
+    with database.writing(asker.tenant) as connection:
+        connection.execute("update document set title = title")
+        raise Hangup
+
+
+def _closed(database: Database, asker: Principal) -> None:
+    with database.reading(asker) as connection:
+        connection.close()
+
+
+def _abandoned(database: Database, asker: Principal) -> None:
+    """A generator that is dropped half way."""
+
+    def rows() -> Generator[Any, None, None]:
+        with database.reading(asker) as connection:
+            yield from connection.execute(OWN_PAPERS).fetchall()
+
+    begun = rows()
+    next(begun, None)
+    begun.close()
+
+
+def _cancelled_task(database: Database, asker: Principal) -> None:
+    """A task that is cancelled while its thread still works, as when a client hangs up."""
+
+    async def hurried() -> None:
+        work = asyncio.to_thread(_run, database, asker, sql.SQL("select pg_sleep(0.02)"))
+        await asyncio.wait_for(work, 0.001)
+
+    asyncio.run(hurried())
+
+
+def _cancelled_in_task(database: Database, asker: Principal) -> None:
+    """A cancellation that is raised in the very transaction."""
+
+    async def cancelled() -> None:
+        with database.reading(asker) as connection:
+            connection.execute(OWN_PAPERS)
+            task = asyncio.current_task()
+            assert task is not None
+            task.cancel()
+            await asyncio.sleep(0)
+
+    asyncio.run(cancelled())
+
+
+def _half_rolled_back(database: Database, asker: Principal) -> None:
+    with database.reading(asker) as connection:
+        with contextlib.suppress(psycopg.Error), connection.transaction():
+            connection.execute("select 1 / 0")
+        raise psycopg.Rollback
+
+
+def _broken_pipeline(database: Database, asker: Principal) -> None:
+    with database.reading(asker) as connection, connection.pipeline():
+        connection.execute(OWN_PAPERS)
+        connection.execute("select 1 / 0")
+        connection.execute(OWN_PAPERS)
+
+
+def _prepared(database: Database, asker: Principal) -> None:
+    """A plan made for one tenant is kept on the connection; psycopg takes it up again by the text of the statement."""
+    with database.reading(asker) as connection:
+        for _ in range(2):
+            connection.execute(OWN_PAPERS, prepare=True)
+
+
+SPOILERS: tuple[Spoil, ...] = (
+    _error, _parse_error, _timeout, _cancelled, _terminated, _raised, _raised_while_writing, _closed, _abandoned,
+    _cancelled_task, _cancelled_in_task, _half_rolled_back, _broken_pipeline, _prepared,
+)  # fmt: skip
+
+
+def killed(database: Database) -> Callable[[Target, random.Random], Seen]:
+    """Every connection of the application ended from outside, whoever uses it; then read as another tenant."""
+
+    def attack(target: Target, chance: random.Random) -> Seen:
+        with target.admin() as connection:
+            connection.execute(
+                "select pg_terminate_backend(pid) from pg_stat_activity"
+                " where usename = 'groundwork_app' and datname = current_database()"
+            )
+        asker = any_asker(target.estate, chance)
+        for _ in range(SEVERAL):
+            with contextlib.suppress(psycopg.Error, GroundworkError):
+                return _all_papers(target, database, asker, "after the backends were ended")
+        return Seen(asker, "", "no connection")
+
+    return attack
+
+
+# --- roles, settings and tables -------------------------------------------------------------------------------------
+
+# What code that runs inside the application's transaction might try, short of naming another tenant (see
+# docs/threat-model.md: that is what the application does for a living).
+ATTEMPTS: list[LiteralString] = [
+    "reset role; select * from groundwork.document",
+    "reset role; select * from groundwork.chunk",
+    "set local role none; select * from groundwork.posting",
+    "set local role postgres; select * from groundwork.document",
+    "set session authorization postgres; select * from groundwork.document",
+    "select set_config('role', 'postgres', true); select * from groundwork.document",
+    "set local row_security = off; select * from groundwork.document",
+    "select set_config('row_security', 'off', false); select * from groundwork.chunk",
+    "set local groundwork.tenant = ''; select * from groundwork.document",
+    "set local groundwork.tenant = '%'; select * from groundwork.document",
+    "reset groundwork.tenant; select * from groundwork.document",
+    "set local groundwork.tenant to default; select * from groundwork.lexicon",
+    "set local groundwork.groups = '%'; select * from groundwork.document",
+    "set local groundwork.groups = E'{}\\x1f*\\x1fNULL'; select * from groundwork.document",
+    "set local session_replication_role = replica; select * from groundwork.document",
+    "set local search_path = pg_catalog; select * from groundwork.document",
+    "alter table groundwork.document disable row level security",
+    "alter table groundwork.document no force row level security; select * from groundwork.document",
+    "drop policy reader_sees on groundwork.document; select * from groundwork.document",
+    "create policy mine on groundwork.document using (true)",
+    "alter role groundwork_app bypassrls",
+    "grant postgres to groundwork_app",
+    "create or replace function groundwork.current_tenant() returns text language sql return 'x'",
+    "create function public.peep() returns setof text language sql security definer as 'select text from document'",
+    "select text::int from groundwork.document",
+    "select 1 / (length(text) - length(text)) from groundwork.document",
+    "select query_to_xml('select * from groundwork.document', true, true, '')",
+    "select database_to_xml(true, true, '')",
+    "do $$ begin perform 1 / length(max(text)) from groundwork.document group by text::int; end $$",
+    "do $$ begin raise exception '%', (select string_agg(d::text, ' ') from groundwork.document d); end $$",
+    "copy groundwork.document to '/tmp/groundwork_document'",
+    "copy (select text from groundwork.document) to program 'cat'",
+    "select pg_read_file('postgresql.conf')",
+    "select pg_ls_dir('.')",
+    "select * from pg_statistic",
+    "select * from pg_stats where schemaname = 'groundwork'",
+    "select query from pg_stat_activity",
+    "select * from pg_prepared_statements",
+    "select * from pg_cursors",
+    "select * from pg_stat_user_tables",
+    "select * from information_schema.columns where table_schema = 'groundwork'",
+    "select * from pg_largeobject",
+    "select * from pg_authid",
+    "select * from groundwork.document where text ilike '%qz%' or true",
+    "select d.*, c.* from groundwork.document d, groundwork.chunk c limit 500",
+    "select * from groundwork.chunk c full join groundwork.document d using (document_id)",
+    "explain (analyze, verbose) select * from groundwork.document where text like 'qz%'",
+    "explain (generic_plan, verbose) select * from groundwork.document where title = $1",
+    "select max(text), min(title), string_agg(path, ' ') from groundwork.document",
+    "declare c no scroll cursor for select * from groundwork.document; fetch all from c",
+    "select * from only groundwork.document tablesample system (100)",
+    "lock table groundwork.document in access share mode; table groundwork.document",
+    "select * from groundwork.document for update",
+    "notify a, 'b'; select * from groundwork.run",
+]
+
+
+def attempted(database: Database) -> Callable[[Target, random.Random], Seen]:
+    """Statements of an attacker, as the application's role: bare, or inside a reader's or a writer's transaction."""
+
+    def attack(target: Target, chance: random.Random) -> Seen:
+        asker = any_asker(target.estate, chance)
+        attempt = chance.choice(ATTEMPTS)
+        part = chance.choice(("bare", "reading", "writing"))
+        entered = _entered(database, asker, part)
+        got = _try(entered, [sql.SQL(each) for each in _parts(attempt)])
+        return Seen(asker if part != "bare" else None, attempt, got, operator=part == "writing")
+
+    return attack
+
+
+def tables(database: Database) -> Callable[[Target, random.Random], Seen]:
+    """Every table, view, sequence and partition that the catalogue has, read whole, by its own name."""
+
+    def attack(target: Target, chance: random.Random) -> Seen:
+        asker = any_asker(target.estate, chance)
+        with target.admin() as connection:
+            names: list[Any] = connection.execute(TABLES).fetchall()
+        name = sql.Identifier("groundwork", chance.choice(names)[0])
+        command = chance.choice(["table {}", "select count(*), max(t::text) from {} t", "select * from {} where true"])
+        query = sql.SQL(command).format(name)
+        part = chance.choice(("bare", "reading", "reading", "writing"))
+        entered = _entered(database, asker, part)
+        got = _try(entered, [query])
+        return Seen(asker if part != "bare" else None, query.as_string(), got, operator=part == "writing")
+
+    return attack
+
+
+def _entered(database: Database, asker: Principal, part: str) -> contextlib.AbstractContextManager[Connection]:
+    """A bare connection of the application, or a transaction of the asker's."""
+    if part == "bare":
+        return database.connection()
+    return database.reading(asker) if part == "reading" else database.writing(asker.tenant)
+
+
+def _parts(attempt: LiteralString) -> list[LiteralString]:
+    """The statements of an attempt; a block in $$ is one."""
+    return [attempt] if "$$" in attempt else attempt.split("; ")
+
+
+def _try(entered: contextlib.AbstractContextManager[Connection], statements: list[Any]) -> str:
+    """All that a few statements bring, their errors and notices included; what they change is undone."""
+    got: list[object] = []
+    try:
+        with entered as connection, connection.transaction(force_rollback=True):
+            connection.add_notice_handler(lambda notice: got.append((notice.message_primary, notice.message_detail)))
+            try:
+                for statement in statements:
+                    cursor = connection.execute(statement)
+                    got.append(cursor.fetchall() if cursor.description else cursor.statusmessage)
+            finally:
+                connection._notice_handlers.clear()
+    except psycopg.Error as error:
+        got += [str(error), error.diag.message_detail, error.diag.context]
+    except GroundworkError as error:
+        got += [str(error), str(error.__cause__)]
+    return repr(got)
+
+
+# --- who may not even connect ---------------------------------------------------------------------------------------
+
+POWERS = (
+    ("superuser", "alter role {role} superuser"),
+    ("bypasses policies", "alter role {role} bypassrls"),
+    ("may become a superuser", "grant postgres to {role}"),
+    ("owns a table", "alter table groundwork.document owner to {role}"),
+    ("owns a partition or a vector table", "alter table groundwork.vector_1 owner to {role}"),
+    ("may read a table", "grant select on groundwork.chunk to {role}"),
+    ("may read a column", "grant select (text) on groundwork.document to {role}"),
+    ("may read a vector table", "grant select on groundwork.sentence_1 to {role}"),
+)
+
+
+def start_up(target: Target, chance: random.Random) -> Seen:
+    """A start with the address of a role that may do more than the application's; it must be refused."""
+    address = target.services.settings.database_url
+    parts = conninfo_to_dict(address)
+    name = f"intruder_{uuid.UUID(int=chance.getrandbits(128)).hex[:12]}"
+    role = sql.Identifier(name)
+    title, power = chance.choice((("the owner", ""), *POWERS))
+    with target.admin() as connection:
+        if not power:
+            owner = connection.execute("select current_user::text").fetchone()
+            assert owner is not None
+            return _refused(make_conninfo("", **{**parts, "user": str(owner[0])}), title)
+        connection.execute(sql.SQL("create role {} login noinherit").format(role))
+        connection.execute(sql.SQL("grant usage on schema groundwork to {}").format(role))
+        connection.execute(sql.SQL("grant select on groundwork.index_version to {}").format(role))
+        try:
+            connection.execute(sql.SQL(power).format(role=role))
+            return _refused(make_conninfo("", **{**parts, "user": name}), title)
+        finally:
+            connection.execute(sql.SQL("reassign owned by {} to current_user").format(role))
+            connection.execute(sql.SQL("drop owned by {}").format(role))
+            connection.execute(sql.SQL("drop role {}").format(role))
+
+
+def _refused(address: str, title: str) -> Seen:
+    try:
+        with Database(address).open():
+            return Seen(None, title, "", f"a role that {title} was let in")
+    except UnsafeDatabase as error:
+        return Seen(None, title, str(error))
+
+
+def intact(estate: Estate, connection: Connection) -> str:
+    """What the attack changed, which should be nothing."""
+    found: list[Any] = connection.execute("select document_id::text from document").fetchall()
+    lost = {paper.document_id for paper in estate.papers} ^ {row[0] for row in found}
+    return f"{len(lost)} documents were deleted or added" if lost else ""

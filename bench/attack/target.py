@@ -1,0 +1,177 @@
+"""What every attack shares: the target, the asker, what was seen, and whether that gives anything away."""
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from fastapi import FastAPI
+
+from bench.attack.estate import GROUPS, Estate, Paper, canary
+from knowledge.database import Connection, Principal
+from knowledge.embedding import Embedder, Vectors
+from knowledge.migrate import Model
+from knowledge.services import Services
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A filled estate and the ways to it. `admin` connects as one who sees everything."""
+
+    estate: Estate
+    services: Services
+    admin: Callable[[], Connection]
+    api: FastAPI
+    port: int
+    vectors: Mapping[str, list[float]]  # of the question about each document, by its id
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What an asker (None: nobody) sent and got; `wrong` is what else was amiss, such as a count that tells."""
+
+    asker: Principal | None
+    sent: str
+    got: str
+    wrong: str = ""
+    operator: bool = False
+
+
+Attack = Callable[[Target, random.Random], Seen]
+
+
+@dataclass(slots=True)
+class Count:
+    """What came of one kind of attack. `own` counts answers with something of the asker's own: it did reach data."""
+
+    requests: int = 0
+    own: int = 0
+    leaks: int = 0
+    examples: list[str] = field(default_factory=list)
+
+    def add(self, estate: Estate, seen: Seen) -> None:
+        """Count a request, and judge what it brought."""
+        leaked = estate.leaks(seen.asker, seen.sent, seen.got, operator=seen.operator)
+        self.requests += 1
+        self.own += estate.shows(seen.asker, seen.sent, seen.got)
+        if leaked or seen.wrong:
+            self.leaks += 1
+            self.examples.append(
+                f"{seen.asker} sent {seen.sent[:300]!r}: {seen.wrong or leaked}; got {seen.got[:600]!r}"
+            )
+
+
+class Remembering:
+    """The real model, asked only once for each text."""
+
+    def __init__(self, embedder: Embedder) -> None:
+        self._embedder = embedder
+        self._known: dict[str, Any] = {}
+        self.window = embedder.window
+
+    @property
+    def model(self) -> Model:
+        """See `Embedder`."""
+        return self._embedder.model
+
+    def token_starts(self, text: str) -> Sequence[int]:
+        """See `Embedder`."""
+        return self._embedder.token_starts(text)
+
+    def encode(self, texts: Sequence[str], advanced: Callable[[float], None] = lambda share: None) -> Vectors:
+        """See `Embedder`."""
+        import numpy as np
+
+        if missing := [text for text in dict.fromkeys(texts) if text not in self._known]:
+            vectors = self._embedder.encode(missing, advanced)
+            if len(texts) > 1:
+                return vectors if len(missing) == len(texts) else self._embedder.encode(texts)
+            self._known[missing[0]] = vectors[0]
+        return np.stack([self._known[text] for text in texts])
+
+    def learn(self, texts: Sequence[str]) -> Vectors:
+        """Have texts ready."""
+        vectors = self._embedder.encode(texts)
+        self._known |= dict(zip(texts, vectors, strict=True))
+        return vectors
+
+
+def question_about(paper: Paper) -> str:
+    """What an attacker asks who knows which gate to ask for, and not the code."""
+    return f"What is the code of the {paper.canaries[4]} gate?"
+
+
+def any_asker(estate: Estate, chance: random.Random) -> Principal:
+    """Mostly someone of a tenant with some of its groups; sometimes with names that only look like a way in."""
+    tenant = chance.choice(estate.tenants)
+    own = chance.sample(estate.groups(tenant), chance.randint(0, 4))
+    if chance.random() < 0.2:
+        own.append(chance.choice(false_groups(estate, tenant, chance)))
+    if chance.random() < 0.1:
+        tenant = chance.choice(false_tenants(tenant, chance))
+    return Principal(tenant, tuple(own))
+
+
+def false_groups(estate: Estate, tenant: str, chance: random.Random) -> tuple[str, ...]:
+    """Groups of nobody in the tenant: another's, patterns, lists and quotes."""
+    other = chance.choice([each for each in estate.tenants if each != tenant])
+    group = chance.choice(GROUPS)
+    return (
+        estate.staff[other], f"{group.upper()}x", f"{group} ", f"{{{group}}}", "finance,legal", "%", "*", "{}", "NULL",
+        f"{group}' or '1'='1", f'"{group}"', "postgres", "groundwork_writer", f"{group}\u200b".replace("\u200b", "."),
+    )  # fmt: skip
+
+
+def false_tenants(tenant: str, chance: random.Random) -> tuple[str, ...]:
+    """Names that no tenant has, though one has something like it."""
+    return (
+        tenant.upper(), f"{tenant} ", f" {tenant}", f"{tenant}' or true --", f"{tenant}%", "%", "*", tenant[:-1],
+        f"tenant-0-{canary(chance)}", "postgres", "default", "{" + tenant + "}", f"{tenant},{tenant}", "NULL",
+    )  # fmt: skip
+
+
+def prey(estate: Estate, asker: Principal, chance: random.Random) -> Paper:
+    """A document to ask for: usually one that the asker may not see, often of their own tenant."""
+    if chance.random() < 0.4:
+        near = [paper for paper in estate.papers if paper.tenant == asker.tenant]
+        if near:
+            return chance.choice(near)
+    return chance.choice(estate.papers)
+
+
+def hidden(estate: Estate, asker: Principal, words: Sequence[str]) -> list[str]:
+    """Those of some canaries that stand in nothing the asker may see."""
+    return [word for word in words if word in estate.owners and estate.leaks(asker, "", word)]
+
+
+def filter_on(paper: Paper, chance: random.Random) -> tuple[dict[str, Any] | None, bool]:
+    """A filter as JSON that names what a document has, and whether nothing but that document can pass it."""
+    title, owner, tag = paper.canaries[:3]
+    narrow: list[dict[str, Any]] = [
+        {"field": "document_id", "equals": paper.document_id},
+        {"field": "document_id", "in": [paper.document_id, "00000000-0000-0000-0000-000000000000"]},
+        {"field": "path", "equals": paper.path},
+        {"field": "path", "contains": paper.canaries[-1]},
+        {"field": "uri", "equals": paper.uri},
+        {"field": "title", "contains": title.upper(), "ignore_case": True},
+        {"field": "metadata.owner", "equals": owner},
+        {"field": "metadata.tags", "holds_any": [tag]},
+        {"field": "metadata.owner", "gte": owner, "lte": owner},
+        {"not": {"not": {"field": "metadata.owner", "prefix": owner}}},
+    ]
+    wide: list[dict[str, Any]] = [
+        {"field": "path", "prefix": ""},
+        {"field": "uri", "contains": "file:"},
+        {"field": "uri", "prefix": paper.uri.rsplit("/", 2)[0]},
+        {"field": "metadata.year", "gte": 1000},
+        {"field": "metadata.owner", "exists": True},
+        {"field": "ingested_at", "gt": "2000-01-01"},
+        {"or": [{"field": "metadata.owner", "exists": False}, {"field": "version", "gte": 0}]},
+        {"not": {"field": "path", "equals": f"x' or '1'='1' -- {paper.path}"}},
+        {"or": [{"field": "document_id", "equals": paper.document_id}, {"field": "version", "gte": 1}]},
+    ]
+    kind = chance.random()
+    if kind < 0.4:
+        return None, False
+    # A title and its metadata may stand in two tenants' documents; a path, an id and an address may not.
+    return (chance.choice(narrow), True) if kind < 0.75 else (chance.choice(wide), False)

@@ -1,0 +1,443 @@
+"""Attacks on the service: every route, in this process and over HTTP; tokens of nobody; requests within requests."""
+
+import asyncio
+import base64
+import contextlib
+import http.client
+import json
+import random
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlencode
+
+import jwt
+import uvicorn
+from fastapi import FastAPI
+
+from bench.attack.target import Seen, Target, any_asker, filter_on, prey, question_about
+from knowledge.database import Principal
+from knowledge.services import Services
+from serving.api import build_api
+from serving.identity import IdentityProvider, JwtIdentity
+from serving.server import claim_port
+
+KEY = "a key that only the service and whoever issues its tokens know"
+OTHER_KEY = "a key that somebody made up, as long as the right one is, but"
+AUDIENCE = "groundwork"
+LIFETIME = 3600  # seconds
+PATIENCE = 30  # seconds that a reply may take
+MODES = ("hybrid", "dense", "lexical")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What goes to the service."""
+
+    method: str
+    path: str
+    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def said(self) -> str:
+        """All of it as text, without the token."""
+        shown = {name: value for name, value in self.headers.items() if name != "Authorization"}
+        return f"{self.method} {self.path} {shown} {self.body.decode(errors='replace')}"
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What came back: `head` has the header lines."""
+
+    status: int
+    head: str
+    body: str
+
+
+Send = Callable[[Target, Request], Reply]
+
+
+# --- who asks -------------------------------------------------------------------------------------------------------
+
+
+def token(principal: Principal, key: str = KEY, algorithm: str = "HS256", **changes: Any) -> str:
+    """A token as the service accepts it, or one with claims changed (None: left out)."""
+    claims: dict[str, Any] = {
+        "tenant": principal.tenant, "groups": list(principal.groups), "sub": "someone", "aud": AUDIENCE,
+        "exp": time.time() + LIFETIME,
+    }  # fmt: skip
+    claims = {name: value for name, value in (claims | changes).items() if value is not None}
+    return jwt.encode(claims, key, algorithm)
+
+
+def bearing(bearer: str) -> dict[str, str]:
+    """The header that carries a token."""
+    return {"Authorization": f"Bearer {bearer}"}
+
+
+def false_token(principal: Principal, other: Principal, chance: random.Random) -> str:
+    """A token in a principal's name that nobody issued, or that no longer counts."""
+    head, _, signature = token(other).split(".")
+    payload = token(principal).split(".")[1]
+    unsigned = [
+        {"alg": "none"},
+        {"alg": "HS256", "kid": "../../dev/null"},
+        {"alg": "HS256", "jku": "http://127.0.0.1/"},
+    ]
+    forged = [
+        f"{head}.{payload}.{signature}",
+        f"{_encoded(chance.choice(unsigned))}.{payload}.",
+        token(principal, OTHER_KEY),
+        token(principal, OTHER_KEY * 2, "HS512"),
+        token(principal, exp=time.time() - 1),
+        token(principal, nbf=time.time() + LIFETIME),
+        token(principal, aud="another"),
+        token(principal, exp=None),
+        token(principal, sub=None),
+        token(principal, tenant=None),
+        token(principal, tenant=[principal.tenant]),
+        token(principal, tenant={"name": principal.tenant}),
+        token(principal, tenant=""),
+        token(principal, groups="finance"),
+        token(principal, groups=[["finance"]]),
+        token(principal, groups=["staff\x1ffinance"]),
+        f"{token(principal)}x",
+        f"{token(principal)[:-4]}AAAA",
+        payload,
+        "",
+    ]
+    return chance.choice(forged)
+
+
+def _encoded(part: dict[str, str]) -> str:
+    return base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode()
+
+
+class Credulous:
+    """For the control: takes every token at its word."""
+
+    name = "jwt"
+    tenants: tuple[str, ...] = ()
+
+    def identify(self, headers: Mapping[str, str]) -> Principal:
+        """See `IdentityProvider`."""
+        parts = headers.get("authorization", "").partition(" ")[2].split(".")
+        try:
+            claims = json.loads(base64.urlsafe_b64decode(parts[min(1, len(parts) - 1)] + "=="))
+            return Principal(str(claims["tenant"]), tuple(map(str, claims.get("groups", []))))
+        except (ValueError, KeyError):
+            return Principal("nobody")
+
+
+def identity() -> IdentityProvider:
+    """The provider that the attack has to get past: the service's own."""
+    return JwtIdentity(KEY, "HS256", AUDIENCE)
+
+
+# --- ways to the service --------------------------------------------------------------------------------------------
+
+_own = threading.local()
+
+
+def in_process(target: Target, request: Request) -> Reply:
+    """Straight into the application, as a server would call it."""
+    if not hasattr(_own, "runner"):
+        _own.runner = asyncio.Runner()
+    runner: asyncio.Runner = _own.runner
+    return runner.run(_call(target.api, request))
+
+
+async def _call(api: FastAPI, request: Request) -> Reply:
+    path, _, query = request.path.partition("?")
+    headers = {"host": "127.0.0.1", "content-length": str(len(request.body)), "content-type": "application/json"}
+    headers |= {name.lower(): value for name, value in request.headers.items()}
+    scope = {
+        "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": request.method, "scheme": "http",
+        "path": path, "raw_path": path.encode(), "query_string": query.encode(), "root_path": "",
+        "headers": [(name.encode(), value.encode("latin-1", "replace")) for name, value in headers.items()],
+        "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 80),
+    }  # fmt: skip
+    sent: list[Any] = []
+
+    waiting: list[dict[str, Any]] = [{"type": "http.request", "body": request.body, "more_body": False}]
+
+    async def receive() -> dict[str, Any]:
+        return waiting.pop() if waiting else {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    await api(scope, receive, send)
+    head = "\n".join(f"{name.decode()}: {value.decode('latin-1')}" for name, value in sent[0]["headers"])
+    return Reply(sent[0]["status"], head, b"".join(part.get("body", b"") for part in sent[1:]).decode(errors="replace"))
+
+
+def over_http(target: Target, request: Request) -> Reply:
+    """Over a connection that this thread keeps and uses for one tenant after the other."""
+    connection: http.client.HTTPConnection | None = getattr(_own, "connection", None)
+    if connection is None or connection.port != target.port:
+        connection = _own.connection = http.client.HTTPConnection("127.0.0.1", target.port, timeout=PATIENCE)
+    try:
+        connection.request(
+            request.method, request.path, request.body, {"Content-Type": "application/json", **request.headers}
+        )
+        response = connection.getresponse()
+        head = "\n".join(f"{name}: {value}" for name, value in response.getheaders())
+        return Reply(response.status, head, response.read().decode(errors="replace"))
+    except (http.client.HTTPException, OSError):
+        connection.close()
+        raise
+
+
+@contextlib.contextmanager
+def listening(api: FastAPI) -> Iterator[int]:
+    """The service on loopback, on a free port."""
+    listener = claim_port("127.0.0.1", 0)
+    server = uvicorn.Server(
+        uvicorn.Config(api, log_config=None, log_level="warning", access_log=False, timeout_graceful_shutdown=1)
+    )
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+    thread.start()
+    try:
+        yield listener.getsockname()[1]
+    finally:
+        server.should_exit = True
+        thread.join(PATIENCE)
+
+
+def services_api(services: Services) -> FastAPI:
+    """The application, behind signed tokens."""
+    return build_api(services, identity())
+
+
+# --- attacks --------------------------------------------------------------------------------------------------------
+
+
+def routes(send: Send) -> Callable[[Target, random.Random], Seen]:
+    """Every route with a good token: questions about others' documents, others' ids, broken and misplaced requests."""
+
+    def attack(target: Target, chance: random.Random) -> Seen:
+        asker = any_asker(target.estate, chance)
+        request = chance.choice(WAYS)(target, asker, chance)
+        headers = {**bearing(token(asker)), **_misleading(target, chance), **request.headers}
+        request = Request(request.method, request.path, request.body, headers)
+        reply = send(target, request)
+        known = f"{asker.tenant} {asker.groups}" if request.path.startswith("/v1/me") else ""
+        return _seen(target, asker, request, reply, known)
+
+    return attack
+
+
+def _seen(target: Target, asker: Principal | None, request: Request, reply: Reply, known: str = "") -> Seen:
+    sent, got = f"{request.said()} {known}", f"{reply.status}\n{reply.head}\n{reply.body}"
+    if reply.status >= 500:
+        return Seen(asker, sent, got, f"status {reply.status}")
+    if asker is None and reply.status != 401:
+        return Seen(asker, sent, got, f"a false token got status {reply.status}")
+    wrong = ""
+    if asker is not None and reply.status == 200 and request.path.startswith(("/v1/ask", "/v1/search")):
+        wrong = _told(target, asker, request, json.loads(reply.body))
+    return Seen(asker, sent, got, wrong)
+
+
+def _told(target: Target, asker: Principal, request: Request, given: dict[str, Any]) -> str:
+    documents, passages = target.estate.reach(asker)
+    if given["searched"] != {"documents": documents, "passages": passages}:
+        return f"it searched {given['searched']} where {documents} documents are open"
+    explained = given.get("explanation") or {}
+    if explained.get("passed", {}) and max(explained["passed"].values()) > passages:
+        return "a filter let more pass than is open"
+    return ""
+
+
+Way = Callable[[Target, Principal, random.Random], Request]
+
+
+def _ask(target: Target, asker: Principal, chance: random.Random) -> Request:
+    aim = prey(target.estate, asker, chance)
+    body = {"question": question_about(aim), "mode": chance.choice(MODES), "filter": filter_on(aim, chance)[0]}
+    return Request("POST", "/v1/ask", json.dumps(body).encode())
+
+
+def _search(target: Target, asker: Principal, chance: random.Random) -> Request:
+    aim = prey(target.estate, asker, chance)
+    lexical = f"{chance.choice(aim.canaries)} {chance.choice(target.estate.gone)}"
+    mode = chance.choice(MODES)
+    body = {
+        "question": lexical if mode == "lexical" else question_about(aim), "mode": mode,
+        "filter": filter_on(aim, chance)[0], "limit": chance.choice((1, 10, 100)), "explain": chance.random() < 0.1,
+    }  # fmt: skip
+    return Request("POST", "/v1/search", json.dumps(body).encode())
+
+
+def _document(target: Target, asker: Principal, chance: random.Random) -> Request:
+    aim = prey(target.estate, asker, chance)
+    written = aim.document_id
+    written = chance.choice([written, written, written.upper(), written.replace("-", ""), f"urn:uuid:{written}"])
+    return Request(chance.choice(["GET"] * 4 + ["HEAD"]), f"/v1/documents/{written}")
+
+
+def _me(target: Target, asker: Principal, chance: random.Random) -> Request:
+    return Request("GET", "/v1/me")
+
+
+def _plain(target: Target, asker: Principal, chance: random.Random) -> Request:
+    """Routes that need nobody, paths beside the routes, and methods that no route has."""
+    aim = prey(target.estate, asker, chance)
+    path = chance.choice(
+        [
+            "/", "/healthz", "/readyz", "/openapi.json", "/docs", "/redoc", "/docs/oauth2-redirect",
+            "/static/index.html", "/static/../api.py", "/static/%2e%2e/api.py", f"/static/{aim.path}", "/metrics",
+            "/v1/documents", f"/v1/documents/{aim.document_id}/", f"//v1/documents/{aim.document_id}",
+            f"/v1/documents/..;/{aim.document_id}", f"/v1/documents/{aim.document_id}/chunks", "/v1/tenants",
+            f"/v1/documents/{aim.document_id}%00", f"/v1/documents/{aim.path}", "/v1/runs", "/.env",
+        ]
+    )  # fmt: skip
+    return Request(chance.choice(["GET", "GET", "GET", "HEAD", "OPTIONS", "PUT", "DELETE", "PATCH", "TRACE"]), path)
+
+
+def _broken(target: Target, asker: Principal, chance: random.Random) -> Request:
+    """Bodies that can't be read, or that say more than they should."""
+    aim = prey(target.estate, asker, chance)
+    question = question_about(aim)
+    bodies: list[Any] = [
+        {"question": question, "tenant": aim.tenant, "groups": sorted(aim.readers)},
+        {"question": question, "principal": {"tenant": aim.tenant}},
+        {"question": [question]},
+        {"question": ""},
+        {"question": "x" * 3000},
+        {"question": f"{question}\x00"},
+        {"question": "\ud800"},
+        {"question": question, "mode": "all"},
+        {"question": question, "limit": 10**9},
+        {"question": question, "filter": {"field": "tenant_id", "equals": aim.tenant}},
+        {"question": question, "filter": {"field": "readers", "exists": False}},
+        {"question": question, "filter": {"field": "metadata.' or true --", "exists": True}},
+        {"question": question, "filter": {"field": "path", "equals": {"date": aim.tenant}}},
+        {"question": question, "filter": {"field": "document_id) or (true", "equals": aim.document_id}},
+        [question],
+        aim.document_id,
+    ]
+    body = json.dumps(chance.choice(bodies)).encode()
+    if chance.random() < 0.1:
+        body = chance.choice([b"", b"{", b"\xff\xfe", body * 1000, body[:-1]])
+    return Request("POST", chance.choice(["/v1/ask", "/v1/search"]), body)
+
+
+WAYS: tuple[Way, ...] = (_ask, _search, _search, _search, _document, _document, _me, _plain, _broken)
+
+
+def _misleading(target: Target, chance: random.Random) -> dict[str, str]:
+    """Headers that name another tenant to whoever would believe them."""
+    if chance.random() < 0.7:
+        return {}
+    aim = chance.choice(target.estate.papers)
+    group = next(iter(sorted(aim.readers)), "finance")
+    return chance.choice(
+        [
+            {"X-Groundwork-Tenant": aim.tenant, "X-Groundwork-Groups": group},
+            {"Cookie": f"tenant={aim.tenant}; groups={group}"},
+            {"X-Forwarded-User": aim.tenant, "X-Remote-User": aim.tenant, "X-Tenant-Id": aim.tenant},
+            {"X-HTTP-Method-Override": "DELETE", "X-Original-URL": f"/v1/documents/{aim.document_id}"},
+            {"Forwarded": f"for=127.0.0.1;host={aim.tenant}", "X-Forwarded-Host": aim.tenant},
+        ]
+    )
+
+
+def parameters(target: Target, chance: random.Random) -> Seen:
+    """A good token, and another tenant named in the address."""
+    asker = any_asker(target.estate, chance)
+    aim = prey(target.estate, asker, chance)
+    named = {"tenant": aim.tenant, "tenant_id": aim.tenant, "groups": ",".join(aim.readers), "sub": "admin"}
+    asked = _search(target, asker, chance)
+    request = Request("POST", f"{asked.path}?{urlencode(named)}", asked.body, bearing(token(asker)))
+    if chance.random() < 0.5:
+        path = f"/v1/documents/{aim.document_id}?{urlencode(named)}"
+        request = Request("GET", path, b"", bearing(token(asker)))
+    return _seen(target, asker, request, in_process(target, request))
+
+
+def unknown(target: Target, chance: random.Random) -> Seen:
+    """Tokens that nobody issued, on routes that hand something out."""
+    victim, other = any_asker(target.estate, chance), any_asker(target.estate, chance)
+    way = chance.choice([_ask, _search, _document, _me])
+    asked = way(target, victim, chance)
+    bearer = false_token(victim, other, chance)
+    headers = chance.choice([bearing(bearer)] * 4 + [{}, {"Authorization": token(victim)}, {"Cookie": token(victim)}])
+    request = Request(asked.method.replace("HEAD", "GET"), asked.path, asked.body, headers)
+    return _seen(target, None, request, in_process(target, request))
+
+
+def indistinct(target: Target, chance: random.Random) -> Seen:
+    """The reply to the id of what is hidden must be that to an id that never was, to the letter."""
+    asker = any_asker(target.estate, chance)
+    shut = [paper for paper in chance.sample(target.estate.papers, 8) if not paper.open_to(asker)]
+    asked = chance.choice([*(paper.document_id for paper in shut), chance.choice(target.estate.gone)])
+    path = f"/v1/documents/{asked}" if len(asked) == 36 else f"/v1/documents/{uuid.uuid5(uuid.NAMESPACE_URL, asked)}"
+    request = Request("GET", path, b"", bearing(token(asker)))
+    absent = Request("GET", f"/v1/documents/{uuid.UUID(int=chance.getrandbits(128))}", b"", request.headers)
+    reply, like = in_process(target, request), in_process(target, absent)
+    same = reply.status == like.status == 404 and reply.body == like.body and _named(reply) == _named(like)
+    return Seen(asker, path, f"{reply.head}\n{reply.body}", "" if same else "hidden and absent differ")
+
+
+def _named(reply: Reply) -> str:
+    return "\n".join(line for line in reply.head.splitlines() if not line.lower().startswith("x-request-id"))
+
+
+def smuggled(target: Target, chance: random.Random) -> Seen:
+    """Bytes that a parser may take for more, or other, requests than they are; then what the connection says."""
+    asker = any_asker(target.estate, chance)
+    aim = chance.choice([paper for paper in target.estate.papers if not paper.open_to(asker)])
+    inner = f"GET /v1/documents/{aim.document_id} HTTP/1.1\r\nHost: 127.0.0.1\r\n".encode()
+    good = f"Authorization: Bearer {token(asker)}\r\n".encode()
+    bad = b"Authorization: Bearer " + token(Principal(aim.tenant, tuple(aim.readers)), OTHER_KEY).encode() + b"\r\n"
+    end = b"Connection: close\r\n\r\n"
+    search = b"POST /v1/search HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n" + good
+    raw = chance.choice(
+        [
+            search + b"Content-Length: 0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + inner + end,
+            search + b"Content-Length: 4\r\nContent-Length: 400\r\n\r\n" + inner + end,
+            search + b"Transfer-Encoding: identity\r\n\r\n" + inner + end,
+            search + b"Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n" + inner + end,
+            search + f"Content-Length: {len(inner + end)}\r\n\r\n".encode() + inner + end,
+            inner + good + bad + end,
+            inner + bad + good + end,
+            inner + good + b"X-Groundwork-Tenant:\r\n " + aim.tenant.encode() + b"\r\n" + end,
+            inner + good + b"\r\n" + inner + end,
+            inner + b"X: a\r\n" + good[:-2] + b"\n" + end,
+            inner.replace(b"GET /", b"GET http://127.0.0.1/") + good + end,
+            inner + good + b"Connection: Authorization\r\n" + end,
+            inner.replace(b"HTTP/1.1", b"HTTP/1.0") + good + end,
+            inner + good + b"Upgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA\r\n" + end,
+        ]
+    )
+    sent = raw.decode().replace(token(asker), "")
+    return Seen(asker, f"{sent} {asker.tenant}", _exchange(target.port, raw))
+
+
+def _exchange(port: int, raw: bytes) -> str:
+    """All that comes back for some bytes."""
+    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as connection:
+        connection.sendall(raw)
+        connection.shutdown(socket.SHUT_WR)
+        got = b""
+        with contextlib.suppress(ConnectionError, TimeoutError):
+            while part := connection.recv(65536):
+                got += part
+    return got.decode(errors="replace")
+
+
+def broken_off(target: Target, chance: random.Random) -> Seen:
+    """A question whose asker hangs up at once; then another tenant, on what that leaves behind."""
+    first = any_asker(target.estate, chance)
+    asked = _search(target, first, chance)
+    head = f"POST /v1/search HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(asked.body)}\r\n"
+    raw = f"{head}Content-Type: application/json\r\nAuthorization: Bearer {token(first)}\r\n\r\n".encode() + asked.body
+    with socket.create_connection(("127.0.0.1", target.port), timeout=PATIENCE) as connection:
+        connection.sendall(raw[: chance.randint(len(raw) // 2, len(raw))])
+    return routes(over_http)(target, chance)
