@@ -10,6 +10,7 @@ from bench.attack.estate import Paper, body, canary
 from bench.attack.target import Seen, Target, any_asker, question_about
 from ingest import store
 from ingest.recipe import pipeline_hash
+from ingest.sweeping import sweep
 from knowledge.database import Principal
 from knowledge.services import live_index
 from knowledge.types import Block, Chunk, Document, Location, Span
@@ -36,7 +37,7 @@ def unmoved(target: Target, chance: random.Random) -> Seen:
     _lose(target, tenant, uris)
     after = _told(target, asker, papers)
     wrong = "" if before == during == after else f"it changed with what {tenant} holds for {readers}"
-    questions = " ".join(question_about(paper) for paper in papers)
+    questions = " ".join(" ".join(paper.canaries) for paper in papers)
     return Seen(asker, questions, before + during + after, wrong)
 
 
@@ -84,3 +85,4 @@ def _lose(target: Target, tenant: str, uris: list[str]) -> None:
     with target.services.database.writing(tenant) as connection:
         store.delete_all(connection, tenant, uris, store.document_id(tenant, "attack"))
         connection.execute("delete from tombstone where uri = any (%s)", [uris])
+    sweep(target.services, tenant)  # else its lexicon keeps the words, which are others' canaries
