@@ -31,7 +31,7 @@ from knowledge.database import Principal
 from knowledge.services import Services, open_services
 from knowledge.settings import load_settings
 from retrieval.passing import EVERYTHING
-from retrieval.reach import set_up, within_reach
+from retrieval.reach import UNFILTERED, within_reach
 from retrieval.retriever import DENSE_WEIGHT, K1, SENTENCE_SHARE, B, search_statement
 
 Array = NDArray[np.float64]
@@ -214,9 +214,8 @@ def ask(services: Services, benchmark: Benchmark) -> Asked:
 
 def _pool(services: Services, tenant: str, question: str, vector: HalfVector, bm25: tuple[float, float]) -> Pool:
     wanted, (k1, b) = query_terms(question), bm25
-    with services.database.reading(Principal(tenant)) as connection:
+    with services.database.reading(Principal(tenant), UNFILTERED) as connection:
         reach = within_reach(connection, tenant)
-        set_up(connection, filtered=False)
         query, values = search_statement(reach, tenant, wanted, vector, DEPTH, "hybrid", EVERYTHING)
         values |= {
             "base": k1 * (1 - b), "slope": k1 * b * reach.chunks / reach.terms, "budget": sys.maxsize,

@@ -15,7 +15,6 @@ The database lies in a temporary folder, needs about 15 kB a chunk, and is gone 
 import argparse
 import json
 import os
-import sys
 import tarfile
 import tempfile
 import time
@@ -45,7 +44,7 @@ from knowledge.analysis import terms
 from knowledge.database import SCHEMA, Connection, Database, Principal
 from knowledge.embedded import DATABASE, EmbeddedPostgres
 from knowledge.services import Services, live_index, start_embedded
-from knowledge.settings import Settings, load_settings
+from knowledge.settings import load_settings
 from knowledge.types import Span
 from retrieval.filters import Filter, Range
 from retrieval.retriever import retrieve
@@ -121,9 +120,9 @@ def main() -> None:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="growth-")))
         folder.chmod(0o755)
-        embedded, _ = start_embedded(Settings(_env_file=None, home=folder))
+        settings = load_settings().model_copy(update={"home": folder})
+        embedded, _ = start_embedded(settings)
         stack.callback(embedded.stop)
-        settings = load_settings()
         database = stack.enter_context(Database(embedded.conninfo("groundwork_app")).open())
         services = Services(settings, database, embedded)
         pool, questions = _embed(services, asked.data, texts)
@@ -192,11 +191,13 @@ def build(
     for tenant, texts in tenants:
         counted = [Counter(terms(text)) for text in track(texts, f"{tenant}: terms", console=err, transient=True)]
         _documents(connection, tenant, len(texts))
-        rows = {"chunk": lambda f=first, t=tenant, x=texts, c=counted: _chunks(t, f, x, c),
-                "posting": lambda f=first, t=tenant, c=counted: _postings(t, f, c),
-                "vectors": lambda f=first, t=tenant, x=texts: _vectors(t, f, len(x), pool)}  # fmt: skip
-        for kind, make in rows.items():
-            rates[kind] = _copy(connection, vectors if kind == "vectors" else kind, *COLUMNS[kind], make())
+        made = {
+            "chunk": _chunks(tenant, first, texts, counted),
+            "posting": _postings(tenant, first, counted),
+            "vectors": _vectors(tenant, first, len(texts), pool),
+        }
+        for kind, rows in made.items():
+            rates[kind] = _copy(connection, vectors if kind == "vectors" else kind, *COLUMNS[kind], rows)
         first += len(texts)
     began = time.perf_counter()
     written = connection.execute(sql.SQL(COPY_SENTENCES).format(**names)).rowcount
@@ -416,4 +417,4 @@ def _arguments() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -7,11 +7,12 @@ The role, the tenant and the groups are set for the transaction only, so nothing
 such a transaction the connection has no right to any table.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, LiteralString
 
 import psycopg
@@ -127,10 +128,13 @@ class Database:
             raise Unavailable(f"The database broke off ({_last_line(error)}); see that it runs, then retry.") from error
 
     @contextmanager
-    def reading(self, principal: Principal) -> Iterator[Connection]:
-        """A read-only snapshot of what the principal may see: every statement in it sees the same state."""
+    def reading(self, principal: Principal, settings: Mapping[str, str] | None = None) -> Iterator[Connection]:
+        """A read-only snapshot of what the principal may see: every statement in it sees the same state.
+
+        `settings` of the server, such as the planner's, hold in it as well.
+        """
         with self.connection() as connection, _snapshot(connection), connection.transaction():
-            _enter(connection, "groundwork_reader", principal.tenant, principal.groups)
+            _enter(connection, "groundwork_reader", principal.tenant, principal.groups, settings or {})
             yield connection
 
     @contextmanager
@@ -152,11 +156,19 @@ def _snapshot(connection: Connection) -> Iterator[None]:
             connection.isolation_level, connection.read_only = None, None
 
 
-def _enter(connection: Connection, role: str, tenant: str, groups: tuple[str, ...]) -> None:
+def _enter(
+    connection: Connection,
+    role: str,
+    tenant: str,
+    groups: tuple[str, ...],
+    settings: Mapping[str, str] = MappingProxyType({}),
+) -> None:
+    taken_on = {
+        "role": role, "groundwork.tenant": tenant, "groundwork.groups": GROUP_SEPARATOR.join(groups), **settings
+    }  # fmt: skip
     connection.execute(
-        "select set_config('role', %s, true), set_config('groundwork.tenant', %s, true),"
-        " set_config('groundwork.groups', %s, true)",
-        (role, tenant, GROUP_SEPARATOR.join(groups)),
+        "select set_config(name, value, true) from unnest(%s::text[], %s::text[]) as setting (name, value)",
+        (list(taken_on), list(taken_on.values())),
     )
 
 

@@ -18,7 +18,7 @@ from knowledge.embedding import Embedder
 from knowledge.services import Services, live_index
 from retrieval.filters import Filter, Range
 from retrieval.passing import passing
-from retrieval.reach import EXACT, set_up, within_reach
+from retrieval.reach import EXACT, FILTERED, UNFILTERED, within_reach
 from retrieval.retriever import retrieve, search_statement
 from tests.conftest import connect_services
 
@@ -58,9 +58,8 @@ def grown(
 
 def plan(services: Services, tenant: str, vector: list[float], where: Filter | None = None) -> dict[str, set[str]]:
     """Index scans (and other scans, in brackets) of a search's plan, by table; made as the service makes it."""
-    with services.database.reading(Principal(tenant)) as connection:
+    with services.database.reading(Principal(tenant), FILTERED if where else UNFILTERED) as connection:
         reach = within_reach(connection, tenant)
-        set_up(connection, filtered=where is not None)
         passes = passing(connection, tenant, where)
         query, values = search_statement(
             reach, tenant, query_terms(QUESTION), HalfVector(vector), 10, "hybrid", passes
