@@ -99,8 +99,10 @@ class Estate:
 
     def shows(self, asker: Principal | None, sent: str, got: str) -> bool:
         """Whether an answer holds something that is the asker's own, and that they did not send."""
-        fresh = marks(got) - marks(sent)
-        return asker is not None and any(mark in self.owners and self._may_know(asker, mark, True) for mark in fresh)
+        if asker is None:
+            return False
+        fresh = marks(got) - marks(f"{sent} {asker.tenant} {asker.groups}")
+        return any(mark in self.owners and self._may_know(asker, mark, True) for mark in fresh)
 
     def reach(self, principal: Principal) -> tuple[int, int]:
         """How many documents a principal may see, and how many passages of them."""

@@ -32,7 +32,7 @@ from serving.api import build_api
 
 Advanced = Callable[[str, int], object]
 
-CONTROL = 40  # requests of each kind in the control
+CONTROL = 40  # requests of each kind in the control, and a third of that of those that take longer
 
 # What is tried, and how many of a thousand requests each kind gets; at least as many as the last number.
 TOGETHER: Mapping[str, tuple[Attack, float, int]] = {
@@ -142,6 +142,7 @@ def attack(
     threads: int,
     seed: int,
     advanced: Advanced = lambda stage, total: None,
+    control: int = CONTROL,
 ) -> Result:
     """Fill a migrated, empty database of a server, and attack it."""
 
@@ -175,7 +176,7 @@ def attack(
             attacks.database(requests, result)
             with admin() as connection:
                 result.damage = sessions.intact(estate, connection)
-            attacks.control(result)
+            attacks.control(control, result)
     return result
 
 
@@ -204,7 +205,7 @@ class _Run:
         kinds = _shares({KILLED: (sessions.killed(self.few), 0.5, 5)}, requests)
         self._carry_out("Ended connections", kinds, result.counts, 1)
 
-    def control(self, result: Result) -> None:
+    def control(self, requests: int, result: Result) -> None:
         """The same where nothing defends: every kind must leak."""
         open_api = build_api(self.target.services, web.Credulous())
         target = replace(self.target, api=open_api)
@@ -212,7 +213,9 @@ class _Run:
         kinds[STRIPPED] = retrieving.mutated
         with _defenceless(target.admin), retrieving.stripped(), patch("knowledge.database.check_isolation"):
             undefended = replace(self, target=target)
-            chosen = {name: (attack, CONTROL if name not in ALONE else 12) for name, attack in kinds.items()}
+            chosen = {
+                name: (attack, requests if name not in ALONE else requests // 3) for name, attack in kinds.items()
+            }
             undefended._carry_out("Control", chosen, result.control, 1)
 
     def _direct(self) -> Mapping[str, tuple[Attack, float, int]]:

@@ -31,6 +31,7 @@ OTHER_KEY = "a key that somebody made up, as long as the right one is, but"
 AUDIENCE = "groundwork"
 LIFETIME = 3600  # seconds
 PATIENCE = 30  # seconds that a reply may take
+WAITS = 1  # seconds of silence after which a connection is given up, where the server may wait for more
 MODES = ("hybrid", "dense", "lexical")
 
 
@@ -422,9 +423,8 @@ def smuggled(target: Target, chance: random.Random) -> Seen:
 
 def _exchange(port: int, raw: bytes) -> str:
     """All that comes back for some bytes."""
-    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=WAITS) as connection:
         connection.sendall(raw)
-        connection.shutdown(socket.SHUT_WR)
         got = b""
         with contextlib.suppress(ConnectionError, TimeoutError):
             while part := connection.recv(65536):
