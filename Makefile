@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --progress-bar on --no-compile $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint serve bench clean lock setup setup-dev
+.PHONY: help demo test lint serve bench attack clean lock setup setup-dev
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -30,6 +30,9 @@ lint: setup-dev ## formatting, style, types, and the arrows of the architecture
 
 bench: setup-dev ## retrieval quality and speed beside other tools, on the data in ../shared/data or GROUNDWORK_DATA
 	$(BIN)/python -m bench.retrieval
+
+attack: setup-dev ## 100,000 requests for what the asker may not see, on 50 tenants; some ten minutes
+	$(BIN)/python -m bench.attack
 
 clean: ## remove the environment and all local data
 	rm -rf $(VENV) .groundwork build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

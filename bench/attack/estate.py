@@ -179,13 +179,22 @@ def body(chance: random.Random) -> str:
 
 
 def _first(tenant: str, staff: str, shared: str, closed: bool, chance: random.Random) -> list[Draft]:
-    """What a tenant begins with; `closed`: the text that it shares with a neighbour is for one group only here."""
+    """What a tenant begins with. Some texts stand twice: for the same readers, for two groups, and for two tenants;
+    `closed`: the text that it shares with a neighbour is for one group only here.
+    """
     readers: dict[str, tuple[str, ...]] = {
         "all": (), "finance": ("finance",), "legal": ("legal",), "guards": ("guards",), "staff": (staff,),
         "both": ("finance", "legal"), "deleted": (), "replaced": (), "regrouped": (),
     }  # fmt: skip
     drafts = [Draft(f"{name}/{canary(chance)}.md", body(chance), names) for name, names in readers.items()]
-    return [*drafts, Draft(f"shared/{canary(chance)}.md", shared, ("guards",) if closed else ())]
+    twin = body(chance)
+    return [
+        *drafts,
+        Draft(f"copy/{canary(chance)}.md", drafts[0].body),
+        Draft(f"twin/{canary(chance)}.md", twin, ("finance",)),
+        Draft(f"twin/{canary(chance)}.md", twin, ("legal",)),
+        Draft(f"shared/{canary(chance)}.md", shared, ("guards",) if closed else ()),
+    ]
 
 
 def _second(drafts: Sequence[Draft], chance: random.Random) -> list[Draft]:
