@@ -3,9 +3,9 @@
 import json
 import random
 import re
-import sys
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from fastapi.testclient import TestClient
 from psycopg import sql
 
 import knowledge.database
+from bench.attack.retrieving import TENANT_PREDICATE, stripped
 from ingest import pipeline
 from knowledge.analysis import terms
 from knowledge.database import Database, Principal
@@ -39,7 +40,6 @@ WITHOUT_TENANT = {"schema_migration", "index_version"}  # the only tables that h
 
 # A policy as the catalogue writes it: nothing but the tenant, or the tenant and something more.
 OWN_TENANT_ONLY = re.compile(r"^\(\(?tenant_id = \( SELECT current_tenant\(\) AS current_tenant\)\)($| AND )")
-TENANT_PREDICATE = re.compile(r"(?:\b\w+\.)?\btenant_id = %\(tenant\)s")
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,18 +169,6 @@ def test_an_unknown_tenant_and_an_unknown_group_see_nothing_more(estate: Estate)
         assert estate.leaks(principal, repr(retrieve(estate.services, principal, "code of the main gate").hits)) == []
 
 
-def strip_tenant(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have every statement run without its tenant predicate, through the code that runs it otherwise."""
-    original = knowledge.database.statement
-
-    def stripped(path: Path) -> str:
-        return TENANT_PREDICATE.sub("true", original(path))
-
-    for module in list(sys.modules.values()):
-        if getattr(module, "statement", None) is original:
-            monkeypatch.setattr(module, "statement", stripped)
-
-
 def test_every_statement_names_the_tenant_and_can_be_stripped_of_it() -> None:
     """Else the tests below would strip nothing and prove nothing."""
     files = [*(ROOT / "retrieval" / "sql").glob("*.sql"), *(ROOT / "serving").rglob("*.sql")]
@@ -192,13 +180,11 @@ def test_every_statement_names_the_tenant_and_can_be_stripped_of_it() -> None:
 
 
 @pytest.mark.parametrize("groups", [(), ("finance",)], ids=["no group", "finance"])
-def test_without_the_tenant_in_any_statement_only_own_rows_come_back(
-    estate: Estate, groups: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_the_tenant_in_any_statement_only_own_rows_come_back(estate: Estate, groups: tuple[str, ...]) -> None:
     """Row-level security alone keeps tenants and groups apart."""
-    strip_tenant(monkeypatch)
     principal = Principal("east", groups)
-    seen = everything_seen(estate, principal)
+    with stripped():
+        seen = everything_seen(estate, principal)
     assert estate.leaks(principal, seen) == []
     assert all(estate.canaries[place] in seen for place in estate.allowed(principal))
 
@@ -207,12 +193,11 @@ def test_the_attack_works_where_the_database_does_not_defend(
     estate: Estate, server: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The control: the same stripped statements as a superuser, without taking on a role, find everything."""
-    strip_tenant(monkeypatch)
     monkeypatch.setattr(knowledge.database, "_enter", lambda *_: None)
     name = psycopg.conninfo.conninfo_to_dict(estate.services.settings.database_url)["dbname"]
     unsafe = Database(server.conninfo(dbname=str(name)))
     unsafe._pool.open()  # `open` would refuse it
-    with unsafe:
+    with unsafe, stripped():
         services = Services(estate.services.settings, unsafe, _loaded=estate.services._loaded)
         principal = Principal("east")
         seen = everything_seen(Estate(services, estate.canaries, estate.documents), principal)
@@ -312,6 +297,23 @@ def enter(database: Database, kind: str, statement: str) -> None:
     with entered as connection:
         for part in statement.split(";"):
             connection.execute(part)
+
+
+def test_when_every_connection_has_died_the_next_request_is_answered(estate: Estate, server: EmbeddedPostgres) -> None:
+    """As after a restart of PostgreSQL: the pool drops all that it holds, not one at a time."""
+    with Database(estate.services.settings.database_url, most_connections=6).open() as database:
+        with ExitStack() as held:
+            for _ in range(6):
+                held.enter_context(database.reading(Principal("north")))
+        with superuser(server, estate.services) as connection:
+            ended = connection.execute(
+                "select pg_terminate_backend(pid) from pg_stat_activity"
+                " where usename = 'groundwork_app' and datname = current_database()"
+            ).fetchall()
+        assert len(ended) >= 6
+        for _ in range(6):
+            with database.reading(Principal("north")) as reading:
+                assert reading.execute("select count(*) from document").fetchone() == (1,)
 
 
 def test_nothing_stays_after_an_exception_or_a_rollback(database: Database, tables: list[str]) -> None:
