@@ -30,6 +30,7 @@ app.command()(ledger.sweep)
 app.command()(operation.status)
 app.command()(operation.doctor)
 app.command()(operation.migrate)
+app.command()(operation.partition)
 app.command()(operation.demo)
 
 document = typer.Typer(help="Look at one document.")

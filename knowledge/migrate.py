@@ -67,6 +67,7 @@ def create_index_version(connection: Connection, model: Model, *, live: bool) ->
         connection.execute(
             template.format(
                 vectors=sql.Identifier(vector_table(number)),
+                shared=sql.Identifier(shared_partition(number)),
                 sentences=sql.Identifier(sentence_table(number)),
                 dimension=sql.Literal(model.dimension),
             )
@@ -77,6 +78,21 @@ def create_index_version(connection: Connection, model: Model, *, live: bool) ->
 def vector_table(index_version: int) -> str:
     """The name of the table with a version's chunk vectors."""
     return f"vector_{index_version}"
+
+
+def shared_partition(index_version: int) -> str:
+    """The name of the partition with the vectors of all tenants that have none of their own."""
+    return f"{vector_table(index_version)}_shared"
+
+
+def own_partition(index_version: int, tenant: str) -> str:
+    """The name of a tenant's own partition, where it has one. A digest, since a tenant's name may hold anything."""
+    return f"{vector_table(index_version)}_{partition_suffix(tenant)}"
+
+
+def partition_suffix(tenant: str) -> str:
+    """What tells the partition of one tenant from another's: 64 bits of the name's SHA-256."""
+    return hashlib.sha256(tenant.encode()).hexdigest()[:16]
 
 
 def sentence_table(index_version: int) -> str:

@@ -80,7 +80,7 @@ def _matches(
 
 def _accesses(node: Mapping[str, Any], legs: Mapping[str, LegName]) -> Iterator[Access]:
     """The scans of a plan that served a leg and were carried out, from the top."""
-    leg = legs.get(node.get("Relation Name", ""))
+    leg = next((leg for table, leg in legs.items() if node.get("Relation Name", "").startswith(table)), None)
     if leg and node["Actual Loops"]:
         finds = _finds(node, leg)
         rows = round(node["Actual Rows"] * node["Actual Loops"])

@@ -6,6 +6,7 @@ from pathlib import Path
 from psycopg.rows import dict_row
 
 from knowledge.database import Connection, statement
+from knowledge.migrate import partition_suffix
 from knowledge.services import IndexVersion, check_live
 
 SQL = Path(__file__).parent / "sql"
@@ -17,7 +18,7 @@ EXACT = 4_000
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """The live index; the documents, chunks and terms that the reader may see; all vectors of the index."""
+    """The live index; the documents, chunks and terms that the reader may see; all vectors of its partition."""
 
     index: IndexVersion
     documents: int
@@ -38,7 +39,8 @@ def within_reach(connection: Connection, tenant: str) -> Reach:
         Unavailable: the database has no live index.
     """
     with connection.cursor(row_factory=dict_row) as cursor:
-        row = cursor.execute(statement(SQL / "reach.sql"), {"tenant": tenant}, prepare=True).fetchone()
+        values = {"tenant": tenant, "partition": partition_suffix(tenant)}
+        row = cursor.execute(statement(SQL / "reach.sql"), values, prepare=True).fetchone()
     assert row is not None
     number = row["index_version_id"]
     index = check_live(IndexVersion(number, row["model"], row["revision"], row["dimension"]) if number else None)

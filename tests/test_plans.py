@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psycopg
 import pytest
 from pgvector import HalfVector
 from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
 
 from bench.growth import build, connect
 from evaluation.metrics import mean
@@ -15,6 +17,9 @@ from knowledge.analysis import query_terms
 from knowledge.database import Principal
 from knowledge.embedded import EmbeddedPostgres
 from knowledge.embedding import Embedder
+from knowledge.errors import InvalidInput
+from knowledge.migrate import own_partition
+from knowledge.partitions import give_partition
 from knowledge.services import Services, live_index
 from retrieval.filters import Filter, Range
 from retrieval.passing import passing
@@ -89,25 +94,27 @@ def _nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
 def test_a_small_tenant_is_compared_vector_by_vector(grown: tuple[Services, list[list[float]]]) -> None:
     """By the tenant's key, so that nobody else's rows are looked at."""
     services, vectors = grown
-    assert plan(services, "small", vectors[0]) == BY_KEY | {"vector_1": {"vector_1_pkey"}}
+    assert plan(services, "small", vectors[0]) == BY_KEY | {"vector_1_shared": {"vector_1_shared_pkey"}}
 
 
 def test_a_large_tenant_has_the_vector_index(grown: tuple[Services, list[list[float]]]) -> None:
     """And all else by key: no table is ever read from end to end."""
     services, vectors = grown
-    assert plan(services, "large", vectors[0]) == BY_KEY | {"vector_1": {"vector_1_embedding_idx", "vector_1_pkey"}}
+    assert plan(services, "large", vectors[0]) == BY_KEY | {
+        "vector_1_shared": {"vector_1_shared_embedding_idx", "vector_1_shared_pkey"}
+    }
 
 
 def test_a_fresh_database_is_searched_by_the_same_plan(sample_services: Services) -> None:
     """Nothing has been analysed yet, and a connection keeps its plan: it must be right from the first day."""
     dimension = sample_services.embedder().model.dimension
     scans = plan(sample_services, "alder", [1.0] * dimension)
-    assert scans == BY_KEY | {"vector_1": {"vector_1_pkey"}}
+    assert scans == BY_KEY | {"vector_1_shared": {"vector_1_shared_pkey"}}
 
 
 @pytest.mark.parametrize(
     ("share", "served"),
-    [(0.02, {"vector_1_pkey"}), (0.9, {"vector_1_embedding_idx", "vector_1_pkey"})],
+    [(0.02, {"vector_1_shared_pkey"}), (0.9, {"vector_1_shared_embedding_idx", "vector_1_shared_pkey"})],
     ids=["few", "many"],
 )
 def test_a_filter_decides_by_how_many_it_lets_pass(
@@ -116,7 +123,7 @@ def test_a_filter_decides_by_how_many_it_lets_pass(
     """Few are listed and compared; many are asked of the index's neighbours one by one."""
     services, vectors = grown
     scans = plan(services, "large", vectors[0], Range("metadata.part", lt=share * 601))
-    assert scans["vector_1"] == served
+    assert scans["vector_1_shared"] == served
     assert scans["posting"] == {"posting_pkey"}
 
 
@@ -136,6 +143,40 @@ def test_the_vector_index_finds_the_nearest(grown: tuple[Services, list[list[flo
         nearest = {hit.chunk_id for hit in sorted(found, key=lambda hit: -(hit.dense.score or 0))[:10]}
         shares.append(len(nearest & {row[0] for row in rows}) / 10)
     assert mean(shares) >= 0.99
+
+
+def test_a_partition_of_its_own_serves_a_tenant_and_nobody_else(
+    server: EmbeddedPostgres, grown: tuple[Services, list[list[float]]]
+) -> None:
+    """The same hits as before from an index of one's own; the others' plans stay; nobody reads the partition itself."""
+    services, vectors = grown
+    large, own = Principal("large"), own_partition(1, "large")
+    before = [ids(services, large, vector) for vector in vectors]
+    assert give_partition(server.conninfo(dbname=database_of(services)), "large") == [own]
+    with connect(server, database_of(services)) as connection:
+        connection.execute("analyze")
+    assert plan(services, "large", vectors[0])[own] == {f"{own}_embedding_idx", f"{own}_pkey"}
+    assert plan(services, "small", vectors[0])["vector_1_shared"] == {"vector_1_shared_pkey"}
+    after = [ids(services, large, vector) for vector in vectors]
+    assert mean([len(set(one) & set(other)) / 10 for one, other in zip(before, after, strict=True)]) >= 0.99
+    assert give_partition(server.conninfo(dbname=database_of(services)), "large") == []
+    with pytest.raises(psycopg.errors.InsufficientPrivilege), services.database.reading(large) as connection:
+        connection.execute(sql.SQL("select from {}").format(sql.Identifier(own)))
+    with services.database.writing("large") as connection:
+        connection.execute("delete from chunk where tenant_id = 'large' and chunk_id = %s", (after[0][0],))
+    assert after[0][0] not in ids(services, large, vectors[0])
+    with pytest.raises(InvalidInput, match="no tenant 'nobody'"):
+        give_partition(server.conninfo(dbname=database_of(services)), "nobody")
+
+
+def ids(services: Services, principal: Principal, vector: list[float]) -> list[int]:
+    """The ten nearest chunks."""
+    return [hit.chunk_id for hit in retrieve(services, principal, "", mode="dense", vector=vector).hits]
+
+
+def database_of(services: Services) -> str:
+    """The name of the services' database."""
+    return str(conninfo_to_dict(services.settings.database_url)["dbname"])
 
 
 @pytest.mark.parametrize("budget", [50, 500])

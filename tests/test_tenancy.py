@@ -123,10 +123,13 @@ def tables(server: EmbeddedPostgres, estate: Estate) -> list[str]:
         return tenant_tables(connection)
 
 
-def tenant_tables(connection: psycopg.Connection[Any]) -> list[str]:
+def tenant_tables(connection: psycopg.Connection[Any], *, partitions: bool = False) -> list[str]:
+    """The tables that may be asked; with `partitions` also those that they are made of."""
     rows = connection.execute(
         "select c.relname::text from pg_class c join pg_attribute a on a.attrelid = c.oid and a.attname = 'tenant_id'"
-        " where c.relnamespace = 'groundwork'::regnamespace and c.relkind in ('r', 'p') order by 1"
+        " where c.relnamespace = 'groundwork'::regnamespace and c.relkind in ('r', 'p')"
+        " and (%s or not c.relispartition) order by 1",
+        (partitions,),
     ).fetchall()
     return [row[0] for row in rows]
 
@@ -350,6 +353,27 @@ def test_a_reader_can_not_write(database: Database, tables: list[str]) -> None:
                 connection.execute(AS_READER + sql.SQL(command).format(sql.Identifier(table)))
 
 
+@pytest.mark.parametrize("command", ["select from {}", "insert into {} default values", "delete from {}"])
+def test_a_partition_itself_is_closed_to_everybody(
+    database: Database, server: EmbeddedPostgres, estate: Estate, command: str
+) -> None:
+    """A right to a partition would go round its parent's policies: nobody has one, and row-level security holds too."""
+    with superuser(server, estate.services) as connection:
+        rows = connection.execute(
+            "select relname::text, relrowsecurity and relforcerowsecurity from pg_class"
+            " where relispartition and relkind = 'r'"
+        ).fetchall()
+    assert rows
+    for name, guarded in rows:
+        assert guarded
+        attack = sql.SQL(command).format(sql.Identifier(str(name)))
+        with pytest.raises(psycopg.errors.InsufficientPrivilege), database.writing("north") as writing:
+            writing.execute(attack)
+        refused = (psycopg.errors.InsufficientPrivilege, psycopg.errors.ReadOnlySqlTransaction)
+        with pytest.raises(refused), database.reading(Principal("north")) as reading:
+            reading.execute(attack)
+
+
 def test_a_writer_can_not_write_for_another_tenant(
     database: Database, tables: list[str], server: EmbeddedPostgres, estate: Estate
 ) -> None:
@@ -503,7 +527,7 @@ def test_every_table_carries_the_tenant_first_and_is_guarded(services: Services,
     """From the catalogue, with the tables of a further index version: a new table can't be forgotten."""
     with superuser(server, services) as connection:
         create_index_version(connection, Model("another", "0", 16), live=False)
-        tables = tenant_tables(connection)
+        tables = tenant_tables(connection, partitions=True)
         named: list[Any] = connection.execute(
             "select relname::text from pg_class"
             " where relnamespace = 'groundwork'::regnamespace and relkind in ('r', 'p')"

@@ -8,7 +8,9 @@ create table {vectors} (
     embedding halfvec({dimension}) not null,
     primary key (tenant_id, chunk_id),
     foreign key (tenant_id, chunk_id) references chunk on delete cascade
-);
+) partition by list (tenant_id);
+
+create table {shared} partition of {vectors} default;
 
 create index on {vectors} using hnsw (embedding halfvec_cosine_ops);
 
@@ -25,6 +27,7 @@ create table {sentences} (
 );
 
 alter table {vectors} enable row level security, force row level security;
+alter table {shared} enable row level security, force row level security;
 alter table {sentences} enable row level security, force row level security;
 
 create policy reader_sees on {vectors} for select to groundwork_reader
