@@ -132,7 +132,7 @@ def quarantine_retry(
 def document_show(
     name: Annotated[str, typer.Argument(help="Its path, uri or id.")], tenant: Tenant = "", as_json: Json = False
 ) -> None:
-    """Show a document: title, version, where it came from and by which run, and its chunks."""
+    """Show a document: title, version, where it came from and by which run, where else it stands, and its chunks."""
     from ingest.status import document
 
     settings = load_settings()
@@ -141,8 +141,10 @@ def document_show(
     if as_json:
         print_json(found)
         return
-    chunks = found.pop("chunks")
+    chunks, places = found.pop("chunks"), found.pop("places")
     print_facts({key: _plain(value) for key, value in found.items() if value not in (None, {}, [])})
+    for place in places:
+        out.print(f"the same as {place['path']}" + (f" · {place['edition']}" if place["edition"] else ""))
     out.print(f"\n{len(chunks)} chunks")
     for chunk in chunks:
         place = _location(chunk["location"]).label()

@@ -65,7 +65,8 @@ def release(services: Services, tenant: str, files: Sequence[Quarantined]) -> se
 
 
 def document(services: Services, tenant: str, name: str) -> dict[str, Any]:
-    """A document by uri, path or id: what is stored of it, the run and source it came from, its chunks.
+    """A document by uri, path or id: what is stored of it, the run and source it came from, its chunks, and the other
+    places of the same content.
 
     Raises:
         NotFound: there is none of that name.
@@ -80,4 +81,5 @@ def document(services: Services, tenant: str, name: str) -> dict[str, Any]:
             raise InvalidInput(f"Several documents are called {name}; give the uri of one, such as {uris}.")
         values = {"tenant": tenant, "document_id": found[0]["document_id"]}
         chunks = cursor.execute(statement(SQL / "chunks_of.sql"), values).fetchall()
-    return found[0] | {"chunks": chunks}
+        places = cursor.execute(statement(SQL / "places_of.sql"), values).fetchall()
+    return found[0] | {"places": places, "chunks": chunks}

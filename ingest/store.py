@@ -12,11 +12,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from psycopg.rows import class_row
 
+from ingest import duplicates
+from ingest.duplicates import Arrival
+from ingest.editions import edition
 from ingest.vectors import Halves, register_halves
 from knowledge.analysis import terms
 from knowledge.database import Connection, query, statement
@@ -25,6 +28,8 @@ from knowledge.services import IndexVersion
 from knowledge.types import Block, Chunk, Document, Location
 
 SQL = Path(__file__).parent / "sql"
+
+Stored = Literal["added", "changed", "duplicate"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +52,8 @@ class Embedded:
     """A document ready to be stored: its chunks, a vector each (n, dimension), and one for each of their sentences.
 
     `sentence_vectors` has a row for every sentence of every chunk, in order; None where none are kept. `tag` is the
-    state of the file that its source told.
+    state of the file that its source told. `content` is what it must share with another to be its duplicate, None for
+    what is always stored by itself; a `twin` was found to be one, and comes without chunks.
     """
 
     document: Document
@@ -55,6 +61,8 @@ class Embedded:
     vectors: Vectors
     sentence_vectors: Vectors | None
     tag: str | None = None
+    content: str | None = None
+    twin: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +94,8 @@ def replace(
     connection: Connection, index: IndexVersion, tenant: str, run_id: uuid.UUID, embedded: Embedded, pipeline_hash: str
 ) -> bool:
     """Store a document in place of its earlier version; returns whether there was one."""
-    return replace_all(connection, index, tenant, run_id, [embedded], pipeline_hash)[embedded.document.uri]
+    stored = replace_all(connection, index, tenant, run_id, [embedded], pipeline_hash)
+    return stored[embedded.document.uri] == "changed"
 
 
 def replace_all(
@@ -96,19 +105,28 @@ def replace_all(
     run_id: uuid.UUID,
     items: Sequence[Embedded],
     pipeline_hash: str,
-) -> dict[str, bool]:
-    """Store documents in place of their earlier versions; returns for each uri whether there was one."""
+) -> dict[str, Stored]:
+    """Store documents in place of their earlier versions, or as further places of what is stored; returns what became
+    of each, by uri. A twin is left out where what it was the same as is gone: it has to be taken in by itself.
+    """
     if not items:
         return {}
     items = sorted(items, key=lambda item: item.document.uri)
     sets = _reader_sets(connection, tenant, {item.document.readers for item in items})
-    values = _document_columns(tenant, items, sets) | {
+    arrivals = [_arrival(tenant, item, sets) for item in items]
+    duplicates.make_way(connection, tenant, arrivals)
+    same_as = duplicates.settle(connection, tenant, arrivals)
+    items = [item for item in items if item.document.uri in same_as]
+    own = [item for item in items if same_as[item.document.uri] is None]
+    values = _document_columns(tenant, items, sets, same_as) | {
         "tenant": tenant, "run_id": run_id, "pipeline_hash": pipeline_hash
     }  # fmt: skip
     replaced: dict[str, bool] = dict(connection.execute(statement(SQL / "put_documents.sql"), values).fetchall())
     connection.execute(statement(SQL / "clear_way.sql"), values)
-    _put_chunks(connection, index, tenant, items, sets)
-    return replaced
+    _put_chunks(connection, index, tenant, own, sets)
+    return {
+        uri: "duplicate" if same_as[uri] else "changed" if earlier else "added" for uri, earlier in replaced.items()
+    }
 
 
 def delete(connection: Connection, tenant: str, uri: str, run_id: uuid.UUID) -> bool:
@@ -117,7 +135,11 @@ def delete(connection: Connection, tenant: str, uri: str, run_id: uuid.UUID) -> 
 
 
 def delete_all(connection: Connection, tenant: str, uris: Sequence[str], run_id: uuid.UUID) -> set[str]:
-    """Delete documents, or forget files that were put aside; returns the uris of those that were there."""
+    """Delete documents, or forget files that were put aside; returns the uris of those that were there.
+
+    What others are the same as passes to one of them first.
+    """
+    duplicates.take_leave(connection, tenant, uris)
     values = {"tenant": tenant, "uris": sorted(uris), "run_id": run_id}
     return {row[0] for row in connection.execute(statement(SQL / "delete_documents.sql"), values).fetchall()}
 
@@ -164,8 +186,16 @@ def _reader_sets(connection: Connection, tenant: str, wanted: set[tuple[str, ...
     return sets
 
 
+def _arrival(tenant: str, item: Embedded, sets: Mapping[tuple[str, ...], int]) -> Arrival:
+    uri = item.document.uri
+    return Arrival(uri, document_id(tenant, uri), item.content, sets[item.document.readers], not item.twin)
+
+
 def _document_columns(
-    tenant: str, items: Sequence[Embedded], sets: Mapping[tuple[str, ...], int]
+    tenant: str,
+    items: Sequence[Embedded],
+    sets: Mapping[tuple[str, ...], int],
+    same_as: Mapping[str, uuid.UUID | None],
 ) -> dict[str, list[Any]]:
     documents = [item.document for item in items]
     return {
@@ -176,10 +206,16 @@ def _document_columns(
         "titles": [document.title for document in documents],
         "media_types": [document.media_type for document in documents],
         "content_hashes": [document.content_hash for document in documents],
-        "texts": [document.text for document in documents],
-        "blocks": [_json([_block_json(block) for block in document.blocks]) for document in documents],
+        "texts": ["" if same_as[document.uri] else document.text for document in documents],
+        "blocks": [
+            _json([] if same_as[document.uri] else [_block_json(block) for block in document.blocks])
+            for document in documents
+        ],
         "metadata": [_json(dict(document.metadata)) for document in documents],
         "tags": [item.tag for item in items],
+        "same_as": [same_as[document.uri] for document in documents],
+        "contents": [item.content for item in items],
+        "editions": [edition(document.path, document.metadata) for document in documents],
     }
 
 
@@ -227,6 +263,10 @@ def _put_chunks(
         "lengths": [row.counts.total() for row in rows],
         "terms": [" ".join(row.counts) for row in rows],
         "frequencies": [" ".join(map(str, row.counts.values())) for row in rows],
+        "bands": [
+            " ".join(map(str, bands))
+            for bands in duplicates.bands([f"{row.chunk.context}\n{row.chunk.text}" for row in rows])
+        ],
         "embeddings": Halves(np.concatenate([item.vectors for item in items])),
     }
     connection.execute(statement(SQL / "put_chunks.sql"), columns)

@@ -31,6 +31,7 @@ CHECKS: Sequence[tuple[str, str]] = (
     ("leases that nobody renewed", "leases"),
     ("runs without a live worker", "runs"),
     ("chunks without a document", "chunks"),
+    ("duplicates without the document they are the same as", "copies"),
     ("passage vectors without a chunk", "vectors"),
     ("sentences without a chunk", "sentences"),
     ("postings without a chunk", "postings"),

@@ -11,7 +11,7 @@ import threading
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ from typing import Any, Protocol, TypeVar
 
 import psycopg
 
-from ingest import ledger, store
+from ingest import duplicates, ledger, store
 from ingest.chunkers import chunker
 from ingest.ledger import Item, Outcome, Progress, Share
 from ingest.parsers import Parsed
@@ -61,11 +61,15 @@ class Promise(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A file on its way: what it was parsed and cut into."""
+    """A file on its way: what it was parsed and cut into. `content` is what duplicates share; a `twin`, of what is
+    stored or of a file before it, is not cut.
+    """
 
     item: Item
     document: Document
     chunks: list[Chunk]
+    content: str | None = None
+    twin: bool = False
 
 
 @dataclass(slots=True)
@@ -188,17 +192,44 @@ class Worker:
     # --- the stages -------------------------------------------------------------------------------------------------
 
     def _prepare(self, batch: Batch) -> list[Prepared]:
-        embedder = self.services.embedder()
         batch.asides.clear()
-        prepared = []
+        parsed: list[tuple[Item, Document, Parsed]] = []
         with self._watch.stage("parse"), ThreadPoolExecutor(PARSERS) as parsers:
             reads = [(item, parsers.submit(self._read, item)) for item in batch.items]
             for item, read in reads:
                 with self._of_the_document(batch, [item], "parse"):
-                    made = self._prepare_one(batch, embedder, item, read.result())
+                    made = self._parsed(batch, item, read.result())
                     if made:
-                        prepared.append(made)
+                        parsed.append(made)
+            contents = {
+                item.uri: duplicates.content_key(document.content_hash, item.path, self._run.pipeline_hash)
+                for item, document, _ in parsed
+            }
+            twins = self._twins([document for _, document, _ in parsed], contents)
+            prepared = []
+            for item, document, content in parsed:
+                twin = item.uri in twins
+                with self._of_the_document(batch, [item], "parse"):
+                    chunks = [] if twin else self._cut(document, content)
+                    prepared.append(Prepared(item, document, chunks, contents[item.uri], twin))
         return prepared
+
+    def _twins(self, documents: Sequence[Document], contents: Mapping[str, str]) -> set[str]:
+        """The uris of documents of which the store, or the batch before them, has another: these need no vectors."""
+        seen: set[tuple[str, tuple[str, ...]]] = set()
+        twins = set()
+        for document in documents:
+            shared = contents[document.uri], document.readers
+            if shared in seen:
+                twins.add(document.uri)
+            seen.add(shared)
+        files = {document.uri: (contents[document.uri], document.readers) for document in documents}
+
+        def look() -> set[str]:
+            with self.services.database.writing(self.share.tenant) as connection:
+                return duplicates.stored_elsewhere(connection, self.share.tenant, files)
+
+        return twins | self._patiently(look)
 
     def _read(self, item: Item) -> "_Read":
         content_hash = ""
@@ -211,7 +242,7 @@ class Worker:
         except Unreadable as error:
             return _Read(content_hash, refused=error)
 
-    def _prepare_one(self, batch: Batch, embedder: Embedder, item: Item, read: "_Read") -> Prepared | None:
+    def _parsed(self, batch: Batch, item: Item, read: "_Read") -> tuple[Item, Document, Parsed] | None:
         if read.parsed is None:
             batch.asides.append(_put_aside(item, read))
             self._advanced(1, 0, 0)
@@ -222,8 +253,11 @@ class Worker:
             uri=item.uri, path=item.path, title=title, media_type=read.media_type, text=parsed.text,
             blocks=parsed.blocks, content_hash=read.content_hash, readers=tuple(item.readers), metadata=parsed.metadata,
         )  # fmt: skip
-        chunks = chunker(self.services.settings.chunker)(parsed, title, embedder.token_starts, embedder.window)
-        return Prepared(item, document, chunks)
+        return item, document, parsed
+
+    def _cut(self, document: Document, parsed: Parsed) -> list[Chunk]:
+        embedder = self.services.embedder()
+        return chunker(self.services.settings.chunker)(parsed, document.title, embedder.token_starts, embedder.window)
 
     def _embed(self, batch: Batch, prepared: Sequence[Prepared]) -> list[store.Embedded]:
         if not prepared:
@@ -260,11 +294,17 @@ class Worker:
             items = [item for item in batch.embedded if item.document.uri in held]
             asides = [aside for aside in batch.asides if aside.uri in held]
             index = live_index(connection)
-            replaced = store.replace_all(connection, index, share.tenant, share.run_id, items, recipe)
+            stored = store.replace_all(connection, index, share.tenant, share.run_id, items, recipe)
             store.quarantine(connection, share.tenant, share.run_id, asides, recipe)
-            ended = {item.document.uri: _stored(item, replaced[item.document.uri]) for item in items}
+            ended = {
+                item.document.uri: _stored(item, stored[item.document.uri])
+                for item in items
+                if item.document.uri in stored
+            }
             ended |= {aside.uri: _aside(aside) for aside in asides}
             ledger.settle(connection, share, batch.items, ended, "parse")
+            # Twins of what has gone meanwhile: whoever claims them next takes them in by themselves.
+            ledger.give_back(connection, share, [item for item in batch.items if item.uri in held - ended.keys()])
 
     def _delete(self, items: Sequence[Item]) -> None:
         share = self.share
@@ -391,13 +431,19 @@ def embed(
         if sentences
     ]
     vectors = embedder.encode(passages + spoken, advanced)
+    if not passages:
+        advanced(1.0)  # duplicates, all of them
     chunk_at, sentence_at = 0, len(passages)
     embedded = []
     for each in prepared:
         chunk_end = chunk_at + len(each.chunks)
         sentence_end = sentence_at + sum(len(chunk.sentences) for chunk in each.chunks)
         own = vectors[sentence_at:sentence_end] if sentences else None
-        embedded.append(store.Embedded(each.document, each.chunks, vectors[chunk_at:chunk_end], own, each.item.tag))
+        embedded.append(
+            store.Embedded(
+                each.document, each.chunks, vectors[chunk_at:chunk_end], own, each.item.tag, each.content, each.twin
+            )
+        )
         chunk_at, sentence_at = chunk_end, sentence_end
     return embedded
 
@@ -411,9 +457,8 @@ def _wait(flying: Sequence[Promise]) -> None:
             continue
 
 
-def _stored(item: store.Embedded, replaced: bool) -> Outcome:
-    tokens = sum(chunk.tokens for chunk in item.chunks)
-    state: ledger.State = "changed" if replaced else "added"
+def _stored(item: store.Embedded, state: store.Stored) -> Outcome:
+    tokens = sum(chunk.tokens for chunk in item.chunks)  # of a duplicate too, if it was embedded all the same
     return Outcome(item.document.uri, item.document.path, state, len(item.chunks), tokens)
 
 

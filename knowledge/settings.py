@@ -42,6 +42,10 @@ class Settings(BaseSettings):
     sentence_vectors: Literal["on", "off"] = Field(
         default="on", description="off: no vector for each sentence, so that an ingest costs half as much."
     )
+    near_duplicates: Literal["collapse", "keep"] = Field(
+        default="collapse",
+        description="collapse: of passages that say almost the same, one stands for all in a search.",
+    )
     web_allowed_hosts: str = Field(
         default="", description="Hosts that pages may be fetched from though they are not on the public internet."
     )

@@ -53,6 +53,11 @@ DATE = re.compile(
     r"|yearly|annually)\b|\bMay \d|\d May\b|\b\d+(?:st|nd|rd|th)\b",
     re.IGNORECASE,
 )
+# An edition as people name it: 5.1, v2, PowerShell 7, version 3, 2024, 2024-05. A bare number is one after a name only.
+EDITION = re.compile(
+    r"(?<![\w.])v?(\d{1,9}(?:[.-]\d{1,9}){1,5})(?![\w-])|\bv(\d{1,9})\b"
+    r"|(?:\b[A-Z]\w*|\b(?:version|release|edition|revision))\s(\d{1,9})(?![\w.-]*\w)|\b((?:19|20)\d\d)\b"
+)
 REASON = re.compile(
     r"\b(?:because|since|due to|so that|in order to|as a result|therefore|thus|owing to|reasons?|caused?|led to"
     r"|results?|resulted|to avoid|to prevent|thereby)\b",
@@ -160,6 +165,12 @@ def asked(evidence: Evidence) -> Asked:
         kind=next((kind for kind, pattern in _KINDS if re.search(pattern, question, re.IGNORECASE)), None),
         present=frozenset(terms(question)),
     )
+
+
+def editions(question: str) -> list[str]:
+    """The editions that a question names, or may name: 5.1, 7, 2024."""
+    found = [next(group for group in match.groups() if group) for match in EDITION.finditer(question)]
+    return list(dict.fromkeys(found))
 
 
 def _designations(words: Sequence[str]) -> Iterator[tuple[str, ...]]:

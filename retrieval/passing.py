@@ -22,14 +22,18 @@ FEW = 4_000  # chunks whose vectors are compared one by one; beyond, the vector 
 
 @dataclass(frozen=True, slots=True)
 class Passing:
-    """A condition on a chunk `p` for search.sql, and the values of its placeholders."""
+    """Conditions on a chunk `p` and on a document `d` for search.sql, and the values of their placeholders.
+
+    Of documents that are the same, some may pass and others not: `document` says which a hit may stand in.
+    """
 
     condition: sql.Composable
+    document: sql.Composable
     values: dict[str, Any] = field(default_factory=dict)
     few: bool | None = None  # whether it leaves so few that each is compared; None: there is no filter
 
 
-EVERYTHING = Passing(sql.SQL("true"))
+EVERYTHING = Passing(sql.SQL("true"), sql.SQL("true"))
 
 
 def passing(connection: Connection, tenant: str, tree: Filter | None) -> Passing:
@@ -48,8 +52,9 @@ def passing(connection: Connection, tenant: str, tree: Filter | None) -> Passing
     assert row is not None
     if len(row[0]) <= FEW:
         listed = sql.SQL("p.chunk_id = any (%(filter_chunks)s::bigint[])")
-        return Passing(listed, {"filter_chunks": row[0]}, few=True)
-    return Passing(sql.SQL(statement(SQL / "passes.sql")).format(condition=made.condition), made.values, few=False)
+        return Passing(listed, made.condition, {**made.values, "filter_chunks": row[0]}, few=True)
+    asked = sql.SQL(statement(SQL / "passes.sql")).format(condition=made.condition)
+    return Passing(asked, made.condition, made.values, few=False)
 
 
 def passed(connection: Connection, tenant: str, tree: Filter) -> Counted:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
+from uuid import UUID
 
 import numpy as np
 from pgvector import HalfVector
@@ -22,13 +23,14 @@ from knowledge.database import Connection, Principal, statement
 from knowledge.errors import InvalidInput
 from knowledge.services import Services
 from knowledge.types import Location, Span
+from retrieval.evidence import editions
 from retrieval.explain import explain as explain_search
 from retrieval.filters import Filter
 from retrieval.passing import Passing, passing
 from retrieval.reach import FILTERED, UNFILTERED, Reach, within_reach
 from retrieval.rerank import DEPTH as RERANKED
 from retrieval.rerank import Reranker, configured, rerank
-from retrieval.types import Evidence, Hit, Leg, Mode, SentenceHit
+from retrieval.types import Also, Evidence, Hit, Leg, Mode, SentenceHit
 
 SQL = Path(__file__).parent / "sql"
 
@@ -38,6 +40,8 @@ BUDGET = (
 )
 DENSE_WEIGHT = 0.5  # of the dense score; BM25 has the rest. Flat from 0.45 to 0.55
 SENTENCE_SHARE = 0.5  # of the best sentence in the dense score; the passage has the rest. Flat from 0.4 to 0.7
+MARGIN = 0.1  # of the best score: by how much a newer edition may be worse and still stand for its near-duplicates
+DEEPER, DEEPEST = 4, 1_000  # candidates, where near-duplicates leave too few hits: so many times more, so many at most
 K1, B = 0.9, 0.4  # BM25's saturation and length normalisation, the values of Trotman and others (2012), as in Anserini
 LONGEST_QUESTION = 2_000  # characters
 MOST_HITS = 100
@@ -54,6 +58,7 @@ def retrieve(
     vector: Sequence[float] | None = None,
     reranker: Reranker | Literal["configured"] | None = "configured",
     explain: bool = False,
+    collapse: bool | None = None,
 ) -> Evidence:
     """The passages that answer a question best, among those the principal may see, in one snapshot.
 
@@ -61,6 +66,7 @@ def retrieve(
     index, where the caller has it already; in mode dense the question may then be empty, in mode lexical it changes no
     score, but gives the hits their cosines. `reranker` has the last word on the order of the best; None for none.
     `explain` also says how each score came about and which index served what, and takes about twice as long.
+    `collapse` has one passage stand for all that say almost the same; None: as the settings have it.
 
     Raises:
         InvalidInput: an empty or overlong question, a limit outside 1..100, or a filter that is too large.
@@ -73,6 +79,8 @@ def retrieve(
     if reranker == "configured":
         reranker = configured(services.settings)
     depth = max(limit, RERANKED) if reranker else limit
+    if collapse is None:
+        collapse = services.settings.near_duplicates == "collapse"
     watch = _Watch()
     if mode != "lexical" and vector is None:
         vector = services.embedder().encode([question])[0].tolist()
@@ -84,10 +92,11 @@ def retrieve(
         passes = passing(connection, principal.tenant, where)
         if where:
             watch.lap("filter")
-        search = search_statement(reach, principal.tenant, asked, asked_vector, depth, mode, passes)
-        found = _run(connection, *search)
+        search, found, hits = _search(
+            connection, reach, principal.tenant, asked, asked_vector, depth, mode, passes,
+            editions(question) if collapse else None,
+        )  # fmt: skip
         watch.lap("search")
-        hits = tuple(_hit(row) for row in found if row["chunk_id"] is not None)
         if explain:
             explanation = explain_search(connection, principal, reach.index, where, search, hits, found[0]["idf"])
             watch.lap("explain")
@@ -137,10 +146,18 @@ def search_statement(
     limit: int,
     mode: Mode,
     passes: Passing,
+    asked_editions: Sequence[str] | None = None,
+    depth: int = DEPTH,
 ) -> tuple[sql.Composed, dict[str, Any]]:
-    """The statement that searches, and its values, for a transaction with the settings of retrieval/reach.py."""
-    depth = max(DEPTH, limit)
-    tables = {"vectors": sql.Identifier(reach.index.vectors), "passes": passes.condition}
+    """The statement that searches, and its values, for a transaction with the settings of retrieval/reach.py.
+
+    `asked_editions` are those that the question names; None: near-duplicates stay apart. `depth` is how many candidates
+    a leg has at least.
+    """
+    depth = max(depth, limit)
+    tables = {
+        "vectors": sql.Identifier(reach.index.vectors), "passes": passes.condition, "stands": passes.document
+    }  # fmt: skip
     exact = passes.few if passes.few is not None else reach.few
     nearest = sql.SQL(statement(SQL / ("nearest_exact.sql" if exact else "nearest_index.sql"))).format(**tables)
     query = sql.SQL(statement(SQL / "search.sql")).format(
@@ -160,8 +177,34 @@ def search_statement(
         "chunks": float(reach.chunks),
         "base": K1 * (1 - B),
         "slope": K1 * B * reach.chunks / max(1, reach.terms),
+        "collapse": asked_editions is not None,
+        "editions": list(asked_editions or ()),
+        "margin": MARGIN,
         "limit": limit,
     }
+
+
+def _search(
+    connection: Connection,
+    reach: Reach,
+    tenant: str,
+    asked: dict[str, int],
+    vector: HalfVector | None,
+    limit: int,
+    mode: Mode,
+    passes: Passing,
+    asked_editions: Sequence[str] | None,
+) -> tuple[tuple[sql.Composed, dict[str, Any]], list[dict[str, Any]], tuple[Hit, ...]]:
+    """Search; deeper, where so many candidates are near-duplicates that there are not enough hits and may be more."""
+    depth = max(DEPTH, limit)
+    while True:
+        search = search_statement(reach, tenant, asked, vector, limit, mode, passes, asked_editions, depth)
+        found = _run(connection, *search)
+        rows = [row for row in found if row["chunk_id"] is not None]
+        candidates = len(rows) + sum(len(row["also"] or ()) for row in rows)
+        if len(rows) >= limit or candidates < depth or depth >= DEEPEST:
+            return search, found, tuple(_hit(row) for row in rows)
+        depth *= DEEPER
 
 
 def _run(connection: Connection, query: sql.Composed, values: dict[str, Any]) -> list[dict[str, Any]]:
@@ -185,7 +228,17 @@ def _hit(row: dict[str, Any]) -> Hit:
         lexical=Leg(row["lexical_score"], row["lexical_rank"]),
         dense=Leg(row["dense_score"], row["dense_rank"]),
         sentence=Leg(row["sentence_score"], row["sentence_rank"] if row["sentence_score"] is not None else None),
+        edition=row["edition"], also=_also(row),
     )  # fmt: skip
+
+
+def _also(row: dict[str, Any]) -> tuple[Also, ...]:
+    """The other documents that a hit stands for, each once; those with the very same passage first."""
+    named: dict[UUID, Also] = {}
+    for other in sorted(row["also"] or (), key=lambda other: not other["exact"]):
+        named.setdefault(UUID(other["document_id"]), Also(**other | {"document_id": UUID(other["document_id"])}))
+    named.pop(row["document_id"], None)
+    return tuple(named.values())
 
 
 def _judged(services: Services, vector: Sequence[float] | None, hits: tuple[Hit, ...]) -> tuple[Hit, ...]:

@@ -38,11 +38,25 @@ class Reranked:
 
 
 @dataclass(frozen=True, slots=True)
+class Also:
+    """A document that a hit stands for as well: `exact` where its file has the same bytes, so that the very same
+    passage stands there; else one with nearly the same passage.
+    """
+
+    document_id: UUID
+    path: str
+    title: str
+    edition: str | None
+    exact: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Hit:
     """A passage found for a question: where it stands, what it says, and why it is here.
 
     `score` is the search's: 0 to 1 (below 0 only for what has nothing to do with the question), and not a probability.
-    Where a reranker had a say, `reranked` has its score, and `rank` follows that.
+    Where a reranker had a say, `reranked` has its score, and `rank` follows that. Of passages that say almost the same
+    one stands for all, with the score of the best; `also` names the documents of the others.
     """
 
     rank: int
@@ -65,6 +79,8 @@ class Hit:
     dense: Leg
     sentence: Leg
     reranked: Reranked | None = None
+    edition: str | None = None
+    also: tuple[Also, ...] = ()
 
     def quote(self, span: Span) -> str:
         """The text of a span that lies inside this passage."""
@@ -83,7 +99,10 @@ class TermMatch:
 
 @dataclass(frozen=True, slots=True)
 class Reasons:
-    """Why a hit has its score: what each leg adds to it (they add up to the score), and the terms that matched."""
+    """Why a hit has its score: what each leg adds to it, and the terms that matched.
+
+    The shares add up to the passage's own score, which a better near-duplicate may have raised.
+    """
 
     shares: Mapping[LegName, float]
     terms: tuple[TermMatch, ...]

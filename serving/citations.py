@@ -98,4 +98,5 @@ def _citation(number: int, hit: Hit, support: Support) -> Citation:
     return Citation(
         number=number, document_id=hit.document_id, title=hit.title, path=hit.path, version=hit.version,
         location=hit.location, quote=hit.quote(support.span), span=support.span,
+        also=tuple(other for other in hit.also if other.exact),
     )  # fmt: skip

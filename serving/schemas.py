@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from knowledge.types import Location
 from retrieval.filters import Filter, filter_json, parse_filter
-from retrieval.types import Evidence, Explanation, Hit, Leg, LegName, Method, Reasons
+from retrieval.types import Also, Evidence, Explanation, Hit, Leg, LegName, Method, Reasons
 from serving.documents import StoredDocument
 from serving.types import Answer, Citation, Refusal
 
@@ -157,10 +157,32 @@ class RerankedOut(BaseModel):
     before: int
 
 
+class AlsoOut(BaseModel):
+    """Another document with the same passage: `exact` where its file is the same, else it says almost the same."""
+
+    document_id: UUID
+    path: str
+    title: str
+    edition: str | None
+    exact: bool
+
+    @classmethod
+    def of(cls, other: Also) -> Self:
+        """From our own type."""
+        return cls(
+            document_id=other.document_id,
+            path=other.path,
+            title=other.title,
+            edition=other.edition,
+            exact=other.exact,
+        )
+
+
 class HitOut(BaseModel):
     """A passage that was found. `start` and `end` count the characters (code points) of the document's text.
 
-    `reranked` is there where a reranker judged it, `reasons` where they were asked for.
+    `also` names the documents that the passage stands for as well. `reranked` is there where a reranker judged it,
+    `reasons` where they were asked for.
     """
 
     rank: int
@@ -174,6 +196,8 @@ class HitOut(BaseModel):
     text: str
     score: float
     legs: dict[LegName, LegOut]
+    edition: str | None = None
+    also: list[AlsoOut] = []
     reranked: RerankedOut | None = None
     reasons: ReasonsOut | None = None
 
@@ -197,6 +221,8 @@ class HitOut(BaseModel):
                 "dense": LegOut.of(hit.dense),
                 "sentence": LegOut.of(hit.sentence),
             },
+            edition=hit.edition,
+            also=[AlsoOut.of(other) for other in hit.also],
             reranked=RerankedOut(score=judged.score, before=judged.before) if judged else None,
             reasons=ReasonsOut.of(explanation.reasons[hit.chunk_id]) if explanation else None,
         )
@@ -292,7 +318,10 @@ class SearchOut(BaseModel):
 
 
 class CitationOut(BaseModel):
-    """A quote and where it stands: the document's text from `start` to `end`, in characters (code points)."""
+    """A quote and where it stands: the document's text from `start` to `end`, in characters (code points).
+
+    `also` names the documents whose files are the same.
+    """
 
     number: int
     document_id: UUID
@@ -303,6 +332,7 @@ class CitationOut(BaseModel):
     quote: str
     start: int
     end: int
+    also: list[AlsoOut] = []
 
     @classmethod
     def of(cls, citation: Citation) -> Self:
@@ -317,6 +347,7 @@ class CitationOut(BaseModel):
             quote=citation.quote,
             start=citation.span.start,
             end=citation.span.end,
+            also=[AlsoOut.of(other) for other in citation.also],
         )
 
 

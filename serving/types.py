@@ -5,6 +5,7 @@ from typing import Literal
 from uuid import UUID
 
 from knowledge.types import Location, Span
+from retrieval.types import Also
 
 Status = Literal["answered", "refused"]
 RefusalCode = Literal["no_evidence", "partial_evidence"]
@@ -12,7 +13,10 @@ RefusalCode = Literal["no_evidence", "partial_evidence"]
 
 @dataclass(frozen=True, slots=True)
 class Citation:
-    """An exact quote and where it stands: `quote` equals the document's text from `span.start` to `span.end`."""
+    """An exact quote and where it stands: `quote` equals the document's text from `span.start` to `span.end`.
+
+    `also` names the documents in which the very same stands at the same place, since their files are the same.
+    """
 
     number: int
     document_id: UUID
@@ -22,6 +26,7 @@ class Citation:
     location: Location
     quote: str
     span: Span
+    also: tuple[Also, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -163,6 +163,13 @@ def consistency(server: EmbeddedPostgres, services: Services) -> list[str]:
         " where c.chunk_id is null",
         "a sentence has no chunk": "select 1 from sentence_1 s left join chunk c using (tenant_id, chunk_id)"
         " where c.chunk_id is null",
+        "a duplicate has no holder": "select 1 from document d left join document h on h.tenant_id = d.tenant_id and"
+        " h.document_id = d.same_as and h.same_as is null and h.content_key = d.content_key"
+        " and h.reader_set_id = d.reader_set_id where d.same_as is not null and h.document_id is null",
+        "a duplicate has chunks": "select 1 from chunk c join document d using (tenant_id, document_id)"
+        " where d.same_as is not null",
+        "a document has no chunks": "select 1 from document d where not exists (select from chunk c"
+        " where c.tenant_id = d.tenant_id and c.document_id = d.holder)",
         "a document is there twice": "select 1 from document group by tenant_id, uri having count(*) > 1",
         "readers differ": "select 1 from chunk c join document d using (tenant_id, document_id)"
         " where c.reader_set_id <> d.reader_set_id",

@@ -36,7 +36,7 @@ BY_KEY = {
     "posting": {"posting_pkey"},
     "sentence_1": {"sentence_1_pkey"},
     "chunk": {"chunk_pkey"},
-    "document": {"document_pkey"},
+    "document": {"document_holder_idx"},
     "reader_set": {"reader_set_tenant_id_readers_key"},
 }
 

@@ -5,7 +5,7 @@ from (
     select c.chunk_id
     from document d
     cross join lateral (  -- offset 0: only the chunks of what passes are looked up
-        select chunk_id from chunk where tenant_id = %(tenant)s and document_id = d.document_id offset 0
+        select chunk_id from chunk where tenant_id = %(tenant)s and document_id = d.holder offset 0
     ) c
     where d.tenant_id = %(tenant)s and {condition}
     limit %(most)s

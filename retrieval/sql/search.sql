@@ -8,11 +8,13 @@
 --      chunks, base, slope      how many chunks the reader may see; BM25's k1 (1 - b), and k1 b by the mean length
 --      lexical_depth, dense_depth   candidates taken from each leg; 0 switches a leg off
 --      budget                   postings that may be read to find candidates; the rarest term's are read in any case
---      passes                   in braces: what a filter lets pass of chunk p; see retrieval/passing.py
+--      passes, stands           in braces: what a filter lets pass of chunk p, and of document d; see retrieval/passing.py
+--      collapse, editions       whether near-duplicates share a hit, and the editions that the question names
+--      margin                   by what share of the best score an edition may be worse and still stand for the others
 --      dense_weight, sentence_share, limit   see retrieval/retriever.py
 -- Out: a row for each hit: the chunk, its document, its sentences with their cosine to the question, the score that
---      ranks it, and each leg's score and rank. In every row: how rare each term is (idf). Without a hit there is one row,
---      whose chunk_id is NULL.
+--      ranks it, and each leg's score and rank; `also` is where else it stands, and what it stands for. In every row: how
+--      rare each term is (idf). Without a hit there is one row, whose chunk_id is NULL.
 with rarity as materialized (  -- idf as in Lucene's BM25: never negative. `gain` is the most that a term can add
     select
         term, idf, weight * idf as gain,
@@ -106,28 +108,81 @@ mixed as (
         rank() over (order by sentence desc nulls last) as sentence_rank
     from signal
 ),
-best as (
+scored as materialized (
+    select *, row_number() over (order by score desc, dense desc, chunk_id) as place
+    from (
+        select
+            m.*,
+            %(dense_weight)s * coalesce(dense, 0) + (1 - %(dense_weight)s) * coalesce(lexical / most, 0) as score
+        from mixed m cross join asked
+    ) s
+),
+held as materialized (  -- with the document that holds it
+    select s.*, c.document_id as holder, c.bands
+    from scored s
+    cross join lateral (
+        select document_id, case when %(collapse)s then bands::bigint[] else '{{}}' end as bands
+        from chunk
+        where tenant_id = %(tenant)s and chunk_id = s.chunk_id
+        offset 0
+    ) c
+),
+alike as materialized (  -- the first of those that share a band; beyond the bands' numbers each has one of its own
+    select place, min(first) as first
+    from (
+        select place, min(place) over (partition by band) as first
+        from held
+        cross join lateral unnest(bands || 4294967296 + chunk_id) as b (band)
+    ) b
+    group by place
+),
+stand as materialized (  -- where each stands: in its document, and in those that are the same as that
+    select h.*, (select f.first from alike f where f.place = a.first) as first, d.*
+    from alike a
+    join held h using (place)
+    cross join lateral (
+        select document_id, path, title, edition, uri, same_as is not null as copy
+        from document d
+        where tenant_id = %(tenant)s and holder = h.holder and {stands}
+        offset 0
+    ) d
+),
+turn as materialized (  -- who stands for those that are alike: the edition asked for, else the newest, if nearly as good
     select
-        m.*,
-        %(dense_weight)s * coalesce(dense, 0) + (1 - %(dense_weight)s) * coalesce(lexical / most, 0) as score
-    from mixed m cross join asked
-    order by score desc, dense desc, chunk_id
-    limit %(limit)s
+        *,
+        row_number() over (
+            partition by first
+            order by
+                score >= best - %(margin)s * abs(best) desc, named desc,
+                string_to_array(translate(edition, '-', '.'), '.')::bigint[] desc nulls last, place, copy, uri
+        ) as turn
+    from (
+        select
+            s.*, max(score) over (partition by first) as best,
+            exists (
+                select from unnest(%(editions)s::text[]) as e (asked)
+                where edition = asked or starts_with(edition, asked || '.') or starts_with(edition, asked || '-')
+            ) as named
+        from stand s
+    ) s
+),
+best as (
+    select * from turn where turn = 1 order by first limit %(limit)s
 )
 select
-    row_number() over (order by f.score desc, f.dense desc, f.chunk_id) as rank,
+    row_number() over (order by f.first) as rank,
     f.chunk_id, c.*, s.spans as sentence_spans, s.cosines as sentence_cosines,
-    f.score, f.lexical as lexical_score, f.lexical_rank, f.passage as dense_score, f.dense_rank,
-    f.sentence as sentence_score, f.sentence_rank, asked.idf
+    f.best as score, f.lexical as lexical_score, f.lexical_rank, f.passage as dense_score, f.dense_rank,
+    f.sentence as sentence_score, f.sentence_rank, f.edition, o.also, asked.idf
 from asked
 left join (
     best f
     cross join lateral (
         select
-            c.document_id, c.ordinal, d.title, d.path, d.uri, d.version, d.media_type, d.metadata, c.location, c.context,
+            d.document_id, c.ordinal, d.title, d.path, d.uri, d.version, d.media_type, d.metadata, c.location, c.context,
             c.start_char, c.end_char, c.text
         from chunk c
-        join document d on d.tenant_id = %(tenant)s and d.document_id = c.document_id
+        join document d on d.tenant_id = %(tenant)s and d.holder = c.document_id and d.document_id = f.document_id
         where c.tenant_id = %(tenant)s and c.chunk_id = f.chunk_id
         offset 0
     ) c
@@ -138,5 +193,17 @@ left join (
         from {sentences} s
         where s.tenant_id = %(tenant)s and s.chunk_id = f.chunk_id
     ) s
+    cross join lateral (
+        select
+            jsonb_agg(
+                jsonb_build_object(
+                    'document_id', document_id, 'path', path, 'title', title, 'edition', edition,
+                    'exact', chunk_id = f.chunk_id
+                )
+                order by turn
+            ) as also
+        from turn
+        where first = f.first and turn > 1
+    ) o
 ) on true
 order by rank
