@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from retrieval.types import Access, Evidence, Explanation, Hit, Leg, LegName, Reasons
+    from retrieval.types import Access, Also, Evidence, Explanation, Hit, Leg, LegName, Reasons
 
 LEGS: "dict[LegName, str]" = {"lexical": "words", "dense": "passage", "sentence": "best sentence"}
 BAR = 24  # characters for the largest share
@@ -41,7 +41,18 @@ def entries(hits: "Sequence[Hit]") -> Table:
         place = Text(" · ".join(part for part in (hit.location.label(), *ranks) if part), style="dim")
         table.add_row(str(hit.rank), f"{hit.score:.3f}", Text(f"{hit.path} · ", style="bold").append(place))
         table.add_row("", "", Text(" ".join(hit.text.split()), no_wrap=True, overflow="ellipsis"))
+        if hit.also:
+            table.add_row("", "", Text(also(hit.also), style="dim", no_wrap=True, overflow="ellipsis"))
     return table
+
+
+def also(others: "Sequence[Also]") -> str:
+    """The other documents that a passage stands for, in one line: those with the very same first."""
+    same = ", ".join(other.path for other in others if other.exact)
+    alike = ", ".join(other.path for other in others if not other.exact)
+    return " · ".join(
+        part for part in (f"same file: {same}" * bool(same), f"much the same: {alike}" * bool(alike)) if part
+    )
 
 
 def _legs(hit: "Hit") -> "dict[LegName, Leg]":

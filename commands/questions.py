@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.text import Text
 
 from commands.console import Groups, Json, Mode, Tenant, err, opened, out, principal, print_json
-from commands.explanation import entries, print_explanation
+from commands.explanation import also, entries, print_explanation
 from knowledge.settings import load_settings
 
 if TYPE_CHECKING:
@@ -126,6 +126,8 @@ def print_answer(given: "Answer") -> None:
     for citation in given.citations:
         out.print(Text(f"   [{citation.number}] ", style="cyan").append(_place(citation), style="default"))
         out.print(Text(f"       “{' '.join(citation.quote.split())}”", style="dim"))
+        if citation.also:
+            out.print(Text(f"       {also(citation.also)}", style="dim"))
 
 
 def _place(citation: "Citation") -> str:

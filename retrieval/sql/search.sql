@@ -121,25 +121,27 @@ held as materialized (  -- with the document that holds it
     select s.*, c.document_id as holder, c.bands
     from scored s
     cross join lateral (
-        select document_id, case when %(collapse)s then bands::bigint[] else '{{}}' end as bands
+        select document_id, case when %(collapse)s then bands else '{{}}' end as bands
         from chunk
         where tenant_id = %(tenant)s and chunk_id = s.chunk_id
         offset 0
     ) c
 ),
-alike as materialized (  -- the first of those that share a band; beyond the bands' numbers each has one of its own
-    select place, min(first) as first
-    from (
-        select place, min(place) over (partition by band) as first
-        from held
-        cross join lateral unnest(bands || 4294967296 + chunk_id) as b (band)
-    ) b
-    group by place
+shared as materialized (  -- bands that several have, and the first of these
+    select band, min(place) as first
+    from held
+    cross join lateral unnest(bands) as b (band)
+    group by band
+    having count(*) > 1
+),
+alike as materialized (  -- the first of those that it shares a band with, itself included
+    select *, least(place, (select min(s.first) from shared s where s.band = any (h.bands))) as leader from held h
 ),
 stand as materialized (  -- where each stands: in its document, and in those that are the same as that
-    select h.*, (select f.first from alike f where f.place = a.first) as first, d.*
-    from alike a
-    join held h using (place)
+    select
+        h.*, d.*,
+        case h.leader when h.place then h.place else (select l.leader from alike l where l.place = h.leader) end as first
+    from alike h
     cross join lateral (
         select document_id, path, title, edition, uri, same_as is not null as copy
         from document d
@@ -182,8 +184,13 @@ left join (
             d.document_id, c.ordinal, d.title, d.path, d.uri, d.version, d.media_type, d.metadata, c.location, c.context,
             c.start_char, c.end_char, c.text
         from chunk c
-        join document d on d.tenant_id = %(tenant)s and d.holder = c.document_id and d.document_id = f.document_id
-        where c.tenant_id = %(tenant)s and c.chunk_id = f.chunk_id
+        cross join lateral (
+            select document_id, title, path, uri, version, media_type, metadata
+            from document
+            where tenant_id = %(tenant)s and holder = c.document_id
+            offset 0
+        ) d
+        where c.tenant_id = %(tenant)s and c.chunk_id = f.chunk_id and d.document_id = f.document_id
         offset 0
     ) c
     cross join lateral (

@@ -272,8 +272,17 @@ function sourceCard(passage, numbered) {
     element("span", { class: "card-place" }, passage.location?.label || ""),
     element("q", { class: "card-quote" }, passage.quote),
     element("span", { class: "facts" },
-      element("span", { class: "path" }, passage.path), element("span", {}, `version ${passage.version}`)));
+      element("span", { class: "path" }, passage.path), element("span", {}, `version ${passage.version}`)),
+    elsewhere(passage));
   return element("li", {}, card);
+}
+
+/** The other documents that a passage stands for: the same file elsewhere, or nearly the same passage. */
+function elsewhere({ also = [] }) {
+  if (!also.length) return null;
+  const said = (exact) => also.filter((other) => other.exact === exact).map((other) => other.path).join(", ");
+  const parts = [said(true) && `same file: ${said(true)}`, said(false) && `much the same: ${said(false)}`];
+  return element("span", { class: "facts path" }, parts.filter(Boolean).join(" · "));
 }
 
 /** A plain text file may have no title of its own. */
@@ -331,7 +340,7 @@ function explainedHit(hit, longest) {
     element("span", { class: "card-place" }, hit.location?.label || ""),
     stackedBar(hit, longest), element("div", { class: "shares" }, ...LEGS.map(([leg, label]) => share(hit, leg, label))),
     element("p", { class: "terms" }, ...hit.reasons.terms.map(chip)),
-    element("p", { class: "hit-quote" }, hit.text), movement(hit));
+    element("p", { class: "hit-quote" }, hit.text), elsewhere(hit), movement(hit));
 }
 
 /** A passage's score, drawn to the scale of the best one here. */
