@@ -125,6 +125,7 @@ class GroundworkVectorStore(BasePydanticVectorStore):
             mode=mode,
             where=_where(query),
             vector=check_vector(self._services.embedder(), query.query_embedding) if query.query_embedding else None,
+            collapse=False,  # a vector store is asked for nodes, each of them
         ).hits
         nodes = [node_of(hit) for hit in hits]
         return VectorStoreQueryResult(nodes, [_score(hit, mode) for hit in hits], [node.node_id for node in nodes])
