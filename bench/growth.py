@@ -2,13 +2,13 @@
 
     make bench-growth     or: python -m bench.growth [DATA] [--sizes 5000,125000,500000] [--json FILE]
 
-Chunks are windows of three sentences, one sentence apart, over the real texts in DATA (see docs/benchmarks.md). What is
-not real, and said so: a few thousand windows are embedded, and every chunk gets the vector of one of them with noise;
-its sentences get the same one. Rows go in as a superuser by COPY, and the vector index is built at the end, so "rows/s"
-is the database's limit; the ordinary way in is measured by `make bench-ingest`. Questions are SQuAD's and SciFact's.
-Times are of the whole search for ten hits in the database, the connection's round trips included; the question's
-embedding stands beside them. Recall is of the vector index against comparing every vector, for the same questions;
-"first ten kept" is what reading but so many postings (BUDGET) leaves as it is.
+Chunks are windows of three sentences, then of two, one sentence apart, over the real texts in DATA
+(docs/benchmarks.md). What is not real, and said so: a few thousand windows are embedded; every chunk gets the vector
+of one of them with noise; its sentences get the same one. Rows go in as a superuser by COPY, and the vector index is
+built at the end, so "rows/s" is the database's limit; the ordinary way in is measured by `make bench-ingest`. Questions
+are SQuAD's and SciFact's. Times are of the whole search for ten hits in the database, the connection's round trips
+included; the question's embedding stands beside them. Recall is of the vector index against comparing every vector, for
+the same questions; "first ten kept" is what reading but so many postings (BUDGET) leaves as it is.
 
 The database lies in a temporary folder, needs about 15 kB a chunk, and is gone at the end.
 """
@@ -56,7 +56,8 @@ from retrieval.types import Mode
 
 Array = NDArray[np.float32]
 
-WINDOW = 3  # sentences in a chunk
+WINDOWS = (3, 2)  # sentences in a chunk; those of two only when there are no more of three
+SENTENCES = 3  # sentence vectors a chunk
 EMBEDDED = 5_000  # windows with vectors of their own; the rest get one of these with noise
 NOISE = 0.35  # length of the noise, that of the vector being 1: a cosine of about 0.94
 QUESTIONS = 400
@@ -142,13 +143,14 @@ def main() -> None:
 
 
 def windows(data: Path) -> Iterator[str]:
-    """Three sentences at a time from every text in the data, one sentence further each time."""
-    for text in _texts(data):
-        spans = sentences(text, Span(0, len(text)))
-        for first in range(max(1, len(spans) - WINDOW + 1)):
-            some = spans[first : first + WINDOW]
-            if some and 60 <= some[-1].end - some[0].start <= 900:
-                yield text[some[0].start : some[-1].end]
+    """A few sentences at a time from every text in the data, one sentence further each time."""
+    for width in WINDOWS:
+        for text in _texts(data):
+            spans = sentences(text, Span(0, len(text)))
+            for first in range(max(1, len(spans) - width + 1)):
+                some = spans[first : first + width]
+                if some and 60 <= some[-1].end - some[0].start <= 900:
+                    yield text[some[0].start : some[-1].end]
 
 
 def _texts(data: Path) -> Iterator[str]:
@@ -187,7 +189,7 @@ def build(
         "vectors": sql.Identifier(vectors),
         "sentences": sql.Identifier(sentence_table),
         "index": sql.Identifier(f"{vectors}_embedding_idx"),
-        "window": sql.Literal(WINDOW),
+        "window": sql.Literal(SENTENCES),
     }
     for statement in EMPTY:
         connection.execute(sql.SQL(statement).format(**names))

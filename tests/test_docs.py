@@ -50,6 +50,16 @@ def small_benchmark(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def few_questions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Every twentieth golden question; tests/test_answers.py asks them all."""
+    golden = yaml.safe_load((ROOT / "sample" / "golden.yaml").read_text(encoding="utf-8"))
+    golden = golden[::20]
+    file = tmp_path_factory.mktemp("golden") / "golden.yaml"
+    file.write_text(yaml.safe_dump(golden), encoding="utf-8")
+    return file
+
+
 @pytest.fixture
 def at_the_prompt(sample_services: Services, embedder: Embedder, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The settings of somebody who has just run the demo, with the session's model instead of a second one."""
@@ -76,12 +86,14 @@ def run(command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Mo
 def test_a_shown_command_runs(
     command: str,
     small_benchmark: Path,
+    few_questions: Path,
     engine: Engine,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """As it stands on the page, but on a benchmark of three passages."""
+    """As it stands on the page, but on a benchmark of three passages and a few of the golden questions."""
     command = command.replace("../shared/data/scifact", str(small_benchmark))
+    command = command.replace("sample/golden.yaml", str(few_questions))
     with engine.ready():
         from prefect.settings import PREFECT_API_URL
 

@@ -49,7 +49,7 @@ from retrieval.filters import (
 from retrieval.retriever import retrieve
 from tests.conftest import connect_services, superuser
 
-TREES = int(os.environ.get("FILTER_TREES", "2000"))
+TREES = int(os.environ.get("FILTER_TREES", "600"))
 ALDER = Principal("alder")
 
 # What documents hold and filters ask for; drawn from one list, so that they meet.
