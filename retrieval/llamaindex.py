@@ -241,8 +241,8 @@ def _condition(given: MetadataFilter) -> Filter:
     try:
         if given.key in OWN:  # what the metadata says stands before what the document says, as in the node
             own = (And((Not(Exists(METADATA + given.key)), Not(Prefix("uri", NODE_URI)), make(given.key))),)
-        elif given.key in SOURCE:
-            own = (make("document_id"),)
+        elif given.key in SOURCE:  # a node says what it is of; only a file's passages are of the document itself
+            own = (And((Not(Exists(METADATA + "ref_doc_id")), make("document_id"))),)
     except InvalidInput:  # no document has that kind of value in this field; some metadata may
         own = ()
     key = "ref_doc_id" if given.key in SOURCE else given.key
