@@ -63,7 +63,9 @@ $(VENV)/ready: requirements.lock pyproject.toml
 	@touch $@
 
 # Beside the environment, not in it: LlamaIndex's PGVectorStore wants an older SQLAlchemy than Prefect has.
+# Only pip 25.1 and newer read dependency groups; a fresh environment has the pip of its Python.
 $(VENV)/ready-peers: $(VENV)/ready-dev pyproject.toml
+	@$(PIP) --upgrade 'pip>=25.1'
 	@$(PIP) --no-deps --upgrade --target $(VENV)/peers --group bench
 	@touch $@
 
