@@ -41,6 +41,18 @@ class Unavailable(GroundworkError):
     title = "A dependency is unavailable"
 
 
+class OverBudget(GroundworkError):
+    """A budget is used up; `retry_after` is the whole seconds until it resets, at least 1."""
+
+    status = 429
+    slug = "over-budget"
+    title = "The budget is used up"
+
+    def __init__(self, message: str, retry_after: int) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
 class UnsafeDatabase(GroundworkError):
     """The database would not keep tenants apart; the service refuses to run on it."""
 

@@ -1,0 +1,115 @@
+"""What goes to a language model and what comes back, whoever runs it."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any, Literal, Protocol
+from uuid import UUID, uuid4
+
+from knowledge.database import Principal
+from knowledge.errors import Unavailable
+
+Role = Literal["system", "user", "assistant"]
+Tier = Literal["fast", "balanced", "strong"]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of what a model reads."""
+
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRequest:
+    """What a model is asked, for whom, and within which bounds.
+
+    `schema` is a JSON schema that the reply must have, where the endpoint can hold a model to one; `purpose` says in
+    usage records what the call was for; `seconds` is what is left of the caller's deadline.
+    """
+
+    messages: Sequence[Message]
+    principal: Principal
+    purpose: str
+    tier: Tier = "balanced"
+    schema: Mapping[str, Any] | None = None
+    max_tokens: int = 512
+    temperature: float = 0.0
+    seconds: float = 30.0
+    risk: str = "internal"
+    request_id: UUID = field(default_factory=uuid4)
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What one call consumed: tokens as the provider counted them (`counted`), else as we did, and the cost in the
+    currency of the models file. A call that failed or was cancelled has its usage too.
+    """
+
+    model: str
+    input_tokens: int
+    output_tokens: int
+    cost: Decimal
+    counted: bool = True
+
+
+class Reply(Protocol):
+    """A reply on its way: text in pieces, all of one model. Leaving early (`close`) cancels it upstream."""
+
+    @property
+    def model(self) -> str:
+        """The name, in the models file, of the model that writes."""
+
+    @property
+    def usage(self) -> Usage | None:
+        """What it consumed; known when the last piece is read or the reply is closed."""
+
+    def __iter__(self) -> Iterator[str]:
+        """The pieces.
+
+        Raises:
+            ModelFailed: it broke off after its first piece; what was read is not to be continued by another model.
+        """
+
+    def close(self) -> None:
+        """Stop reading, and stop paying."""
+
+
+class Models(Protocol):
+    """Where replies come from: the gateway, or in a test something that follows a script."""
+
+    def stream(self, request: ModelRequest) -> Reply:
+        """A reply whose first piece is there.
+
+        Raises:
+            NoModelAvailable: none that may be asked answered in time.
+        """
+
+
+class Meter(Protocol):
+    """Who pays: asked before a call and told after it."""
+
+    def reserve(self, request: ModelRequest, model: str, tokens: int, cost: Decimal) -> UUID:
+        """Set aside what a call may cost at most.
+
+        Raises:
+            OverBudget: a hard limit would be passed; the sentence says when it resets.
+        """
+
+    def settle(self, reservation: UUID, usage: Usage) -> None:
+        """Book what it did cost, and give back the rest."""
+
+
+class NoModelAvailable(Unavailable):
+    """No model could be asked, or none gave a first piece in time."""
+
+    slug = "no-model-available"
+    title = "No language model answers"
+
+
+class ModelFailed(Unavailable):
+    """A model broke off within its reply."""
+
+    slug = "model-failed"
+    title = "The language model broke off"
