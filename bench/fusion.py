@@ -7,13 +7,11 @@ how they are put together differs. Each difference has a paired bootstrap interv
 its weights by cross-validation, from other articles (SQuAD) or claims (SciFact) than it is judged by.
 """
 
-import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +21,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from bench import parser
 from bench.retrieval import Benchmark, interval, scifact, squad
 from evaluation.metrics import mean, ndcg
 from ingest.corpus import corpus_tenant, take_in_corpus
@@ -88,8 +87,7 @@ class Asked:
 
 def main() -> None:
     """Ask everything, fuse in every way, print the table."""
-    default = os.environ.get("GROUNDWORK_DATA") or "../shared/data"
-    data = Path(sys.argv[1] if len(sys.argv) > 1 else default)
+    data = parser("bench.fusion", __doc__).parse_args().data
     with open_services(load_settings()) as services:
         asked = [ask(services, benchmark) for benchmark in (scifact(data / "scifact"), squad(data / "squad"))]
     report(asked)

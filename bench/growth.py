@@ -16,7 +16,6 @@ The database lies in a temporary folder, needs about 15 kB a chunk, and is gone 
 
 import argparse
 import json
-import os
 import sys
 import tarfile
 import tempfile
@@ -42,6 +41,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from bench import parser
 from evaluation.metrics import percentile
 from ingest.sentences import sentences
 from knowledge.analysis import terms
@@ -424,18 +424,15 @@ def _print(title: str, rows: Sequence[dict[str, Any]]) -> None:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m bench.growth", description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument(
-        "data", nargs="?", type=Path, default=Path(os.environ.get("GROUNDWORK_DATA") or "../shared/data")
-    )
-    parser.add_argument(
+    arguments = parser("bench.growth", __doc__)
+    arguments.add_argument(
         "--sizes",
         type=lambda text: [int(size) for size in text.split(",")],
         default=[5_000, 125_000, 500_000],
         help="chunks, separated by commas",
     )
-    parser.add_argument("--json", type=Path, help="also write the figures to this file")
-    return parser.parse_args()
+    arguments.add_argument("--json", type=Path, help="also write the figures to this file")
+    return arguments.parse_args()
 
 
 if __name__ == "__main__":

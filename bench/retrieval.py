@@ -10,8 +10,6 @@ question, its embedding included.
 """
 
 import json
-import os
-import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -26,7 +24,7 @@ from psycopg import sql
 from rich.console import Console
 from rich.table import Table
 
-from bench import llamaindex
+from bench import llamaindex, parser
 from evaluation.datasets import Qrels, Query, read_qrels, read_queries
 from evaluation.metrics import hit, mean, ndcg, percentile, recall
 from ingest.corpus import Passage, corpus_tenant, read_corpus, take_in_corpus
@@ -54,8 +52,7 @@ class Benchmark:
 
 def main() -> None:
     """Measure every system on every benchmark and print a table for each."""
-    default = os.environ.get("GROUNDWORK_DATA") or "../shared/data"
-    data = Path(sys.argv[1] if len(sys.argv) > 1 else default)
+    data = parser("bench.retrieval", __doc__).parse_args().data
     with open_services(load_settings()) as services:
         for benchmark in (scifact(data / "scifact"), squad(data / "squad")):
             _take_in(services, benchmark)
