@@ -31,7 +31,7 @@ from knowledge.services import Services, open_services
 from knowledge.settings import load_settings
 from retrieval.passing import EVERYTHING
 from retrieval.reach import UNFILTERED, within_reach
-from retrieval.retriever import DENSE_WEIGHT, K1, SENTENCE_SHARE, B, search_statement
+from retrieval.retriever import COVERAGE_WEIGHT, DENSE_WEIGHT, K1, SENTENCE_SHARE, B, search_statement
 
 Array = NDArray[np.float64]
 
@@ -99,7 +99,7 @@ def report(asked: Sequence[Asked]) -> None:
     for one in asked:
         table.add_column(f"{one.benchmark.name}", justify="right")
         table.add_column("against the default", justify="right")
-    reference = [one.quality(convex(DENSE_WEIGHT, SENTENCE_SHARE), (K1, B)) for one in asked]
+    reference = [one.quality(product(DENSE_WEIGHT, SENTENCE_SHARE), (K1, B)) for one in asked]
     for name, fusion, bm25 in ways():
         table.add_row(*_cells(name, [one.quality(fusion, bm25) for one in asked], reference))
     table.add_row(*_cells("weights by cross-validation", cross_validated(asked), reference))
@@ -109,8 +109,11 @@ def report(asked: Sequence[Asked]) -> None:
 def ways() -> Iterator[tuple[str, Fusion, tuple[float, float]]]:
     """What is compared: a name, the fusion, and BM25's k1 and b."""
     ours = (K1, B)
+    yield "default", product(DENSE_WEIGHT, SENTENCE_SHARE), ours
     default = convex(DENSE_WEIGHT, SENTENCE_SHARE)
-    yield "default", default, ours
+    yield "no coverage by one sentence", default, ours
+    for weight in (0.05, 0.2, 0.3):
+        yield f"coverage by one sentence, {weight}", product(DENSE_WEIGHT, SENTENCE_SHARE, weight), ours
     yield "BM25 alone", lambda pool: pool.lexical, ours
     yield "BM25 alone, k1 1.2, b 0.75", lambda pool: pool.lexical, CLASSIC
     yield "passages alone", lambda pool: pool.passage, ours
@@ -123,19 +126,25 @@ def ways() -> Iterator[tuple[str, Fusion, tuple[float, float]]]:
     yield "min-max, sentences 0.7, k1 1.2, b 0.75", min_max(0.6, 0.7), CLASSIC
     yield "z-scores", z_scores(0.6), ours
     for weight in (0.3, 0.4, 0.45, 0.55, 0.6, 0.7):
-        yield f"dense weight {weight}", convex(weight, SENTENCE_SHARE), ours
+        yield f"dense weight {weight}", product(weight, SENTENCE_SHARE), ours
     for share in (0.0, 0.25, 0.4, 0.6, 0.7, 1.0):
-        yield f"sentence share {share}", convex(DENSE_WEIGHT, share), ours
-    yield "k1 1.2, b 0.75", default, CLASSIC
-    yield "k1 0.6, b 0.6", default, (0.6, 0.6)
+        yield f"sentence share {share}", product(DENSE_WEIGHT, share), ours
+    yield "k1 1.2, b 0.75", product(DENSE_WEIGHT, SENTENCE_SHARE), CLASSIC
+    yield "k1 0.6, b 0.6", product(DENSE_WEIGHT, SENTENCE_SHARE), (0.6, 0.6)
     yield "mean of the two best sentences", of_two_sentences, ours
     yield "surer of a question's cosines, heavier", by_confidence, ours
-    yield "and coverage by the best sentence, 0.1", lambda pool: default(pool) + 0.1 * pool.coverage, ours
-    yield "and neighbouring words, 0.1", lambda pool: default(pool) + 0.1 * pool.pairs, ours
+    whole = product(DENSE_WEIGHT, SENTENCE_SHARE)
+    yield "and neighbouring words, 0.1", lambda pool: whole(pool) + 0.1 * pool.pairs, ours
+
+
+def product(weight: float, share: float, coverage: float = COVERAGE_WEIGHT) -> Fusion:
+    """What the product does; weights as in retrieval/retriever.py."""
+    fused = convex(weight, share)
+    return lambda pool: (1 - coverage) * fused(pool) + coverage * pool.coverage
 
 
 def convex(weight: float, share: float) -> Fusion:
-    """What the product does; weights as in retrieval/retriever.py."""
+    """The product without coverage."""
     return lambda pool: weight * dense(pool, share) + (1 - weight) * pool.lexical / pool.most
 
 
@@ -179,7 +188,7 @@ def by_confidence(pool: Pool) -> Array:
 def cross_validated(asked: Sequence[Asked]) -> list[Array]:
     """The default's form, its two weights chosen for each fold on all the other folds of both benchmarks."""
     folds = [_folds(one.groups) for one in asked]
-    quality = [np.array([one.quality(convex(*weights), (K1, B)) for weights in GRID]) for one in asked]
+    quality = [np.array([one.quality(product(*weights), (K1, B)) for weights in GRID]) for one in asked]
     result = [np.zeros(len(one.groups)) for one in asked]
     for fold in range(FOLDS):
         others = sum(scores[:, places != fold].mean(axis=1) for scores, places in zip(quality, folds, strict=True))

@@ -80,8 +80,15 @@ EMPTY: Sequence[LiteralString] = (
     "drop index if exists {index}",
 )
 COPY_SENTENCES: LiteralString = """
-insert into {sentences} (tenant_id, chunk_id, ordinal, reader_set_id, start_char, end_char, embedding)
-select tenant_id, chunk_id, n, reader_set_id, 0, 1, embedding from {vectors}, generate_series(1, {window}) as n
+insert into {sentences} (tenant_id, chunk_id, ordinal, reader_set_id, start_char, end_char, embedding, words)
+select
+    tenant_id, chunk_id, n, reader_set_id, 0, 1, embedding,
+    array(
+        select hashtext(t.term) from unnest(c.terms) with ordinality as t (term, place) where t.place % {window} = n - 1
+    )
+from {vectors}
+join chunk c using (tenant_id, chunk_id, reader_set_id)
+cross join generate_series(1, {window}) as n
 """
 CREATE_INDEX: LiteralString = "create index {index} on {vectors} using hnsw (embedding halfvec_cosine_ops)"
 COUNT: Sequence[LiteralString] = (

@@ -21,11 +21,11 @@ from ingest import duplicates
 from ingest.duplicates import Arrival
 from ingest.editions import edition
 from ingest.vectors import Halves, register_halves
-from knowledge.analysis import terms
+from knowledge.analysis import term_numbers, terms
 from knowledge.database import Connection, query, statement
 from knowledge.embedding import Vectors
 from knowledge.services import IndexVersion
-from knowledge.types import Block, Chunk, Document, Location
+from knowledge.types import Block, Chunk, Document, Location, Span
 
 SQL = Path(__file__).parent / "sql"
 
@@ -284,13 +284,13 @@ def _put_sentences(
     items: Sequence[Embedded],
 ) -> None:
     sentences = [
-        (chunk_id, ordinal, row.reader_set_id, span.start, span.end)
+        (chunk_id, ordinal, row.reader_set_id, span.start, span.end, _words(row.chunk, span))
         for chunk_id, row in zip(ids, rows, strict=True)
         for ordinal, span in enumerate(row.chunk.sentences)
     ]
     if not sentences:
         return
-    names = ("chunk_ids", "ordinals", "reader_set_ids", "starts", "ends")
+    names = ("chunk_ids", "ordinals", "reader_set_ids", "starts", "ends", "words")
     columns: dict[str, Any] = {
         name: list(column) for name, column in zip(names, zip(*sentences, strict=True), strict=True)
     }
@@ -298,6 +298,12 @@ def _put_sentences(
     columns["embeddings"] = Halves(np.concatenate(vectors)) if vectors else []
     columns["tenant"] = tenant
     connection.execute(query(SQL / "put_sentences.sql", sentences=index.sentences), columns)
+
+
+def _words(chunk: Chunk, sentence: Span) -> str:
+    """The numbers of the terms of a sentence and of the headings above it, between spaces."""
+    text = chunk.text[sentence.start - chunk.span.start : sentence.end - chunk.span.start]
+    return " ".join(map(str, sorted({*term_numbers(terms(chunk.context)), *term_numbers(terms(text))})))
 
 
 def _json(value: Any) -> str:

@@ -51,14 +51,16 @@ def explain(
 
 
 def _shares(hit: Hit, values: Mapping[str, Any], most: float) -> dict[LegName, float]:
-    """What each leg adds to a hit's score, by the formula at the head of retrieval/retriever.py."""
+    """What each leg adds to a hit's score, by the formula at the head of retrieval/retriever.py; a sentence adds by its
+    meaning and by its words.
+    """
     passage, lexical = hit.dense.score or 0.0, hit.lexical.score or 0.0
     sentence = passage if hit.sentence.score is None else hit.sentence.score
-    dense, best = values["dense_weight"], values["sentence_share"]
+    dense, best, words = values["dense_weight"], values["sentence_share"], values["coverage_weight"]
     return {
-        "lexical": (1 - dense) * lexical / most if most else 0.0,
-        "dense": dense * (1 - best) * passage,
-        "sentence": dense * best * sentence,
+        "lexical": (1 - words) * (1 - dense) * lexical / most if most else 0.0,
+        "dense": (1 - words) * dense * (1 - best) * passage,
+        "sentence": (1 - words) * dense * best * sentence + words * hit.coverage,
     }
 
 

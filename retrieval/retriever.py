@@ -2,7 +2,8 @@
 
 The score of a passage is the mean of two numbers: BM25 as a share of the most that any text could get for the question,
 and the mean of two cosines, that of the passage and that of its best sentence (late interaction at the level of
-sentences). Both mean the same for every question, so nothing is stretched over whatever the candidates happen to be.
+sentences); and for one part in eleven, how much of the question one sentence holds by itself. All mean the same for
+every question, so nothing is stretched over whatever the candidates happen to be.
 docs/decisions/0004-ranking.md has the comparison that chose it.
 """
 
@@ -18,7 +19,7 @@ from pgvector import HalfVector
 from psycopg import sql
 from psycopg.rows import dict_row
 
-from knowledge.analysis import query_terms
+from knowledge.analysis import query_terms, term_numbers
 from knowledge.database import Connection, Principal, statement
 from knowledge.errors import InvalidInput
 from knowledge.services import Services
@@ -40,6 +41,7 @@ BUDGET = (
 )
 DENSE_WEIGHT = 0.5  # of the dense score; BM25 has the rest. Flat from 0.45 to 0.55
 SENTENCE_SHARE = 0.5  # of the best sentence in the dense score; the passage has the rest. Flat from 0.4 to 0.7
+COVERAGE_WEIGHT = 1 / 11  # of the share of the question's idf that one sentence holds: a tenth of all the rest
 MARGIN = 0.1  # of the best score: by how much a newer edition may be worse and still stand for its near-duplicates
 DEEPER, DEEPEST = 4, 1_000  # candidates, where near-duplicates leave too few hits: so many times more, so many at most
 K1, B = 0.9, 0.4  # BM25's saturation and length normalisation, the values of Trotman and others (2012), as in Anserini
@@ -167,12 +169,14 @@ def search_statement(
         **passes.values,
         "tenant": tenant,
         "terms": list(asked),
+        "numbers": term_numbers(asked),
         "weights": [float(count) for count in asked.values()],
         "vector": vector,
         "lexical_depth": 0 if mode == "dense" else depth,
         "dense_depth": 0 if mode == "lexical" else depth,
         "dense_weight": {"hybrid": DENSE_WEIGHT, "dense": 1.0, "lexical": 0.0}[mode],
         "sentence_share": 0.0 if mode == "dense" else SENTENCE_SHARE,
+        "coverage_weight": COVERAGE_WEIGHT if mode == "hybrid" else 0.0,
         "budget": BUDGET,
         "chunks": float(reach.chunks),
         "base": K1 * (1 - B),
@@ -228,7 +232,7 @@ def _hit(row: dict[str, Any]) -> Hit:
         lexical=Leg(row["lexical_score"], row["lexical_rank"]),
         dense=Leg(row["dense_score"], row["dense_rank"]),
         sentence=Leg(row["sentence_score"], row["sentence_rank"] if row["sentence_score"] is not None else None),
-        edition=row["edition"], also=_also(row),
+        coverage=row["coverage"] or 0.0, edition=row["edition"], also=_also(row),
     )  # fmt: skip
 
 

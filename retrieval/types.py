@@ -56,7 +56,8 @@ class Hit:
 
     `score` is the search's: 0 to 1 (below 0 only for what has nothing to do with the question), and not a probability.
     Where a reranker had a say, `reranked` has its score, and `rank` follows that. Of passages that say almost the same
-    one stands for all, with the score of the best; `also` names the documents of the others.
+    one stands for all, with the score of the best; `also` names the documents of the others. `coverage` is the share,
+    0 to 1, of the question's words, by their rarity, that one sentence holds together with the headings above it.
     """
 
     rank: int
@@ -78,6 +79,7 @@ class Hit:
     lexical: Leg
     dense: Leg
     sentence: Leg
+    coverage: float = 0.0
     reranked: Reranked | None = None
     edition: str | None = None
     also: tuple[Also, ...] = ()

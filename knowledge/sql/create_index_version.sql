@@ -1,6 +1,7 @@
 -- The two vector tables of one index version: a vector for each chunk, and one for each sentence of it.
 -- In: {vectors}, {sentences} (table names), {dimension}. Sentence vectors need no index: they score candidates
--- only; they are NULL where GROUNDWORK_SENTENCE_VECTORS is off.
+-- only; they are NULL where GROUNDWORK_SENTENCE_VECTORS is off. `words` are the numbers of the terms of a sentence and of
+-- the headings above it (knowledge/analysis.py).
 create table {vectors} (
     tenant_id text not null,
     chunk_id bigint not null,
@@ -22,6 +23,7 @@ create table {sentences} (
     start_char integer not null,
     end_char integer not null,
     embedding halfvec({dimension}),
+    words integer[] not null default '{{}}',
     primary key (tenant_id, chunk_id, ordinal),
     foreign key (tenant_id, chunk_id) references chunk on delete cascade
 );

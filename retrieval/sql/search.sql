@@ -3,7 +3,7 @@
 -- In:  {vectors}, {sentences}   the tables of the live index version
 --      nearest                  in braces: the dense leg, nearest_exact.sql or nearest_index.sql
 --      tenant                   the same as the transaction's; written out so that plans see one tenant
---      terms, weights           the question's terms and how often each is asked for
+--      terms, numbers, weights  the question's terms, their numbers, and how often each is asked for
 --      vector                   the question's vector (NULL: no dense leg)
 --      chunks, base, slope      how many chunks the reader may see; BM25's k1 (1 - b), and k1 b by the mean length
 --      lexical_depth, dense_depth   candidates taken from each leg; 0 switches a leg off
@@ -11,19 +11,19 @@
 --      passes, stands           in braces: what a filter lets pass of chunk p, and of document d; see retrieval/passing.py
 --      collapse, editions       whether near-duplicates share a hit, and the editions that the question names
 --      margin                   by what share of the best score an edition may be worse and still stand for the others
---      dense_weight, sentence_share, limit   see retrieval/retriever.py
+--      dense_weight, sentence_share, coverage_weight, limit   see retrieval/retriever.py
 -- Out: a row for each hit: the chunk, its document, its sentences with their cosine to the question, the score that
 --      ranks it, and each leg's score and rank; `also` is where else it stands, and what it stands for. In every row: how
 --      rare each term is (idf). Without a hit there is one row, whose chunk_id is NULL.
 with rarity as materialized (  -- idf as in Lucene's BM25: never negative. `gain` is the most that a term can add
     select
-        term, idf, weight * idf as gain,
+        term, number, idf, weight * idf as gain,
         sum(chunks) over rarest <= %(budget)s or sum(chunks) over rarest = chunks as leads
     from (
         select
-            a.term, a.weight, coalesce(l.chunks, 0) as chunks,
+            a.term, a.number, a.weight, coalesce(l.chunks, 0) as chunks,
             ln(1 + (%(chunks)s - coalesce(l.chunks, 0) + 0.5) / (coalesce(l.chunks, 0) + 0.5)) as idf
-        from unnest(%(terms)s::text[], %(weights)s::float8[]) as a (term, weight)
+        from unnest(%(terms)s::text[], %(numbers)s::integer[], %(weights)s::float8[]) as a (term, number, weight)
         cross join lateral (
             select sum(chunk_count)::float8 as chunks from lexicon where tenant_id = %(tenant)s and term = a.term
         ) l
@@ -94,12 +94,15 @@ signal as materialized (
             from {vectors} v
             where v.tenant_id = %(tenant)s and v.chunk_id = k.chunk_id
         ) as passage,
-        (
-            select 1 - min(s.embedding <=> %(vector)s::halfvec)
-            from {sentences} s
-            where s.tenant_id = %(tenant)s and s.chunk_id = k.chunk_id
-        ) as sentence
+        s.*
     from candidate k
+    cross join lateral (  -- the best by meaning and the best by words; most often the same one
+        select
+            1 - min(s.embedding <=> %(vector)s::halfvec) as sentence,
+            max((select sum(r.gain) from rarity r where r.number = any (s.words))) as covered
+        from {sentences} s
+        where s.tenant_id = %(tenant)s and s.chunk_id = k.chunk_id
+    ) s
 ),
 mixed as (
     select
@@ -113,7 +116,9 @@ scored as materialized (
     from (
         select
             m.*,
-            %(dense_weight)s * coalesce(dense, 0) + (1 - %(dense_weight)s) * coalesce(lexical / most, 0) as score
+            (1 - %(coverage_weight)s)
+            * (%(dense_weight)s * coalesce(dense, 0) + (1 - %(dense_weight)s) * coalesce(lexical / most, 0))
+            + %(coverage_weight)s * coalesce(covered / most, 0) as score
         from mixed m cross join asked
     ) s
 ),
@@ -175,7 +180,7 @@ select
     row_number() over (order by f.first) as rank,
     f.chunk_id, c.*, s.spans as sentence_spans, s.cosines as sentence_cosines,
     f.best as score, f.lexical as lexical_score, f.lexical_rank, f.passage as dense_score, f.dense_rank,
-    f.sentence as sentence_score, f.sentence_rank, f.edition, o.also, asked.idf
+    f.sentence as sentence_score, f.sentence_rank, coalesce(f.covered / nullif(asked.most, 0), 0) as coverage, f.edition, o.also, asked.idf
 from asked
 left join (
     best f
