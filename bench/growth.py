@@ -90,7 +90,9 @@ from {vectors}
 join chunk c using (tenant_id, chunk_id, reader_set_id)
 cross join generate_series(1, {window}) as n
 """
-CREATE_INDEX: LiteralString = "create index {index} on {vectors} using hnsw (embedding halfvec_cosine_ops)"
+CREATE_INDEX: LiteralString = (
+    "create index {index} on {vectors} using hnsw (embedding halfvec_cosine_ops) with (m = 24, ef_construction = 128)"
+)
 COUNT: Sequence[LiteralString] = (
     "insert into lexicon select tenant_id, term, reader_set_id, count(*) from posting group by 1, 2, 3",
     """

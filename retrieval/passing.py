@@ -6,6 +6,7 @@ enough have passed. In both cases BM25 counts over all that the reader sees, and
 """
 
 from dataclasses import dataclass, field
+from math import isqrt
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,10 @@ from retrieval.filters import Filter
 from retrieval.types import Counted
 
 SQL = Path(__file__).parent / "sql"
-FEW = 4_000  # chunks whose vectors are compared one by one; beyond, the vector index is quicker
+FEW = 4_000  # chunks whose vectors are compared one by one, at least
+# The fewer of N chunks a filter lets through, the more of them the vector index passes by. By bench/growth.py comparing
+# all n that are let through takes as long where n² is about so many times N.
+BALANCE = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +40,8 @@ class Passing:
 EVERYTHING = Passing(sql.SQL("true"), sql.SQL("true"))
 
 
-def passing(connection: Connection, tenant: str, tree: Filter | None) -> Passing:
-    """What a filter lets pass of what the connection's reader sees.
+def passing(connection: Connection, tenant: str, tree: Filter | None, chunks: int) -> Passing:
+    """What a filter lets pass of the so many chunks that the connection's reader sees.
 
     Raises:
         InvalidInput: the filter is too deep or too large.
@@ -47,14 +51,19 @@ def passing(connection: Connection, tenant: str, tree: Filter | None) -> Passing
     made = clause(tree)
     row = connection.execute(
         sql.SQL(statement(SQL / "passing.sql")).format(condition=made.condition),
-        {**made.values, "tenant": tenant, "most": FEW + 1},
+        {**made.values, "tenant": tenant, "most": few(chunks) + 1},
     ).fetchone()
     assert row is not None
-    if len(row[0]) <= FEW:
+    if len(row[0]) <= few(chunks):
         listed = sql.SQL("p.chunk_id = any (%(filter_chunks)s::bigint[])")
         return Passing(listed, made.condition, {**made.values, "filter_chunks": row[0]}, few=True)
     asked = sql.SQL(statement(SQL / "passes.sql")).format(condition=made.condition)
     return Passing(asked, made.condition, made.values, few=False)
+
+
+def few(chunks: int) -> int:
+    """How many of so many chunks are compared one by one, rather than met on the way through the vector index."""
+    return max(FEW, isqrt(BALANCE * chunks))
 
 
 def passed(connection: Connection, tenant: str, tree: Filter) -> Counted:

@@ -15,6 +15,10 @@ SQL = Path(__file__).parent / "sql"
 # an index, the index passes by others' vectors to find its own, so comparing pays for as many more.
 EXACT = 4_000
 
+# How many candidates the vector index keeps in mind; more find more of the nearest and take longer (bench/growth.py).
+EF_SEARCH, EF_SEARCH_LARGE = "200", "400"
+LARGE = 200_000  # vectors
+
 
 @dataclass(frozen=True, slots=True)
 class Reach:
@@ -25,6 +29,11 @@ class Reach:
     chunks: int
     terms: int
     vectors: int
+
+    @property
+    def looking(self) -> str:
+        """How far the vector index looks (hnsw.ef_search): a larger graph needs a longer look for the same recall."""
+        return EF_SEARCH if self.vectors <= LARGE else EF_SEARCH_LARGE
 
     @property
     def few(self) -> bool:
@@ -52,7 +61,7 @@ def within_reach(connection: Connection, tenant: str) -> Reach:
 # index brings the order, and no JIT, whose compiling would take longer than the search.
 SEARCHING = {
     "hnsw.iterative_scan": "relaxed_order",
-    "hnsw.ef_search": "200",
+    "hnsw.ef_search": EF_SEARCH,
     "hnsw.max_scan_tuples": "10000000",
     "hnsw.scan_mem_multiplier": "32",
     "enable_sort": "off",

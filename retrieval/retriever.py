@@ -28,7 +28,7 @@ from retrieval.evidence import editions
 from retrieval.explain import explain as explain_search
 from retrieval.filters import Filter
 from retrieval.passing import Passing, passing
-from retrieval.reach import FILTERED, UNFILTERED, Reach, within_reach
+from retrieval.reach import EF_SEARCH, FILTERED, UNFILTERED, Reach, within_reach
 from retrieval.rerank import DEPTH as RERANKED
 from retrieval.rerank import Reranker, configured, rerank
 from retrieval.types import Also, Evidence, Hit, Leg, Mode, SentenceHit
@@ -91,7 +91,9 @@ def retrieve(
     asked_vector = None if vector is None else HalfVector(list(vector))
     with services.database.reading(principal, FILTERED if where else UNFILTERED) as connection:
         reach = within_reach(connection, principal.tenant)
-        passes = passing(connection, principal.tenant, where)
+        if reach.looking != EF_SEARCH:
+            connection.execute("select set_config('hnsw.ef_search', %s, true)", (reach.looking,))
+        passes = passing(connection, principal.tenant, where, reach.chunks)
         if where:
             watch.lap("filter")
         search, found, hits = _search(

@@ -65,7 +65,7 @@ def plan(services: Services, tenant: str, vector: list[float], where: Filter | N
     """Index scans (and other scans, in brackets) of a search's plan, by table; made as the service makes it."""
     with services.database.reading(Principal(tenant), FILTERED if where else UNFILTERED) as connection:
         reach = within_reach(connection, tenant)
-        passes = passing(connection, tenant, where)
+        passes = passing(connection, tenant, where, reach.chunks)
         query, values = search_statement(
             reach, tenant, query_terms(QUESTION), HalfVector(vector), 10, "hybrid", passes
         )  # fmt: skip

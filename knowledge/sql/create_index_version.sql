@@ -13,7 +13,7 @@ create table {vectors} (
 
 create table {shared} partition of {vectors} default;
 
-create index on {vectors} using hnsw (embedding halfvec_cosine_ops);
+create index on {vectors} using hnsw (embedding halfvec_cosine_ops) with (m = 24, ef_construction = 128);
 
 create table {sentences} (
     tenant_id text not null,

@@ -9,7 +9,7 @@ create policy building on {own} to current_user using (true);
 insert into {own} select * from {shared} where tenant_id = {tenant};
 delete from {shared} where tenant_id = {tenant};
 alter table {own} add primary key (tenant_id, chunk_id);
-create index on {own} using hnsw (embedding halfvec_cosine_ops);
+create index on {own} using hnsw (embedding halfvec_cosine_ops) with (m = 24, ef_construction = 128);
 
 drop policy building on {own};
 alter table {vectors} attach partition {own} for values in ({tenant});
