@@ -91,7 +91,7 @@ def test_the_legs_match_their_references_and_hybrid_beats_both(services: Service
 
 
 def test_the_score_is_what_the_decision_says(sample_services: Services) -> None:
-    """Half BM25 as a share of its maximum, a quarter the passage's cosine, a quarter its best sentence's; and in addition
+    """Half BM25 as a share of its maximum, a quarter each the passage's cosine and its best sentence's; in addition
     a tenth of how much of the question one sentence holds.
     """
     evidence = retrieve(sample_services, ALDER, "What does ERR-4711 mean on the Heron 210?")
