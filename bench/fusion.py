@@ -9,7 +9,7 @@ its weights by cross-validation, from other articles (SQuAD) or claims (SciFact)
 
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
 
@@ -31,12 +31,14 @@ from knowledge.services import Services, open_services
 from knowledge.settings import load_settings
 from retrieval.passing import EVERYTHING
 from retrieval.reach import UNFILTERED, within_reach
-from retrieval.retriever import COVERAGE_WEIGHT, DENSE_WEIGHT, K1, SENTENCE_SHARE, B, search_statement
+from retrieval.retriever import COVERAGE_WEIGHT, K1, PASSAGE_WEIGHT, SENTENCE_WEIGHT, B, search_statement
 
 Array = NDArray[np.float64]
 
 DEPTH = 100
 FOLDS = 5
+DENSE_WEIGHT = PASSAGE_WEIGHT + SENTENCE_WEIGHT
+SENTENCE_SHARE = SENTENCE_WEIGHT / DENSE_WEIGHT
 CLASSIC = (1.2, 0.75)  # k1 and b as most libraries have them
 BM25S = (CLASSIC, (K1, B), (0.6, 0.6))
 GRID = [(weight, share) for weight in (0.3, 0.4, 0.5, 0.6, 0.7) for share in (0.0, 0.25, 0.5, 0.75, 1.0)]
@@ -99,7 +101,7 @@ def report(asked: Sequence[Asked]) -> None:
     for one in asked:
         table.add_column(f"{one.benchmark.name}", justify="right")
         table.add_column("against the default", justify="right")
-    reference = [one.quality(product(DENSE_WEIGHT, SENTENCE_SHARE), (K1, B)) for one in asked]
+    reference = [one.quality(product(), (K1, B)) for one in asked]
     for name, fusion, bm25 in ways():
         table.add_row(*_cells(name, [one.quality(fusion, bm25) for one in asked], reference))
     table.add_row(*_cells("weights by cross-validation", cross_validated(asked), reference))
@@ -109,11 +111,9 @@ def report(asked: Sequence[Asked]) -> None:
 def ways() -> Iterator[tuple[str, Fusion, tuple[float, float]]]:
     """What is compared: a name, the fusion, and BM25's k1 and b."""
     ours = (K1, B)
-    yield "default", product(DENSE_WEIGHT, SENTENCE_SHARE), ours
-    default = convex(DENSE_WEIGHT, SENTENCE_SHARE)
-    yield "no coverage by one sentence", default, ours
-    for weight in (0.05, 0.2, 0.3):
-        yield f"coverage by one sentence, {weight}", product(DENSE_WEIGHT, SENTENCE_SHARE, weight), ours
+    yield "default", product(), ours
+    for weight in (0.0, 0.05, 0.15, 0.2):
+        yield f"coverage by one sentence, {weight}", product(coverage=weight), ours
     yield "BM25 alone", lambda pool: pool.lexical, ours
     yield "BM25 alone, k1 1.2, b 0.75", lambda pool: pool.lexical, CLASSIC
     yield "passages alone", lambda pool: pool.passage, ours
@@ -126,26 +126,24 @@ def ways() -> Iterator[tuple[str, Fusion, tuple[float, float]]]:
     yield "min-max, sentences 0.7, k1 1.2, b 0.75", min_max(0.6, 0.7), CLASSIC
     yield "z-scores", z_scores(0.6), ours
     for weight in (0.3, 0.4, 0.45, 0.55, 0.6, 0.7):
-        yield f"dense weight {weight}", product(weight, SENTENCE_SHARE), ours
+        yield f"dense weight {weight}", product(weight), ours
     for share in (0.0, 0.25, 0.4, 0.6, 0.7, 1.0):
-        yield f"sentence share {share}", product(DENSE_WEIGHT, share), ours
-    yield "k1 1.2, b 0.75", product(DENSE_WEIGHT, SENTENCE_SHARE), CLASSIC
-    yield "k1 0.6, b 0.6", product(DENSE_WEIGHT, SENTENCE_SHARE), (0.6, 0.6)
+        yield f"sentence share {share}", product(share=share), ours
+    yield "k1 1.2, b 0.75", product(), CLASSIC
+    yield "k1 0.6, b 0.6", product(), (0.6, 0.6)
     yield "mean of the two best sentences", of_two_sentences, ours
     yield "surer of a question's cosines, heavier", by_confidence, ours
-    whole = product(DENSE_WEIGHT, SENTENCE_SHARE)
+    whole = product()
     yield "and neighbouring words, 0.1", lambda pool: whole(pool) + 0.1 * pool.pairs, ours
 
 
-def product(weight: float, share: float, coverage: float = COVERAGE_WEIGHT) -> Fusion:
-    """What the product does; weights as in retrieval/retriever.py."""
-    fused = convex(weight, share)
-    return lambda pool: (1 - coverage) * fused(pool) + coverage * pool.coverage
-
-
-def convex(weight: float, share: float) -> Fusion:
-    """The product without coverage."""
-    return lambda pool: weight * dense(pool, share) + (1 - weight) * pool.lexical / pool.most
+def product(weight: float = DENSE_WEIGHT, share: float = SENTENCE_SHARE, coverage: float = COVERAGE_WEIGHT) -> Fusion:
+    """What the product does: so much meaning, of which so much is the best sentence's; the rest is words, of which so
+    much is what one sentence covers.
+    """
+    return lambda pool: (
+        weight * dense(pool, share) + (1 - weight - coverage) * pool.lexical / pool.most + coverage * pool.coverage
+    )
 
 
 def dense(pool: Pool, share: float) -> Array:
@@ -176,13 +174,13 @@ def reciprocal_ranks_of_three(pool: Pool) -> Array:
 def of_two_sentences(pool: Pool) -> Array:
     """The mean of the two best sentences in place of the best."""
     cosine = (1 - SENTENCE_SHARE) * pool.passage + SENTENCE_SHARE * (pool.best + pool.second) / 2
-    return DENSE_WEIGHT * cosine + (1 - DENSE_WEIGHT) * pool.lexical / pool.most
+    return product()(replace(pool, passage=cosine, best=cosine))
 
 
 def by_confidence(pool: Pool) -> Array:
     """A dense weight that rises with the best cosine of the question."""
     weight = min(max(0.5 + 0.4 * (float(pool.passage.max()) - 0.65), 0.25), 0.75)
-    return convex(weight, SENTENCE_SHARE)(pool)
+    return product(weight)(pool)
 
 
 def cross_validated(asked: Sequence[Asked]) -> list[Array]:

@@ -56,11 +56,10 @@ def _shares(hit: Hit, values: Mapping[str, Any], most: float) -> dict[LegName, f
     """
     passage, lexical = hit.dense.score or 0.0, hit.lexical.score or 0.0
     sentence = passage if hit.sentence.score is None else hit.sentence.score
-    dense, best, words = values["dense_weight"], values["sentence_share"], values["coverage_weight"]
     return {
-        "lexical": (1 - words) * (1 - dense) * lexical / most if most else 0.0,
-        "dense": (1 - words) * dense * (1 - best) * passage,
-        "sentence": (1 - words) * dense * best * sentence + words * hit.coverage,
+        "lexical": values["bm25_weight"] * lexical / most if most else 0.0,
+        "dense": values["passage_weight"] * passage,
+        "sentence": values["sentence_weight"] * sentence + values["coverage_weight"] * hit.coverage,
     }
 
 

@@ -1,9 +1,9 @@
 """A question in, ranked evidence out. Read this first; the ranking itself is one statement, retrieval/sql/search.sql.
 
-The score of a passage is the mean of two numbers: BM25 as a share of the most that any text could get for the question,
-and the mean of two cosines, that of the passage and that of its best sentence (late interaction at the level of
-sentences); and for one part in eleven, how much of the question one sentence holds by itself. All mean the same for
-every question, so nothing is stretched over whatever the candidates happen to be.
+The score of a passage is half words and half meaning: BM25 as a share of the most that any text could get for the
+question, and for a tenth, how much of the question one sentence holds by itself; the cosine of the passage and that of
+its best sentence (late interaction at the level of sentences). All mean the same for every question, so nothing is
+stretched over whatever the candidates happen to be.
 docs/decisions/0004-ranking.md has the comparison that chose it.
 """
 
@@ -39,9 +39,8 @@ DEPTH = 30  # candidates from each leg, or as many as are asked for; more change
 BUDGET = (
     10_000  # postings read to find candidates, the rarest terms first: bench/growth.py says what that costs and loses
 )
-DENSE_WEIGHT = 0.5  # of the dense score; BM25 has the rest. Flat from 0.45 to 0.55
-SENTENCE_SHARE = 0.5  # of the best sentence in the dense score; the passage has the rest. Flat from 0.4 to 0.7
-COVERAGE_WEIGHT = 1 / 11  # of the share of the question's idf that one sentence holds: a tenth of all the rest
+BM25_WEIGHT, COVERAGE_WEIGHT = 0.4, 0.1  # half of a score are words: a passage's BM25, and what one sentence covers
+PASSAGE_WEIGHT, SENTENCE_WEIGHT = 0.25, 0.25  # half is meaning: the cosines of the passage and of its best sentence
 MARGIN = 0.1  # of the best score: by how much a newer edition may be worse and still stand for its near-duplicates
 DEEPER, DEEPEST = 4, 1_000  # candidates, where near-duplicates leave too few hits: so many times more, so many at most
 K1, B = 0.9, 0.4  # BM25's saturation and length normalisation, the values of Trotman and others (2012), as in Anserini
@@ -176,9 +175,10 @@ def search_statement(
         "vector": vector,
         "lexical_depth": 0 if mode == "dense" else depth,
         "dense_depth": 0 if mode == "lexical" else depth,
-        "dense_weight": {"hybrid": DENSE_WEIGHT, "dense": 1.0, "lexical": 0.0}[mode],
-        "sentence_share": 0.0 if mode == "dense" else SENTENCE_SHARE,
+        "bm25_weight": {"hybrid": BM25_WEIGHT, "dense": 0.0, "lexical": 1.0}[mode],
         "coverage_weight": COVERAGE_WEIGHT if mode == "hybrid" else 0.0,
+        "passage_weight": {"hybrid": PASSAGE_WEIGHT, "dense": 1.0, "lexical": 0.0}[mode],
+        "sentence_weight": SENTENCE_WEIGHT if mode == "hybrid" else 0.0,
         "budget": BUDGET,
         "chunks": float(reach.chunks),
         "base": K1 * (1 - B),

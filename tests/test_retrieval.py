@@ -91,21 +91,21 @@ def test_the_legs_match_their_references_and_hybrid_beats_both(services: Service
 
 
 def test_the_score_is_what_the_decision_says(sample_services: Services) -> None:
-    """Half BM25 as a share of its maximum, a quarter each the passage's cosine and its best sentence's; in addition
-    a tenth of how much of the question one sentence holds.
+    """Four tenths BM25 as a share of its maximum, a tenth how much of the question one sentence holds; a quarter each
+    the cosines of the passage and of its best sentence.
     """
     evidence = retrieve(sample_services, ALDER, "What does ERR-4711 mean on the Heron 210?")
     most = sum(evidence.idf.values())
     for hit in evidence.hits:
         best = max(sentence.cosine or -1.0 for sentence in hit.sentences)
         assert hit.sentence.score == pytest.approx(best)
-        fused = (hit.dense.score or 0.0) / 4 + best / 4 + (hit.lexical.score or 0.0) / most / 2
+        meaning, bm25 = (hit.dense.score or 0.0) / 4 + best / 4, (hit.lexical.score or 0.0) / most
         coverage = max(
             sum(idf for term, idf in evidence.idf.items() if term in terms(f"{hit.context} {hit.quote(sentence.span)}"))
             for sentence in hit.sentences
         )
         assert hit.coverage == pytest.approx(coverage / most)
-        assert hit.score == pytest.approx((fused + 0.1 * hit.coverage) / 1.1)
+        assert hit.score == pytest.approx(0.4 * bm25 + 0.1 * hit.coverage + meaning)
 
 
 def test_a_score_does_not_depend_on_how_many_are_asked_for(sample_services: Services) -> None:

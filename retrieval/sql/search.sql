@@ -11,7 +11,7 @@
 --      passes, stands           in braces: what a filter lets pass of chunk p, and of document d; see retrieval/passing.py
 --      collapse, editions       whether near-duplicates share a hit, and the editions that the question names
 --      margin                   by what share of the best score an edition may be worse and still stand for the others
---      dense_weight, sentence_share, coverage_weight, limit   see retrieval/retriever.py
+--      bm25_weight, coverage_weight, passage_weight, sentence_weight, limit   see retrieval/retriever.py
 -- Out: a row for each hit: the chunk, its document, its sentences with their cosine to the question, the score that
 --      ranks it, and each leg's score and rank; `also` is where else it stands, and what it stands for. In every row: how
 --      rare each term is (idf). Without a hit there is one row, whose chunk_id is NULL.
@@ -107,18 +107,17 @@ signal as materialized (
 mixed as (
     select
         *,
-        (1 - %(sentence_share)s) * passage + %(sentence_share)s * coalesce(sentence, passage) as dense,
         rank() over (order by sentence desc nulls last) as sentence_rank
     from signal
 ),
 scored as materialized (
-    select *, row_number() over (order by score desc, dense desc, chunk_id) as place
+    select *, row_number() over (order by score desc, passage desc nulls last, chunk_id) as place
     from (
         select
             m.*,
-            (1 - %(coverage_weight)s)
-            * (%(dense_weight)s * coalesce(dense, 0) + (1 - %(dense_weight)s) * coalesce(lexical / most, 0))
-            + %(coverage_weight)s * coalesce(covered / most, 0) as score
+            %(bm25_weight)s * coalesce(lexical / most, 0) + %(coverage_weight)s * coalesce(covered / most, 0)
+            + %(passage_weight)s * coalesce(passage, 0)
+            + %(sentence_weight)s * coalesce(sentence, passage, 0) as score
         from mixed m cross join asked
     ) s
 ),
