@@ -25,10 +25,10 @@ from knowledge.database import Principal
 from knowledge.services import open_services
 from knowledge.settings import load_settings
 from retrieval.evidence import asked, units
+from retrieval.gather import CANDIDATES, gather
 from retrieval.retriever import retrieve
 from retrieval.types import Evidence
 from serving import extractive
-from serving.answering import PASSAGES
 
 Array = NDArray[np.float64]
 RIDGE = 1.0  # weight of the squared length of the weights, over features of variance 1
@@ -84,7 +84,9 @@ def main(folder: Path, tenant: str) -> None:
     """Fit on all articles, say how it does on held-out ones, and write the weights."""
     questions = [question for question in read_questions(folder / "questions.jsonl") if question.answerable]
     with open_services(load_settings()) as services:
-        evidence = [retrieve(services, Principal(tenant), each.question, limit=PASSAGES) for each in questions]
+        evidence = [
+            gather(retrieve(services, Principal(tenant), each.question, limit=CANDIDATES)) for each in questions
+        ]
     cases = [case(question, found) for question, found in zip(questions, evidence, strict=True)]
     articles = sorted({article(question) for question in questions})
     held_out: dict[int, list[bool]] = {1: [], 2: [], 3: []}

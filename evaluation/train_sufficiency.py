@@ -26,10 +26,10 @@ from evaluation.training import FOLDS, article
 from knowledge.database import Principal
 from knowledge.services import open_services
 from knowledge.settings import load_settings
+from retrieval.gather import CANDIDATES, gather
 from retrieval.retriever import retrieve
 from retrieval.types import Evidence
 from serving import sufficiency
-from serving.answering import PASSAGES
 
 Array = NDArray[np.float64]
 RIDGE = 1.0  # weight of the squared length of the weights, over features of variance 1
@@ -134,7 +134,8 @@ def main(folder: Path, tenant: str, without: str, picture: Path | None) -> None:
     with open_services(load_settings()) as services:
         for question in read_questions(folder / "questions.jsonl"):
             present, absent = (
-                retrieve(services, Principal(name), question.question, limit=PASSAGES) for name in (tenant, without)
+                gather(retrieve(services, Principal(name), question.question, limit=CANDIDATES))
+                for name in (tenant, without)
             )
             samples.append(sample(question, present, absent))
     written, tested = describe(samples)

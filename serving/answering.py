@@ -1,6 +1,6 @@
 """A question in, a grounded answer out. Read this first.
 
-retrieve   the passages that the asker may see, best first
+retrieve   the passages that the asker may see, best first, and gather the evidence from them
 judge      is the answer in them? if not, refuse and say why
 generate   a draft whose sentences name their evidence
 verify     every quote must stand where the draft says; what fails is dropped
@@ -12,14 +12,13 @@ from typing import Protocol
 from knowledge.database import Principal
 from knowledge.services import Services
 from retrieval.filters import Filter
+from retrieval.gather import CANDIDATES, gather
 from retrieval.retriever import check_question, retrieve
 from retrieval.types import Evidence, Mode
 from serving import extractive
 from serving.citations import cite, verify
 from serving.sufficiency import judge
 from serving.types import Answer, Draft, Refusal
-
-PASSAGES = 8  # hits that an answer may draw on
 
 
 class Generator(Protocol):
@@ -52,7 +51,8 @@ def answer(
     question, vector = check_question(question), None
     if mode == "lexical":  # ranks nothing then, but the judgement and the choice of sentences rest on cosines
         vector = services.embedder().encode([question])[0].tolist()
-    evidence = retrieve(services, principal, question, limit=PASSAGES, mode=mode, where=where, vector=vector)
+    found = retrieve(services, principal, question, limit=CANDIDATES, mode=mode, where=where, vector=vector)
+    evidence = gather(found)
     retrieved = time.perf_counter()
     judgement = judge(evidence)
     refusal = judgement.refusal
