@@ -15,9 +15,10 @@ SQL = Path(__file__).parent / "sql"
 # an index, the index passes by others' vectors to find its own, so comparing pays for as many more.
 EXACT = 4_000
 
-# How many candidates the vector index keeps in mind; more find more of the nearest and take longer (bench/growth.py).
-EF_SEARCH, EF_SEARCH_LARGE = "200", "400"
-LARGE = 200_000  # vectors
+# How many candidates the vector index keeps in mind; more find more of the nearest and take longer. For the same recall
+# a larger graph needs a longer look (bench/growth.py): one in so many of its vectors, up to the most that pgvector has.
+EF_SEARCH, MOST_EF_SEARCH = 200, 1_000
+IN_MIND = 625
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +32,9 @@ class Reach:
     vectors: int
 
     @property
-    def looking(self) -> str:
-        """How far the vector index looks (hnsw.ef_search): a larger graph needs a longer look for the same recall."""
-        return EF_SEARCH if self.vectors <= LARGE else EF_SEARCH_LARGE
+    def looking(self) -> int:
+        """How far the vector index looks (hnsw.ef_search)."""
+        return min(MOST_EF_SEARCH, max(EF_SEARCH, self.vectors // IN_MIND))
 
     @property
     def few(self) -> bool:
@@ -61,7 +62,7 @@ def within_reach(connection: Connection, tenant: str) -> Reach:
 # index brings the order, and no JIT, whose compiling would take longer than the search.
 SEARCHING = {
     "hnsw.iterative_scan": "relaxed_order",
-    "hnsw.ef_search": EF_SEARCH,
+    "hnsw.ef_search": str(EF_SEARCH),
     "hnsw.max_scan_tuples": "10000000",
     "hnsw.scan_mem_multiplier": "32",
     "enable_sort": "off",

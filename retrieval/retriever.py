@@ -91,7 +91,7 @@ def retrieve(
     with services.database.reading(principal, FILTERED if where else UNFILTERED) as connection:
         reach = within_reach(connection, principal.tenant)
         if reach.looking != EF_SEARCH:
-            connection.execute("select set_config('hnsw.ef_search', %s, true)", (reach.looking,))
+            connection.execute("select set_config('hnsw.ef_search', %s, true)", (str(reach.looking),))
         passes = passing(connection, principal.tenant, where, reach.chunks)
         if where:
             watch.lap("filter")

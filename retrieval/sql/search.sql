@@ -99,7 +99,12 @@ signal as materialized (
     cross join lateral (  -- the best by meaning and the best by words; most often the same one
         select
             1 - min(s.embedding <=> %(vector)s::halfvec) as sentence,
-            max((select sum(r.gain) from rarity r where r.number = any (s.words))) as covered
+            max(
+                case
+                    when s.words && %(numbers)s::integer[]
+                    then (select sum(r.gain) from rarity r where r.number = any (s.words))
+                end
+            ) as covered
         from {sentences} s
         where s.tenant_id = %(tenant)s and s.chunk_id = k.chunk_id
     ) s
