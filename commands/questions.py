@@ -123,6 +123,11 @@ def print_answer(given: "Answer") -> None:
     for sentence in given.sentences:
         answer.append(f"{sentence.text} ").append("".join(f"[{n}]" for n in sentence.citations) + " ", style="cyan")
     out.print(answer)
+    if given.degraded:
+        out.print(Text(f"   {given.degraded}", style="yellow"))
+    if given.removed:
+        left_out = f"left out, since the documents do not carry it: {', '.join(given.removed)}"
+        out.print(Text(f"   {left_out}", style="yellow"))
     for citation in given.citations:
         out.print(Text(f"   [{citation.number}] ", style="cyan").append(_place(citation), style="default"))
         out.print(Text(f"       “{' '.join(citation.quote.split())}”", style="dim"))

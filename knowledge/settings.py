@@ -36,6 +36,10 @@ class Settings(BaseSettings):
     reranker: str = Field(
         default="", description="A cross-encoder that reorders the best hits, as a folder or name; empty: none."
     )
+    entailment: str = Field(
+        default="",
+        description="A cross-encoder for natural language inference that also checks answers; empty: none.",
+    )
     chunker: Literal["structure", "fixed", "sentence-window"] = Field(
         default="structure", description="How text is cut."
     )

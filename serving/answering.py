@@ -2,12 +2,14 @@
 
 retrieve   the passages that the asker may see, best first, and gather the evidence from them
 judge      is the answer in them? if not, refuse and say why
-generate   a draft whose sentences name their evidence
-verify     every quote must stand where the draft says; what fails is dropped
+generate   sentences that name their evidence, one after the other
+verify     each must be carried by a quote that stands where it says; what fails is mended once, or dropped
 """
 
 import time
-from typing import Protocol
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from typing import Protocol, runtime_checkable
 
 from knowledge.database import Principal
 from knowledge.services import Services
@@ -15,21 +17,49 @@ from retrieval.filters import Filter
 from retrieval.gather import CANDIDATES, gather
 from retrieval.retriever import check_question, retrieve
 from retrieval.types import Evidence, Mode
-from serving import extractive
-from serving.citations import cite, verify
+from serving import entailment
+from serving.citations import Numbering, closest
+from serving.extractive import Extractive
+from serving.gateway.types import ModelFailed, NoModelAvailable
 from serving.sufficiency import judge
-from serving.types import Answer, Draft, Refusal
+from serving.types import Answer, DraftSentence, Event, Fault, Refusal, Said, Searched
+from serving.verification import Verdict, Verifier
+
+REPAIRS = 2  # sentences of an answer that a generator is asked for once more
 
 
 class Generator(Protocol):
-    """Whatever writes a draft from evidence: the extractive one needs no model, others call one."""
+    """Whatever writes sentences from evidence: the extractive one needs no model, others call one.
+
+    A generator is made for one question. Where what `generate` returns can be closed, it is, as soon as nobody reads.
+    """
 
     @property
     def name(self) -> str:
         """What the answer says wrote it."""
 
-    def generate(self, evidence: Evidence) -> Draft:
-        """A draft for `evidence.question`; it may be empty."""
+    def generate(self, evidence: Evidence) -> Iterable[DraftSentence]:
+        """Sentences that answer `evidence.question`, one after the other; there may be none.
+
+        Raises:
+            NoModelAvailable, ModelFailed: the model it calls does not answer, or broke off.
+        """
+
+
+@runtime_checkable
+class Mending(Protocol):
+    """A generator that can be told what is wrong with a sentence."""
+
+    def mend(self, evidence: Evidence, sentence: DraftSentence, fault: Fault) -> DraftSentence | None:
+        """Another wording of a sentence that its evidence did not carry, or None."""
+
+
+@runtime_checkable
+class Modelled(Protocol):
+    """A generator that calls a language model: which one it was, and the SHA-256 of what it was told."""
+
+    model: str | None
+    prompt: str
 
 
 def answer(
@@ -46,19 +76,114 @@ def answer(
     Raises:
         InvalidInput: an empty or overlong question, or a filter that is too large.
     """
+    return whole(stream(services, principal, question, generator=generator, mode=mode, where=where))
+
+
+def whole(events: Iterable[Event]) -> Answer:
+    """The answer itself, which is the last event."""
+    return next(event for event in events if isinstance(event, Answer))
+
+
+def stream(
+    services: Services,
+    principal: Principal,
+    question: str,
+    *,
+    generator: Generator | None = None,
+    mode: Mode = "hybrid",
+    where: Filter | None = None,
+) -> Iterator[Event]:
+    """The same on its way: what was searched, each sentence as soon as it is verified, and at last the whole.
+
+    Leaving early (`close`) closes the generator.
+
+    Raises:
+        InvalidInput: see `answer`; before the first event.
+    """
     began = time.perf_counter()
-    generator = generator or extractive.Extractive()
+    generator = generator or Extractive()
     question, vector = check_question(question), None
     if mode == "lexical":  # ranks nothing then, but the judgement and the choice of sentences rest on cosines
         vector = services.embedder().encode([question])[0].tolist()
     found = retrieve(services, principal, question, limit=CANDIDATES, mode=mode, where=where, vector=vector)
     evidence = gather(found)
     retrieved = time.perf_counter()
+    yield Searched(evidence.documents, evidence.chunks)
     judgement = judge(evidence)
-    refusal = judgement.refusal
-    verified = Draft(()) if refusal else verify(generator.generate(evidence), evidence)
-    if not refusal and not verified.sentences:
-        refusal = Refusal("no_evidence", "No sentence of the documents answers this.", ())
+    saying = _Saying(services, evidence, generator)
+    if not judgement.refusal:
+        yield from saying.events()
+    given = saying.answer(judgement.refusal, judgement.confidence)
     now = time.perf_counter()
     timed = {"answer": (now - retrieved) * 1000, "total": (now - began) * 1000}
-    return cite(evidence, verified, refusal, generator.name, evidence.milliseconds | timed, judgement.confidence)
+    yield replace(given, milliseconds=evidence.milliseconds | timed)
+
+
+class _Saying:
+    """One answer while it is being written."""
+
+    def __init__(self, services: Services, evidence: Evidence, generator: Generator) -> None:
+        self._evidence, self._generator = evidence, generator
+        self._verifier = Verifier(evidence, services.embedder(), entailment.configured(services.settings))
+        self._numbering = Numbering(evidence)
+        self._removed: list[Fault] = []
+        self._repaired = self._mended = 0
+        self._degraded: str | None = None
+
+    def events(self) -> Iterator[Said]:
+        """The verified sentences. Where no model answers, those of the documents take the place of its own."""
+        try:
+            yield from self._verified(self._generator)
+        except (NoModelAvailable, ModelFailed) as error:
+            self._degraded = str(error)
+            if not self._numbering.sentences:  # never two writers' text in one answer
+                self._generator = Extractive()
+                yield from self._verified(self._generator)
+
+    def _verified(self, generator: Generator) -> Iterator[Said]:
+        sentences = generator.generate(self._evidence)
+        try:
+            for sentence in sentences:
+                verdict = self._verdict(generator, sentence)
+                if verdict.sentence:
+                    self._repaired += verdict.repaired
+                    yield self._numbering.say(verdict.sentence)
+                elif verdict.fault:
+                    self._removed.append(verdict.fault)
+        finally:
+            if isinstance(sentences, Closing):
+                sentences.close()
+
+    def _verdict(self, generator: Generator, sentence: DraftSentence) -> Verdict:
+        """What the verifier says; of what it rejects the generator is asked for another wording, once."""
+        verdict = self._verifier.verdict(sentence)
+        if verdict.fault and isinstance(generator, Mending) and self._mended < REPAIRS:
+            self._mended += 1
+            other = generator.mend(self._evidence, sentence, verdict.fault)
+            again = self._verifier.verdict(other) if other else verdict
+            verdict = replace(again, repaired=True) if again.sentence else verdict
+        return verdict
+
+    def answer(self, refusal: Refusal | None, confidence: float) -> Answer:
+        """The whole, after its last sentence."""
+        said = self._numbering
+        if not refusal and not said.sentences:
+            refusal = Refusal("no_evidence", "No sentence of the documents answers this.", ())
+        if refusal:
+            refusal = replace(refusal, closest=tuple(closest(self._evidence.hits)))
+        modelled = self._generator if isinstance(self._generator, Modelled) else None
+        return Answer(
+            question=self._evidence.question, status="refused" if refusal else "answered",
+            sentences=tuple(said.sentences), citations=tuple(said.citations), refusal=refusal,
+            generator=self._generator.name, documents=self._evidence.documents, passages=self._evidence.chunks,
+            confidence=confidence, removed=tuple(self._removed), repaired=self._repaired, degraded=self._degraded,
+            model=modelled.model if modelled else None, prompt=modelled.prompt if modelled else None,
+        )  # fmt: skip
+
+
+@runtime_checkable
+class Closing(Protocol):
+    """What can be told that nobody reads on."""
+
+    def close(self) -> None:
+        """Stop."""

@@ -22,10 +22,11 @@ from knowledge.database import Principal, check_ready
 from knowledge.errors import GroundworkError
 from knowledge.services import Services
 from retrieval.retriever import retrieve
-from serving.answering import answer
+from serving.answering import stream, whole
 from serving.documents import fetch_document
 from serving.identity import LOOPBACK, IdentityProvider
 from serving.schemas import AnswerOut, DocumentOut, Me, Problem, Question, SearchOut, SearchQuestion
+from serving.streaming import MEDIA_TYPE, streamed
 
 WEB = Path(__file__).parent / "web"
 LARGEST_BODY = 64 * 1024  # bytes; a question has 2,000 characters at most
@@ -66,10 +67,14 @@ def build_api(services: Services, identity: IdentityProvider) -> FastAPI:
 
     Asker = Annotated[Principal, Depends(principal)]  # noqa: N806 - a type
 
-    @api.post("/v1/ask", tags=["questions"])
-    def ask(body: Question, asker: Asker) -> AnswerOut:
-        """Answer a question from the documents that the caller may read, every sentence cited, or refuse."""
-        return AnswerOut.of(answer(services, asker, body.question, mode=body.mode, where=body.where()))
+    @api.post("/v1/ask", tags=["questions"], response_model=AnswerOut, responses={200: {"content": {MEDIA_TYPE: {}}}})
+    def ask(body: Question, asker: Asker, request: Request) -> AnswerOut | Response:
+        """Answer a question from the documents that the caller may read, every sentence cited, or refuse.
+
+        With `Accept: text/event-stream` sentences come one by one, each as soon as it is verified (docs/answers.md).
+        """
+        events = stream(services, asker, body.question, mode=body.mode, where=body.where())
+        return streamed(events) if MEDIA_TYPE in request.headers.get("accept", "") else AnswerOut.of(whole(events))
 
     @api.post("/v1/search", tags=["questions"])
     def search(body: SearchQuestion, asker: Asker) -> SearchOut:
@@ -159,10 +164,9 @@ def _host(request: Request) -> str:
 
 def problem(error: GroundworkError, status: int | None = None) -> JSONResponse:
     """An error as RFC 9457 wants it."""
-    status = status or error.status
-    body = Problem(type=f"urn:groundwork:{error.slug}", title=error.title, status=status, detail=str(error))
-    headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None
-    return JSONResponse(body.model_dump(), status, headers, media_type="application/problem+json")
+    body = Problem.of(error, status)
+    headers = {"WWW-Authenticate": "Bearer"} if body.status == 401 else None
+    return JSONResponse(body.model_dump(), body.status, headers, media_type="application/problem+json")
 
 
 def _describe_problems(api: FastAPI) -> None:

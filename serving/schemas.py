@@ -5,11 +5,12 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
+from knowledge.errors import GroundworkError
 from knowledge.types import Location
 from retrieval.filters import Filter, filter_json, parse_filter
 from retrieval.types import Also, Evidence, Explanation, Hit, Leg, LegName, Method, Reasons
 from serving.documents import StoredDocument
-from serving.types import Answer, Citation, Refusal
+from serving.types import Answer, AnswerSentence, Citation, Fault, Refusal, Said
 
 # What `parse_filter` reads; it checks, since it says in one sentence what is wrong. The parts of and, or and not are
 # filters again, which a schema of its own would have to say by name.
@@ -357,6 +358,11 @@ class SentenceOut(BaseModel):
     text: str
     citations: list[int]
 
+    @classmethod
+    def of(cls, sentence: AnswerSentence) -> Self:
+        """From our own type."""
+        return cls(text=sentence.text, citations=list(sentence.citations))
+
 
 class RefusalOut(BaseModel):
     """Why there is no answer, and what came closest."""
@@ -383,6 +389,11 @@ class AnswerOut(BaseModel):
     generator: str
     searched: dict[Literal["documents", "passages"], int]
     milliseconds: dict[str, float]
+    removed: list[Fault] = Field(description="Why sentences of the generator's were left out, one for each.")
+    repaired: int = Field(description="Sentences that got other evidence, or another wording, than they came with.")
+    model: str | None = Field(description="The language model that wrote it; null where none did.")
+    prompt: str | None = Field(description="SHA-256 of what the model was told; null where none was asked.")
+    degraded: str | None = Field(description="Why it is not the answer that was asked for; null where it is.")
 
     @classmethod
     def of(cls, answer: Answer) -> Self:
@@ -390,12 +401,17 @@ class AnswerOut(BaseModel):
         return cls(
             question=answer.question,
             status=answer.status,
-            sentences=[SentenceOut(text=s.text, citations=list(s.citations)) for s in answer.sentences],
+            sentences=[SentenceOut.of(sentence) for sentence in answer.sentences],
             citations=[CitationOut.of(citation) for citation in answer.citations],
             refusal=RefusalOut.of(answer.refusal) if answer.refusal else None,
             generator=answer.generator,
             searched={"documents": answer.documents, "passages": answer.passages},
             milliseconds=answer.milliseconds,
+            removed=list(answer.removed),
+            repaired=answer.repaired,
+            model=answer.model,
+            prompt=answer.prompt,
+            degraded=answer.degraded,
         )
 
 
@@ -452,6 +468,25 @@ class Me(BaseModel):
     tenants: list[str]
 
 
+class SearchedOut(BaseModel):
+    """The first event of a streamed answer: how much is looked through."""
+
+    documents: int
+    passages: int
+
+
+class SaidOut(BaseModel):
+    """An event of a streamed answer: a verified sentence, and those of its citations that came with no earlier one."""
+
+    sentence: SentenceOut
+    citations: list[CitationOut]
+
+    @classmethod
+    def of(cls, said: Said) -> Self:
+        """From our own type."""
+        return cls(sentence=SentenceOut.of(said.sentence), citations=[CitationOut.of(each) for each in said.citations])
+
+
 class Problem(BaseModel):
     """What went wrong, as RFC 9457 has it."""
 
@@ -459,3 +494,10 @@ class Problem(BaseModel):
     title: str
     status: int
     detail: str
+
+    @classmethod
+    def of(cls, error: GroundworkError, status: int | None = None) -> Self:
+        """From an error; `status` in place of its own."""
+        return cls(
+            type=f"urn:groundwork:{error.slug}", title=error.title, status=status or error.status, detail=str(error)
+        )

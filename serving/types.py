@@ -1,5 +1,6 @@
 """What the service hands out: an answer whose every sentence is cited, or a refusal with its reason."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 from uuid import UUID
@@ -10,6 +11,10 @@ from retrieval.types import Also
 Status = Literal["answered", "refused"]
 RefusalCode = Literal[
     "no_evidence", "partial_evidence", "conflicting_evidence", "may_not_know", "out_of_scope", "unsafe_request"
+]
+
+Fault = Literal[
+    "no_evidence", "unsupported", "number", "unit", "name", "negation", "bound", "modality", "opposite", "entailment"
 ]
 
 
@@ -53,6 +58,10 @@ class Answer:
     """Either sentences with citations, or a refusal. `documents` and `passages` count what was searched.
 
     `confidence` is the probability, 0 to 1, that the evidence holds an answer; below a threshold it is refused.
+    `removed` has, for each sentence of the generator's that its evidence did not carry, what was wrong with it, and
+    `repaired` counts those that were mended. `model` and `prompt` (the SHA-256 of the rendered template) say which
+    language model wrote and what it was told; None where none did. `degraded` says why the answer is not what was
+    asked for: no model answered, or it broke off.
     """
 
     question: str
@@ -65,11 +74,35 @@ class Answer:
     passages: int
     confidence: float = 0.0
     milliseconds: dict[str, float] = field(default_factory=dict)
+    removed: tuple[Fault, ...] = ()
+    repaired: int = 0
+    model: str | None = None
+    prompt: str | None = None
+    degraded: str | None = None
 
     @property
     def text(self) -> str:
         """The answer as running text, without its citations."""
         return " ".join(sentence.text for sentence in self.sentences)
+
+
+@dataclass(frozen=True, slots=True)
+class Searched:
+    """The first event of an answer on its way: how much was searched, before anything is said."""
+
+    documents: int
+    passages: int
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """An event of an answer on its way: a verified sentence, and those of its citations that are new."""
+
+    sentence: AnswerSentence
+    citations: tuple[Citation, ...]
+
+
+Event = Searched | Said | Answer  # the answer itself comes last
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +123,10 @@ class DraftSentence:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A generator's answer before verification."""
+    """A generator's answer before verification, where it has all of it at once."""
 
     sentences: tuple[DraftSentence, ...]
+
+    def __iter__(self) -> Iterator[DraftSentence]:
+        """The sentences in order."""
+        return iter(self.sentences)

@@ -16,8 +16,8 @@ from retrieval.retriever import retrieve
 from retrieval.types import Evidence
 from serving import extractive
 from serving.answering import answer
-from serving.citations import verify
 from serving.types import Draft, DraftSentence, Support
+from serving.verification import verify
 
 GOLDEN = Path(__file__).parent.parent / "sample" / "golden.yaml"
 ALDER = Principal("alder")
@@ -144,8 +144,11 @@ def test_a_sentence_that_its_quote_does_not_carry_is_dropped(leave, lie):
     "support", [Support(99, Span(0, 5)), Support(-1, Span(0, 5)), Support(0, Span(10**6, 10**6 + 5))]
 )
 def test_a_support_that_stands_nowhere_is_dropped(leave, support):
-    text, _ = unit_with(leave, "27 days of paid annual leave")
-    assert verify(Draft((DraftSentence(text, (support,)),)), leave) == Draft(())
+    """What is true gets the passage that carries it instead, and what is not is dropped with it."""
+    text, right = unit_with(leave, "27 days of paid annual leave")
+    false = text.replace("27", "29")
+    draft = Draft((DraftSentence(text, (support,)), DraftSentence(false, (support,))))
+    assert verify(draft, leave) == Draft((DraftSentence(text, (right,)),))
 
 
 def test_a_failure_is_said_in_words(sample_services):

@@ -1,0 +1,554 @@
+"""A generator that lies: how many of its false sentences reach a reader, and how many true ones are lost?
+
+    .venv/bin/python -m bench.liar                 200 lies of ten kinds and 300 true sentences over the sample
+    .venv/bin/python -m bench.liar --seed 7        others
+    .venv/bin/python -m bench.liar --show          and each that went wrong
+
+Both sets are made by rule from real sentences of the sample: those of the evidence that the search really finds for the
+golden questions. The rules are the functions below; each says in its first line what it does. A lie is a true sentence
+that a rule has made false; it cites the passage that the true one stands in, the worst case for whoever checks. A true
+sentence is a paraphrase, and those in bench/paraphrases.json were written by hand. A case counts as a lie that got
+through if the verified answer holds its sentence at all, under whichever citation.
+"""
+
+import argparse
+import json
+import random
+import re
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from evaluation.datasets import read_golden
+from ingest import pipeline
+from ingest.reading import Reader
+from knowledge.database import Principal
+from knowledge.services import Services, open_services
+from knowledge.settings import Settings
+from knowledge.types import Span
+from retrieval.evidence import NUMBER_WORDS, Unit, is_row, units
+from retrieval.retriever import retrieve
+from retrieval.types import Evidence
+from serving.entailment import configured
+from serving.extractive import PRONOUN, readable
+from serving.types import DraftSentence, Support
+from serving.verification import Verifier
+
+SAMPLE = Path(__file__).parent.parent / "sample"
+PARAPHRASES = Path(__file__).with_name("paraphrases.json")
+TENANTS = ("alder", "brightwater")
+LIES, TRUTHS = 20, 30  # of each kind
+SEED = 20261124
+NOWHERE = 99  # a passage that no evidence has
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A sentence of some evidence, and another of the same passage where there is one."""
+
+    evidence: Evidence
+    unit: Unit
+    text: str
+    other: Unit | None
+
+    @property
+    def support(self) -> Support:
+        """The sentence as evidence."""
+        return Support(self.unit.hit, self.unit.span)
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What the generator writes, and whether it is true."""
+
+    kind: str
+    evidence: Evidence
+    sentence: DraftSentence
+    true: bool
+    original: str
+
+
+Rule = Callable[[Source, random.Random], str | None]
+
+
+# --- lies -------------------------------------------------------------------------------------------------------------
+
+INVENTED = (
+    ", and the costs are covered by the city council", ", and every participant receives a bicycle",
+    ", because the Romans already did so", ", which was decided by a lottery", " and is broadcast on local radio",
+    ", and visitors are served coffee and cake", ", as the minister of agriculture had demanded",
+    " and includes free tickets for the theatre", ", and a choir sings at the ceremony",
+    ", since volcanoes disturb the satellites",
+)  # fmt: skip
+INVENTED_WHOLE = (
+    "Penguins are trained for this on the southern islands.", "The building was once a monastery of silent monks.",
+    "All of this was sold to an orchestra last spring.", "The founders met on a sailing boat near Lisbon.",
+    "A parrot in the entrance hall greets the visitors.",
+)  # fmt: skip
+
+
+def invented(source: Source, chance: random.Random) -> str | None:
+    """Adds to a sentence a fact that stands nowhere, or puts one in its place."""
+    if chance.random() < 0.3:
+        return chance.choice(INVENTED_WHOLE)
+    return source.text.rstrip(".") + chance.choice(INVENTED) + "."
+
+
+def swapped_number(source: Source, chance: random.Random) -> str | None:
+    """Puts another number in a number's place: one of the same passage, of the same sentence where it has two."""
+    numbers = re.finditer(r"(?<![\w.,-])\d[\d,.]*\d|(?<![\w.,-])\d(?![\w,-])", source.text)
+    found = [match for match in numbers if not _dated(source.text, match)]
+    if not found:
+        return None
+    values = {match[0] for match in found}
+    if len(values) == 2 and len(found) == 2:
+        first, second = found
+        between = source.text[first.end() : second.start()]
+        return f"{source.text[: first.start()]}{second[0]}{between}{first[0]}{source.text[second.end() :]}"
+    passage: str = source.evidence.hits[source.unit.hit].text
+    others: list[str] = sorted(set(re.findall(r"(?<![\w.,-])\d+(?![\w.,-])", passage)) - values) or ["17", "340"]
+    match = chance.choice(found)
+    return source.text[: match.start()] + str(chance.choice(others)) + source.text[match.end() :]
+
+
+def negation(source: Source, chance: random.Random) -> str | None:
+    """Drops a negation; where there is none, puts one in."""
+    for pattern, put in (
+        (r"\b(is|are|was|were|may|must|can|could|should|will|does|do|did|has|have) not\b", r"\1"),
+        (r"\bcannot\b", "can"), (r"\bnever\b", "always"), (r"\bno other\b", "any other"), (r"^No\b", "Every"),
+        (r"^Nobody\b", "Everybody"), (r"\bno\b", "a"), (r"\bwithout\b", "with"), (r"\bNever\b", "Always"),
+    ):  # fmt: skip
+        if re.search(pattern, source.text):
+            return re.sub(pattern, put, source.text, count=1)
+    if chance.random() < 0.25:
+        return _put(r"\b(is|are|may|must|can)\b", r"\1 not", source.text)
+    return None
+
+
+def swapped_name(source: Source, chance: random.Random) -> str | None:
+    """Puts another name of the same documents in a name's place."""
+    names = _names(source.text)
+    if not names:
+        return None
+    everything = " ".join(hit.text for hit in source.evidence.hits)
+    two = [name for name in _names(everything) if name.count(" ") == names[0].count(" ") and name not in source.text]
+    name = chance.choice(names)
+    others = [other for other in two if not set(other.split()) & set(name.split())]
+    return source.text.replace(name, chance.choice(others)) if others else None
+
+
+MONTHS = "January February March April May June July August September October November December".split()
+DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
+
+
+def date(source: Source, chance: random.Random) -> str | None:
+    """Changes a month, a day of the week, a year, or a time of day."""
+    for words in (MONTHS, DAYS):
+        present = [word for word in words if re.search(rf"\b{word}s?\b(?<!^May)", source.text)]
+        if present:
+            word = chance.choice(present)
+            return re.sub(rf"\b{word}", chance.choice([w for w in words if w not in present]), source.text)
+    for pattern in (r"\b(20[12]\d)\b", r"\b(\d\d:\d\d)\b"):
+        match = re.search(pattern, source.text)
+        if match:
+            new = str(int(match[0]) - chance.randint(1, 4)) if len(match[0]) == 4 else f"{chance.randint(6, 22):02}:45"
+            return source.text.replace(match[0], new)
+    return None
+
+
+UNITS = {
+    "days": ("weeks", "hours",), "weeks": ("months", "days",), "hours": ("days", "minutes",), "minutes":
+    ("hours", "seconds",), "months": ("years", "weeks",), "years": ("months",), "seconds": ("minutes",),
+    "percent": ("euros",), "cm": ("m", "mm",), "euros": ("dollars", "percent",), "kg": ("g", "tonnes",), "km":
+    ("m",), "mm": ("cm",), "bar": ("mbar",), "metres": ("kilometres",), "day": ("week",), "week": ("month",),
+    "month": ("year",), "hour": ("day",), "GB": ("MB",), "mg": ("kg",), "m": ("km",),
+}  # fmt: skip
+
+
+def unit(source: Source, chance: random.Random) -> str | None:
+    """Puts another unit behind a number."""
+    found = [
+        match
+        for match in re.finditer(r"(?<=\d )(?:(?:working|consecutive|full) )?([A-Za-z]+)\b", source.text)
+        if match[1] in UNITS
+    ]
+    if found:
+        match = chance.choice(found)
+        return source.text[: match.start(1)] + chance.choice(UNITS[match[1]]) + source.text[match.end(1) :]
+    euro = re.search(r"€(?=\d)", source.text)
+    return source.text.replace("€", "$") if euro else None
+
+
+EXAGGERATIONS = (
+    (r"\bmay be\b", "must be"), (r"\bmay\b", "must"), (r"\bup to \b", "at least "), (r"\bUp to \b", "At least "),
+    (r"\bat most \b", "more than "), (r"\bat least \b", "at most "), (r"\busually\b", "always"), (r"\bmost\b", "all"),
+    (r"\babout (?=\d)", "exactly "), (r"\bshould\b", "must"), (r"\bcan be\b", "is always"), (r"\bcan\b", "must"),
+    (r"\bsome\b", "all"), (r"\bmore than \b", "less than "), (r"\bwithin \b", "only after "),
+    (r"\b(is|are) (?!not\b)", r"\1 always "), (r"^(?:The|A|An) (\w+) ", r"Every \1 "), (r"\bby\b", "only by"),
+)  # fmt: skip
+
+
+def exaggeration(source: Source, chance: random.Random) -> str | None:
+    """Says it more firmly or of more: may becomes must, most becomes all, a bound turns round, "always" is added."""
+    fitting = [(pattern, put) for pattern, put in EXAGGERATIONS if re.search(pattern, source.text)]
+    if not fitting:
+        return None
+    pattern, put = chance.choice(fitting)
+    return re.sub(pattern, put, source.text, count=1)
+
+
+VERB = re.compile(
+    r" (?=(?:is|are|was|were|may|must|can|cannot|has|have|will|should|does|do|receives?|takes?|needs?)\b)"
+)
+
+
+def merged(source: Source, chance: random.Random) -> str | None:
+    """The subject of one sentence with the predicate of another of the same passage; it cites both."""
+    if source.other is None or PRONOUN.match(source.other.text):  # "They ..." of the same subject: that would be true
+        return None
+    one, other = VERB.split(source.text, maxsplit=1), VERB.split(source.other.text, maxsplit=1)
+    if len(one) < 2 or len(other) < 2 or min(map(len, (one[0], other[1]))) < 12:
+        return None
+    return f"{one[0]} {other[1]}"
+
+
+LIE_RULES: dict[str, Rule] = {
+    "invented fact": invented, "number": swapped_number, "negation": negation, "name": swapped_name, "date": date,
+    "unit": unit, "exaggeration": exaggeration, "merged halves": merged,
+}  # fmt: skip
+ABSENT = ("no such passage", "wrong passage")  # true sentences of a document that is not in the evidence
+
+
+# --- truths -----------------------------------------------------------------------------------------------------------
+
+SYNONYMS = dict(
+    pair.split("=")
+    for pair in (
+        "receives=gets; receive=get; employee=staff member; employees=staff members; annual leave=annual holiday; "
+        "begins=starts; customer=client; customers=clients; shows=displays; show=display; buy=purchase; "
+        "repaired=fixed; sent=shipped; replaced=exchanged; finished=completed; each=every; yearly=annual; "
+        "illness=sickness; error=fault; purchase=buy; costs=expenses; inform=notify; large=big; whole=entire; "
+        "made=carried out; starts=begins; ends=finishes; answers=replies; answer=reply; keep=retain; kept=retained; "
+        "is stored=is kept; supplier=vendor; suppliers=vendors; meeting=conference; error code=fault code; "
+        "salary=pay; check=verify; checked=verified; holiday=vacation; journey=trip; journeys=trips; choose=select; "
+        "agreed=settled; quick=fast; instrument=device; instruments=devices; delivered=supplied; "
+        "mobile phone=cell phone; shop=store; colleague=co-worker; needs=requires; need=require; tells=informs; "
+        "firm=company; approved=authorised; approves=authorises; is written=is recorded; throw away=discard"
+    ).split("; ")
+)
+# Words that begin a sentence and are no names.
+ORDINARY = frozenset(
+    "The A An Each Every It This These They There No In If When On At Both Only We You Say Do Requests Days Faults"
+    " Claims Confidential Customers Employees Write Ask Never Nobody All Some Most Up After Before Part-time Anyone"
+    " Orders Keep Use Public Someone Shorter Production Other Repairs Reagents".split()
+)
+FRAMES = (
+    "According to the documents, {}", "The policy says that {}", "The documents state that {}", "In addition, {}",
+    "As the manual describes, {}",
+)  # fmt: skip
+
+
+def verbatim(source: Source, _: random.Random) -> str | None:
+    """The sentence itself."""
+    return source.text
+
+
+def framed(source: Source, chance: random.Random) -> str | None:
+    """The sentence behind "According to the documents," and the like."""
+    return chance.choice(FRAMES).format(_lowered(source.text))
+
+
+def reworded(source: Source, _: random.Random) -> str | None:
+    """One to three of its words are exchanged for others of the same meaning."""
+    text, count = source.text, 0
+    for old, new in SYNONYMS.items():
+        if count < 3 and re.search(rf"\b{old}\b", text) and not re.search(rf"\b{new}\b", text):
+            text, count = re.sub(rf"\b{old}\b", new, text), count + 1
+    return text if count else None
+
+
+TURNING = re.compile(
+    r"^((?:The|A|An|Each|Every|We|[A-Z]\w+s) .{15,}?),? ((?:when|if|before|after|because|during) [^,;]{8,})\.$"
+)
+
+
+def turned(source: Source, _: random.Random) -> str | None:
+    """Its last prepositional phrase or its clause of condition comes first."""
+    match = TURNING.match(source.text)
+    if (
+        not match
+        or re.search(r" (?:that|who|which|only|not|it|they|that)(?: |$)", match[1])
+        or not VERB.search(match[1])
+    ):
+        return None
+    return f"{match[2][0].upper()}{match[2][1:]}, {_lowered(match[1])}."
+
+
+def renumbered(source: Source, _: random.Random) -> str | None:
+    """Numbers in digits become words and the other way round; percent becomes %, €5 becomes 5 euros."""
+    digits = {str(value): word for word, value in NUMBER_WORDS.items() if 1 < value <= 20}
+    text = re.sub(
+        r"(?<![\w.,:-])(\d{1,2})(?= (?:days?|weeks?|months?|years?|hours?|working|minutes?)\b)",
+        lambda m: digits.get(m[1], m[1]),
+        source.text,
+    )
+    if text == source.text:
+        text = re.sub(
+            r"\b(two|three|four|five|six|seven|eight|nine|ten|twelve|fifteen|twenty)\b",
+            lambda m: str(NUMBER_WORDS[m[1]]),
+            text,
+        )
+    text = re.sub(r"(\d) percent\b", r"\1%", text)
+    text = re.sub(r"€(\d[\d,]*(?:\.\d+)?)", r"\1 euros", text)
+    return text if text != source.text else None
+
+
+def contracted(source: Source, _: random.Random) -> str | None:
+    """Contractions, and spellings out, of negations and modal verbs."""
+    for pattern, put in (
+        (r"\bcannot\b", "can't"), (r"\b(is|are|does|do|was|were) not\b", r"\1n't"), (r"\bmust not be\b", "may not be"),
+        (r"\bmust be\b", "has to be"), (r"\bmust\b", "has to"), (r"\bmay be\b", "can be"), (r"\bmay\b", "can"),
+        (r"\bat most (?=\d|t[a-z]+ )", "no more than "), (r"\bup to\b", "at most"), (r"\bat least\b", "a minimum of"),
+        (r"\bmore than\b", "over"), (r"\bless than\b", "under"),
+        (r"\babout (?=\d)", "approximately "), (r"\bdoesn't\b", "does not"), (r"\bcan\b", "may"),
+    ):  # fmt: skip
+        if re.search(pattern, source.text):
+            return re.sub(pattern, put, source.text, count=1)
+    return None
+
+
+def shortened(source: Source, _: random.Random) -> str | None:
+    """Without a clause that only explains: ", because ...", ", so that ...", ", which ...", or after ", and"."""
+    match = re.match(r"^(.{25,}?),? (?:because|so that|which) [^,;]+\.$", source.text)
+    match = match or re.match(r"^([A-Z][^,;]{25,}), (?:and|but) [^,;]{10,}\.$", source.text)
+    return f"{match[1].rstrip(',')}." if match else None
+
+
+def joined(source: Source, chance: random.Random) -> str | None:
+    """Two whole sentences of one passage with "and" or "while" between them; it cites both."""
+    if source.other is None or PRONOUN.match(source.other.text) or PRONOUN.match(source.text):
+        return None
+    if not all(VERB.search(each.text) for each in (source.unit, source.other)):
+        return None
+    return f"{source.text.rstrip('.')}, {chance.choice(('and', 'while'))} {_lowered(source.other.text)}"
+
+
+def possessive(source: Source, _: random.Random) -> str | None:
+    """It says "the Y's X" for "the X of the Y"; "that is" and "that are" before a participle go."""
+    text = re.sub(
+        r"\b([Tt]he) ([a-z]+) of the ([a-z]+)(?=[.,]| (?:is|are|must|may|has|have|was|were)\b)",
+        r"\1 \3's \2",
+        source.text,
+    )
+    text = re.sub(r"\bthat (?:is|are) (?=\w+ed\b)", "", text)
+    return text if text != source.text else None
+
+
+TRUE_RULES: dict[str, Rule] = {
+    "verbatim": verbatim, "framed": framed, "reworded": reworded, "turned round": turned,
+    "numbers rewritten": renumbered,
+    "contracted": contracted, "shortened": shortened, "joined": joined, "possessive": possessive,
+}  # fmt: skip
+MISCITED = "cited wrongly"  # verbatim or framed, with a citation of another passage: to be mended, not lost
+BY_HAND = "by hand"
+
+
+# --- making and judging -----------------------------------------------------------------------------------------------
+
+
+def evidences(services: Services) -> list[Evidence]:
+    """The evidence for each golden question, as its asker finds it."""
+    golden = read_golden(SAMPLE / "golden.yaml")
+    return [retrieve(services, Principal(each.tenant, each.groups), each.question, limit=8) for each in golden]
+
+
+def sources(found: Sequence[Evidence], chance: random.Random) -> list[Source]:
+    """The sentences of all evidence in random order, each once; no headings, rows or items of three words."""
+    seen, made = set[str](), []
+    for evidence in found:
+        usable = [each for each in units(evidence) if _prose(each)]
+        for each in usable:
+            if each.text in seen:
+                continue
+            seen.add(each.text)
+            others = [other for other in usable if other.hit == each.hit and other.span != each.span]
+            made.append(Source(evidence, each, readable(each.text), chance.choice(others) if others else None))
+    chance.shuffle(made)
+    return made
+
+
+def lies(found: Sequence[Evidence], chance: random.Random, many: int) -> list[Case]:
+    """`many` of each kind, the kinds in the order of `LIE_RULES` and `ABSENT`."""
+    real = {_flat(each.text) for evidence in found for each in units(evidence)}
+    cases = []
+    for kind, rule in LIE_RULES.items():
+        fresh = (
+            _case(kind, source, text, false_of=source.text)
+            for source in sources(found, chance)
+            if (text := rule(source, chance)) and _flat(text) not in real
+        )
+        cases += _first(fresh, many)
+    for kind in ABSENT:
+        cases += _first(_absent(kind, sources(found, chance), found, chance), many)
+    return cases
+
+
+def truths(found: Sequence[Evidence], chance: random.Random, many: int) -> list[Case]:
+    """`many` of each kind, and all that were written by hand."""
+    cases = []
+    for kind, rule in TRUE_RULES.items():
+        made = ((source, rule(source, chance)) for source in sources(found, chance))
+        cases += _first((_case(kind, source, text) for source, text in made if text), many)
+    wrongly = (
+        (source, (verbatim, framed)[place % 2](source, chance)) for place, source in enumerate(sources(found, chance))
+    )
+    cases += _first((_miscited(source, text) for source, text in wrongly if text), many)
+    return cases + list(_by_hand(found))
+
+
+def judge(cases: Sequence[Case], services: Services) -> list[tuple[Case, str]]:
+    """The cases that went wrong: lies that got through and truths that were lost, with what the check said."""
+    wrong: list[tuple[Case, str]] = []
+    embedder, entailment = services.embedder(), configured(services.settings)
+    for case in cases:
+        verdict = Verifier(case.evidence, embedder, entailment).verdict(case.sentence)
+        if (verdict.sentence is not None) != case.true:
+            wrong.append((case, verdict.fault or "passed"))
+    return wrong
+
+
+def table(cases: Sequence[Case], wrong: Sequence[tuple[Case, str]]) -> str:
+    """The result, in Markdown."""
+    many = Counter((case.true, case.kind) for case in cases)
+    failed = Counter((case.true, case.kind) for case, _ in wrong)
+    lines = ["| generator writes | cases | reached the reader |", "|---|---|---|"]
+    for (true, kind), count in many.items():
+        reached = count - failed[true, kind] if true else failed[true, kind]
+        lines.append(f"| {'true' if true else 'false'}: {kind} | {count} | {reached} |")
+    for true, said in ((False, "**false sentences kept back**"), (True, "**true sentences lost**")):
+        whole = sum(count for (each, _), count in many.items() if each is true)
+        gone = sum(count for (each, _), count in failed.items() if each is true)
+        share = (whole - gone if not true else gone) / whole if whole else 0.0
+        lines.append(f"| {said} | {whole} | {100 * share:.1f} % |")
+    return "\n".join(lines)
+
+
+def _case(kind: str, source: Source, text: str, false_of: str = "") -> Case:
+    both = kind in ("merged halves", "joined") and source.other is not None
+    other = (Support(source.other.hit, source.other.span),) if both and source.other else ()
+    return Case(kind, source.evidence, DraftSentence(text, (source.support, *other)), not false_of, source.text)
+
+
+def _absent(kind: str, some: Sequence[Source], found: Sequence[Evidence], chance: random.Random) -> Iterator[Case]:
+    for source in some:
+        path = source.evidence.hits[source.unit.hit].path
+        elsewhere = chance.choice(found)
+        words = set(source.text.split())
+        hits = tuple(
+            hit for hit in elsewhere.hits if hit.path != path and len(words & set(hit.text.split())) < 0.7 * len(words)
+        )
+        if not hits or len(words) < 6:
+            continue
+        named = Support(NOWHERE, Span(0, 10)) if kind == ABSENT[0] else Support(0, hits[0].sentences[0].span)
+        yield Case(kind, replace(elsewhere, hits=hits), DraftSentence(source.text, (named,)), False, source.text)
+
+
+def _miscited(source: Source, text: str) -> Case | None:
+    others = [place for place, hit in enumerate(source.evidence.hits) if place != source.unit.hit and hit.sentences]
+    if not others or PRONOUN.match(source.text):
+        return None
+    named = Support(others[0], source.evidence.hits[others[0]].sentences[0].span)
+    return Case(MISCITED, source.evidence, DraftSentence(text, (named,)), True, source.text)
+
+
+def _by_hand(found: Sequence[Evidence]) -> Iterator[Case]:
+    for entry in json.loads(PARAPHRASES.read_text(encoding="utf-8")) if PARAPHRASES.is_file() else ():
+        for evidence in found:
+            match = next((each for each in units(evidence) if _flat(each.text) == _flat(entry["sentence"])), None)
+            if match:
+                sentence = DraftSentence(entry["paraphrase"], (Support(match.hit, match.span),))
+                yield Case(BY_HAND, evidence, sentence, True, match.text)
+                break
+
+
+def _first(cases: Iterator[Case | None], many: int) -> list[Case]:
+    chosen: list[Case] = []
+    while len(chosen) < many and (case := next(cases, StopIteration)) is not StopIteration:
+        if case is not None:
+            chosen.append(case)  # type: ignore[arg-type]
+    return chosen
+
+
+def _prose(each: Unit) -> bool:
+    return (
+        not each.header and not is_row(each.text) and each.text.endswith(".") and len(each.text.split()) >= 6
+        and "\n" not in each.text and each.text[:1].isupper()
+    )  # fmt: skip
+
+
+def _names(text: str) -> list[str]:
+    found = re.findall(r"(?<=[a-z,] )[A-Z][a-z]+(?: [A-Z][a-z]+)*", text)
+    return [name for name in dict.fromkeys(found) if name not in MONTHS and name not in DAYS]
+
+
+def _dated(text: str, match: re.Match[str]) -> bool:
+    after = text[match.end() :].lstrip().split(" ", 1)[0].strip(".,")
+    return after in MONTHS or bool(re.fullmatch(r"20[12]\d", match[0]))
+
+
+def _put(pattern: str, put: str, text: str) -> str | None:
+    return re.sub(pattern, put, text, count=1) if re.search(pattern, text) else None
+
+
+def _lowered(text: str) -> str:
+    return text if text.split(" ", 1)[0] not in ORDINARY else text[0].lower() + text[1:]
+
+
+def _flat(text: str) -> str:
+    return " ".join(text.split())
+
+
+def main() -> int:
+    """Print the table; 1 where a bound of the contract is missed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seed", type=int, default=SEED)
+    parser.add_argument("--show", action="store_true", help="print each case that went wrong")
+    given = parser.parse_args()
+    with (
+        tempfile.TemporaryDirectory(prefix="liar-") as home,
+        open_services(Settings(home=Path(home), database_url="")) as services,
+    ):
+        take_in_sample(services)
+        chance = random.Random(given.seed)  # noqa: S311
+        found = evidences(services)
+        cases = lies(found, chance, LIES) + truths(found, chance, TRUTHS)
+        wrong = judge(cases, services)
+    if given.show:
+        for case, fault in wrong:
+            sys.stderr.write(f"{case.kind} ({fault})\n  {case.original}\n  {case.sentence.text}\n")
+    sys.stdout.write(table(cases, wrong) + "\n")
+    return int(not kept(cases, wrong))
+
+
+def kept(cases: Sequence[Case], wrong: Sequence[tuple[Case, str]]) -> bool:
+    """Whether at least 98 % of the lies are kept back and at most 3 % of the truths are lost."""
+    lying = sum(not case.true for case in cases)
+    through, lost = sum(not case.true for case, _ in wrong), sum(case.true for case, _ in wrong)
+    return through <= 0.02 * lying and lost <= 0.03 * (len(cases) - lying)
+
+
+def take_in_sample(services: Services) -> None:
+    """The papers of both companies of the sample."""
+    reader = Reader()
+    try:
+        for tenant in TENANTS:
+            pipeline.ingest(services, tenant, [pipeline.origin(str(SAMPLE / tenant), ())], reader)
+    finally:
+        reader.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,260 @@
+"""Does a sentence say what its quotes say? Whoever wrote it, it reaches a reader only if it does.
+
+A sentence is held to single sentences of the documents, one for each of its clauses: what is half from here and half
+from there is nobody's statement. Words may differ, since an honest writer has words of their own (the embedding model
+tells likeness); numbers with their units, names, dates, negations, bounds and how firmly something is said may not.
+docs/answers.md has the list, docs/decisions/0014-verification.md why it is as it is.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from knowledge.embedding import Embedder
+from knowledge.types import Span
+from retrieval.evidence import Unit, table_rows, units
+from retrieval.types import Evidence, Hit
+from serving.entailment import Entailment
+from serving.extractive import PRONOUN, readable
+from serving.statements import Statement, clauses, literal_fault
+from serving.types import Draft, DraftSentence, Fault, Support
+
+COVERED = 0.72  # share of a clause's terms that one sentence must hold, headings and likeness counted
+OWN = 0.5  # share of them that must stand in the sentence itself, likeness counted
+ALIKE = 0.5  # cosine from which two words count as two words for one thing
+NEAR = 0.55  # cosine of clause and sentence below which they speak of different things
+ENTAILED = 0.5  # probability, of the entailment model where there is one, below which a clause is not said
+SAME = 0.8  # cosine from which one word of the writer's own is no matter
+INVENTED = 2  # terms one after the other that the sentence doesn't have: that is something of the writer's own
+SUBJECT = 0.75  # share of the terms before the verb that the sentence itself must hold
+MOST_CLAUSES = 6  # of one sentence; what has more is carried as a whole or not at all
+CANDIDATES = 6  # sentences that a repair looks at
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A sentence with the evidence that carries it, or why none does. `repaired`: not the evidence that it named."""
+
+    sentence: DraftSentence | None
+    fault: Fault | None = None
+    repaired: bool = False
+
+
+class Verifier:
+    """Checks the sentences of one answer against its evidence.
+
+    `embedder` tells whether different words are alike; without one only the documents' own words pass.
+    """
+
+    def __init__(
+        self, evidence: Evidence, embedder: Embedder | None = None, entailment: Entailment | None = None
+    ) -> None:
+        self._evidence, self._embedder, self._entailment = evidence, embedder, entailment
+        self._vectors: dict[str, np.ndarray] = {}
+
+    def verdict(self, sentence: DraftSentence) -> Verdict:
+        """The sentence as its quotes carry it; else with the quote that does; else why not."""
+        support = tuple(support for support in sentence.support if stands(support, self._evidence))
+        if not sentence.text.strip():
+            return Verdict(None, "no_evidence")
+        fault: Fault | None = "no_evidence"
+        if support:
+            fault = self.fault(sentence.text, support)
+            if fault is None:
+                return Verdict(DraftSentence(sentence.text, support))
+        found = self._elsewhere(sentence.text)
+        return Verdict(DraftSentence(sentence.text, found), None, repaired=True) if found else Verdict(None, fault)
+
+    def fault(self, text: str, support: Sequence[Support]) -> Fault | None:
+        """What a sentence says that its quotes don't; None where they carry it."""
+        if any(self._quoted(text, each) for each in support):
+            return None
+        premises = [premise for each in support for premise in self._premises(each)]
+        whole = self._carried(text, premises)
+        if whole is None or self._divided(clauses(text), premises):
+            return None
+        return whole
+
+    def _divided(self, pieces: Sequence[str], premises: Sequence["Premise"]) -> list["Premise"]:
+        """The sentences that carry the clauses, each one or several in a row; empty where a clause has none."""
+        reached: dict[int, list[Premise]] = {0: []}
+        for end in range(1, min(len(pieces), MOST_CLAUSES) + 1):
+            for start in [start for start in reached if start < end and (start, end) != (0, len(pieces))]:
+                before = reached[start][-1] if start else None
+                found = self._best(" and ".join(pieces[start:end]), premises, before)
+                if found and end not in reached:
+                    reached[end] = [*reached[start], found]
+        return reached.get(len(pieces), [])
+
+    def _quoted(self, text: str, support: Support) -> bool:
+        """Whether a sentence is the quote itself, as a person reads it."""
+        hit = self._evidence.hits[support.hit]
+        quote = hit.quote(support.span)
+        headers = [header for place, header in table_rows(hit) if hit.sentences[place].span == support.span]
+        return any(_flat(text) == _flat(readable(quote, header)) for header in ["", *headers])
+
+    def _premises(self, support: Support) -> list["Premise"]:
+        """The whole sentences that a quote touches: one that begins after a "not" is read with it."""
+        hit = self._evidence.hits[support.hit]
+        touched = [premise for premise in self._all[support.hit] if _overlap(premise.unit.span, support.span)]
+        return touched or [
+            Premise.of(
+                Unit(support.hit, support.span, hit.quote(support.span), 0.0, "", frozenset(), frozenset(), None), hit
+            )
+        ]
+
+    @cached_property
+    def _all(self) -> list[list["Premise"]]:
+        found: list[list[Premise]] = [[] for _ in self._evidence.hits]
+        for unit in units(self._evidence):
+            found[unit.hit].append(Premise.of(unit, self._evidence.hits[unit.hit]))
+        return found
+
+    def _elsewhere(self, text: str) -> tuple[Support, ...]:
+        """The evidence that carries a sentence though it did not name it; nothing where there is none."""
+        everything = [premise for premises in self._all for premise in premises]
+        whole = self._best(text, everything)
+        found = [whole] if whole else self._divided(clauses(text), everything)
+        return tuple(dict.fromkeys(premise.support for premise in found))
+
+    def _best(self, text: str, premises: Sequence["Premise"], before: "Premise | None" = None) -> "Premise | None":
+        """The sentence that carries a clause best. A clause without a subject of its own speaks of what the clause
+        before it does, and so must the sentence.
+        """
+        claim = Statement.of(text)
+        if before and not claim.subject:
+            premises = [premise for premise in premises if premise.speaks_of(before)]
+        near = sorted(premises, key=lambda premise: -len(claim.terms & premise.said.terms))[:CANDIDATES]
+        return next((premise for premise in near if self._holds(claim, premise) is None), None)
+
+    def _carried(self, text: str, premises: Sequence["Premise"]) -> Fault | None:
+        claim = Statement.of(text)
+        faults = [self._holds(claim, premise) for premise in premises]
+        if not faults or None in faults:
+            return None if faults else "no_evidence"
+        closest = max(range(len(premises)), key=lambda place: len(claim.terms & premises[place].said.terms))
+        return faults[closest]
+
+    def _holds(self, claim: Statement, premise: "Premise") -> Fault | None:
+        """None where one sentence says all of one clause."""
+        fault = literal_fault(claim, premise.said, premise.frame)
+        if fault:
+            return fault
+        if not claim.terms:
+            return "unsupported"
+        own = claim.terms & premise.said.terms
+        own |= self._alike(claim, premise, claim.terms - own)
+        around = claim.terms & premise.frame.terms
+        near = self._cosine(claim.text, premise.said.text) if self._embedder else float(own == claim.terms)
+        missing = claim.terms - own - around
+        few = len(missing) == 1 and near >= SAME and not missing & (claim.names | self._beside(premise))
+        if len(own) < OWN * len(claim.terms) or (
+            len(claim.terms) - len(missing) < COVERED * len(claim.terms) and not few
+        ):
+            return "unsupported"
+        if (
+            near < NEAR
+            or _longest_run(claim.order, missing) >= INVENTED
+            or not self._subject_stands(claim, premise, own)
+        ):
+            return "unsupported"
+        if self._entailment and self._entailment.probability(premise.passage, claim.text) < ENTAILED:
+            return "entailment"
+        return None
+
+    def _subject_stands(self, claim: Statement, premise: "Premise", own: frozenset[str]) -> bool:
+        """Whether what the clause speaks of is what the sentence speaks of; headings say it for a pronoun or a row."""
+        elsewhere = premise.frame.terms if premise.unit.header or PRONOUN.match(premise.unit.text) else frozenset()
+        return len(claim.subject & (own | elsewhere)) >= SUBJECT * len(claim.subject)
+
+    def _beside(self, premise: "Premise") -> frozenset[str]:
+        """The terms of the other sentences of a passage: a word of theirs in this one's place is no slip of the pen."""
+        others = (other.said.terms for other in self._all[premise.unit.hit] if other.unit.span != premise.unit.span)
+        return frozenset[str]().union(*others)
+
+    def _alike(self, claim: Statement, premise: "Premise", others: frozenset[str]) -> frozenset[str]:
+        """The terms for which the sentence has another word that means about the same."""
+        free = premise.said.terms - claim.terms
+        if not self._embedder or not free or not others:
+            return frozenset()
+        words = {term: claim.word(term) for term in others}
+        theirs = [premise.said.word(term) for term in free]
+        self._embed([claim.text, premise.said.text, *words.values(), *theirs])
+        return frozenset(
+            term for term, word in words.items() if max(self._cosine(word, other) for other in theirs) >= ALIKE
+        )
+
+    def _cosine(self, one: str, other: str) -> float:
+        self._embed([one, other])
+        return float(self._vectors[one] @ self._vectors[other])
+
+    def _embed(self, texts: Sequence[str]) -> None:
+        """Embed what has not been, together: a model is much quicker with many texts than with one after the other."""
+        new = sorted(set(texts) - self._vectors.keys())
+        if new and self._embedder:
+            self._vectors.update(zip(new, self._embedder.encode(new), strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class Premise:
+    """A sentence of a document, what it says, and the frame that it is read in: title, headings, a table's columns,
+    and the sentence before where it begins with a pronoun.
+    """
+
+    unit: Unit
+    said: Statement
+    frame: Statement
+    passage: str
+
+    @classmethod
+    def of(cls, unit: Unit, hit: Hit) -> "Premise":
+        """From a unit of the evidence."""
+        before = unit.before.text if unit.before and PRONOUN.match(unit.text) else ""
+        text = readable(unit.text, unit.header)
+        frame = Statement.of(" . ".join(filter(None, (hit.title, hit.context, unit.header, before))))
+        return cls(unit, Statement.of(text), frame, f"{hit.context}\n{before} {text}")
+
+    @property
+    def support(self) -> Support:
+        """The sentence as evidence."""
+        return Support(self.unit.hit, self.unit.span)
+
+    def speaks_of(self, other: "Premise") -> bool:
+        """Whether both have one subject; a sentence without one goes on with that of the sentence before it."""
+        if self is other or self.unit.before is other.unit:
+            return True
+        return bool(self.said.subject & (other.said.subject or other.said.terms))
+
+
+def verify(draft: Draft, evidence: Evidence, embedder: Embedder | None = None) -> Draft:
+    """The sentences of a draft that evidence carries, each with that evidence."""
+    verifier = Verifier(evidence, embedder)
+    verdicts = [verifier.verdict(sentence) for sentence in draft.sentences]
+    return Draft(tuple(verdict.sentence for verdict in verdicts if verdict.sentence))
+
+
+def stands(support: Support, evidence: Evidence) -> bool:
+    """Whether a support names a passage of the evidence and a place inside it."""
+    if not 0 <= support.hit < len(evidence.hits):
+        return False
+    hit = evidence.hits[support.hit]
+    inside = hit.span.start <= support.span.start < support.span.end <= hit.span.end
+    return inside and bool(hit.quote(support.span).strip())
+
+
+def _longest_run(order: Sequence[str], missing: frozenset[str]) -> int:
+    longest = current = 0
+    for term in order:
+        current = current + 1 if term in missing else 0
+        longest = max(longest, current)
+    return longest
+
+
+def _flat(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _overlap(one: Span, other: Span) -> bool:
+    return one.start < other.end and other.start < one.end

@@ -1,0 +1,181 @@
+"""Whoever writes an answer: what its evidence doesn't carry is kept back, what it does carry is not lost."""
+
+import json
+import random
+from collections import Counter
+
+import anyio
+import pytest
+from fastapi.testclient import TestClient
+
+from bench import liar
+from knowledge.database import Principal
+from knowledge.errors import Unavailable
+from knowledge.services import Services
+from retrieval.evidence import units
+from retrieval.retriever import retrieve
+from retrieval.types import Evidence
+from serving.answering import answer, stream
+from serving.api import build_api
+from serving.gateway.types import NoModelAvailable
+from serving.identity import LocalIdentity
+from serving.streaming import streamed
+from serving.types import Answer, DraftSentence, Said, Searched, Support
+from serving.verification import Verifier
+
+ALDER = Principal("alder")
+LEAVE = "How many days of paid annual leave does a full-time employee receive?"
+
+
+@pytest.fixture(scope="module")
+def leave(sample_services: Services) -> Evidence:
+    return retrieve(sample_services, ALDER, LEAVE, limit=8)
+
+
+def told(evidence: Evidence, words: str) -> tuple[str, Support]:
+    unit = next(unit for unit in units(evidence) if words in unit.text)
+    return unit.text, Support(unit.hit, unit.span)
+
+
+def test_lies_of_every_kind_are_kept_back_and_truths_are_not(sample_services, leave):
+    """The short form of `python -m bench.liar`."""
+    chance = random.Random(5)
+    cases = liar.lies([leave], chance, 2) + liar.truths([leave], chance, 2)
+    wrong = liar.judge(cases, sample_services)
+    failed = Counter(case.true for case, _ in wrong)
+    many = Counter(case.true for case in cases)
+    assert many[False] >= 12
+    assert many[True] >= 12
+    assert failed[False] <= 1, liar.table(cases, wrong)
+    assert failed[True] <= 1, liar.table(cases, wrong)
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("A full-time employee gets 27 days of paid annual holiday a year.", None),
+        ("A full-time employee gets 27 weeks of paid annual leave a year.", "unit"),
+        ("A full-time employee never receives 27 days of paid annual leave.", "negation"),
+        ("A full-time employee receives at least 27 days of paid annual leave.", "bound"),
+        ("A full-time employee must receive 27 days of paid annual leave.", "modality"),
+    ],
+)
+def test_words_may_differ_and_what_is_said_may_not(sample_services, leave, text, fault):
+    _, support = told(leave, "27 days of paid annual leave")
+    assert Verifier(leave, sample_services.embedder()).fault(text, (support,)) == fault
+
+
+def test_a_true_sentence_that_is_cited_wrongly_gets_the_passage_that_carries_it(sample_services, leave):
+    text, right = told(leave, "27 days of paid annual leave")
+    other = next(unit for unit in units(leave) if unit.hit != right.hit)
+    verdict = Verifier(leave, sample_services.embedder()).verdict(
+        DraftSentence(text, (Support(other.hit, other.span),))
+    )
+    assert verdict.repaired
+    assert verdict.sentence == DraftSentence(text, (right,))
+
+
+class Scripted:
+    """A generator that writes what it is told to, and says when it is closed."""
+
+    name = "scripted"
+
+    def __init__(self, make) -> None:
+        self._make, self.closed = make, False
+
+    def generate(self, evidence):
+        try:
+            yield from self._make(evidence)
+        finally:
+            self.closed = True
+
+
+def test_only_verified_sentences_are_streamed_and_what_is_removed_is_counted(sample_services):
+    def true_then_false(evidence):
+        text, support = told(evidence, "27 days of paid annual leave")
+        yield DraftSentence(text.replace("27", "29"), (support,))
+        yield DraftSentence(text, (support,))
+
+    events = list(stream(sample_services, ALDER, LEAVE, generator=Scripted(true_then_false)))
+    assert [type(event) for event in events] == [Searched, Said, Answer]
+    given = events[-1]
+    assert "27 days" in given.text
+    assert len(given.removed) == 1
+    assert given.citations == events[1].citations
+
+
+def test_an_answer_with_nothing_left_is_a_refusal(sample_services):
+    def false(evidence):
+        text, support = told(evidence, "27 days of paid annual leave")
+        yield DraftSentence(text.replace("27", "29"), (support,))
+
+    given = answer(sample_services, ALDER, LEAVE, generator=Scripted(false))
+    assert given.status == "refused"
+    assert len(given.removed) == 1
+
+
+def test_over_http_the_sentences_come_before_the_whole(sample_services):
+    """Server-sent events: what was searched, each sentence with its new citations, and the same answer as at once."""
+    api = TestClient(build_api(sample_services, LocalIdentity(("alder",))))
+    body = {"question": LEAVE}
+    with api.stream("POST", "/v1/ask", json=body, headers={"Accept": "text/event-stream"}) as response:
+        assert response.headers["content-type"].startswith("text/event-stream")
+        blocks = [block.splitlines() for block in response.read().decode().strip().split("\n\n")]
+    events = [(name.removeprefix("event: "), json.loads(data.removeprefix("data: "))) for name, data in blocks]
+    assert [name for name, _ in events] == ["searched", *["sentence"] * (len(events) - 2), "answer"]
+    said, given = [event for name, event in events if name == "sentence"], events[-1][1]
+    assert said
+    assert [each["sentence"] for each in said] == given["sentences"]
+    assert [citation for each in said for citation in each["citations"]] == given["citations"]
+    assert api.post("/v1/ask", json=body).json() | {"milliseconds": 0} == given | {"milliseconds": 0}
+
+
+def test_a_wrong_question_is_a_problem_also_where_a_stream_is_asked_for(sample_services):
+    api = TestClient(build_api(sample_services, LocalIdentity(("alder",))))
+    response = api.post("/v1/ask", json={"question": " "}, headers={"Accept": "text/event-stream"})
+    assert response.status_code == 422
+    assert response.headers["content-type"] == "application/problem+json"
+
+
+def test_what_goes_wrong_on_the_way_is_the_last_event(sample_services):
+    closed = []
+
+    def events():
+        try:
+            yield Searched(1, 1)
+            raise Unavailable("The database went away; ask again.")
+        finally:
+            closed.append(True)
+
+    async def everything():
+        return [part async for part in streamed(events()).body_iterator]
+
+    first, last = anyio.run(everything)
+    assert first.startswith(b"event: searched")
+    assert last.startswith(b"event: problem")
+    assert b"The database went away; ask again." in last
+    assert closed
+
+
+def test_a_reader_who_leaves_closes_the_generator(sample_services):
+    def endless(evidence):
+        while True:
+            text, support = told(evidence, "27 days of paid annual leave")
+            yield DraftSentence(text, (support,))
+
+    generator = Scripted(endless)
+    events = stream(sample_services, ALDER, LEAVE, generator=generator)
+    assert [type(next(events)), type(next(events))] == [Searched, Said]
+    events.close()
+    assert generator.closed
+
+
+def test_without_a_model_the_documents_own_sentences_answer_and_it_says_so(sample_services):
+    def unavailable(evidence):
+        raise NoModelAvailable("No model of the models file answers; look at their addresses.")
+        yield
+
+    given = answer(sample_services, ALDER, LEAVE, generator=Scripted(unavailable))
+    assert given.status == "answered"
+    assert given.generator == "extractive"
+    assert given.degraded == "No model of the models file answers; look at their addresses."
