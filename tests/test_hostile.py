@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from shutil import which
 from typing import NamedTuple
@@ -163,7 +164,8 @@ def test_a_file_that_loses_its_child_twice_is_put_aside_and_the_next_is_read():
         def kill() -> None:
             while not done.is_set():
                 for process in reader.processes():
-                    os.kill(process, signal.SIGKILL)
+                    with suppress(ProcessLookupError):  # it may have ended meanwhile
+                        os.kill(process, signal.SIGKILL)
 
         killer = threading.Thread(target=kill)
         killer.start()
