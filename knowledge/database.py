@@ -7,6 +7,7 @@ The role, the tenant and the groups are set for the transaction only, so nothing
 such a transaction the connection has no right to any table.
 """
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -35,24 +36,33 @@ LONGEST_NAME = 200
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who is asking: one tenant, and the groups they belong to in it.
+    """Who is asking: one tenant, and the groups they belong to in it. `subject` is the person or program, `team` whom
+    they work for; both say who pays, and neither opens a document.
 
     Raises:
-        InvalidInput: an empty or unprintable tenant or group name.
+        InvalidInput: an empty or unprintable tenant or group name, or an unprintable team.
     """
 
     tenant: str
     groups: tuple[str, ...] = ()
     subject: str = "local"
+    team: str = ""
 
     def __post_init__(self) -> None:
         check_name("tenant", self.tenant)
         for group in self.groups:
             check_name("group", group)
+        if self.team:
+            check_name("team", self.team)
+
+    @property
+    def key(self) -> str:
+        """The subject as usage records name it: 64 bits of a SHA-256, the same for each of their tokens."""
+        return hashlib.sha256(f"{self.tenant}{GROUP_SEPARATOR}{self.subject}".encode()).hexdigest()[:16]
 
 
 def check_name(kind: str, name: str) -> str:
-    """A tenant's or group's name, refused when it is empty, too long or not printable."""
+    """A tenant's, group's or team's name, refused when it is empty, too long or not printable."""
     if not name.strip() or not name.isprintable() or len(name) > LONGEST_NAME:
         raise InvalidInput(f"A {kind} name is 1 to {LONGEST_NAME} printable characters; {name[:40]!r} is not.")
     return name
@@ -138,10 +148,10 @@ class Database:
             yield connection
 
     @contextmanager
-    def writing(self, tenant: str) -> Iterator[Connection]:
-        """A transaction that writes for one tenant: all of it or nothing."""
+    def writing(self, tenant: str, settings: Mapping[str, str] | None = None) -> Iterator[Connection]:
+        """A transaction that writes for one tenant: all of it or nothing. `settings` as in `reading`."""
         with self.connection() as connection, connection.transaction():
-            _enter(connection, "groundwork_writer", check_name("tenant", tenant), ())
+            _enter(connection, "groundwork_writer", check_name("tenant", tenant), (), settings or {})
             yield connection
 
 

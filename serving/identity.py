@@ -37,14 +37,18 @@ class LocalIdentity:
         self.tenants = tenants
 
     def identify(self, headers: Mapping[str, str]) -> Principal:
-        """From X-Groundwork-Tenant and X-Groundwork-Groups (separated by commas)."""
+        """From X-Groundwork-Tenant, -Groups (separated by commas), -Subject and -Team."""
         groups = headers.get("x-groundwork-groups", "").split(",")
-        tenant = headers.get("x-groundwork-tenant", "") or self.tenants[0]
-        return Principal(tenant, tuple(group.strip() for group in groups if group.strip()))
+        return Principal(
+            headers.get("x-groundwork-tenant", "") or self.tenants[0],
+            tuple(group.strip() for group in groups if group.strip()),
+            headers.get("x-groundwork-subject", "") or "local",
+            headers.get("x-groundwork-team", ""),
+        )
 
 
 class JwtIdentity:
-    """Checks a bearer token: its signature, expiry and audience; takes `tenant`, `groups` and `sub` from it."""
+    """Checks a bearer token: its signature, expiry and audience; takes `tenant`, `groups`, `team` and `sub` from it."""
 
     name = "jwt"
     tenants: tuple[str, ...] = ()
@@ -65,12 +69,12 @@ class JwtIdentity:
                 audience=self._audience,
                 options={"require": ["exp", "aud", "sub"]},
             )
-            tenant, groups = claims["tenant"], claims.get("groups", [])
+            tenant, groups, team = claims["tenant"], claims.get("groups", []), claims.get("team", "")
             if not isinstance(groups, list) or not all(isinstance(group, str) for group in groups):
                 raise Unauthenticated("The token's groups are not a list of names; ask whoever issues it.")
-            if not isinstance(tenant, str):
-                raise Unauthenticated("The token's tenant is not a name; ask whoever issues it.")
-            return Principal(tenant, tuple(groups), str(claims["sub"]))
+            if not isinstance(tenant, str) or not isinstance(team, str):
+                raise Unauthenticated("The token's tenant or team is not a name; ask whoever issues it.")
+            return Principal(tenant, tuple(groups), str(claims["sub"]), team)
         except jwt.PyJWTError as error:
             raise Unauthenticated(f"The token is not accepted ({error}); sign in again.") from error
         except (KeyError, InvalidInput) as error:

@@ -43,9 +43,18 @@ def unsigned(header: dict[str, str]) -> str:
 
 
 def test_a_good_token_says_who_is_asking() -> None:
-    """Tenant, groups and subject; no groups is none."""
+    """Tenant, groups, subject and team; no groups is none, and no team is none."""
     assert identify(token()) == Principal("alder", ("finance", "legal"), "ada")
     assert identify(token(groups=...), scheme="bearer") == Principal("alder", (), "ada")
+    assert identify(token(team="support")).team == "support"
+
+
+def test_a_key_is_the_subjects_own_and_says_nothing_of_it() -> None:
+    """A renewed token does not renew a budget, and a subject of the same name elsewhere is another."""
+    ada = Principal("alder", subject="ada")
+    assert ada.key == Principal("alder", ("finance",), "ada", "support").key
+    assert len({ada.key, Principal("alder", subject="bea").key, Principal("brightwater", subject="ada").key}) == 3
+    assert "ada" not in ada.key
 
 
 @pytest.mark.parametrize(
@@ -73,11 +82,14 @@ def test_a_good_token_says_who_is_asking() -> None:
         token(groups=[None]),
         token(groups=["staff\x1ffinance"]),
         token(groups=[""]),
+        token(team=["support"]),
+        token(team="a\x00b"),
     ],
     ids=[
         "empty", "nonsense", "no json", "expired", "no expiry", "not yet", "other audience", "no audience",
         "no subject", "other key", "other algorithm", "tampered", "none", "unsigned", "no tenant", "empty tenant",
         "null tenant", "list of tenants", "one group", "null group", "group with a separator", "empty group",
+        "list of teams", "unprintable team",
     ],
 )  # fmt: skip
 def test_a_wrong_token_is_refused(bearer: str) -> None:
@@ -136,6 +148,8 @@ def test_a_local_request_says_who_it_is() -> None:
     assert provider.identify({}) == Principal("alder")
     headers = {"x-groundwork-tenant": "brightwater", "x-groundwork-groups": "finance, legal,,"}
     assert provider.identify(headers) == Principal("brightwater", ("finance", "legal"))
+    headers = {"x-groundwork-subject": "ada", "x-groundwork-team": "support"}
+    assert provider.identify(headers) == Principal("alder", (), "ada", "support")
     with pytest.raises(InvalidInput):
         provider.identify({"x-groundwork-tenant": "a\x00b"})
     assert identity_provider(Settings(_env_file=None, tenant="mine"), "::1", ()).tenants == ("mine",)

@@ -44,7 +44,7 @@ class ModelRequest:
 @dataclass(frozen=True, slots=True)
 class Usage:
     """What one call consumed: tokens as the provider counted them (`counted`), else as we did, and the cost in the
-    currency of the models file. A call that failed or was cancelled has its usage too.
+    currency of the models file. A call that failed or was cancelled has its usage too, and says so.
     """
 
     model: str
@@ -52,6 +52,7 @@ class Usage:
     output_tokens: int
     cost: Decimal
     counted: bool = True
+    outcome: Literal["done", "failed", "cancelled"] = "done"
 
 
 class Reply(Protocol):
@@ -99,6 +100,9 @@ class Meter(Protocol):
 
     def settle(self, reservation: UUID, usage: Usage) -> None:
         """Book what it did cost, and give back the rest."""
+
+    def tight(self, principal: Principal) -> bool:
+        """Whether a soft limit of theirs is passed, so that a cheaper tier should do."""
 
 
 class NoModelAvailable(Unavailable):
