@@ -19,12 +19,14 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
 from knowledge.database import Principal, check_ready
-from knowledge.errors import GroundworkError
+from knowledge.errors import GroundworkError, OverBudget
 from knowledge.services import Services
 from retrieval.retriever import retrieve
 from serving.answering import stream, whole
 from serving.documents import fetch_document
 from serving.identity import LOOPBACK, IdentityProvider
+from serving.metering.budgets import tightest
+from serving.metering.meter import PostgresMeter
 from serving.schemas import AnswerOut, DocumentOut, Me, Problem, Question, SearchOut, SearchQuestion
 from serving.streaming import MEDIA_TYPE, streamed
 
@@ -51,7 +53,9 @@ def build_api(services: Services, identity: IdentityProvider) -> FastAPI:
         title="Groundwork",
         version=version("groundwork"),
         summary="Grounded answers with citations, or an honest refusal.",
-        responses={code: {"model": Problem, "description": "A problem (RFC 9457)"} for code in (401, 404, 422, 503)},
+        responses={
+            code: {"model": Problem, "description": "A problem (RFC 9457)"} for code in (401, 404, 422, 429, 503)
+        },
     )
     _add_problems(api)
     _describe_problems(api)
@@ -66,9 +70,17 @@ def build_api(services: Services, identity: IdentityProvider) -> FastAPI:
         return identity.identify(request.headers)
 
     Asker = Annotated[Principal, Depends(principal)]  # noqa: N806 - a type
+    meter = PostgresMeter(services.database)
+
+    def payer(asker: Asker, request: Request) -> Principal:
+        tight = tightest(meter.admit(asker))
+        request.state.budget = tight.describe() if tight else ""
+        return asker
+
+    Payer = Annotated[Principal, Depends(payer)]  # noqa: N806 - a type: whoever asks, and has a request left
 
     @api.post("/v1/ask", tags=["questions"], response_model=AnswerOut, responses={200: {"content": {MEDIA_TYPE: {}}}})
-    def ask(body: Question, asker: Asker, request: Request) -> AnswerOut | Response:
+    def ask(body: Question, asker: Payer, request: Request) -> AnswerOut | Response:
         """Answer a question from the documents that the caller may read, every sentence cited, or refuse.
 
         With `Accept: text/event-stream` sentences come one by one, each as soon as it is verified (docs/answers.md).
@@ -77,7 +89,7 @@ def build_api(services: Services, identity: IdentityProvider) -> FastAPI:
         return streamed(events) if MEDIA_TYPE in request.headers.get("accept", "") else AnswerOut.of(whole(events))
 
     @api.post("/v1/search", tags=["questions"])
-    def search(body: SearchQuestion, asker: Asker) -> SearchOut:
+    def search(body: SearchQuestion, asker: Payer) -> SearchOut:
         """The passages that answer a question best, and why."""
         where = body.where()
         return SearchOut.of(
@@ -130,6 +142,8 @@ async def _guard(request: Request, forward: Forward, hosts: Set[str] | None) -> 
     if request.url.path not in DOCS:
         response.headers.update(HEADERS)
     response.headers["X-Request-Id"] = request_id
+    if tight := getattr(request.state, "budget", ""):
+        response.headers["X-Groundwork-Budget"] = tight
     if request.url.path in HEALTH and response.status_code == 200:
         return response
     log.info(
@@ -165,7 +179,9 @@ def _host(request: Request) -> str:
 def problem(error: GroundworkError, status: int | None = None) -> JSONResponse:
     """An error as RFC 9457 wants it."""
     body = Problem.of(error, status)
-    headers = {"WWW-Authenticate": "Bearer"} if body.status == 401 else None
+    headers = {"WWW-Authenticate": "Bearer"} if body.status == 401 else {}
+    if isinstance(error, OverBudget):
+        headers["Retry-After"] = str(error.retry_after)
     return JSONResponse(body.model_dump(), body.status, headers, media_type="application/problem+json")
 
 
