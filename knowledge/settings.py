@@ -40,6 +40,9 @@ class Settings(BaseSettings):
         default="",
         description="A cross-encoder for natural language inference that also checks answers; empty: none.",
     )
+    models: str = Field(
+        default="", description="The file that names the language models; empty: none, answers quote the documents."
+    )
     chunker: Literal["structure", "fixed", "sentence-window"] = Field(
         default="structure", description="How text is cut."
     )

@@ -23,6 +23,7 @@ from knowledge.errors import GroundworkError, OverBudget
 from knowledge.services import Services
 from retrieval.retriever import retrieve
 from serving.answering import stream, whole
+from serving.backing import Backing
 from serving.documents import fetch_document
 from serving.identity import LOOPBACK, IdentityProvider
 from serving.metering.budgets import tightest
@@ -47,7 +48,7 @@ HEALTH = ("/healthz", "/readyz")  # asked every few seconds; logged only when al
 DOCS = ("/docs", "/redoc", "/openapi.json")  # FastAPI's own pages load their scripts from elsewhere
 
 
-def build_api(services: Services, identity: IdentityProvider) -> FastAPI:
+def build_api(services: Services, identity: IdentityProvider, backing: Backing = Backing()) -> FastAPI:  # noqa: B008
     """The application on open services. It keeps no state of its own, so any number of copies may run."""
     api = FastAPI(
         title="Groundwork",

@@ -10,6 +10,7 @@ import uvicorn
 from knowledge.errors import Unavailable
 from knowledge.services import Services
 from serving.api import build_api
+from serving.backing import open_backing
 from serving.identity import IdentityProvider
 
 GRACE_SECONDS = 10  # for requests under way when the process is told to stop
@@ -31,7 +32,12 @@ def claim_port(host: str, port: int) -> socket.socket:
 
 
 def run(services: Services, identity: IdentityProvider, listener: socket.socket) -> None:
-    """Serve until SIGINT or SIGTERM; logs are JSON lines on standard error."""
+    """Serve until SIGINT or SIGTERM; logs are JSON lines on standard error.
+
+    Raises:
+        InvalidInput: see `open_backing`.
+    """
+    backing = open_backing(services.settings)
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
@@ -44,10 +50,13 @@ def run(services: Services, identity: IdentityProvider, listener: socket.socket)
     )
     server = uvicorn.Server(
         uvicorn.Config(
-            build_api(services, identity),
+            build_api(services, identity, backing),
             log_level="warning",
             access_log=False,
             timeout_graceful_shutdown=GRACE_SECONDS,
         )
     )
-    server.run(sockets=[listener])
+    try:
+        server.run(sockets=[listener])
+    finally:
+        backing.close()

@@ -10,7 +10,9 @@ from knowledge.database import Principal
 from knowledge.errors import Unavailable
 
 Role = Literal["system", "user", "assistant"]
-Tier = Literal["fast", "balanced", "strong"]
+Tier = Literal["fast", "balanced", "strong"]  # weakest and cheapest first
+Outcome = Literal["done", "failed", "cancelled"]
+Risk = Literal["public", "internal", "confidential", "restricted"]  # least harm first
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +28,9 @@ class ModelRequest:
     """What a model is asked, for whom, and within which bounds.
 
     `schema` is a JSON schema that the reply must have, where the endpoint can hold a model to one; `purpose` says in
-    usage records what the call was for; `seconds` is what is left of the caller's deadline.
+    usage records what the call was for; `seconds` is what is left of the caller's deadline. `question` is what the
+    reader asked, where that is known: a plain or a hard one moves a "balanced" request by a tier. `risk` is the class
+    of what is sent; only models that may see it are asked.
     """
 
     messages: Sequence[Message]
@@ -37,8 +41,9 @@ class ModelRequest:
     max_tokens: int = 512
     temperature: float = 0.0
     seconds: float = 30.0
-    risk: str = "internal"
+    risk: Risk = "internal"
     request_id: UUID = field(default_factory=uuid4)
+    question: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +57,7 @@ class Usage:
     output_tokens: int
     cost: Decimal
     counted: bool = True
-    outcome: Literal["done", "failed", "cancelled"] = "done"
+    outcome: Outcome = "done"
 
 
 class Reply(Protocol):
@@ -84,7 +89,8 @@ class Models(Protocol):
         """A reply whose first piece is there.
 
         Raises:
-            NoModelAvailable: none that may be asked answered in time.
+            NoModelAvailable: none that may be asked answered in time; `Overloaded` where all are busy.
+            OverBudget: the meter said so, and no cheaper model may take the place of the one that was chosen.
         """
 
 
@@ -106,10 +112,21 @@ class Meter(Protocol):
 
 
 class NoModelAvailable(Unavailable):
-    """No model could be asked, or none gave a first piece in time."""
+    """No model could be asked, or none gave a first piece in time; `retry_after` is whole seconds, where known."""
 
     slug = "no-model-available"
     title = "No language model answers"
+
+    def __init__(self, message: str, retry_after: int | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class Overloaded(NoModelAvailable):
+    """Every model that may be asked is busy, and waiting would be in vain."""
+
+    slug = "overloaded"
+    title = "Too many requests at once"
 
 
 class ModelFailed(Unavailable):

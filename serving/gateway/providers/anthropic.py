@@ -1,0 +1,101 @@
+"""Anthropic's Messages API, over plain HTTP. `base_url` is https://api.anthropic.com.
+
+A schema is held to by a tool whose input it describes and which the model has to use; the tool's input is the reply.
+"""
+
+import json
+from collections.abc import Generator
+from typing import Any
+
+import httpx
+
+from serving.gateway.faults import UpstreamFault, fault_of, of_status
+from serving.gateway.models import ModelSpec
+from serving.gateway.providers import Delta
+from serving.gateway.transport import Pool, Watch
+from serving.gateway.types import ModelRequest
+
+VERSION = "2023-06-01"  # of the API; the only one there is
+TOOL = "reply"
+OVERLOADED = ("overloaded_error", "rate_limit_error")  # types of an `error` event
+
+
+class Anthropic:
+    """A model behind the Messages API."""
+
+    def __init__(self, spec: ModelSpec, pool: Pool) -> None:
+        self._spec, self._pool = spec, pool
+        self._headers = {"anthropic-version": VERSION, "x-api-key": spec.key() or ""}
+
+    def reply(self, request: ModelRequest, watch: Watch) -> Generator[Delta]:
+        """The reply in pieces, or in one where `streaming` is off."""
+        address, streaming = f"{self._spec.base_url}/v1/messages", self._spec.streaming
+        wanted = "text/event-stream" if streaming else "application/json"
+        try:
+            with (
+                self._pool.client(watch) as http,
+                http.stream("POST", address, headers=self._headers, json=self._asked(request)) as response,
+            ):
+                if response.status_code != 200:
+                    raise of_status(response.status_code, response.headers.get("retry-after"))
+                if not response.headers.get("content-type", "").startswith(wanted):
+                    raise UpstreamFault("content_type")
+                yield from _streamed(response) if streaming else _whole(response)
+        except UpstreamFault:
+            raise
+        except (httpx.HTTPError, ValueError, LookupError, TypeError, AttributeError) as error:
+            raise fault_of(error) from error
+
+    def _asked(self, request: ModelRequest) -> dict[str, Any]:
+        system = "\n\n".join(message.content for message in request.messages if message.role == "system")
+        turns = [message for message in request.messages if message.role != "system"]
+        asked: dict[str, Any] = {
+            "model": self._spec.model,
+            "max_tokens": request.max_tokens,
+            "messages": [{"role": message.role, "content": message.content} for message in turns],
+            "stream": self._spec.streaming,
+        }
+        if system:
+            asked["system"] = system
+        if not self._spec.reasoning:
+            asked["temperature"] = request.temperature
+        if request.schema is not None and self._spec.json_schema:
+            asked["tools"] = [{"name": TOOL, "description": "The reply.", "input_schema": dict(request.schema)}]
+            asked["tool_choice"] = {"type": "tool", "name": TOOL}
+        return asked
+
+
+def _streamed(response: httpx.Response) -> Generator[Delta]:
+    for line in response.iter_lines():
+        if line.startswith("data:"):  # the event's name stands in its data, too
+            yield from _deltas(json.loads(line.removeprefix("data:")))
+
+
+def _deltas(event: dict[str, Any]) -> Generator[Delta]:
+    kind = event["type"]
+    if kind == "error":
+        raise UpstreamFault("rate_limited" if event["error"]["type"] in OVERLOADED else "server")
+    if kind == "message_start":
+        yield Delta(input_tokens=_read(event["message"]["usage"]))
+    elif kind == "content_block_delta":
+        delta = event["delta"]
+        yield Delta(delta.get("text") or delta.get("partial_json") or "", thinking="thinking" in delta)
+    elif kind == "message_delta":
+        stopped = event["delta"].get("stop_reason") is not None
+        yield Delta(output_tokens=event["usage"]["output_tokens"], finished=stopped)
+
+
+def _whole(response: httpx.Response) -> Generator[Delta]:
+    message = json.loads(response.read())
+    parts = [
+        json.dumps(block["input"]) if block["type"] == "tool_use" else block.get("text", "")
+        for block in message["content"]
+    ]
+    usage, stopped = message["usage"], message.get("stop_reason") is not None
+    yield Delta("".join(parts), _read(usage), usage["output_tokens"], finished=stopped)
+
+
+def _read(usage: dict[str, Any]) -> int:
+    """Tokens that were read, those of a cached prompt among them."""
+    counted = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
+    return sum(usage.get(name) or 0 for name in counted)

@@ -1,0 +1,235 @@
+"""HTTP whose every step has a deadline, and that another thread can end.
+
+A timeout of httpx holds for one read of a socket, so a server that sends a byte now and then is never late. Here a
+`Watch` goes with each call: each read, each handshake, each look-up of a name gets what is left until its step must be
+done. Connections are pooled; the watch is the call's.
+"""
+
+import queue
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpcore
+import httpx
+
+from serving.gateway.faults import Kind, UpstreamFault, of_network
+
+SLICE = 0.1  # seconds after which a wait looks whether it has been cancelled
+KEPT = 30.0  # seconds for which an idle connection is kept
+
+
+class Watch:
+    """Until when a call and its present step must be done, how much it may bring, and whether it is still wanted.
+
+    Times are those of `time.monotonic`.
+    """
+
+    def __init__(self, ends: float, connect_seconds: float, most_bytes: int, cancelled: threading.Event) -> None:
+        self.ends = self._step = ends
+        self._connect_seconds, self._connected_by = connect_seconds, ends
+        self._bytes_left, self._cancelled = most_bytes, cancelled
+
+    def allow(self, seconds: float) -> None:
+        """Give what is awaited next so much time, and never more than the call has."""
+        self._step = min(self.ends, time.monotonic() + seconds)
+
+    def connecting(self) -> None:
+        """A connection is begun now."""
+        self._connected_by = min(self._step, time.monotonic() + self._connect_seconds)
+
+    def cancel(self) -> None:
+        """End the call, from whatever thread."""
+        self._cancelled.set()
+
+    def left(self) -> float:
+        """Seconds that the present step still has.
+
+        Raises:
+            UpstreamFault: none is left, or nobody waits any more.
+        """
+        return self._left(self._step, "timeout")
+
+    def left_to_connect(self) -> float:
+        """The same for a connection that has been begun."""
+        return self._left(self._connected_by, "unreachable")
+
+    def _left(self, until: float, late: Kind) -> float:
+        seconds = until - time.monotonic()
+        if self._cancelled.is_set() or seconds <= 0:
+            raise UpstreamFault("cancelled" if self._cancelled.is_set() else late)
+        return seconds
+
+    def brought(self, size: int) -> None:
+        """Count what came in.
+
+        Raises:
+            UpstreamFault: more than a reply of this length can need.
+        """
+        self._bytes_left -= size
+        if self._bytes_left < 0:
+            raise UpstreamFault("too_large")
+
+
+class Pool:
+    """Connections to all providers. Redirects are not followed, so that a key goes nowhere else."""
+
+    def __init__(self) -> None:
+        self._connections = httpcore.ConnectionPool(
+            ssl_context=httpx.create_ssl_context(), max_connections=None, keepalive_expiry=KEPT,
+            network_backend=_Backend(),
+        )  # fmt: skip
+
+    def client(self, watch: Watch) -> httpx.Client:
+        """A client for one call; making one costs next to nothing, the connections are shared."""
+        headers = {"Accept-Encoding": "identity"}  # what is packed could unpack to anything
+        return httpx.Client(
+            transport=_Transport(self._connections, watch), timeout=None, trust_env=False, headers=headers  # noqa: S113
+        )  # fmt: skip
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._connections.close()
+
+
+class _Transport(httpx.BaseTransport):
+    """Sends a request over the pool; errors of the network come out as `UpstreamFault`."""
+
+    def __init__(self, connections: httpcore.ConnectionPool, watch: Watch) -> None:
+        self._connections, self._watch = connections, watch
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        with _watched(self._watch):
+            response = self._connections.handle_request(
+                httpcore.Request(
+                    request.method,
+                    str(request.url),
+                    headers=request.headers.raw,
+                    content=request.stream,
+                )
+            )
+        stream = _Body(response, self._watch)
+        if httpx.Headers(response.headers).get("content-encoding", "identity") != "identity":
+            stream.close()
+            raise UpstreamFault("content_type")
+        return httpx.Response(response.status, headers=response.headers, stream=stream)
+
+
+class _Body(httpx.SyncByteStream):
+    def __init__(self, response: httpcore.Response, watch: Watch) -> None:
+        self._response, self._watch = response, watch
+
+    def __iter__(self) -> Iterator[bytes]:
+        parts = iter(self._response.iter_stream())
+        while True:
+            with _watched(self._watch):
+                part = next(parts, None)
+            if part is None:
+                return
+            yield part
+
+    def close(self) -> None:
+        self._response.close()
+
+
+_current = threading.local()  # the watch of the call that this thread is just waiting for
+
+
+@contextmanager
+def _watched(watch: Watch) -> Iterator[None]:
+    _current.watch = watch
+    try:
+        yield
+    except (httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError, ssl.SSLError) as error:
+        raise of_network(error) from error
+    finally:
+        _current.watch = None
+
+
+class _Backend(httpcore.NetworkBackend):
+    """Connects to the first address of a host that answers."""
+
+    def __init__(self) -> None:
+        self._sockets = httpcore.SyncBackend()
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.NetworkStream:
+        watch: Watch = _current.watch
+        watch.connecting()
+        failed: Exception | None = None
+        for address in _addresses(host, port, watch.left_to_connect()):
+            left = watch.left_to_connect()
+            try:
+                stream = self._sockets.connect_tcp(address, port, left, local_address, socket_options)
+            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
+                failed = error
+            else:
+                return _Stream(stream)
+        raise failed or httpcore.ConnectError(f"{host} has no address")
+
+
+class _Stream(httpcore.NetworkStream):
+    """A connection whose reads and writes keep to the watch of whoever has it at the time."""
+
+    def __init__(self, stream: httpcore.NetworkStream) -> None:
+        self._stream = stream
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        watch: Watch = _current.watch
+        while True:
+            try:
+                data = self._stream.read(max_bytes, min(watch.left(), SLICE))
+            except httpcore.ReadTimeout:
+                continue
+            watch.brought(len(data))
+            return data
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._stream.write(buffer, _current.watch.left())
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore.NetworkStream:
+        left = _current.watch.left_to_connect()
+        return _Stream(self._stream.start_tls(ssl_context, server_hostname, left))
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)
+
+
+def _addresses(host: str, port: int, seconds: float) -> list[str]:
+    """The addresses of a host. A look-up can't be ended, so it runs in a thread that nobody waits for longer.
+
+    Raises:
+        UpstreamFault: no answer in time, or none with an address.
+    """
+    found: queue.SimpleQueue[list[str] | OSError] = queue.SimpleQueue()
+
+    def look_up() -> None:
+        try:
+            entries = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            found.put(list(dict.fromkeys(str(entry[4][0]) for entry in entries)))
+        except (OSError, UnicodeError) as error:
+            found.put(OSError(str(error)))
+
+    threading.Thread(target=look_up, name="look-up", daemon=True).start()
+    try:
+        addresses = found.get(timeout=seconds)
+    except queue.Empty:
+        raise UpstreamFault("dns") from None
+    if isinstance(addresses, OSError):
+        raise UpstreamFault("dns") from addresses
+    return addresses
