@@ -12,6 +12,7 @@ from knowledge.services import Services
 from serving.api import build_api
 from serving.backing import open_backing
 from serving.identity import IdentityProvider
+from serving.metering.meter import PostgresMeter
 
 GRACE_SECONDS = 10  # for requests under way when the process is told to stop
 
@@ -37,7 +38,7 @@ def run(services: Services, identity: IdentityProvider, listener: socket.socket)
     Raises:
         InvalidInput: see `open_backing`.
     """
-    backing = open_backing(services.settings)
+    backing = open_backing(services.settings, PostgresMeter(services.database))
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,

@@ -2,6 +2,8 @@
 
 import atexit
 import os
+import subprocess
+import sys
 import uuid
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -120,6 +122,16 @@ def engine(home: Path) -> Iterator[Engine]:
     """The session's own Prefect server."""
     with Engine(home / "prefect") as started:
         yield started.start()
+
+
+@pytest.fixture(scope="session")
+def language_model() -> Iterator[str]:
+    """The address of a real language model, small and on the processor; tests/local_model.py serves it."""
+    command = [sys.executable, "-m", "tests.local_model"]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        yield process.stdout.readline().strip()
+        process.kill()
 
 
 def take_in_folder(services: Services, tenant: str, path: Path, readers: tuple[str, ...] = ()) -> pipeline.Report:

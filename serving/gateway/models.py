@@ -42,7 +42,7 @@ class ModelSpec(_Section):
     input_price: Price
     output_price: Price
     residency: str = Field(min_length=1, max_length=40)
-    risks: tuple[Risk, ...] = Field(min_length=1)
+    risks: tuple[Risk, ...]
     json_schema: bool = False
     streaming: bool = True
     usage: bool = True
@@ -124,7 +124,7 @@ class ModelsFile(_Section):
     """The whole file. A tenant that is not named under `tenants` has the policy `default`."""
 
     currency: str = Field(default="EUR", pattern=r"^[A-Z]{3}$")
-    models: tuple[ModelSpec, ...] = Field(min_length=1)
+    models: tuple[ModelSpec, ...]
     default: Policy = Policy()
     tenants: dict[str, Policy] = Field(default_factory=dict)
     patience: Patience = Patience()
@@ -132,6 +132,8 @@ class ModelsFile(_Section):
     @model_validator(mode="after")
     def _names_are_known(self) -> "ModelsFile":
         names = [model.name for model in self.models]
+        if not names:
+            raise ValueError("models: list at least one, or set GROUNDWORK_MODELS to nothing")
         for name in names:
             if names.count(name) > 1:
                 raise ValueError(f"two models are called {name!r}; give each a name of its own")

@@ -91,8 +91,9 @@ def _whole(response: httpx.Response) -> Generator[Delta]:
         json.dumps(block["input"]) if block["type"] == "tool_use" else block.get("text", "")
         for block in message["content"]
     ]
-    usage, stopped = message["usage"], message.get("stop_reason") is not None
-    yield Delta("".join(parts), _read(usage), usage["output_tokens"], finished=stopped)
+    if message.get("stop_reason") is None:
+        raise UpstreamFault("cut")
+    yield Delta("".join(parts), _read(message["usage"]), message["usage"]["output_tokens"], finished=True)
 
 
 def _read(usage: dict[str, Any]) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Generator
 from typing import Any
 
 import openai
+import openai.resources.chat.completions  # the client would import it with the first question, which would wait for it
 
 from serving.gateway.faults import UpstreamFault, fault_of, of_status
 from serving.gateway.models import ModelSpec
@@ -52,7 +53,9 @@ class OpenAICompatible:
         _check_type(response.headers, "application/json")
         completion = response.parse()
         choice = completion.choices[0]
-        yield Delta(choice.message.content or "", *_counted(completion.usage), finished=bool(choice.finish_reason))
+        if not choice.finish_reason:
+            raise UpstreamFault("cut")
+        yield Delta(choice.message.content or "", *_counted(completion.usage), finished=True)
 
     def _asked(self, request: ModelRequest) -> dict[str, Any]:
         asked: dict[str, Any] = {

@@ -1,0 +1,351 @@
+"""Endpoints on loopback that speak like a provider of models, well or badly; real sockets, so that nothing is mocked.
+
+    with Fake("alpha") as good, Fake("beta", FAULTS["cut"]) as bad:
+        ModelsFile(models=[good.entry(), bad.entry()])
+
+A fake writes nothing but its own name with numbers, "alpha1 alpha2 ... alpha12", so that text of two would show.
+"""
+
+import contextlib
+import datetime
+import ipaddress
+import itertools
+import json
+import socket
+import ssl
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+WORDS = 12  # of a whole reply
+READ, WROTE = 7, 12  # tokens that a fake says it counted
+DRIP_SECONDS = 0.05  # between two bytes of a slow drip
+
+
+@dataclass(slots=True)
+class Exchange:
+    """A request that a fake has read, and the means to answer it."""
+
+    socket: socket.socket
+    name: str
+    number: int  # of this request among all that the fake got, from 0
+    path: str
+    asked: dict[str, Any]
+
+    @property
+    def streaming(self) -> bool:
+        """Whether pieces are wanted."""
+        return bool(self.asked.get("stream"))
+
+    @property
+    def anthropic(self) -> bool:
+        """Whether it speaks the Messages API; else chat completions."""
+        return self.path.endswith("/messages")
+
+    def head(self, status: str = "200 OK", kind: str = "", extra: str = "") -> None:
+        """The status and the headers; what follows comes in chunks."""
+        kind = kind or ("text/event-stream" if self.streaming else "application/json")
+        lines = f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nTransfer-Encoding: chunked\r\n{extra}\r\n"
+        self.socket.sendall(lines.encode())
+
+    def send(self, data: bytes | str) -> None:
+        """A chunk."""
+        data = data.encode() if isinstance(data, str) else data
+        self.socket.sendall(f"{len(data):x}\r\n".encode() + data + b"\r\n")
+
+    def end(self) -> None:
+        """The end of the chunks."""
+        self.socket.sendall(b"0\r\n\r\n")
+
+    def words(self, first: int, last: int) -> None:
+        """Words number `first` to `last`, an event each."""
+        for number in range(first, last + 1):
+            self.send(self.event(f"{self.name}{number} "))
+
+    def event(self, text: str) -> str:
+        """A piece of text, as a server-sent event."""
+        if self.anthropic:
+            return _sent({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": text}})
+        return _sent({"choices": [{"index": 0, "delta": {"content": text}, "finish_reason": None}], "usage": None})
+
+    def opening(self) -> str:
+        """What comes before any text."""
+        if self.anthropic:
+            return _sent({"type": "message_start", "message": {"usage": {"input_tokens": READ, "output_tokens": 1}}})
+        return _sent({"choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}, "finish_reason": None}]})
+
+    def closing(self) -> str:
+        """What says that the reply is whole, and what it took."""
+        if self.anthropic:
+            stop = {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": WROTE}}
+            return _sent(stop) + _sent({"type": "message_stop"})
+        stop = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+        return _sent(stop) + _sent({"choices": [], "usage": _usage()}) + "data: [DONE]\n\n"
+
+    def whole(self, text: str | None = None) -> str:
+        """A reply in one, as JSON."""
+        text = "".join(f"{self.name}{number} " for number in range(1, WORDS + 1)) if text is None else text
+        if self.anthropic:
+            counted = {"input_tokens": READ, "output_tokens": WROTE}
+            return json.dumps(
+                {"content": [{"type": "text", "text": text}], "stop_reason": "end_turn", "usage": counted}
+            )
+        choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
+        return json.dumps({"id": "1", "object": "chat.completion", "choices": [choice], "usage": _usage()})
+
+
+Behaviour = Callable[[Exchange], None]
+
+
+def well(exchange: Exchange) -> None:
+    """Answers as it should."""
+    exchange.head()
+    if exchange.streaming:
+        exchange.send(exchange.opening())
+        exchange.words(1, WORDS)
+        exchange.send(exchange.closing())
+    else:
+        exchange.send(exchange.whole())
+    exchange.end()
+
+
+def hanging(exchange: Exchange) -> None:
+    """Reads the request and says nothing."""
+    _until_hung_up(exchange)
+
+
+def too_many(exchange: Exchange) -> None:
+    """429, every second time with the wish to be left alone for a second."""
+    exchange.head("429 Too Many Requests", "application/json", "Retry-After: 1\r\n" if exchange.number % 2 else "")
+    exchange.send('{"error": {"message": "slow down"}}')
+    exchange.end()
+
+
+def failing(exchange: Exchange) -> None:
+    """500."""
+    exchange.head("500 Internal Server Error", "application/json")
+    exchange.send('{"error": {"message": "oops"}}')
+    exchange.end()
+
+
+def dripping(exchange: Exchange) -> None:
+    """Two words, then a byte at a time, each well before any timeout of a socket."""
+    exchange.head()
+    if exchange.streaming:
+        exchange.words(1, 2)
+    pause = threading.Event()
+    for byte in itertools.cycle(exchange.event("drip").encode()[:-2]):
+        exchange.send(bytes((byte,)))
+        pause.wait(DRIP_SECONDS)
+
+
+def cut(exchange: Exchange) -> None:
+    """Hangs up after none to all of the words."""
+    exchange.head()
+    kept = exchange.number % (WORDS + 1)
+    if exchange.streaming:
+        exchange.words(1, kept)
+    else:
+        exchange.send(exchange.whole()[: kept * 8])
+
+
+def broken_json(exchange: Exchange) -> None:
+    """Two words, then something that only begins like JSON."""
+    exchange.head()
+    if exchange.streaming:
+        exchange.words(1, 2)
+        exchange.send('data: {"choices": [{"del\n\n')
+    else:
+        exchange.send(exchange.whole()[:60])
+    exchange.end()
+
+
+def missing_end(exchange: Exchange) -> None:
+    """All words, and an end of the response that is none of the reply: nothing says that it is whole."""
+    exchange.head()
+    if exchange.streaming:
+        exchange.words(1, WORDS)
+    else:
+        exchange.send(exchange.whole().replace('"stop"', "null").replace('"end_turn"', "null"))
+    exchange.end()
+
+
+def wrong_type(exchange: Exchange) -> None:
+    """A page in place of a reply, as a portal or a proxy sends it."""
+    exchange.head(kind="text/html; charset=utf-8")
+    exchange.send("<html><body>Please sign in.</body></html>")
+    exchange.end()
+
+
+def huge(exchange: Exchange) -> None:
+    """Never stops: by turns words without end, and a line without end."""
+    exchange.head()
+    words = exchange.streaming and exchange.number % 2
+    piece = exchange.event(f"{exchange.name} ") if words else "x" * 65536
+    while True:
+        exchange.send(piece)
+
+
+def empty(exchange: Exchange) -> None:
+    """A reply as it should be, without any text."""
+    exchange.head()
+    exchange.send(exchange.opening() + exchange.closing() if exchange.streaming else exchange.whole(""))
+    exchange.end()
+
+
+def flapping(exchange: Exchange) -> None:
+    """By turns five requests answered and five refused."""
+    (well if exchange.number // 5 % 2 else failing)(exchange)
+
+
+FAULTS: dict[str, Behaviour] = {
+    "hanging": hanging, "429": too_many, "500": failing, "slow drip": dripping, "cut at a token": cut,
+    "broken JSON": broken_json, "missing end": missing_end, "wrong content type": wrong_type, "huge": huge,
+    "empty": empty, "flapping": flapping,
+}  # fmt: skip
+ADDRESSES = ("refused", "TLS", "DNS")  # faults of who is spoken to, not of what it says
+
+
+class Fake:
+    """An endpoint that answers each request as `behave` says. `calls` counts requests, `hung_up` those left early."""
+
+    def __init__(self, name: str, behave: Behaviour = well, *, tls: bool = False) -> None:
+        self.name, self._behave = name, behave
+        self._context = _self_signed() if tls else None
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=256)
+        self._scheme = "https" if tls else "http"
+        self._numbers, self._lock = itertools.count(), threading.Lock()
+        self._open: set[socket.socket] = set()
+        self.calls = self.hung_up = 0
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    @property
+    def address(self) -> str:
+        """Its base address, for chat completions."""
+        return f"{self._scheme}://127.0.0.1:{self._listener.getsockname()[1]}/v1"
+
+    def entry(self, **fields: Any) -> dict[str, Any]:
+        """Its entry in a models file."""
+        return entry(self.name, self.address, **fields)
+
+    def close(self) -> None:
+        """Stop listening, and hang up on everyone."""
+        self._listener.close()
+        with self._lock:
+            for connection in self._open:
+                with contextlib.suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
+
+    def __enter__(self) -> "Fake":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _listen(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        with self._lock:
+            self._open.add(connection)
+        try:
+            if self._context:
+                connection = self._context.wrap_socket(connection, server_side=True)
+            for path, body in _requests(connection):
+                with self._lock:
+                    number, self.calls = next(self._numbers), self.calls + 1
+                self._behave(Exchange(connection, self.name, number, path, body))
+                if self._behave is cut:
+                    return
+        except (OSError, ValueError):
+            with self._lock:
+                self.hung_up += 1
+        finally:
+            with self._lock:
+                self._open.discard(connection)
+            connection.close()
+
+
+def entry(name: str, address: str, **fields: Any) -> dict[str, Any]:
+    """A model as a models file lists it, free of charge and of rules."""
+    return {
+        "name": name, "provider": "openai", "base_url": address, "model": name, "tier": "balanced", "context": 8192,
+        "input_price": 0, "output_price": 0, "residency": "here", "risks": ["public", "internal"], **fields,
+    }  # fmt: skip
+
+
+@contextlib.contextmanager
+def faulty(name: str, kind: str) -> Iterator[tuple[Fake | None, str]]:
+    """An endpoint with a fault, of FAULTS or ADDRESSES, and its address."""
+    if kind == "DNS":
+        yield None, "http://no-such-host.invalid:8081/v1"
+    elif kind == "refused":
+        with socket.socket() as bound:  # bound and not listening: nobody else gets the port
+            bound.bind(("127.0.0.1", 0))
+            yield None, f"http://127.0.0.1:{bound.getsockname()[1]}/v1"
+    else:
+        with Fake(name, FAULTS.get(kind, well), tls=kind == "TLS") as fake:
+            yield fake, fake.address
+
+
+def _requests(connection: socket.socket) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The requests on a connection: path and body."""
+    file = connection.makefile("rb")
+    while line := file.readline():
+        path, length = line.split()[1].decode(), 0
+        while (header := file.readline().strip()) != b"":
+            name, _, value = header.partition(b":")
+            length = int(value) if name.lower() == b"content-length" else length
+        yield path, json.loads(file.read(length))
+
+
+def _until_hung_up(exchange: Exchange) -> None:
+    while exchange.socket.recv(1024):
+        pass
+    raise ConnectionError("the client hung up")
+
+
+def _sent(event: dict[str, Any]) -> str:
+    named = f"event: {event['type']}\n" if "type" in event else ""
+    return f"{named}data: {json.dumps(event)}\n\n"
+
+
+def _usage() -> dict[str, int]:
+    return {"prompt_tokens": READ, "completion_tokens": WROTE, "total_tokens": READ + WROTE}
+
+
+def _self_signed() -> ssl.SSLContext:
+    """A context with a certificate that nobody vouches for."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False)
+        .sign(key, hashes.SHA256())
+    )
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "both.pem"
+        file.write_bytes(private + certificate.public_bytes(serialization.Encoding.PEM))
+        context.load_cert_chain(file)
+    return context

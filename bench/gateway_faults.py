@@ -1,0 +1,312 @@
+"""Fourteen ways in which a provider of models fails: does every request end, in time, as something a reader can use?
+
+    .venv/bin/python -m bench.gateway_faults                       14 faults, streaming and not, 100 requests each
+    .venv/bin/python -m bench.gateway_faults --requests 20 --json
+
+The providers are local and the sockets real (bench/fake_models.py). The deadlines are a tenth of the default ones (3 s
+in all, 0.2 s to connect, 0.8 s for the first piece, 0.5 s between pieces) and 16 requests run at once, so that it takes
+minutes. Four things are tried of each fault:
+
+alone     one model, and it has the fault; each request has a gateway of its own, which has learnt nothing yet
+beside    the same model is asked first, and a healthy one is there; one gateway for all, as in the service
+outage    two models have the fault, for three times as many requests; how many calls are made for each request?
+reader    the faults that come after the first word, where no other model may go on: what does `answer` make of them?
+
+and at last, with all models down, the golden questions of the sample. It ends with 1 if an aim is missed.
+"""
+
+import argparse
+import json
+import logging
+import re
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from bench.fake_models import FAULTS, WORDS, entry, faulty
+from evaluation.datasets import read_golden
+from ingest import pipeline
+from ingest.reading import Reader
+from knowledge.database import Principal
+from knowledge.errors import GroundworkError
+from knowledge.services import Services, open_services
+from knowledge.settings import Settings
+from retrieval.types import Evidence
+from serving.answering import answer
+from serving.gateway.gateway import Gateway
+from serving.gateway.models import ModelsFile, Patience
+from serving.gateway.providers import Delta, Provider, open_provider
+from serving.gateway.transport import Pool, Watch
+from serving.gateway.types import Message, ModelRequest
+from serving.types import Answer, DraftSentence
+
+KINDS = ("refused", *FAULTS, "TLS", "DNS")
+AFTER_THE_FIRST_WORD = ("slow drip", "cut at a token", "broken JSON", "missing end", "huge")  # where it streams
+PATIENCE = Patience(connect=0.2, first=0.8, between=0.5, total=3.0)
+AT_ONCE = 16
+READERS = 40  # for each fault that comes after the first word, and five times as many with all models down
+SLACK = 1.0  # seconds beyond the deadline
+USEFUL, CALLS = 0.995, 1.1  # the aims
+SAMPLE = Path(__file__).parent.parent / "sample"
+ASKER = Principal("alder")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a request ended: "whole", or the name of a typed error, or "untyped"; what was read by then, and when."""
+
+    ended: str
+    text: str
+    seconds: float
+
+    @property
+    def spliced(self) -> bool:
+        """Words of two models, or words missing or twice."""
+        words = self.text.split()
+        names = {word.rstrip("0123456789") for word in words}
+        numbers = [int(found[0]) for word in words if (found := re.search(r"\d+$", word))]
+        return len(names) > 1 or numbers != list(range(1, len(numbers) + 1)) or (self.ended == "whole" and not words)
+
+    @property
+    def typed(self) -> bool:
+        """It ended as whatever uses a gateway knows it."""
+        return self.ended in ("whole", "NoModelAvailable", "Overloaded", "ModelFailed")
+
+
+class Counting:
+    """A provider that counts how often it is called, also where nothing listens that could count."""
+
+    def __init__(self, provider: Provider) -> None:
+        self._provider, self._lock = provider, threading.Lock()
+        self.calls = 0
+
+    def reply(self, request: ModelRequest, watch: Watch) -> Iterator[Delta]:
+        """See `Provider`."""
+        with self._lock:
+            self.calls += 1
+        return self._provider.reply(request, watch)
+
+
+class Setting:
+    """Models on loopback and gateways to them."""
+
+    def __init__(self, entries: Sequence[dict[str, Any]], patience: Patience = PATIENCE) -> None:
+        self.file = ModelsFile(models=entries, patience=patience)
+        self._pool = Pool()
+        self.providers = {model.name: Counting(open_provider(model, self._pool)) for model in self.file.models}
+
+    def gateway(self) -> Gateway:
+        """A gateway that has learnt nothing yet."""
+        return Gateway(self.file, self.providers)
+
+    @property
+    def calls(self) -> int:
+        """Calls of all models so far."""
+        return sum(provider.calls for provider in self.providers.values())
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._pool.close()
+
+
+@contextmanager
+def setting(kinds: Sequence[str], *, streaming: bool, patience: Patience = PATIENCE) -> Iterator[Setting]:
+    """Models with these faults, asked in this order; "none" is a healthy one."""
+    with ExitStack() as stack:
+        entries = []
+        for name, kind in zip(("alpha", "beta"), kinds, strict=False):
+            _, address = stack.enter_context(faulty(name, kind))
+            entries.append(entry(name, address, streaming=streaming))
+        made = Setting(entries, patience)
+        stack.callback(made.close)
+        yield made
+
+
+def ask(gateway: Gateway) -> Outcome:
+    """One request, to its end."""
+    began, text, ended = time.monotonic(), "", "whole"
+    request = ModelRequest([Message("user", "Count.")], ASKER, "bench", max_tokens=64)
+    try:
+        for piece in gateway.stream(request):
+            text += piece
+    except GroundworkError as error:
+        ended = type(error).__name__
+    except Exception as error:  # what must not happen, and is counted
+        ended = f"untyped {type(error).__name__}"
+    return Outcome(ended, text, time.monotonic() - began)
+
+
+def many(gateways: Sequence[Gateway]) -> list[Outcome]:
+    """A request to each gateway, a few at once."""
+    with ThreadPoolExecutor(AT_ONCE) as threads:
+        return list(threads.map(ask, gateways))
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What was seen of one fault. Shares are 0 to 1: `useful` and `broke_off` of the requests beside a healthy model,
+    `answered` of readers whose model broke off; it is None where the fault comes before the first word.
+    """
+
+    kind: str
+    streaming: bool
+    requests: int
+    ended: dict[str, int]
+    slowest: float
+    useful: float
+    broke_off: float
+    answered: float | None
+    calls: float
+    spliced: int
+    untyped: int
+
+    @property
+    def missed(self) -> list[str]:
+        """The aims that are."""
+        late = self.slowest > PATIENCE.total + SLACK
+        useful = self.useful + self.broke_off * (self.answered or 0.0) >= USEFUL
+        seen = {"late": late, "untyped": self.untyped, "spliced": self.spliced, "calls": self.calls > CALLS}
+        return [name for name, wrong in {**seen, "useful": not useful}.items() if wrong]
+
+
+class Relay:
+    """A generator that asks for a reply and reads it; what the fakes write is carried by no document."""
+
+    name = "relay"
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+
+    def generate(self, evidence: Evidence) -> Iterator[DraftSentence]:
+        """See `Generator`."""
+        reply = self._gateway.stream(ModelRequest([Message("user", evidence.question)], ASKER, "bench", max_tokens=64))
+        try:
+            yield DraftSentence("".join(reply), ())
+        finally:
+            reply.close()
+
+
+class Readers:
+    """People who ask the golden questions of the sample that its documents answer without any model."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        golden = [each for each in read_golden(SAMPLE / "golden.yaml") if each.tenant == ASKER.tenant]
+        asked = [(Principal(each.tenant, each.groups), each.question) for each in golden if each.kind == "answerable"]
+        self._asked = [each for each in asked if answer(services, *each).status == "answered"]
+
+    def read(self, gateways: Sequence[Gateway]) -> float:
+        """The share of questions, one to each gateway, whose answer quotes the documents and says why."""
+        with ThreadPoolExecutor(AT_ONCE // 4) as threads:
+            return statistics.fmean(threads.map(self._cited, range(len(gateways)), gateways))
+
+    def _cited(self, number: int, gateway: Gateway) -> bool:
+        given = answer(self._services, *self._asked[number % len(self._asked)], generator=Relay(gateway))
+        return cited(given)
+
+
+def cited(given: Answer) -> bool:
+    """Whether it quotes the documents in place of a model and says so."""
+    said = given.status == "answered" and all(sentence.citations for sentence in given.sentences)
+    return said and given.generator == "extractive" and bool(given.degraded)
+
+
+def measure(kind: str, *, streaming: bool, requests: int, readers: Readers | None) -> Row:
+    """All that is tried of one fault; what readers get only where there are some."""
+    with setting([kind], streaming=streaming) as alone:
+        outcomes = many([alone.gateway() for _ in range(requests)])
+    with setting([kind, "none"], streaming=streaming) as beside:
+        gateway = beside.gateway()
+        helped = many([gateway] * requests)
+    with setting([kind, kind], streaming=streaming) as outage:
+        gateway = outage.gateway()
+        lost = many([gateway] * (3 * requests))
+        calls = outage.calls / len(lost)
+    everything = [*outcomes, *helped, *lost]
+    useful = [outcome.ended == "whole" and len(outcome.text.split()) == WORDS for outcome in helped]
+    broke_off = sum(outcome.ended == "ModelFailed" for outcome in helped)
+    return Row(
+        kind, streaming, requests, dict(Counter(outcome.ended for outcome in outcomes)),
+        max(outcome.seconds for outcome in everything), statistics.fmean(useful), broke_off / requests,
+        _read(kind, readers) if readers and streaming and kind in AFTER_THE_FIRST_WORD else None, calls,
+        sum(outcome.spliced for outcome in everything),
+        sum(not outcome.typed for outcome in everything),
+    )  # fmt: skip
+
+
+def _read(kind: str, readers: Readers) -> float:
+    with setting([kind], streaming=True) as alone:
+        return readers.read([alone.gateway() for _ in range(READERS)])
+
+
+@contextmanager
+def sample() -> Iterator[Services]:
+    """Services on a database of their own, with the sample's documents."""
+    with (
+        tempfile.TemporaryDirectory(prefix="gateway-faults-") as home,
+        open_services(Settings(home=Path(home), database_url="")) as services,
+        Reader() as parsing,
+    ):
+        pipeline.ingest(services, ASKER.tenant, [pipeline.origin(str(SAMPLE / ASKER.tenant), ())], parsing)
+        yield services
+
+
+def table(rows: Sequence[Row], down: float | None) -> str:
+    """What docs/gateway.md shows."""
+    head = (
+        "| fault | streaming | alone: whole / none / broke off | slowest | beside a healthy model: whole, broke off"
+        " | its readers answered | calls a request in an outage | spliced | missed |"
+    )
+    rule = "|---" * 9 + "|"
+    lines = [_line(row) for row in rows]
+    said = (
+        [] if down is None else [f"\nAll models down: {down:.1%} of the readers get cited sentences, marked as such."]
+    )
+    return "\n".join([head, rule, *lines, *said])
+
+
+def _line(row: Row) -> str:
+    ended = [row.ended.get(name, 0) for name in ("whole", "NoModelAvailable", "ModelFailed")]
+    cells = [
+        row.kind, "yes" if row.streaming else "no", " / ".join(map(str, ended)), f"{row.slowest:.1f} s",
+        f"{row.useful:.1%}, {row.broke_off:.1%}", "" if row.answered is None else f"{row.answered:.0%}",
+        f"{row.calls:.2f}", str(row.spliced), ", ".join(row.missed),
+    ]  # fmt: skip
+    return "| " + " | ".join(cells) + " |"
+
+
+def main() -> int:
+    """Print the table; 1 where an aim is missed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--requests", type=int, default=100, help="for each fault, streaming and not")
+    parser.add_argument("--only", choices=KINDS, action="append", help="only these faults")
+    parser.add_argument("--json", action="store_true")
+    given = parser.parse_args()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    with sample() as services:
+        readers, rows = Readers(services), []
+        for kind in given.only or KINDS:
+            for streaming in (True, False):
+                rows.append(measure(kind, streaming=streaming, requests=given.requests, readers=readers))
+                sys.stderr.write(_line(rows[-1]) + "\n")
+        with setting(["500", "hanging"], streaming=True) as nothing:
+            gateway = nothing.gateway()
+            down = readers.read([gateway] * (5 * READERS))
+    seen = {"rows": [{**asdict(row), "missed": row.missed} for row in rows], "all_down_cited": down}
+    sys.stdout.write((json.dumps(seen, indent=2) if given.json else table(rows, down)) + "\n")
+    return int(any(row.missed for row in rows) or down < 1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
