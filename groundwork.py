@@ -12,7 +12,7 @@ from typing import NoReturn
 
 import typer
 
-from commands import deployments, documents, ledger, measuring, operation, questions
+from commands import deployments, documents, ledger, measuring, operation, questions, usage
 from commands.console import complain
 from knowledge.errors import GroundworkError
 
@@ -27,6 +27,7 @@ app.command()(questions.ask)
 app.command()(questions.serve)
 app.command()(ledger.runs)
 app.command()(ledger.sweep)
+app.command()(usage.usage)
 app.command()(operation.status)
 app.command()(operation.doctor)
 app.command()(operation.migrate)
@@ -42,6 +43,17 @@ quarantine.command("list")(ledger.quarantine_list)
 quarantine.command("show")(ledger.quarantine_show)
 quarantine.command("retry")(ledger.quarantine_retry)
 app.add_typer(quarantine, name="quarantine")
+
+budget = typer.Typer(help="What a tenant, a team or a key may use.")
+budget.command("set")(usage.budget_set)
+budget.command("list")(usage.budget_list)
+budget.command("show")(usage.budget_show)
+budget.command("remove")(usage.budget_remove)
+app.add_typer(budget, name="budget")
+
+cache = typer.Typer(help="The answers that are kept to be given again.")
+cache.command("clear")(usage.cache_clear)
+app.add_typer(cache, name="cache")
 
 evaluate = typer.Typer(help="Measure retrieval and answers.")
 evaluate.command("retrieval")(measuring.eval_retrieval)

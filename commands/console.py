@@ -2,7 +2,8 @@
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -12,7 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from knowledge.database import Principal
-from knowledge.settings import Settings
+from knowledge.errors import InvalidInput
+from knowledge.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from knowledge.services import Services
@@ -32,6 +34,30 @@ def opened(settings: Settings) -> "Services":
     from knowledge.services import open_services
 
     return open_services(settings)
+
+
+def administered() -> Settings:
+    """The settings, with an address whose role may change the schema."""
+    settings = load_settings()
+    if settings.database_url and not settings.admin_database_url:
+        raise InvalidInput("Set GROUNDWORK_ADMIN_DATABASE_URL to an address whose role may create roles and tables.")
+    return settings
+
+
+@contextmanager
+def administering() -> Iterator[str]:
+    """The address of a role that owns Groundwork's tables; the embedded server runs meanwhile, where that is it."""
+    from knowledge.services import start_embedded
+
+    settings = administered()
+    if settings.admin_database_url:
+        yield settings.admin_database_url
+        return
+    embedded, _ = start_embedded(settings)
+    try:
+        yield embedded.conninfo()
+    finally:
+        embedded.stop()
 
 
 def principal(settings: Settings, tenant: str, groups: str) -> Principal:

@@ -6,12 +6,12 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from commands.console import Json, Tenant, opened, out, print_facts, print_json
+from commands.console import Json, Tenant, administered, administering, opened, out, print_facts, print_json
 from commands.documents import prefect_engine, run_ingest, summary
 from commands.questions import print_answer
 from knowledge.database import Principal
 from knowledge.errors import InvalidInput
-from knowledge.settings import Settings, load_settings
+from knowledge.settings import load_settings
 
 
 def status(tenant: Tenant = "", as_json: Json = False) -> None:
@@ -49,7 +49,7 @@ def migrate(as_json: Json = False) -> None:
     from knowledge.migrate import migrate as apply
     from knowledge.services import start_embedded
 
-    settings = _administered()
+    settings = administered()
     if settings.admin_database_url:
         applied = apply(settings.admin_database_url, lambda: describe_model(settings.embedding_model))
     else:
@@ -67,29 +67,13 @@ def partition(
 ) -> None:
     """Give a large tenant a vector index of its own; from some ten thousand passages, where others have as many."""
     from knowledge.partitions import give_partition
-    from knowledge.services import start_embedded
 
-    settings = _administered()
-    if settings.admin_database_url:
-        made = give_partition(settings.admin_database_url, tenant)
-    else:
-        embedded, _ = start_embedded(settings)
-        try:
-            made = give_partition(embedded.conninfo(), tenant)
-        finally:
-            embedded.stop()
+    with administering() as conninfo:
+        made = give_partition(conninfo, tenant)
     if as_json:
         print_json({"tenant": tenant, "made": made})
     else:
         out.print("\n".join(f"made {name}" for name in made) or f"{tenant} has a partition of its own already.")
-
-
-def _administered() -> Settings:
-    """The settings, with an address whose role may change the schema."""
-    settings = load_settings()
-    if settings.database_url and not settings.admin_database_url:
-        raise InvalidInput("Set GROUNDWORK_ADMIN_DATABASE_URL to an address whose role may create roles and tables.")
-    return settings
 
 
 def demo() -> int:

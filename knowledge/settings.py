@@ -53,6 +53,13 @@ class Settings(BaseSettings):
         default="collapse",
         description="collapse: of passages that say almost the same, one stands for all in a search.",
     )
+    cache_hours: int = Field(default=24, ge=0, le=8760, description="How long an answer may be given again; 0: never.")
+    cache_likeness: float = Field(
+        default=1.0,
+        ge=0.8,
+        le=1,
+        description="Cosine from which another question counts as the same and gets its answer; 1: never.",
+    )
     web_allowed_hosts: str = Field(
         default="", description="Hosts that pages may be fetched from though they are not on the public internet."
     )

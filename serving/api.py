@@ -22,6 +22,7 @@ from knowledge.database import Principal, check_ready
 from knowledge.errors import GroundworkError, OverBudget
 from knowledge.services import Services
 from retrieval.retriever import retrieve
+from serving import cache
 from serving.answering import stream, whole
 from serving.backing import Backing
 from serving.documents import fetch_document
@@ -71,7 +72,7 @@ def build_api(services: Services, identity: IdentityProvider, backing: Backing =
         return identity.identify(request.headers)
 
     Asker = Annotated[Principal, Depends(principal)]  # noqa: N806 - a type
-    meter = PostgresMeter(services.database)
+    meter, responses = PostgresMeter(services.database), cache.configured(services)
 
     def payer(asker: Asker, request: Request) -> Principal:
         tight = tightest(meter.admit(asker))
@@ -86,7 +87,7 @@ def build_api(services: Services, identity: IdentityProvider, backing: Backing =
 
         With `Accept: text/event-stream` sentences come one by one, each as soon as it is verified (docs/answers.md).
         """
-        events = stream(services, asker, body.question, mode=body.mode, where=body.where())
+        events = stream(services, asker, body.question, mode=body.mode, where=body.where(), responses=responses)
         return streamed(events) if MEDIA_TYPE in request.headers.get("accept", "") else AnswerOut.of(whole(events))
 
     @api.post("/v1/search", tags=["questions"])

@@ -53,6 +53,7 @@ class Extractive:
     """A generator that quotes."""
 
     name = "extractive"
+    fingerprint = ""  # nothing but its code
 
     def generate(self, evidence: Evidence) -> Draft:
         """The sentences that answer, best first; neighbours are one quote."""

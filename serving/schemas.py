@@ -394,6 +394,7 @@ class AnswerOut(BaseModel):
     model: str | None = Field(description="The language model that wrote it; null where none did.")
     prompt: str | None = Field(description="SHA-256 of what the model was told; null where none was asked.")
     degraded: str | None = Field(description="Why it is not the answer that was asked for; null where it is.")
+    cached: bool = Field(description="Whether it was given before, to somebody who may read the same.")
 
     @classmethod
     def of(cls, answer: Answer) -> Self:
@@ -412,6 +413,7 @@ class AnswerOut(BaseModel):
             model=answer.model,
             prompt=answer.prompt,
             degraded=answer.degraded,
+            cached=answer.cached,
         )
 
 

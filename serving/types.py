@@ -61,7 +61,8 @@ class Answer:
     `removed` has, for each sentence of the generator's that its evidence did not carry, what was wrong with it, and
     `repaired` counts those that were mended. `model` and `prompt` (the SHA-256 of the rendered template) say which
     language model wrote and what it was told; None where none did. `degraded` says why the answer is not what was
-    asked for: no model answered, or it broke off.
+    asked for: no model answered, or it broke off. `cached` says that it was given before, to somebody who may read the
+    same.
     """
 
     question: str
@@ -79,6 +80,7 @@ class Answer:
     model: str | None = None
     prompt: str | None = None
     degraded: str | None = None
+    cached: bool = False
 
     @property
     def text(self) -> str:

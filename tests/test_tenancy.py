@@ -27,8 +27,9 @@ from knowledge.errors import NotFound, Unavailable, UnsafeDatabase
 from knowledge.migrate import Model, create_index_version
 from knowledge.services import Services
 from retrieval.retriever import retrieve
-from serving.answering import answer
+from serving.answering import answer, stream, whole
 from serving.api import build_api
+from serving.cache import Responses
 from serving.documents import fetch_document
 from serving.gateway.types import Message, ModelRequest, Usage
 from serving.identity import LocalIdentity
@@ -115,9 +116,10 @@ def estate(
 
 
 def spent(services: Services, connection: psycopg.Connection[Any]) -> None:
-    """A budget of every tenant, a call that is paid for and one that is under way."""
-    meter = PostgresMeter(services.database)
+    """A budget of every tenant, a call that is paid for and one that is under way, and an answer that is kept."""
+    meter, responses = PostgresMeter(services.database), Responses(services)
     for tenant in TENANTS:
+        whole(stream(services, Principal(tenant), "What is the code of the main gate?", responses=responses))
         connection.execute(
             "insert into budget (tenant_id, scope, name, per, measure, hard)"
             " values (%s, 'tenant', '', 'day', 'requests', 1000)",
