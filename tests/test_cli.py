@@ -112,6 +112,12 @@ def stored(
         (["flows", "serve"], "PREFECT_API_URL"),
         (["flows", "ingest", "."], "PREFECT_API_URL"),
         (["status"], "127.0.0.1:1/none"),
+        (["usage", "--since", "yesterday"], "--since takes a day"),
+        (["budget", "set", "tokens", "day"], "needs a limit"),
+        (["budget", "set", "tokens", "day", "--hard", "much"], "a number"),
+        (["budget", "set", "tokens", "day", "--hard", "5", "--soft", "6"], "at most as high"),
+        (["budget", "set", "tokens", "day", "--hard", "5", "--team", "a", "--key", "b"], "one of --team and --key"),
+        (["budget", "set", "tokens", "day", "--hard", "5"], "GROUNDWORK_ADMIN_DATABASE_URL"),
     ],
     ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else "",
 )
@@ -294,6 +300,34 @@ def test_every_report_as_json_is_json_and_nothing_else(
     monkeypatch.setenv("GROUNDWORK_ADMIN_DATABASE_URL", os.environ["GROUNDWORK_DATABASE_URL"].replace(
         "groundwork_app", "postgres"))  # fmt: skip
     assert stored("migrate", "--json").json == {"applied": []}
+
+
+def test_budgets_are_set_shown_and_removed(stored: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By whoever has the administrator's address; the rest may look."""
+    monkeypatch.setenv("GROUNDWORK_ADMIN_DATABASE_URL", os.environ["GROUNDWORK_DATABASE_URL"].replace(
+        "groundwork_app", "postgres"))  # fmt: skip
+    assert "everything is allowed" in stored("budget", "list").out
+    ran = stored("budget", "set", "tokens", "month", "--soft", "800", "--hard", "1000", "--tenant", "acme")
+    assert ran.out == "acme: the tenant may use tokens in a month: soft 800, hard 1000\n"
+    stored("budget", "set", "requests", "minute", "--hard", "60", "--key", "*", "--tenant", "acme")
+    key = stored("budget", "set", "cost", "day", "--hard", "2.50", "--key", "ada", "--tenant", "acme", "--json").json
+    assert (key["scope"], key["hard"]) == ("key", "2.50")
+    assert "ada" not in key["name"]
+    listed = stored("budget", "list", "--tenant", "acme", "--json").json
+    assert [(row["scope"], row["measure"], row["per"]) for row in listed] == [
+        ("tenant", "tokens", "month"), ("key", "requests", "minute"), ("key", "cost", "day"),
+    ]  # fmt: skip
+    shown = stored("budget", "show", "--key", "ada", "--tenant", "acme", "--json").json
+    assert {(row["scope"], row["per"], row["spent"], row["tight"]) for row in shown} == {
+        ("tenant", "month", "0", False), ("key", "day", "0", False), ("key", "minute", "0", False),
+    }  # fmt: skip
+    assert "requests" in stored("budget", "show", "--key", "bea", "--tenant", "acme").out
+    assert "800" in stored("budget", "list", "--tenant", "acme").out
+    stored("budget", "remove", "tokens", "month", "--tenant", "acme")
+    assert "budget list" in stored("budget", "remove", "tokens", "month", "--tenant", "acme").sentence
+    assert stored("usage", "--tenant", "acme", "--json").json["used"] == []
+    assert "No call to a language model" in stored("usage").out
+    assert stored("cache", "clear", "--json").json == {"forgotten": 0}
 
 
 def test_an_answer_as_json_and_as_text(run: Run, sample_services: Services, monkeypatch: pytest.MonkeyPatch) -> None:

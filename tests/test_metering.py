@@ -5,6 +5,7 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -14,7 +15,7 @@ import psycopg
 import pytest
 from fastapi.testclient import TestClient
 
-from knowledge.database import Principal
+from knowledge.database import Database, Principal
 from knowledge.embedded import EmbeddedPostgres
 from knowledge.embedding import Embedder
 from knowledge.errors import InvalidInput, NotFound, OverBudget, Unavailable
@@ -115,6 +116,27 @@ def test_a_reservation_is_settled_once(metered: Services, meter: PostgresMeter, 
     meter.settle(reservation, usage(10))
     meter.settle(reservation, usage(10))
     assert [row.input_tokens for row in used(metered.database, ada.tenant, "model")] == [10]
+
+
+def test_what_can_not_be_booked_is_booked_later(
+    metered: Services, meter: PostgresMeter, ada: Principal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the database is back, with the next call that is settled; not twice where it was booked after all."""
+    first, second = (meter.reserve(call(ada), MODEL, 100, Decimal(0)) for _ in range(2))
+
+    @contextmanager
+    def broken(*_: Any) -> Iterator[Any]:
+        with Database.writing(metered.database, ada.tenant) as connection:
+            yield connection
+        raise Unavailable("The database broke off after it had booked.")
+
+    with monkeypatch.context() as away:
+        away.setattr(meter._database, "writing", broken)
+        with pytest.raises(Unavailable):
+            meter.settle(first, usage(10))
+    meter.settle(second, usage(5))
+    (row,) = used(metered.database, ada.tenant, "model")
+    assert (row.calls, row.input_tokens) == (2, 15)
 
 
 @pytest.mark.parametrize(("per", "most"), [("minute", 60), ("day", 86_400), ("month", 31 * 86_400)])

@@ -9,7 +9,9 @@ remainder; others have other rows. The rest of a minute, day or month is `hard` 
 way hold. A process that dies holds it until its reservations expire, and no longer.
 """
 
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from decimal import Decimal
 from uuid import UUID, uuid4
 
@@ -28,6 +30,7 @@ class PostgresMeter:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._open: dict[UUID, tuple[ModelRequest, bool]] = {}  # and whether a soft limit was passed
+        self._due: deque[tuple[UUID, Usage]] = deque()
 
     def admit(self, principal: Principal) -> list[Standing]:
         """Count a request; returns how its payer stands with each budget.
@@ -36,8 +39,8 @@ class PostgresMeter:
             OverBudget: there may be no more requests in this minute, day or month.
         """
         payer = Payer.of(principal)
-        with self._database.writing(principal.tenant, UNHURRIED) as connection:
-            standing = _granted(connection, payer, {"requests": Decimal(1)})
+        with self._turn(payer) as (connection, standing):
+            _check(standing, {"requests": Decimal(1)})
             if standing:
                 _book(connection, payer, requests=1)
         return standing
@@ -45,8 +48,8 @@ class PostgresMeter:
     def reserve(self, request: ModelRequest, model: str, tokens: int, cost: Decimal) -> UUID:
         """See `Meter`: `tokens` and `cost` are the most that the call may use, what it reads and what it writes."""
         payer, reservation = Payer.of(request.principal), uuid4()
-        with self._database.writing(payer.tenant, UNHURRIED) as connection:
-            standing = _granted(connection, payer, {"tokens": Decimal(tokens), "cost": cost})
+        with self._turn(payer) as (connection, standing):
+            _check(standing, {"tokens": Decimal(tokens), "cost": cost})
             set_aside = {
                 **_attributed(reservation, request, model), "tokens": tokens, "cost": cost,
                 "seconds": request.seconds + GRACE_SECONDS,
@@ -56,20 +59,32 @@ class PostgresMeter:
         return reservation
 
     def settle(self, reservation: UUID, usage: Usage) -> None:
-        """See `Meter`. Once for each reservation; a second time nothing happens."""
+        """See `Meter`. Once for each reservation; a second time nothing happens. What can't be booked, since the
+        database is away, is booked before the next.
+        """
+        self._due.append((reservation, usage))
+        while self._due:
+            due = self._due.popleft()
+            try:
+                self._settle(*due)
+            except BaseException:
+                self._due.appendleft(due)
+                raise
+
+    def _settle(self, reservation: UUID, usage: Usage) -> None:
         if reservation not in self._open:
             return
         request, tight = self._open[reservation]
         payer = Payer.of(request.principal)
+        used = {
+            **_attributed(reservation, request, usage.model), "input_tokens": usage.input_tokens,
+            "output_tokens": usage.output_tokens, "cost": usage.cost, "counted": usage.counted,
+            "outcome": usage.outcome, "tight": tight,
+        }  # fmt: skip
         with self._database.writing(payer.tenant) as connection:
             connection.execute(statement(SQL / "lock.sql"), payer.parameters)
-            used = {
-                **_attributed(reservation, request, usage.model), "input_tokens": usage.input_tokens,
-                "output_tokens": usage.output_tokens, "cost": usage.cost, "counted": usage.counted,
-                "outcome": usage.outcome, "tight": tight,
-            }  # fmt: skip
-            connection.execute(statement(SQL / "settle.sql"), used)
-            _book(connection, payer, tokens=usage.input_tokens + usage.output_tokens, cost=usage.cost)
+            if connection.execute(statement(SQL / "settle.sql"), used).rowcount:
+                _book(connection, payer, tokens=usage.input_tokens + usage.output_tokens, cost=usage.cost)
         self._open.pop(reservation, None)
 
     def tight(self, principal: Principal) -> bool:
@@ -77,24 +92,30 @@ class PostgresMeter:
         with self._database.writing(principal.tenant) as connection:
             return any(each.tight for each in standings(connection, Payer.of(principal)))
 
+    @contextmanager
+    def _turn(self, payer: Payer) -> Iterator[tuple[Connection, list[Standing]]]:
+        """A transaction in which nobody else spends for the same payer, and how they stand.
 
-def _granted(connection: Connection, payer: Payer, more: Mapping[Measure, Decimal]) -> list[Standing]:
-    """How the payer stands, after it was seen that they may use so much more; their balances are then locked.
-
-    Raises:
-        OverBudget: they may not.
-    """
-    connection.execute(statement(SQL / "lock.sql"), payer.parameters)
-    standing = standings(connection, payer)
-    if not all(each.opened for each in standing):
-        connection.execute(statement(SQL / "open.sql"), payer.parameters)
-        return _granted(connection, payer, more)
-    _check(standing, more)
-    return standing
+        Balances that a new budget needs are opened beforehand: who waits for a turn must not hold another's.
+        """
+        while True:
+            with self._database.writing(payer.tenant, UNHURRIED) as connection:
+                connection.execute(statement(SQL / "lock.sql"), payer.parameters)
+                standing = standings(connection, payer)
+                if all(each.opened for each in standing):
+                    yield connection, standing
+                    return
+            with self._database.writing(payer.tenant, UNHURRIED) as connection:
+                connection.execute(statement(SQL / "open.sql"), payer.parameters)
 
 
 def _check(standing: Sequence[Standing], more: Mapping[Measure, Decimal]) -> None:
-    """Of the budgets that are used up the one that resets last is told of: before it does no other helps."""
+    """See that so much more may be used.
+
+    Raises:
+        OverBudget: it may not. Of the budgets that are used up the one that resets last is told of: before it does no
+            other helps.
+    """
     refusals = [
         each.refusal(more[each.measure])
         for each in standing
