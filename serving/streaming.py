@@ -6,6 +6,7 @@ answer     the whole answer or the refusal, as /v1/ask gives it without streamin
 problem    in place of `answer`: what went wrong on the way, as RFC 9457 has it
 """
 
+import threading
 from collections.abc import AsyncIterator, Generator, Iterator
 from typing import cast
 
@@ -16,6 +17,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 
 from knowledge.errors import GroundworkError
+from serving.gateway.types import leaving
 from serving.schemas import AnswerOut, Problem, SaidOut, SearchedOut
 from serving.types import Answer, Event, Said
 
@@ -27,7 +29,7 @@ log = structlog.get_logger("groundwork.api")
 def streamed(events: Iterator[Event]) -> StreamingResponse:
     """A response that sends events as they come. What is wrong with the question is raised here, before the first.
 
-    Whoever leaves early ends the work: `events` is closed.
+    Whoever leaves early ends the work: calls of models that are just waited for are cancelled, and `events` is closed.
     """
     first = next(events)
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}  # no proxy may hold sentences back
@@ -35,19 +37,32 @@ def streamed(events: Iterator[Event]) -> StreamingResponse:
 
 
 async def _sent(first: Event, events: Iterator[Event]) -> AsyncIterator[bytes]:
+    working = threading.Lock()  # held by the thread that makes the next event; it goes on where nobody waits for it
+
+    def following() -> Event | None:
+        with working:
+            return next(events, None)
+
+    def close() -> None:
+        with working:
+            cast("Generator[Event]", events).close()
+
+    left = threading.Event()
+    leaving.set(left)
     try:
         event: Event | None = first
         while event is not None:
             yield _event(event)
-            event = await run_sync(next, events, None)
+            event = await run_sync(following, abandon_on_cancel=True)
     except GroundworkError as error:
         yield _problem(error)
     except Exception as error:  # a fault of ours: the log has it, the reader a sentence
         log.error("unforeseen", error=type(error).__name__, exc_info=error)
         yield _problem(GroundworkError("Something went wrong here; the log has it."), 500)
     finally:
+        left.set()
         with anyio.CancelScope(shield=True):
-            await run_sync(cast("Generator[Event]", events).close)
+            await run_sync(close)
 
 
 def _event(event: Event) -> bytes:

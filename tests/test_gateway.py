@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from uuid import uuid4
 
+import anyio
 import pytest
 import yaml
 
@@ -28,6 +29,8 @@ from serving.gateway.retries import RetryBudget, jitter
 from serving.gateway.routing import complexity, route
 from serving.gateway.transport import Pool
 from serving.gateway.types import Message, ModelFailed, ModelRequest, NoModelAvailable, Overloaded, Usage
+from serving.streaming import streamed
+from serving.types import Searched
 from tests.conftest import ROOT
 
 ALDER = Principal("alder")
@@ -539,6 +542,38 @@ def test_another_thread_can_end_a_call_that_waits(opened, fake):
             waiting.result(QUICKLY)
     assert settled(endpoint) == 1
     assert gateway.sites["alpha"].breaker.admit()
+
+
+def test_a_reader_who_leaves_ends_the_call_that_waits(opened, fake):
+    """Over server-sent events, in the midst of waiting for a first word that would take minutes."""
+    endpoint = fake("alpha", hanging)
+    gateway = opened(endpoint.entry(), patience=LONG)
+
+    def events():
+        yield Searched(1, 1)
+        gateway.stream(request())
+
+    async def read():
+        async for _ in streamed(events()).body_iterator:
+            pass
+
+    async def leave():
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(read)
+            with anyio.fail_after(QUICKLY):
+                while not endpoint.calls:
+                    await anyio.sleep(0.01)
+            tasks.cancel_scope.cancel()
+
+    anyio.run(leave)
+    assert settled(endpoint) == 1
+
+
+def test_closing_one_of_two_replies_leaves_the_other(opened, fake):
+    gateway, reader = opened(fake().entry()), threading.Event()
+    one, other = gateway.stream(request(), reader), gateway.stream(request(), reader)
+    one.close()
+    assert "".join(other) == EVERYTHING
 
 
 def test_with_all_models_down_the_documents_answer_and_it_says_so(sample_services):

@@ -30,7 +30,17 @@ from serving.gateway.providers import Delta, Provider, open_provider
 from serving.gateway.retries import MOST_RETRIES, RetryBudget, jitter
 from serving.gateway.routing import route
 from serving.gateway.transport import Pool, Watch
-from serving.gateway.types import Meter, ModelFailed, ModelRequest, NoModelAvailable, Outcome, Overloaded, Reply, Usage
+from serving.gateway.types import (
+    Meter,
+    ModelFailed,
+    ModelRequest,
+    NoModelAvailable,
+    Outcome,
+    Overloaded,
+    Reply,
+    Usage,
+    leaving,
+)
 
 BYTES_A_TOKEN, BYTES_AT_LEAST = 4096, 1 << 20  # of a reply as it comes; a token's event takes some 300
 CHARACTERS_A_TOKEN = 32  # of a reply's text; tokens have 4 on average
@@ -96,13 +106,13 @@ class Gateway:
         self.chance = random.Random()  # noqa: S311 - nobody gains by guessing how long we wait
 
     def stream(self, request: ModelRequest, cancelled: threading.Event | None = None) -> Reply:
-        """A reply whose first piece is there. Setting `cancelled` ends it, whatever it just waits for.
+        """A reply whose first piece is there. Setting `cancelled`, or what is `leaving`, ends it at any time.
 
         Raises:
             NoModelAvailable, Overloaded, OverBudget: see `Models.stream`.
         """
         self.retries.earn()
-        return _Turn(self, request, cancelled or threading.Event()).reply()
+        return _Turn(self, request, cancelled or leaving.get() or threading.Event()).reply()
 
     def close(self) -> None:
         """Close all connections."""

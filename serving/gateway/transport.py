@@ -26,13 +26,13 @@ KEPT = 30.0  # seconds for which an idle connection is kept
 class Watch:
     """Until when a call and its present step must be done, how much it may bring, and whether it is still wanted.
 
-    Times are those of `time.monotonic`.
+    Times are those of `time.monotonic`. `cancelled` ends all calls of a request; `cancel` this one.
     """
 
     def __init__(self, ends: float, connect_seconds: float, most_bytes: int, cancelled: threading.Event) -> None:
         self.ends = self._step = ends
         self._connect_seconds, self._connected_by = connect_seconds, ends
-        self._bytes_left, self._cancelled = most_bytes, cancelled
+        self._bytes_left, self._cancelled, self._ended = most_bytes, cancelled, False
 
     def allow(self, seconds: float) -> None:
         """Give what is awaited next so much time, and never more than the call has."""
@@ -43,8 +43,8 @@ class Watch:
         self._connected_by = min(self._step, time.monotonic() + self._connect_seconds)
 
     def cancel(self) -> None:
-        """End the call, from whatever thread."""
-        self._cancelled.set()
+        """End this call, from whatever thread."""
+        self._ended = True
 
     def left(self) -> float:
         """Seconds that the present step still has.
@@ -60,8 +60,10 @@ class Watch:
 
     def _left(self, until: float, late: Kind) -> float:
         seconds = until - time.monotonic()
-        if self._cancelled.is_set() or seconds <= 0:
-            raise UpstreamFault("cancelled" if self._cancelled.is_set() else late)
+        if self._ended or self._cancelled.is_set():
+            raise UpstreamFault("cancelled")
+        if seconds <= 0:
+            raise UpstreamFault(late)
         return seconds
 
     def brought(self, size: int) -> None:

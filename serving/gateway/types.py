@@ -1,6 +1,8 @@
 """What goes to a language model and what comes back, whoever runs it."""
 
+import threading
 from collections.abc import Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Literal, Protocol
@@ -80,6 +82,10 @@ class Reply(Protocol):
 
     def close(self) -> None:
         """Stop reading, and stop paying."""
+
+
+leaving: ContextVar[threading.Event | None] = ContextVar("leaving", default=None)
+"""Set by whoever serves a reader: the event that tells the calls made for that reader that they have left."""
 
 
 class Models(Protocol):
