@@ -102,7 +102,7 @@ def test_other_images_are_pinned():
 
 def test_what_must_last_is_in_named_volumes():
     sources = {source for service in SERVICES.values() for source in mounted(service)}
-    assert sources - COMPOSE["volumes"].keys() == {"${DOCUMENTS:-./sample}"}
+    assert sources - COMPOSE["volumes"].keys() == {"${DOCUMENTS:-./sample}", "${MODELS_FILE:-./models.example.yaml}"}
     assert COMPOSE["volumes"].keys() <= sources
     assert "database:/var/lib/postgresql" in SERVICES["database"]["volumes"]
     assert "docker.sock" not in TEXT
