@@ -14,6 +14,7 @@ import typer
 
 from commands import deployments, documents, ledger, measuring, operation, questions, usage
 from commands.console import complain
+from knowledge import logs
 from knowledge.errors import GroundworkError
 
 app = typer.Typer(
@@ -68,6 +69,7 @@ app.add_typer(flows, name="flows")
 
 def main() -> NoReturn:
     """Run the command line: exit 0 only on success, 1 with one sentence for what a person can mend, 2 for usage."""
+    logs.protect()
     try:
         code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
         sys.stdout.flush()

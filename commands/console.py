@@ -98,7 +98,10 @@ def print_facts(facts: dict[str, Any]) -> None:
 
 
 def complain(sentence: str) -> int:
-    """Say on standard error what is wrong; returns the exit code."""
+    """Say on standard error what is wrong, without a secret that was typed; returns the exit code."""
+    from knowledge.redaction import ECHOED, redact
+
+    sentence = redact(sentence, ECHOED).text
     err.print(Text("error: ", style="red").append(sentence, style="default"))
     return 1
 

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from knowledge import logs
 from knowledge.errors import Unavailable
 
 DRAIN_SECONDS = 10.0
@@ -114,6 +115,8 @@ def _serve() -> None:
     import socket
 
     import uvicorn
+
+    logs.protect()
     from prefect.server.api.server import create_app
 
     threading.Thread(target=_stop_with_parent, daemon=True).start()

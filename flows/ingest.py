@@ -12,12 +12,13 @@ from prefect.cache_policies import NO_CACHE
 from prefect.task_runners import ThreadPoolTaskRunner
 
 import contextlib
+import functools
 import threading
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from ingest import ledger, pipeline
 from ingest.ledger import Share
@@ -25,13 +26,16 @@ from ingest.pipeline import Origin, Plan, Report
 from ingest.reading import Reader
 from ingest.sweeping import sweep
 from ingest.worker import LANES, Advanced, Batch, Worker, drive, nobody
-from knowledge.errors import NotFound
+from knowledge.errors import GroundworkError, NotFound
+from knowledge.logs import Unforeseen
 from knowledge.services import Services, open_services
 from knowledge.settings import load_settings
 
 # Two more attempts after a fault that is no document's: rights that are missing, a full disk. A worker has been patient
 # with a database that is away before it comes to this.
 RETRY_SECONDS: list[float] = [1, 5]
+P = ParamSpec("P")
+T = TypeVar("T")
 REPORT_SECONDS = 5.0  # between two updates of the progress artifact; each costs a request
 
 
@@ -75,10 +79,26 @@ def _around() -> Iterator[Surroundings]:
         yield Surroundings(services)
 
 
+def discreet(work: Callable[P, T]) -> Callable[P, T]:
+    """Keep from Prefect, which stores and shows what errors say, all that may hold a piece of a document."""
+
+    @functools.wraps(work)
+    def keeping(*given: P.args, **more: P.kwargs) -> T:
+        try:
+            return work(*given, **more)
+        except (GroundworkError, Unforeseen):
+            raise
+        except Exception as error:
+            raise Unforeseen(error) from None
+
+    return keeping
+
+
 LANES_RUNNER: Any = ThreadPoolTaskRunner(max_workers=LANES)
 
 
 @flow(name="ingest", validate_parameters=False, task_runner=LANES_RUNNER)
+@discreet
 def ingest_documents(
     tenant: str,
     paths: list[str],
@@ -98,6 +118,7 @@ def ingest_documents(
 
 
 @flow(name="work", validate_parameters=False, task_runner=LANES_RUNNER)
+@discreet
 def work_on_run(tenant: str, run_id: str = "") -> int:
     """Help with a run that is open, the oldest where none is named; returns how many were there to help with (0, 1)."""
     with _around() as around:
@@ -112,6 +133,7 @@ def work_on_run(tenant: str, run_id: str = "") -> int:
 
 
 @flow(name="sync", validate_parameters=False, task_runner=LANES_RUNNER)
+@discreet
 def sync_source(
     tenant: str,
     paths: list[str],
@@ -129,6 +151,7 @@ def sync_source(
 
 
 @flow(name="sweep", validate_parameters=False)
+@discreet
 def sweep_ledger(tenant: str, dry_run: bool = False) -> list[dict[str, Any]]:
     """Find what killed runs and lost connections left behind, and repair it."""
     with _around() as around:
@@ -158,6 +181,7 @@ def _work(around: Surroundings, tenant: str, run_id: uuid.UUID) -> None:
 
 
 @task(name="take in a batch", retries=len(RETRY_SECONDS), retry_delay_seconds=RETRY_SECONDS, cache_policy=NO_CACHE)
+@discreet
 def take_in(worker: Worker, batch: Batch) -> None:
     """Read, parse, chunk, embed and store a batch of files, or delete one; safe to repeat."""
     worker.take_in(batch)

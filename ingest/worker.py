@@ -27,6 +27,7 @@ from ingest.parsers import Parsed
 from ingest.reading import Reader
 from ingest.recipe import pipeline_hash
 from ingest.sources import Source, open_source
+from knowledge import logs
 from knowledge.embedding import Embedder
 from knowledge.errors import GroundworkError, InvalidInput, Unavailable, Unreadable
 from knowledge.services import Services, live_index
@@ -338,9 +339,8 @@ class Worker:
             self._strike(batch, items, stage, error)
 
     def _strike(self, batch: Batch, items: Sequence[Item], stage: str, error: Exception) -> None:
-        lines = str(error).strip().splitlines() or [""]
         reason, struck = type(error).__name__, {item.uri for item in items}
-        said = f"{items[0].path} can't be taken in ({reason}: {lines[0][:160]}); change it or leave it out."
+        said = f"{items[0].path} can't be taken in ({logs.said(error)}); change it or leave it out."
         batch.items = [item for item in batch.items if item.uri not in struck]
         if batch.embedded is not None:
             batch.embedded = [made for made in batch.embedded if made.document.uri not in struck]
@@ -373,7 +373,9 @@ class Worker:
         with self.services.database.writing(self.share.tenant) as connection:
             ledger.leave(connection, self.share, self._watch.seconds)
             if error is not None:
-                ledger.fail(connection, self.share, str(error).strip() or type(error).__name__)
+                ledger.fail(
+                    connection, self.share, str(error) if isinstance(error, GroundworkError) else logs.said(error)
+                )
 
     def _note(self, item: Item, stage: str, content_hash: str) -> None:
         def note() -> None:

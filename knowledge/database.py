@@ -246,5 +246,11 @@ def _connection_sentence(conninfo: str, error: psycopg.OperationalError) -> str:
 
 
 def _last_line(error: psycopg.Error) -> str:
+    """Why there is no connection, in libpq's words; of a statement only the code, since the words may hold values."""
     lines = str(error).strip().splitlines()
+    if error.sqlstate and not error.sqlstate.startswith(_OF_THE_CONNECTION):
+        return f"error {error.sqlstate}"
     return lines[-1].strip() if lines else "no answer"
+
+
+_OF_THE_CONNECTION = ("08", "28", "3D", "57")  # classes: no connection, no login, no such database, told to end

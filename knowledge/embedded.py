@@ -34,8 +34,10 @@ OPTIONS = {
     "max_connections": "60",
     "maintenance_work_mem": "256MB",
     "max_wal_size": "2GB",
-    "log_min_messages": "warning",
 }
+# Said at each start, so that clusters of earlier days have it too. An error of a statement is told to whoever sent it;
+# in the log it would stand with the values that it is about.
+LOGGING = "-c log_min_messages=log -c log_min_error_statement=panic -c log_error_verbosity=terse -c log_statement=none"
 
 
 class EmbeddedPostgres:
@@ -130,7 +132,7 @@ class EmbeddedPostgres:
         unfinished.rename(self.data)
 
     def _boot(self) -> None:
-        flags = f"-k '{self._socket_folder()}' -c shared_buffers={shared_buffers()}MB"
+        flags = f"-k '{self._socket_folder()}' -c shared_buffers={shared_buffers()}MB {LOGGING}"
         try:
             self._run("pg_ctl", "-D", self.data, "-l", self.log, "-w", "-t", "60", "-o", flags, "start")
         except Unavailable as error:

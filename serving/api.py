@@ -3,6 +3,7 @@
 groundwork serve     then open the address it prints; /docs has the OpenAPI pages
 """
 
+import re
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Set
@@ -38,6 +39,8 @@ LARGEST_BODY = 64 * 1024  # bytes; a question has 2,000 characters at most
 Forward = Callable[[Request], Awaitable[Response]]
 
 log = structlog.get_logger("groundwork.api")
+
+FIELD = re.compile(r"[a-z_]{1,24}")
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'",
@@ -212,6 +215,8 @@ def _add_problems(api: FastAPI) -> None:
     def malformed(_: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"][1:]) or "body"
+        if first["type"] == "extra_forbidden" and not FIELD.fullmatch(where):
+            where = "body"  # whatever it was that they sent there
         return problem(GroundworkError(f"{where}: {first['msg']}; see /docs for the shape of a request."), 422)
 
     @api.exception_handler(HTTPException)

@@ -6,6 +6,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from knowledge.errors import GroundworkError
+from knowledge.redaction import ECHOED, redact
 from knowledge.types import Location
 from retrieval.filters import Filter, filter_json, parse_filter
 from retrieval.types import Also, Evidence, Explanation, Hit, Leg, LegName, Method, Reasons
@@ -499,7 +500,6 @@ class Problem(BaseModel):
 
     @classmethod
     def of(cls, error: GroundworkError, status: int | None = None) -> Self:
-        """From an error; `status` in place of its own."""
-        return cls(
-            type=f"urn:groundwork:{error.slug}", title=error.title, status=status or error.status, detail=str(error)
-        )
+        """From an error; `status` in place of its own. A secret that was sent is not repeated."""
+        detail = redact(str(error), ECHOED).text
+        return cls(type=f"urn:groundwork:{error.slug}", title=error.title, status=status or error.status, detail=detail)

@@ -1,12 +1,10 @@
 """The process that serves: a port claimed before anything slow begins, then uvicorn until it is told to stop."""
 
-import logging
 import socket
-import sys
 
-import structlog
 import uvicorn
 
+from knowledge import logs
 from knowledge.errors import Unavailable
 from knowledge.services import Services
 from serving.api import build_api
@@ -38,20 +36,12 @@ def run(services: Services, identity: IdentityProvider, listener: socket.socket)
     Raises:
         InvalidInput: see `open_backing`.
     """
+    logs.configure()
     backing = open_backing(services.settings, PostgresMeter(services.database))
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
-    )
     server = uvicorn.Server(
         uvicorn.Config(
             build_api(services, identity, backing),
+            log_config=None,
             log_level="warning",
             access_log=False,
             timeout_graceful_shutdown=GRACE_SECONDS,
