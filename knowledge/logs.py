@@ -15,6 +15,7 @@ import threading
 import traceback
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -81,6 +82,12 @@ def said(error: BaseException) -> str:
         return f"{name}: {redact(str(error)).text}"
     facts = ", ".join(str(fact) for fact in _facts(error) if fact)
     return f"{name} ({facts})" if facts else name
+
+
+def placed(error: BaseException) -> str:
+    """An error in one line, with the place it comes from."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{said(error)} at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else said(error)
 
 
 def _facts(error: BaseException) -> tuple[Any, ...]:

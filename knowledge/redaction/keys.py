@@ -72,7 +72,7 @@ DETECTORS: tuple[Detector, ...] = (
     by_pattern("SECRET", rf"(?<![\w-])(?:{_PREFIXED})(?![\w-])", 0.95),
     by_pattern("SECRET", r"https://hooks\.slack\.com/(?:services|workflows)/[\w/-]{10,200}", 0.95),
     # user:password@ in an address
-    by_pattern("SECRET", r"(?<![\w+.-])[A-Za-z][\w+.-]{1,20}://(?P<value>[^\s/:@]{0,128}:[^\s/@]{1,256})@", 0.95),
+    by_pattern("SECRET", r"(?<![\w+.-])[A-Za-z][\w+.-]{1,20}://(?P<value>[^\s/:@]{0,128}:[^\s/@]{1,256})@", 1.0),
     by_pattern(
         "SECRET", r"\bauthorization[\"']?\s{0,3}[:=]\s{0,3}[\"']?(?P<value>(?:(?:basic|bearer|digest|token)\s{1,3})?+"
         r"(?!(?:basic|bearer|digest)\b)[^\s\"',;`]{4,4096}+)", 0.95, flags=re.IGNORECASE,

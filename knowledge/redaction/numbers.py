@@ -23,7 +23,7 @@ def _cards(text: str) -> Iterator[Found]:
     for match in _CARD.finditer(text):
         digits = re.sub(r"\D", "", match[0])
         grouped = re.split(r"[ -]", match[0])
-        if min(map(len, grouped)) < 3 or len(grouped) > 5 or len(set(digits)) < 3 or not checksums.luhn(digits):
+        if min(map(len, grouped)) < 3 or len(grouped) > 5 or len(set(digits)) < 2 or not checksums.luhn(digits):
             continue
         if checksums.issued(digits) or _CARD_WORDS.search(text, max(0, match.start() - NEAR), match.end() + NEAR):
             yield Found("CARD", Span(*match.span()), 0.95)
