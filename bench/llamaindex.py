@@ -1,9 +1,10 @@
-"""LlamaIndex's own retrieval over PostgreSQL, fed with the passages and vectors that Groundwork stores.
+"""LlamaIndex's own retrieval over PostgreSQL, fed with the passages and vectors that Groundwork stores; and its own
+ingestion.
 
 Needs the dependency group `bench`. It lives in a database of its own on the embedded server, dropped before and after.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -36,47 +37,80 @@ def systems(services: Services, tenant: str, passages: Sequence[Passage]) -> Ite
     from llama_index.core.retrievers import QueryFusionRetriever
     from llama_index.core.retrievers.fusion_retriever import FUSION_MODES
     from llama_index.core.schema import TextNode
-    from llama_index.vector_stores.postgres import PGVectorStore
 
     assert services.embedded is not None
-    host = conninfo_to_dict(services.embedded.conninfo())["host"]
+    host = str(conninfo_to_dict(services.embedded.conninfo())["host"])
     vectors = _vectors(services, tenant)
-    _drop(services)
-    _run(services, "create database {}")
-    store = PGVectorStore(
+    with _database(host):
+        store = _store(host, len(next(iter(vectors.values()))))
+        try:
+            store.add(
+                [
+                    TextNode(
+                        id_=passage.passage_id, text=f"{passage.title}\n{passage.text}",
+                        embedding=vectors[passage.passage_id],
+                    )
+                    for passage in passages
+                ]
+            )  # fmt: skip
+            index = VectorStoreIndex.from_vector_store(store, embed_model=_embedding(services.embedder()))
+
+            def retriever(mode: str) -> Any:
+                return index.as_retriever(
+                    vector_store_query_mode=mode, similarity_top_k=DEPTH, sparse_top_k=DEPTH, hybrid_top_k=DEPTH
+                )
+
+            fused = QueryFusionRetriever(
+                [retriever("default"), retriever("sparse")], llm=MockLLM(), num_queries=1, use_async=False,
+                mode=FUSION_MODES.RECIPROCAL_RANK, similarity_top_k=DEPTH,
+            )  # fmt: skip
+            yield {
+                "LlamaIndex PGVectorStore, hybrid": _search(retriever("hybrid")),
+                "LlamaIndex QueryFusion": _search(fused),
+            }
+        finally:
+            store._engine.dispose()  # its close() is a coroutine, and leaves the pool of the other driver open
+
+
+def ingests() -> bool:
+    """Whether what its ingestion needs is installed."""
+    return all(find_spec(f"llama_index.{part}") is not None for part in ("vector_stores", "embeddings"))
+
+
+@contextmanager
+def pipeline(host: str, model: str) -> Iterator[Callable[[Mapping[str, str]], list[str]]]:
+    """Its ingestion with the model in a folder: texts by path in, the texts of its chunks, as embedded, out."""
+    from llama_index.core.ingestion import IngestionPipeline
+    from llama_index.core.node_parser import SentenceSplitter
+    from llama_index.core.schema import Document, MetadataMode
+    from llama_index.embeddings.huggingface import HuggingFaceEmbedding
+
+    embedding = HuggingFaceEmbedding(model_name=model)
+    dimension = len(embedding.get_text_embedding("a first text, so that nothing is loaded while we measure"))
+    with _database(host):
+        store = _store(host, dimension)
+        splitter = SentenceSplitter(chunk_size=256, chunk_overlap=20)
+        made = IngestionPipeline(transformations=[splitter, embedding], vector_store=store)
+
+        def run(texts: Mapping[str, str]) -> list[str]:
+            documents = [Document(text=text, metadata={"file_path": path}) for path, text in texts.items()]
+            return [node.get_content(MetadataMode.EMBED) for node in made.run(documents=documents)]
+
+        try:
+            yield run
+        finally:
+            store._engine.dispose()
+
+
+def _store(host: str, dimension: int) -> Any:
+    from llama_index.vector_stores.postgres import PGVectorStore
+
+    return PGVectorStore(
         connection_string=f"postgresql+psycopg2://postgres@/{DATABASE}?host={host}",
         async_connection_string=f"postgresql+asyncpg://postgres@/{DATABASE}?host={host}",
         table_name="passages", schema_name="public", hybrid_search=True, text_search_config="english",
-        embed_dim=len(next(iter(vectors.values()))), use_halfvec=True,
+        embed_dim=dimension, use_halfvec=True,
     )  # fmt: skip
-    try:
-        store.add(
-            [
-                TextNode(
-                    id_=passage.passage_id, text=f"{passage.title}\n{passage.text}",
-                    embedding=vectors[passage.passage_id],
-                )
-                for passage in passages
-            ]
-        )  # fmt: skip
-        index = VectorStoreIndex.from_vector_store(store, embed_model=_embedding(services.embedder()))
-
-        def retriever(mode: str) -> Any:
-            return index.as_retriever(
-                vector_store_query_mode=mode, similarity_top_k=DEPTH, sparse_top_k=DEPTH, hybrid_top_k=DEPTH
-            )
-
-        fused = QueryFusionRetriever(
-            [retriever("default"), retriever("sparse")], llm=MockLLM(), num_queries=1, use_async=False,
-            mode=FUSION_MODES.RECIPROCAL_RANK, similarity_top_k=DEPTH,
-        )  # fmt: skip
-        yield {
-            "LlamaIndex PGVectorStore, hybrid": _search(retriever("hybrid")),
-            "LlamaIndex QueryFusion": _search(fused),
-        }
-    finally:
-        store._engine.dispose()  # its close() is a coroutine, and leaves the pool of the other driver open
-        _drop(services)
 
 
 def _search(retriever: Any) -> Search:
@@ -106,11 +140,14 @@ def _vectors(services: Services, tenant: str) -> dict[str, list[float]]:
     return {path: embedding.to_list() for path, embedding in rows}
 
 
-def _run(services: Services, text: Any) -> None:
-    assert services.embedded is not None
-    with psycopg.connect(services.embedded.conninfo(dbname="postgres"), autocommit=True) as connection:
-        connection.execute(sql.SQL(text).format(sql.Identifier(DATABASE)))
-
-
-def _drop(services: Services) -> None:
-    _run(services, "drop database if exists {} with (force)")
+@contextmanager
+def _database(host: str) -> Iterator[None]:
+    """An empty database, for as long as it is needed."""
+    drop = sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(DATABASE))
+    with psycopg.connect(host=host, user="postgres", dbname="postgres", autocommit=True) as connection:
+        connection.execute(drop)
+        connection.execute(sql.SQL("create database {}").format(sql.Identifier(DATABASE)))
+        try:
+            yield
+        finally:
+            connection.execute(drop)

@@ -25,6 +25,7 @@ from ingest.chunkers import chunker
 from ingest.ledger import Item, Outcome, Progress, Share
 from ingest.parsers import Parsed
 from ingest.reading import Reader
+from ingest.recent import Recent
 from ingest.recipe import pipeline_hash
 from ingest.sources import Source, open_source
 from knowledge import logs
@@ -135,6 +136,7 @@ class Worker:
         self._advanced = advanced
         self._watch = Stopwatch()
         self._embedding = threading.Lock()
+        self._recent = Recent()
         self._ended = threading.Event()
         with services.database.writing(tenant) as connection:
             self._run = ledger.read(connection, self.share)
@@ -275,6 +277,7 @@ class Worker:
                 embedded = embed(
                     embedder,
                     prepared,
+                    recent=self._recent,
                     sentences=self.services.settings.sentence_vectors == "on",
                     advanced=lambda share: self._advanced(share * len(prepared), share * chunks, share * tokens),
                 )
@@ -420,6 +423,7 @@ def embed(
     embedder: Embedder,
     prepared: Sequence[Prepared],
     *,
+    recent: Recent,
     sentences: bool = True,
     advanced: Callable[[float], None] = lambda share: None,
 ) -> list[store.Embedded]:
@@ -432,9 +436,7 @@ def embed(
         for span in chunk.sentences
         if sentences
     ]
-    vectors = embedder.encode(passages + spoken, advanced)
-    if not passages:
-        advanced(1.0)  # duplicates, all of them
+    vectors = recent.encode(embedder, passages + spoken, advanced)
     chunk_at, sentence_at = 0, len(passages)
     embedded = []
     for each in prepared:

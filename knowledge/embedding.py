@@ -80,6 +80,8 @@ class SentenceTransformerEmbedder:
         self._padding = _Padding(own.pad_token_id or 0, own.padding_side == "left")
         self._prompt = self._model.prompts.get(self._model.default_prompt_name or "") or ""
         self._lanes = _Lanes(self._model.device.type)
+        self.computed = 0
+        """Tokens that went through the model so far, special ones included: for whoever measures."""
         self.window = longest - special
         self.model = describe_model(name)
 
@@ -94,6 +96,7 @@ class SentenceTransformerEmbedder:
         places = [once.setdefault(text, len(once)) for text in texts]
         tokens = self._tokens(list(once))
         total = max(1, sum(map(len, tokens)))
+        self.computed += total
         vectors = np.empty((len(once), self.model.dimension), dtype=np.float32)
         batches = _batches(tokens, self._lanes.tokens)
         computed = self._lanes.map(lambda batch: self._compute([tokens[place] for place in batch]), batches)

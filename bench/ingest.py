@@ -1,0 +1,310 @@
+"""Ingestion beside LlamaIndex's own pipeline, and beside what the model alone can do on the same texts.
+
+    make bench-ingest                          or: python -m bench.ingest [DATA]      200 files, side by side
+    python -m bench.ingest --growth            all files, then 1 % changed and 1 % removed, then nothing to do
+
+DATA holds powershell-docs.tar.gz. The 200 files are every fifteenth of it in the order of their paths. Each contestant
+is a process of its own, one after the other; the clock starts when its model is loaded and has run once. Memory is the
+largest sum of what the process and its children hold at once, PostgreSQL left out, which is shared by all and started
+before. Processor seconds are those of the contestant, again without PostgreSQL.
+
+Limit: the model on every core and nothing beside it, no parsing, no database, on every third of the same texts, with
+the same numbers, each different text once. It is measured as `knowledge/embedding.py` batches them and as
+sentence-transformers does by itself, sorted by length in batches of 16; the quicker of the two counts. Tokens are
+those that went through the model. Groundwork stores files with the same bytes once and computes the same text once;
+LlamaIndex embeds all it is given.
+
+LlamaIndex: IngestionPipeline of SentenceSplitter (256 tokens, 20 of them overlap), HuggingFaceEmbedding with the same
+weights, and PGVectorStore in hybrid mode, all else as it comes. It needs the dependency group `bench`.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from psycopg.conninfo import conninfo_to_dict
+from rich.console import Console
+from rich.table import Table
+
+from bench import llamaindex, parser
+from ingest.chunkers import chunker
+from ingest.parsers import parse
+from ingest.pipeline import ingest, origin
+from ingest.pipeline import plan as plan_run
+from knowledge.embedding import SentenceTransformerEmbedder, find_model
+from knowledge.services import Services, open_services, start_embedded
+from knowledge.settings import Settings, load_settings
+
+ARCHIVE = "powershell-docs.tar.gz"
+FILES = 200
+SHARE = 100  # one file in so many is changed, another removed
+EVERY = 3  # text counts for the limit
+TICK = 0.2  # seconds between two looks at the memory
+
+Result = dict[str, Any]
+
+
+def main() -> None:
+    """Run the contestants and print the tables."""
+    made = parser("bench.ingest", __doc__)
+    made.add_argument("--files", type=int, default=FILES, help="how many are taken in side by side")
+    made.add_argument("--growth", action="store_true", help="all files, then few changes, then none")
+    made.add_argument("--sentences", choices=("on", "off"), default="on", help="with --growth: sentence vectors")
+    made.add_argument("--contestant", choices=CONTESTANTS, help="what this process is to do; for the program itself")
+    given = made.parse_args()
+    if given.contestant:
+        sys.stdout.write(json.dumps(CONTESTANTS[given.contestant](given.data)))
+        return
+    with tempfile.TemporaryDirectory(prefix="bench-ingest-") as place, _server(Path(place)) as address:
+        whole, sample = _unpack(given.data / ARCHIVE, Path(place), given.files)
+        if given.growth:
+            _print_growth(_run("growth", whole, address, given.sentences), given.sentences)
+        else:
+            _print_beside(_beside(sample, address))
+
+
+# --- the parent -----------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _server(place: Path) -> Iterator[str]:
+    """A server of its own; the address for the application."""
+    embedded, _ = start_embedded(Settings(home=place, database_url=""))
+    try:
+        yield embedded.conninfo("groundwork_app")
+    finally:
+        embedded.stop()
+
+
+def _unpack(archive: Path, place: Path, count: int) -> tuple[Path, Path]:
+    """The folders of all files and of the few."""
+    whole, sample = place / "whole", place / "sample"
+    with tarfile.open(archive) as opened:
+        opened.extractall(whole, filter="data")
+    files = _files(whole)
+    for file in files[:: max(1, len(files) // count)][:count]:
+        (sample / file.relative_to(whole)).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(file, sample / file.relative_to(whole))
+    return whole, sample
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def _beside(sample: Path, address: str) -> dict[str, Result]:
+    """By name, in the order of the table."""
+    peers = {"LlamaIndex": _run("llamaindex", sample, address)} if llamaindex.ingests() else {}
+    return peers | {
+        "Groundwork, passages alone": _run("groundwork", sample, address, "off"),
+        "Groundwork": _run("groundwork", sample, address, "on"),
+        "limit, passages alone": _run("limit", sample, address, "off"),
+        "limit": _run("limit", sample, address, "on"),
+    }
+
+
+def _run(contestant: str, folder: Path, address: str, sentences: str = "on") -> Result:
+    """One contestant in its process, and the most memory that it had."""
+    Console(stderr=True).print(f"{contestant}, sentence vectors {sentences} ...")
+    environment = {
+        **os.environ, "GROUNDWORK_DATABASE_URL": address, "GROUNDWORK_SENTENCE_VECTORS": sentences,
+        "GROUNDWORK_HOME": str(folder.parent),
+    }  # fmt: skip
+    command = [sys.executable, "-m", "bench.ingest", str(folder), "--contestant", contestant]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
+        most = [0]
+        watch = threading.Thread(target=_watch, args=(process, most), daemon=True)
+        watch.start()
+        said, _ = process.communicate()
+        watch.join()
+    if process.returncode:
+        raise SystemExit(f"{contestant} ended with {process.returncode}")
+    return {**json.loads(said), "memory": most[0]}
+
+
+def _watch(process: "subprocess.Popen[str]", most: list[int]) -> None:
+    while process.poll() is None:
+        most[0] = max(most[0], memory(process.pid))
+        time.sleep(TICK)
+
+
+def memory(pid: int) -> int:
+    """Bytes that a process and all below it hold; 0 where the system doesn't tell or the process is gone."""
+    try:
+        held = int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        children = [file.read_text().split() for file in Path(f"/proc/{pid}/task").glob("*/children")]
+    except OSError:
+        return 0
+    return held + sum(memory(int(child)) for some in children for child in some)
+
+
+# --- the contestants ------------------------------------------------------------------------------------------------
+
+
+def groundwork(folder: Path) -> Result:
+    """The folder taken in, by the same calls as the flow's."""
+    with open_services(load_settings()) as services:
+        return _taken_in(services, folder, f"bench-{services.settings.sentence_vectors}")
+
+
+def growth(folder: Path) -> Result:
+    """The folder taken in; again after a share of it was changed and as much removed; again as it is."""
+    with open_services(load_settings()) as services:
+        tenant = f"growth-{services.settings.sentence_vectors}"
+        first = _taken_in(services, folder, tenant)
+        _change(folder)
+        second = _taken_in(services, folder, tenant)
+        began = time.perf_counter()
+        third = plan_run(services, tenant, [origin(str(folder))])
+        nothing = {"files": 0, "chunks": 0, "tokens": 0, "seconds": time.perf_counter() - began, "counts": {}}
+        if not third.empty:
+            raise SystemExit("the third run should have found nothing to do")
+    return {"first": first, "second": second, "third": nothing}
+
+
+def _taken_in(services: Services, folder: Path, tenant: str) -> Result:
+    embedder = services.embedder()
+    assert isinstance(embedder, SentenceTransformerEmbedder)
+    embedder.encode(["a first text, so that nothing is loaded while we measure"] * 2)
+    before = embedder.computed
+    with _clock() as times:
+        report = ingest(services, tenant, [origin(str(folder))])
+    files = sum(count for state, count in report.counts.items() if state != "unchanged")
+    return {
+        "files": files, "chunks": report.chunks, "tokens": embedder.computed - before, "counts": report.counts,
+        "stages": report.seconds, **times,
+    }  # fmt: skip
+
+
+def _change(folder: Path) -> None:
+    files = _files(folder)
+    for file in files[1::SHARE]:
+        with file.open("a", encoding="utf-8") as opened:
+            opened.write("\n\nThis paragraph was added when the file was changed.\n")
+    for file in files[2::SHARE]:
+        file.unlink()
+
+
+def limit(folder: Path) -> Result:
+    """The model alone on the folder's texts."""
+    settings = load_settings()
+    embedder = SentenceTransformerEmbedder(settings.embedding_model, settings.embedding_dtype)
+    files = len(_files(folder))
+    texts = list(dict.fromkeys(_texts(folder, embedder, settings)))[::EVERY]
+    embedder.encode(texts[:64])
+    ways: dict[str, Callable[[], object]] = {
+        "as batched here": lambda: embedder.encode(texts),
+        "sentence-transformers alone": lambda: embedder._model.encode(texts, batch_size=16, show_progress_bar=False),
+    }
+    found: list[Result] = []
+    before = embedder.computed
+    for name, way in ways.items():
+        with _clock() as times:
+            way()
+        found.append({"files": files, "chunks": len(texts), "way": name, **times})
+    tokens = embedder.computed - before
+    return min(found, key=lambda one: float(one["seconds"])) | {
+        "tokens": tokens, "ways": {one["way"]: tokens / one["seconds"] for one in found}
+    }  # fmt: skip
+
+
+def _texts(folder: Path, embedder: SentenceTransformerEmbedder, settings: Settings) -> Iterator[str]:
+    cut = chunker(settings.chunker)
+    for file in _files(folder):
+        _, parsed = parse(file.name, file.read_bytes())
+        for chunk in cut(parsed, parsed.title or file.stem, embedder.token_starts, embedder.window):
+            yield f"{chunk.context}\n{chunk.text}"
+            if settings.sentence_vectors == "on":
+                yield from (parsed.text[span.start : span.end] for span in chunk.sentences)
+
+
+def peer(folder: Path) -> Result:
+    """LlamaIndex's pipeline on the same files."""
+    host = str(conninfo_to_dict(load_settings().database_url)["host"])
+    texts = {str(file.relative_to(folder)): file.read_text("utf-8", "replace") for file in _files(folder)}
+    with llamaindex.pipeline(host, str(find_model(Settings().embedding_model))) as run:
+        with _clock() as times:
+            nodes = run(texts)
+        count = SentenceTransformerEmbedder(Settings().embedding_model, "float32")
+        tokens = sum(min(len(count.token_starts(text)), count.window) + 2 for text in nodes)
+    return {"files": len(texts), "chunks": len(nodes), "tokens": tokens, **times}
+
+
+@contextmanager
+def _clock() -> Iterator[dict[str, float]]:
+    """Seconds, and seconds of the processor, that pass inside."""
+    times: dict[str, float] = {}
+    began, used = time.perf_counter(), sum(os.times()[:4])
+    yield times
+    times |= {"seconds": time.perf_counter() - began, "processor": sum(os.times()[:4]) - used}
+
+
+CONTESTANTS: Mapping[str, Callable[[Path], Result]] = {
+    "groundwork": groundwork, "growth": growth, "limit": limit, "llamaindex": peer
+}  # fmt: skip
+
+
+# --- the tables -----------------------------------------------------------------------------------------------------
+
+
+def _print_beside(results: Mapping[str, Result]) -> None:
+    table = Table(
+        "", "s", "processor s", "chunks", "chunks/s", "tokens", "tokens/s", "MB", box=None, pad_edge=False,
+        title=f"{results['limit']['files']} files of powershell-docs",
+    )  # fmt: skip
+    for name, result in results.items():
+        table.add_row(
+            name, f"{result['seconds']:.1f}", f"{result['processor']:.1f}", f"{result['chunks']:,}",
+            f"{rate(result, 'chunks'):.1f}", f"{result['tokens']:,}", f"{rate(result, 'tokens'):,.0f}",
+            f"{result['memory'] / 1e6:,.0f}",
+        )  # fmt: skip
+    console = Console(highlight=False, width=120)
+    console.print(table)
+    for kind in (", passages alone", ""):
+        ours, most = results[f"Groundwork{kind}"], results[f"limit{kind}"]
+        ways = ", ".join(f"{way} {speed:,.0f}" for way, speed in most["ways"].items())
+        console.print(f"limit{kind}, tokens/s: {ways}")
+        said = f"Groundwork{kind}: {rate(ours, 'tokens') / rate(most, 'tokens'):.0%} of the limit"
+        if "LlamaIndex" in results:
+            said += f", {rate(ours, 'chunks') / rate(results['LlamaIndex'], 'chunks'):.1f} times LlamaIndex's chunks/s"
+            said += f", {results['LlamaIndex']['seconds'] / ours['seconds']:.1f} times its files/s"
+        stages = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in ours["stages"].items())
+        console.print(f"{said}; seconds of all threads: {stages}")
+
+
+def _print_growth(result: Result, sentences: str) -> None:
+    table = Table(
+        "", "s", "files", "chunks", "chunks/s", "tokens", "tokens/s", "what became of them", box=None, pad_edge=False,
+        title=f"All of powershell-docs, sentence vectors {sentences}",
+    )  # fmt: skip
+    names = {"first": "all", "second": f"1 in {SHARE} changed, 1 in {SHARE} removed", "third": "nothing to do"}
+    for key, name in names.items():
+        run = result[key]
+        counts = ", ".join(f"{count} {state}" for state, count in run["counts"].items())
+        table.add_row(
+            name, f"{run['seconds']:.1f}", f"{run['files']:,}", f"{run['chunks']:,}", f"{rate(run, 'chunks'):.1f}",
+            f"{run['tokens']:,}", f"{rate(run, 'tokens'):,.0f}", counts,
+        )  # fmt: skip
+    console = Console(highlight=False, width=150)
+    console.print(table)
+    stages = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in result["first"]["stages"].items())
+    console.print(f"seconds of all threads: {stages}; memory {result['memory'] / 1e6:,.0f} MB")
+
+
+def rate(result: Mapping[str, Any], of: str) -> float:
+    """How many a second."""
+    return float(result[of]) / max(float(result["seconds"]), 1e-9)
+
+
+if __name__ == "__main__":
+    main()
