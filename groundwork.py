@@ -12,7 +12,7 @@ from typing import NoReturn
 
 import typer
 
-from commands import deployments, documents, ledger, measuring, operation, questions, usage
+from commands import deployments, documents, ledger, measuring, models, operation, questions, usage
 from commands.console import complain
 from knowledge import logs
 from knowledge.errors import GroundworkError
@@ -29,6 +29,7 @@ app.command()(questions.serve)
 app.command()(ledger.runs)
 app.command()(ledger.sweep)
 app.command()(usage.usage)
+app.command()(models.models)
 app.command()(operation.status)
 app.command()(operation.doctor)
 app.command()(operation.migrate)

@@ -215,7 +215,10 @@ ADDRESSES = ("refused", "TLS", "DNS")  # faults of who is spoken to, not of what
 
 
 class Fake:
-    """An endpoint that answers each request as `behave` says. `calls` counts requests, `hung_up` those left early."""
+    """An endpoint that answers each request as `behave` says.
+
+    `connections` and `calls` count what came in, `hung_up` what was left early.
+    """
 
     def __init__(self, name: str, behave: Behaviour = well, *, tls: bool = False) -> None:
         self.name, self._behave = name, behave
@@ -224,7 +227,7 @@ class Fake:
         self._scheme = "https" if tls else "http"
         self._numbers, self._lock = itertools.count(), threading.Lock()
         self._open: set[socket.socket] = set()
-        self.calls = self.hung_up = 0
+        self.calls = self.hung_up = self.connections = 0
         threading.Thread(target=self._listen, daemon=True).start()
 
     @property
@@ -262,6 +265,7 @@ class Fake:
     def _serve(self, connection: socket.socket) -> None:
         with self._lock:
             self._open.add(connection)
+            self.connections += 1
         try:
             if self._context:
                 connection = self._context.wrap_socket(connection, server_side=True)

@@ -115,6 +115,11 @@ class Setting:
         """Calls of all models so far."""
         return sum(provider.calls for provider in self.providers.values())
 
+    @property
+    def idle(self) -> bool:
+        """Whether every connection was given back."""
+        return self._pool.idle
+
     def close(self) -> None:
         """Close the connections."""
         self._pool.close()

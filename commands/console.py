@@ -31,8 +31,10 @@ Mode = Annotated[Literal["hybrid", "dense", "lexical"], typer.Option(help="Which
 
 def opened(settings: Settings) -> "Services":
     """The services of the configured database."""
+    from knowledge import logs
     from knowledge.services import open_services
 
+    logs.quiet()
     return open_services(settings)
 
 

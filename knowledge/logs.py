@@ -37,9 +37,22 @@ def protect() -> None:
 
 def configure() -> None:
     """JSON lines on standard error for everything that is logged, ours (structlog) and the libraries' (logging)."""
+    protect()
+    _ours(logging.INFO)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(Lines())
+    logging.getLogger().handlers = [handler]
+    logging.captureWarnings(True)
+
+
+def quiet() -> None:
+    """For a command, whose results are on standard output: of ours only what is wrong, on standard error."""
+    _ours(logging.WARNING)
+
+
+def _ours(least: int) -> None:
     import structlog
 
-    protect()
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
@@ -47,13 +60,9 @@ def configure() -> None:
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.JSONRenderer(),
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        wrapper_class=structlog.make_filtering_bound_logger(least),
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
     )
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(Lines())
-    logging.getLogger().handlers = [handler]
-    logging.captureWarnings(True)
 
 
 def redacted(_: Any, __: str, event: Mapping[str, Any]) -> dict[str, Any]:

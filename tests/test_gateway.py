@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +13,7 @@ import anyio
 import pytest
 import yaml
 
+import groundwork
 from bench import gateway_faults
 from bench.fake_models import READ, WORDS, WROTE, Fake, dripping, entry, failing, hanging, well
 from knowledge.database import Principal
@@ -152,6 +154,27 @@ def test_no_models_file_is_no_gateway_and_a_missing_key_is_named(tmp_path, monke
     gateway = open_gateway(settings)
     assert "secret" not in repr(gateway.file)
     gateway.close()
+
+
+def test_the_command_shows_a_file_and_asks_each_model(tmp_path, fake, capsys, monkeypatch):
+    file = tmp_path / "models.yaml"
+    dead = entry("beta", "http://127.0.0.1:9/v1", input_price="0.5")
+    file.write_text(yaml.safe_dump({"models": [fake().entry(), dead], "patience": LENIENT.model_dump()}))
+    assert command(monkeypatch, "models", str(file), "--ask", "--json") == 1
+    alpha, beta = json.loads(capsys.readouterr().out)["models"]
+    assert alpha["answers"] is True
+    assert "'beta' can't be reached" in beta["answers"]
+    assert command(monkeypatch, "models", str(file)) == 0
+    assert "beta: balanced, beta, 8192 tokens, 0.5 and 0 EUR a million" in capsys.readouterr().out
+    assert command(monkeypatch, "models") == 1
+    assert "set GROUNDWORK_MODELS" in capsys.readouterr().err
+
+
+def command(monkeypatch, *arguments):
+    monkeypatch.setattr(sys, "argv", ["groundwork", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        groundwork.main()
+    return ended.value.code
 
 
 # Routing
@@ -382,6 +405,17 @@ def test_a_reply_comes_in_pieces_and_is_booked_as_the_provider_counted(opened, f
     assert gateway.sites["alpha"].gate.inside == 0
 
 
+@pytest.mark.parametrize("streaming", [True, False])
+@pytest.mark.parametrize("provider", ["openai", "anthropic"])
+def test_a_connection_is_used_again(opened, fake, provider, streaming):
+    endpoint = fake()
+    fields = {"streaming": streaming}
+    gateway = opened(endpoint.entry(**fields) if provider == "openai" else claude(endpoint, **fields))
+    for _ in range(3):
+        assert "".join(gateway.stream(request())) == EVERYTHING
+    assert (endpoint.calls, endpoint.connections) == (3, 1)
+
+
 def test_a_reply_that_comes_whole_is_one_piece(opened, fake):
     assert list(opened(fake().entry(streaming=False)).stream(request())) == [EVERYTHING]
 
@@ -395,7 +429,10 @@ def test_faults_of_fourteen_kinds_end_typed_and_a_healthy_model_takes_over():
         with gateway_faults.setting([kind], streaming=streaming, patience=IMPATIENT) as alone:
             first = gateway_faults.ask(alone.gateway())
         with gateway_faults.setting([kind, "none"], streaming=streaming, patience=LENIENT) as beside:
-            return cell, first, gateway_faults.ask(beside.gateway())
+            second = gateway_faults.ask(beside.gateway())
+            assert alone.idle, kind
+            assert beside.idle, kind
+        return cell, first, second
 
     with ThreadPoolExecutor(len(cells)) as threads:
         seen = list(threads.map(tried, cells))

@@ -185,7 +185,7 @@ class _Turn:
         if found := next((site for site in fresh if site.enter()), None):
             return found
         ready = [site for site in fresh if site.breaker.wait() == 0]
-        if found := next((site for site in ready if site.queue(self.left, self.cancelled)), None):
+        if found := next((site for site in ready if site.queue(self.left / 2, self.cancelled)), None):
             return found
         for site in self._sites:
             fault = self._faults.get(site.spec.name)
@@ -198,7 +198,7 @@ class _Turn:
         seconds = max(site.breaker.wait(), jitter(call - 1, self.gateway.chance))
         if site.breaker.state != "closed" or seconds > self.left / 2 or self.cancelled.wait(seconds):
             return False
-        return site.enter() or site.queue(self.left, self.cancelled)
+        return site.enter() or site.queue(self.left / 2, self.cancelled)
 
     def _reserve(self, spec: ModelSpec) -> UUID | None:
         """Set aside what a call may cost at most."""
@@ -308,6 +308,7 @@ class _Reply:
             raise UpstreamFault("broken")
         self._written += delta.text
         self._finished |= delta.finished
+        self._watch.finished = self._finished
         self._counted_input = self._counted_input if delta.input_tokens is None else delta.input_tokens
         self._counted_output = self._counted_output if delta.output_tokens is None else delta.output_tokens
         if len(self._written) > CHARACTERS_A_TOKEN * self._turn.request.max_tokens:

@@ -10,8 +10,9 @@ import socket
 import ssl
 import threading
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import httpcore
@@ -21,18 +22,21 @@ from serving.gateway.faults import Kind, UpstreamFault, of_network
 
 SLICE = 0.1  # seconds after which a wait looks whether it has been cancelled
 KEPT = 30.0  # seconds for which an idle connection is kept
+READ_OUT = 0.05  # seconds for what may still come after the end of a reply, so that its connection can be used again
 
 
 class Watch:
     """Until when a call and its present step must be done, how much it may bring, and whether it is still wanted.
 
-    Times are those of `time.monotonic`. `cancelled` ends all calls of a request; `cancel` this one.
+    Times are those of `time.monotonic`. `cancelled` ends all calls of a request, `cancel` this one;
+    `finished` says that all that is wanted of it was read.
     """
 
     def __init__(self, ends: float, connect_seconds: float, most_bytes: int, cancelled: threading.Event) -> None:
         self.ends = self._step = ends
         self._connect_seconds, self._connected_by = connect_seconds, ends
         self._bytes_left, self._cancelled, self._ended = most_bytes, cancelled, False
+        self.finished = False
 
     def allow(self, seconds: float) -> None:
         """Give what is awaited next so much time, and never more than the call has."""
@@ -93,6 +97,11 @@ class Pool:
             transport=_Transport(self._connections, watch), timeout=None, trust_env=False, headers=headers  # noqa: S113
         )  # fmt: skip
 
+    @property
+    def idle(self) -> bool:
+        """Whether no call has a connection just now."""
+        return all(connection.is_idle() for connection in self._connections.connections)
+
     def close(self) -> None:
         """Close every connection."""
         self._connections.close()
@@ -103,6 +112,7 @@ class _Transport(httpx.BaseTransport):
 
     def __init__(self, connections: httpcore.ConnectionPool, watch: Watch) -> None:
         self._connections, self._watch = connections, watch
+        self._body: _Body | None = None
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         with _watched(self._watch):
@@ -114,27 +124,40 @@ class _Transport(httpx.BaseTransport):
                     content=request.stream,
                 )
             )
-        stream = _Body(response, self._watch)
+        self._body = stream = _Body(response, self._watch)
         if httpx.Headers(response.headers).get("content-encoding", "identity") != "identity":
-            stream.close()
             raise UpstreamFault("content_type")
         return httpx.Response(response.status, headers=response.headers, stream=stream)
+
+    def close(self) -> None:
+        """Give the connection back, however little of the response was wanted."""
+        if self._body is not None:
+            self._body.close()
 
 
 class _Body(httpx.SyncByteStream):
     def __init__(self, response: httpcore.Response, watch: Watch) -> None:
         self._response, self._watch = response, watch
+        self._parts = iter(response.iter_stream())
+        self._closed = False
 
     def __iter__(self) -> Iterator[bytes]:
-        parts = iter(self._response.iter_stream())
         while True:
             with _watched(self._watch):
-                part = next(parts, None)
+                part = next(self._parts, None)
             if part is None:
                 return
             yield part
 
     def close(self) -> None:
+        """Give the connection back: to be used again where the reply came to its end, else to be closed."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._watch.finished:
+            self._watch.allow(READ_OUT)
+            with suppress(UpstreamFault):
+                deque(self, maxlen=0)
         self._response.close()
 
 
