@@ -25,7 +25,7 @@ from knowledge.analysis import term_numbers, terms
 from knowledge.database import Connection, query, statement
 from knowledge.embedding import Vectors
 from knowledge.services import IndexVersion
-from knowledge.types import Block, Chunk, Document, Location, Span
+from knowledge.types import Block, Chunk, Document, Location
 
 SQL = Path(__file__).parent / "sql"
 
@@ -284,9 +284,9 @@ def _put_sentences(
     items: Sequence[Embedded],
 ) -> None:
     sentences = [
-        (chunk_id, ordinal, row.reader_set_id, span.start, span.end, _words(row.chunk, span))
+        (chunk_id, ordinal, row.reader_set_id, span.start, span.end, words)
         for chunk_id, row in zip(ids, rows, strict=True)
-        for ordinal, span in enumerate(row.chunk.sentences)
+        for ordinal, (span, words) in enumerate(zip(row.chunk.sentences, _words(row.chunk), strict=True))
     ]
     if not sentences:
         return
@@ -300,10 +300,12 @@ def _put_sentences(
     connection.execute(query(SQL / "put_sentences.sql", sentences=index.sentences), columns)
 
 
-def _words(chunk: Chunk, sentence: Span) -> str:
-    """The numbers of the terms of a sentence and of the headings above it, between spaces."""
-    text = chunk.text[sentence.start - chunk.span.start : sentence.end - chunk.span.start]
-    return " ".join(map(str, sorted({*term_numbers(terms(chunk.context)), *term_numbers(terms(text))})))
+def _words(chunk: Chunk) -> Iterator[str]:
+    """For each sentence the numbers of its terms and of those of the headings above it, between spaces."""
+    above = set(term_numbers(terms(chunk.context)))
+    for span in chunk.sentences:
+        text = chunk.text[span.start - chunk.span.start : span.end - chunk.span.start]
+        yield " ".join(map(str, sorted(above.union(term_numbers(terms(text))))))
 
 
 def _json(value: Any) -> str:

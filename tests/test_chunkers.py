@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from ingest.chunkers import CHUNKERS, chunker
+from bench.chunking import windows
+from ingest.chunkers import CHUNKERS, chunker, structure
 from ingest.parsers import Parsed, parse
 from ingest.parsers.builder import Item, TextBuilder
 from knowledge.errors import InvalidInput
@@ -203,3 +204,24 @@ def test_structure_on_a_real_handbook():
         chunks = chunker("structure")(parsed, parsed.title, tokens, LIMIT)
         check(parsed, parsed.title, chunks)
         check_cover(parsed, chunks)
+
+
+def test_a_target_makes_chunks_of_about_that_size():
+    source = "# Guide\n\n" + " ".join(f"Step {number} takes the cover off and puts it back." for number in range(120))
+    parsed = parse("guide.md", source.encode())[1]
+    for target in (40, 90, 180):
+        made = structure.chunk(parsed, "Guide", tokens, LIMIT, target)
+        check(parsed, "Guide", made)
+        check_cover(parsed, made)
+        assert all(abs(len(tokens(chunk.text)) - target) <= target // 3 for chunk in made)
+
+
+def test_windows_for_comparison_cover_the_text_and_overlap_as_they_should():
+    parsed = parse("guide.md", b"# Guide\n\n" + b"One two three four five six seven. " * 40)[1]
+    count = len(tokens(parsed.text))
+    made = windows(50, 10)(parsed, "Guide", tokens, LIMIT)
+    firsts = [tokens(parsed.text).index(chunk.span.start) for chunk in made]
+    assert firsts == list(range(0, firsts[-1] + 1, 40))
+    assert all(len(tokens(chunk.text)) <= 50 for chunk in made)
+    assert made[-1].span.end == len(parsed.text)
+    assert firsts[-1] + 10 < count <= firsts[-1] + 50

@@ -35,11 +35,11 @@ class _Placed:
     budget: int
 
 
-def chunk(parsed: Parsed, title: str, tokens: TokenOffsets, limit: int) -> list[Chunk]:
-    """Chunks in order; together they hold all text but the headings, each piece once."""
+def chunk(parsed: Parsed, title: str, tokens: TokenOffsets, limit: int, target: int = TARGET) -> list[Chunk]:
+    """Chunks in order, of about `target` tokens; together they hold all text but the headings, each piece once."""
     measure = Measure(parsed.text, tokens)
     contexts = Contexts(title, measure, limit)
-    target = min(TARGET, limit * 3 // 4)
+    target = min(target, limit * 3 // 4)
     chunks: list[Chunk] = []
     for section in _sections(parsed):
         placed = list(_placed(section, contexts, measure, limit))
