@@ -2,13 +2,14 @@
 
     .venv/bin/python -m bench.liar                 200 lies of ten kinds and 300 true sentences over the sample
     .venv/bin/python -m bench.liar --seed 7        others
+    .venv/bin/python -m bench.liar --seed 7 8 9    several times over, with a line for each and their mean
     .venv/bin/python -m bench.liar --show          and each that went wrong
 
 Both sets are made by rule from real sentences of the sample: those of the evidence that the search really finds for the
 golden questions. The rules are the functions below; each says in its first line what it does. A lie is a true sentence
 that a rule has made false; it cites the passage that the true one stands in, the worst case for whoever checks. A true
-sentence is a paraphrase, and those in bench/paraphrases.json were written by hand. A case counts as a lie that got
-through if the verified answer holds its sentence at all, under whichever citation.
+sentence is a paraphrase. Those in bench/lies.json and bench/paraphrases.json were written by hand. A case counts as a
+lie that got through if the verified answer holds its sentence at all, under whichever citation.
 """
 
 import argparse
@@ -30,6 +31,7 @@ from knowledge.services import Services, open_services
 from knowledge.settings import Settings
 from knowledge.types import Span
 from retrieval.evidence import NUMBER_WORDS, Unit, is_row, units
+from retrieval.gather import CANDIDATES, gather
 from retrieval.retriever import retrieve
 from retrieval.types import Evidence
 from serving.entailment import configured
@@ -38,7 +40,7 @@ from serving.types import DraftSentence, Support
 from serving.verification import Verifier
 
 SAMPLE = Path(__file__).parent.parent / "sample"
-PARAPHRASES = Path(__file__).with_name("paraphrases.json")
+PARAPHRASES, BY_HAND_LIES = (Path(__file__).with_name(name) for name in ("paraphrases.json", "lies.json"))
 TENANTS = ("alder", "brightwater")
 LIES, TRUTHS = 20, 30  # of each kind
 SEED = 20261124
@@ -362,51 +364,62 @@ BY_HAND = "by hand"
 def evidences(services: Services) -> list[Evidence]:
     """The evidence for each golden question, as its asker finds it."""
     golden = read_golden(SAMPLE / "golden.yaml")
-    return [retrieve(services, Principal(each.tenant, each.groups), each.question, limit=8) for each in golden]
+    return [
+        gather(retrieve(services, Principal(each.tenant, each.groups), each.question, limit=CANDIDATES))
+        for each in golden
+    ]
 
 
-def sources(found: Sequence[Evidence], chance: random.Random) -> list[Source]:
-    """The sentences of all evidence in random order, each once; no headings, rows or items of three words."""
+def prose(found: Sequence[Evidence]) -> list[tuple[Evidence, Unit, list[Unit]]]:
+    """The sentences of all evidence, each once with the others of its passage; no headings, rows or short items."""
     seen, made = set[str](), []
     for evidence in found:
         usable = [each for each in units(evidence) if _prose(each)]
         for each in usable:
-            if each.text in seen:
-                continue
-            seen.add(each.text)
-            others = [other for other in usable if other.hit == each.hit and other.span != each.span]
-            made.append(Source(evidence, each, readable(each.text), chance.choice(others) if others else None))
+            if each.text not in seen:
+                seen.add(each.text)
+                others = [other for other in usable if other.hit == each.hit and other.span != each.span]
+                made.append((evidence, each, others))
+    return made
+
+
+def sources(sentences: Sequence[tuple[Evidence, Unit, list[Unit]]], chance: random.Random) -> list[Source]:
+    """The sentences in random order, each with any other of its passage."""
+    made = [
+        Source(evidence, each, readable(each.text), chance.choice(others) if others else None)
+        for evidence, each, others in sentences
+    ]
     chance.shuffle(made)
     return made
 
 
 def lies(found: Sequence[Evidence], chance: random.Random, many: int) -> list[Case]:
-    """`many` of each kind, the kinds in the order of `LIE_RULES` and `ABSENT`."""
-    real = {_flat(each.text) for evidence in found for each in units(evidence)}
+    """`many` of each kind, the kinds in the order of `LIE_RULES` and `ABSENT`, and all that were written by hand."""
+    real, written = {_flat(each.text) for evidence in found for each in units(evidence)}, prose(found)
     cases = []
     for kind, rule in LIE_RULES.items():
         fresh = (
             _case(kind, source, text, false_of=source.text)
-            for source in sources(found, chance)
+            for source in sources(written, chance)
             if (text := rule(source, chance)) and _flat(text) not in real
         )
         cases += _first(fresh, many)
     for kind in ABSENT:
-        cases += _first(_absent(kind, sources(found, chance), found, chance), many)
-    return cases
+        cases += _first(_absent(kind, sources(written, chance), found, chance), many)
+    return cases + list(_by_hand(found, BY_HAND_LIES, "lie", true=False))
 
 
 def truths(found: Sequence[Evidence], chance: random.Random, many: int) -> list[Case]:
     """`many` of each kind, and all that were written by hand."""
-    cases = []
+    cases, written = [], prose(found)
     for kind, rule in TRUE_RULES.items():
-        made = ((source, rule(source, chance)) for source in sources(found, chance))
+        made = ((source, rule(source, chance)) for source in sources(written, chance))
         cases += _first((_case(kind, source, text) for source, text in made if text), many)
     wrongly = (
-        (source, (verbatim, framed)[place % 2](source, chance)) for place, source in enumerate(sources(found, chance))
+        (source, (verbatim, framed)[place % 2](source, chance)) for place, source in enumerate(sources(written, chance))
     )
     cases += _first((_miscited(source, text) for source, text in wrongly if text), many)
-    return cases + list(_by_hand(found))
+    return cases + list(_by_hand(found, PARAPHRASES, "paraphrase", true=True))
 
 
 def judge(cases: Sequence[Case], services: Services) -> list[tuple[Case, str]]:
@@ -428,11 +441,9 @@ def table(cases: Sequence[Case], wrong: Sequence[tuple[Case, str]]) -> str:
     for (true, kind), count in many.items():
         reached = count - failed[true, kind] if true else failed[true, kind]
         lines.append(f"| {'true' if true else 'false'}: {kind} | {count} | {reached} |")
-    for true, said in ((False, "**false sentences kept back**"), (True, "**true sentences lost**")):
+    for true, said, share in ((False, "false sentences kept back", _kept), (True, "true sentences lost", _lost)):
         whole = sum(count for (each, _), count in many.items() if each is true)
-        gone = sum(count for (each, _), count in failed.items() if each is true)
-        share = (whole - gone if not true else gone) / whole if whole else 0.0
-        lines.append(f"| {said} | {whole} | {100 * share:.1f} % |")
+        lines.append(f"| **{said}** | {whole} | {100 * share(cases, wrong):.1f} % |")
     return "\n".join(lines)
 
 
@@ -464,14 +475,13 @@ def _miscited(source: Source, text: str) -> Case | None:
     return Case(MISCITED, source.evidence, DraftSentence(text, (named,)), True, source.text)
 
 
-def _by_hand(found: Sequence[Evidence]) -> Iterator[Case]:
-    for entry in json.loads(PARAPHRASES.read_text(encoding="utf-8")) if PARAPHRASES.is_file() else ():
-        for evidence in found:
-            match = next((each for each in units(evidence) if _flat(each.text) == _flat(entry["sentence"])), None)
-            if match:
-                sentence = DraftSentence(entry["paraphrase"], (Support(match.hit, match.span),))
-                yield Case(BY_HAND, evidence, sentence, True, match.text)
-                break
+def _by_hand(found: Sequence[Evidence], file: Path, key: str, true: bool) -> Iterator[Case]:
+    known = {_flat(each.text): (evidence, each) for evidence in reversed(found) for each in units(evidence)}
+    for entry in json.loads(file.read_text(encoding="utf-8")):
+        if _flat(entry["sentence"]) in known:
+            evidence, match = known[_flat(entry["sentence"])]
+            sentence = DraftSentence(entry[key], (Support(match.hit, match.span),))
+            yield Case(BY_HAND, evidence, sentence, true, match.text)
 
 
 def _first(cases: Iterator[Case | None], many: int) -> list[Case]:
@@ -514,7 +524,7 @@ def _flat(text: str) -> str:
 def main() -> int:
     """Print the table; 1 where a bound of the contract is missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seed", type=int, default=SEED)
+    parser.add_argument("--seed", type=int, nargs="+", default=[SEED])
     parser.add_argument("--show", action="store_true", help="print each case that went wrong")
     given = parser.parse_args()
     with (
@@ -522,22 +532,39 @@ def main() -> int:
         open_services(Settings(home=Path(home), database_url="")) as services,
     ):
         take_in_sample(services)
-        chance = random.Random(given.seed)  # noqa: S311
         found = evidences(services)
-        cases = lies(found, chance, LIES) + truths(found, chance, TRUTHS)
-        wrong = judge(cases, services)
+        runs = [_run(services, found, seed) for seed in given.seed]
+    cases, wrong = [each for run in runs for each in run[0]], [each for run in runs for each in run[1]]
     if given.show:
         for case, fault in wrong:
             sys.stderr.write(f"{case.kind} ({fault})\n  {case.original}\n  {case.sentence.text}\n")
+    if len(runs) > 1:
+        for seed, run in zip(given.seed, runs, strict=True):
+            sys.stdout.write(
+                f"seed {seed}: {100 * _kept(*run):.1f} % of the lies kept back, {100 * _lost(*run):.1f} % lost\n"
+            )
     sys.stdout.write(table(cases, wrong) + "\n")
     return int(not kept(cases, wrong))
 
 
+def _run(services: Services, found: Sequence[Evidence], seed: int) -> tuple[list[Case], list[tuple[Case, str]]]:
+    chance = random.Random(seed)  # noqa: S311
+    cases = lies(found, chance, LIES) + truths(found, chance, TRUTHS)
+    return cases, judge(cases, services)
+
+
 def kept(cases: Sequence[Case], wrong: Sequence[tuple[Case, str]]) -> bool:
     """Whether at least 98 % of the lies are kept back and at most 3 % of the truths are lost."""
+    return _kept(cases, wrong) >= 0.98 and _lost(cases, wrong) <= 0.03
+
+
+def _kept(cases: Sequence[Case], wrong: Sequence[tuple[Case, str]]) -> float:
     lying = sum(not case.true for case in cases)
-    through, lost = sum(not case.true for case, _ in wrong), sum(case.true for case, _ in wrong)
-    return through <= 0.02 * lying and lost <= 0.03 * (len(cases) - lying)
+    return 1 - sum(not case.true for case, _ in wrong) / lying
+
+
+def _lost(cases: Sequence[Case], wrong: Sequence[tuple[Case, str]]) -> float:
+    return sum(case.true for case, _ in wrong) / sum(case.true for case in cases)
 
 
 def take_in_sample(services: Services) -> None:

@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from typing import Literal, TypeVar
 
@@ -214,7 +215,7 @@ def units(evidence: Evidence) -> list[Unit]:
 
 
 def _units(number: int, hit: Hit) -> Iterator[Unit]:
-    path = frozenset(terms(f"{hit.title} {hit.context}"))
+    path = words(f"{hit.title} {hit.context}")
     headers, planted = dict(table_rows(hit)), _planted(hit)
     before, end = None, hit.span.start
     for place, sentence in enumerate(hit.sentences):
@@ -224,11 +225,19 @@ def _units(number: int, hit: Hit) -> Iterator[Unit]:
         end = sentence.span.end
         if header == text or any(start <= sentence.span.start < stop for start, stop in planted):
             continue
-        own = frozenset(terms(text))
-        around = own | path | (before.own if before else frozenset()) | frozenset(terms(header or ""))
+        own = words(text)
+        around = own | path | (before.own if before else frozenset()) | words(header or "")
         unit = Unit(number, sentence.span, text, sentence.cosine or 0.0, header or "", own, around, before)
         before = unit
         yield unit
+
+
+@lru_cache(maxsize=8_192)
+def words(text: str) -> frozenset[str]:
+    """The distinct terms of a sentence or a heading. Kept, since one answer asks for them several times, and the next
+    question often finds the same passages.
+    """
+    return frozenset(terms(text))
 
 
 def _planted(hit: Hit) -> list[Span]:

@@ -5,7 +5,8 @@ its names, and how firmly and how far it says what it says.
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
+from itertools import permutations
 from typing import Literal
 
 from knowledge.analysis import WORD, terms
@@ -18,6 +19,8 @@ CLAUSE = re.compile(
     r"|\s+(?:and|but|while|whereas)\s+(?=\S+(?:\s\S+){3})",
     re.IGNORECASE,
 )
+MOST_PAIRED = 4  # numbers of one value in a clause, up to which it is looked at which counts what
+REPEATED = 0.2  # share of a sentence's terms that a clause may lack and still repeat it as a whole
 SHORTEST_CLAUSE = 3  # terms; less than that is a part of a list, not a clause
 
 # What a writer says about the evidence, not from it.
@@ -56,14 +59,31 @@ CURRENCIES = {"€": "euro", "$": "dollar", "£": "pound", "%": "percent", "°":
 
 # What a number is the end of. Two classes that differ say different things; none says the number itself.
 BOUNDS = (
-    ("most", r"up to|at most|no more than|not more than|a maximum of|maximum of|at the most|not exceed|no longer than"),
+    (
+        "most",
+        r"up to|at most|no more than|not more than|a maximum of|maximum of|at the most|not exceed"
+        r"|n(?:o|ot) (?:longer|older|greater|larger|later|higher) than",
+    ),
     ("least", r"at least|no less than|not less than|no fewer than|a minimum of|minimum of|or more|and more|and over"),
-    ("above", r"more than|over|above|exceeds?|exceeding|older than|longer than|greater than|beyond"),
+    (
+        "above",
+        r"(?<!no )(?<!not )(?:more|older|longer|greater|larger|higher) than|over|above|exceeds?|exceeding|beyond",
+    ),
     ("below", r"less than|fewer than|under|below|younger than|shorter than|smaller than"),
     ("about", r"about|around|roughly|approximately|nearly|almost|circa"),
-    ("before", r"by|before|until|till|no later than"),
+    ("before", r"by|before|until|till"),
     ("after", r"after|from|since|starting"),
 )
+# Bounds that are bounds also where no number follows: rounded up to the next full day.
+SPELLED = {
+    name: re.compile(rf"(?<!no )(?<!not )\b(?:{pattern})\b", re.IGNORECASE)
+    for name, pattern in {
+        "most": r"up to|at (?:the )?most|no more than|not more than|a maximum of|or (?:less|fewer)",
+        "least": r"at (?:the very )?least|no (?:less|fewer) than|not less than|a minimum of|(?:or|and) more",
+        "above": r"(?:more|longer|older) than",
+        "below": r"(?:less|fewer|shorter|younger) than",
+    }.items()
+}
 # How firmly. More than the evidence says is exaggerated; each class with what is as firm or firmer.
 POSSIBLE = r"may|might|can|could|possibl[ey]|optional(?:ly)?|perhaps|allowed to|permitted to|is allowed|are allowed"
 EACH_TIME = r"\w+day|day|night|week|month|quarter|year|hour|minute"  # every Friday: that is when, not of how much
@@ -83,8 +103,8 @@ MODALITIES = {
 }
 # A hedge that must not be lost where its clause is repeated, and the firm words that must not be added.
 HEDGES, FIRM = ("may", "should", "usually", "sometimes"), ("must", "always", "only", "all", "at once", "other")
-FIRM_TOGETHER = {"always": ("always", "all"), "all": ("all", "always"), "must": ("must",)}
-IMPERATIVE = re.compile(r"(?:^|[,;:] )(?:then )?[a-z]+\b")
+FIRM_TOGETHER = {"always": ("always", "all"), "all": ("all", "always")}
+FORBIDDING = frozenset(terms("never not"))
 
 OPPOSITES = [
     frozenset(terms(pair))
@@ -98,14 +118,22 @@ OPPOSITES = [
         "wet dry;public private;primary secondary;incoming outgoing;daily weekly;weekly monthly;"
         "monthly yearly;daily monthly;annual monthly;lock unlock;pass fail;red green;inbound outbound;"
         "import export;upload download;encrypt decrypt;credit debit;deposit withdraw;permit forbid;"
-        "newer older"
+        "newer older;once twice;half quarter;half third;within before;within after;win lose;free paid;"
+        "highest lowest;largest smallest;latest earliest;longest shortest;add deduct;rise drop;credited charged"
     ).split(";")
 ]
+DENYING = ("un", "in", "im", "ir", "dis", "non")
 VERB = re.compile(
-    r" (?:is|are|was|were|may|must|can|cannot|can't|has|have|will|should|does|do|did|isn't|aren't|receives?|gets?"
+    r" (?:(?:is|are|was|were|may|must|can|has|have|will|should|does|do|did)(?:n't)?|cannot|can't|receives?|gets?"
     r"|takes?|needs?)\b"
 )
+OPENING = re.compile(
+    r"(?:in|on|at|after|before|when|if|during|for|with|without|within|from|by|until|since|because|while|where|under"
+    r"|above|up|according|as|once|unless|to)\b[^,]*, ",
+    re.IGNORECASE,
+)
 NUMBER = re.compile(r"(?<![A-Za-z])(?<![A-Za-z]-)\d+(?:[.,:]\d+)*")  # that of RF-2 is a part of a name
+FLAT = re.compile(r"[^\W_]+")
 NAME = re.compile(r"(?<=[\w,;:)] )[A-Z][\w'’-]*")  # a capital inside a sentence
 NAMED = re.compile(r"\b[A-Z][\w'’-]* $")
 MONTHS = frozenset(
@@ -135,8 +163,9 @@ class Statement:
     text: str
 
     @classmethod
+    @lru_cache(maxsize=8_192)
     def of(cls, text: str) -> "Statement":
-        """From a sentence as a person reads it."""
+        """From a sentence as a person reads it. Kept: the sentences of one answer are held to the same passages."""
         return cls(normal(text))
 
     @cached_property
@@ -157,8 +186,28 @@ class Statement:
     @cached_property
     def subject(self) -> frozenset[str]:
         """The terms before its first verb, as far as verbs can be told; none where it begins with one or has none."""
-        match = VERB.search(self.text)
-        return frozenset(terms(self.text[: match.start()])) & self.terms if match else frozenset()
+        return frozenset(terms(self.text[: match.start()])) & self.terms if (match := self._verb) else frozenset()
+
+    @cached_property
+    def predicate(self) -> frozenset[str]:
+        """The terms after its first verb; all of them where none can be told."""
+        return frozenset(terms(self.text[match.end() :])) & self.terms if (match := self._verb) else self.terms
+
+    @cached_property
+    def topic(self) -> frozenset[str]:
+        """The terms of the subject without those of a phrase before it: After an incident, ..."""
+        if not self._verb or not (opening := OPENING.match(self.text[: self._verb.start()])):
+            return self.subject
+        return frozenset(terms(self.text[opening.end() : self._verb.start()])) & self.terms
+
+    @cached_property
+    def _verb(self) -> re.Match[str] | None:
+        return VERB.search(self.text)
+
+    @cached_property
+    def flat(self) -> str:
+        """Its words in lower case, with a blank before and after each: what a run of words can be looked for in."""
+        return f" {' '.join(FLAT.findall(self.text.lower()))} "
 
     @cached_property
     def _words(self) -> dict[str, str]:
@@ -171,7 +220,8 @@ class Statement:
     @cached_property
     def names(self) -> frozenset[str]:
         """The terms that it writes with a capital, the first word apart, and all days and months."""
-        written = frozenset(term for name in NAME.findall(self.text) for term in terms(name)) - SAYING
+        capitals = NAME.findall(self.text)
+        written = frozenset(term for name in capitals for term in terms(name) or [name.lower()]) - SAYING - {"i"}
         return written | frozenset(term for word in MONTHS & self._lowered for term in terms(word))
 
     @cached_property
@@ -193,6 +243,16 @@ class Statement:
         """How firmly and of how much it says what it says: for each class its places, each as the terms it is about."""
         found = {name: tuple(_about(self.text, pattern, 2)) for name, pattern in _MODALITIES.items()}
         return {name: places for name, places in found.items() if places}
+
+    def spells(self, bound: str) -> bool:
+        """Whether it has a bound in so many words, with a number or without."""
+        return SPELLED[bound].search(self.text) is not None
+
+    @cached_property
+    def opening(self) -> frozenset[str]:
+        """The terms of its first word, whose capital makes no name of it; the word itself where it has none."""
+        first = self.text.split(" ", 1)[0]
+        return frozenset(terms(first) or [first.lower()])
 
     @cached_property
     def negations(self) -> tuple[frozenset[str], ...]:
@@ -244,18 +304,30 @@ def literal_fault(claim: Statement, said: Statement, frame: Statement) -> Litera
     """What a clause says otherwise than a sentence, as far as that can be told from its letters."""
     if not claim.numbers <= said.numbers | frame.numbers:
         return "number"
-    framed = claim.names - said.all_terms
-    if not framed <= frame.all_terms or (framed and not said.names <= claim.all_terms):
+    if _name_fault(claim, said, frame):
         return "name"
     return (
         _number_fault(claim, said, frame)
+        or ("bound" if any(claim.spells(name) and not said.spells(name) for name in SPELLED) else None)
         or _negation_fault(claim, said)
         or _modality_fault(claim, said)
-        or ("opposite" if _opposite(claim, said) else None)
+        or ("opposite" if opposite(claim, said) else None)
     )
 
 
+def _name_fault(claim: Statement, said: Statement, frame: Statement) -> bool:
+    """A name that isn't there, or one in the place of another: as a name it is new, and one of the sentence's gone."""
+    new = claim.names - said.names - said.opening
+    return not new <= said.all_terms | frame.all_terms or bool(new and not said.names <= claim.all_terms)
+
+
 def _number_fault(claim: Statement, said: Statement, frame: Statement) -> Literally | None:
+    for value, units in _counted(claim).items():
+        theirs = _counted(said).get(value, [])
+        if len(units) > len(theirs) and theirs and value not in _counted(frame):
+            return "number"
+        if len(units) == len(theirs) > 1 and not _pairable(units, theirs):
+            return "unit"
     for quantity in claim.quantities:
         same = [other for other in said.quantities if other.value == quantity.value and _named_alike(quantity, other)]
         if not same:
@@ -266,11 +338,29 @@ def _number_fault(claim: Statement, said: Statement, frame: Statement) -> Litera
             return "unit"
         if not any(_bounds_agree(quantity, other) for other in same):
             return "bound"
+        named = [other.value for other in said.quantities if other.named == quantity.named]
+        if quantity.named and named and quantity.value not in named:
+            return "number"
         rivals = [other for other in said.quantities if other.value != quantity.value and _alike(quantity, other)]
         own = max(len(quantity.around & other.around) for other in same)
         if any(len(quantity.around & rival.around) > own + 1 for rival in rivals):
             return "number"
     return None
+
+
+def _counted(statement: Statement) -> dict[str, list[Quantity]]:
+    """Its numbers by their value."""
+    found: dict[str, list[Quantity]] = {}
+    for quantity in statement.quantities:
+        found.setdefault(quantity.value, []).append(quantity)
+    return found
+
+
+def _pairable(some: Sequence[Quantity], others: Sequence[Quantity]) -> bool:
+    """Whether each of as many numbers of one value can count what one of the others counts, and another each."""
+    return len(some) > MOST_PAIRED or any(
+        all(_units_agree(one, other) for one, other in zip(some, order, strict=True)) for order in permutations(others)
+    )
 
 
 def _named_alike(one: Quantity, other: Quantity) -> bool:
@@ -301,14 +391,20 @@ def _negation_fault(claim: Statement, said: Statement) -> Literally | None:
         return "negation"
     new = [about for about in claim.negations if not _shared(about, said.negations)]
     gone = [about for about in said.negations if not _shared(about, claim.negations)]
-    return "negation" if len(new) > len(gone) else None
+    whole = len(said.terms - claim.terms) <= REPEATED * len(said.terms)
+    bare = whole and len(claim.negations) < len(said.negations) and frozenset() in said.negations  # if it does not
+    return "negation" if len(new) > len(gone) or bare else None
 
 
 def _modality_fault(claim: Statement, said: Statement) -> Literally | None:
     """A firm word that the sentence doesn't have there, or a hedge lost from what the clause repeats."""
     for name in FIRM:
-        known = [about for each in FIRM_TOGETHER.get(name, (name,)) for about in said.markers.get(each, ())]
-        for about in claim.markers.get(name, ()):
+        together = FIRM_TOGETHER.get(name, (name,))
+        known = [about for each in together for about in said.markers.get(each, ())]
+        new = [about for each in together for about in claim.markers.get(each, ()) if not _forbids(name, about, said)]
+        if len(new) > len(known):
+            return "modality"
+        for about in (about for about in claim.markers.get(name, ()) if about in new):
             if not known or (about and about <= said.all_terms and not _shared(about, known)):
                 return "modality"
     for name in HEDGES:
@@ -318,15 +414,40 @@ def _modality_fault(claim: Statement, said: Statement) -> Literally | None:
     return None
 
 
+def _forbids(name: str, about: frozenset[str], said: Statement) -> bool:
+    """Whether a "must" is that of "must never", for which a sentence that denies it needs none."""
+    return name == "must" and bool(about & FORBIDDING) and any(about & denied for denied in said.negations)
+
+
 def _shared(about: frozenset[str], others: Sequence[frozenset[str]]) -> bool:
     return any(about & other or about == other for other in others)
 
 
-def _opposite(claim: Statement, said: Statement) -> bool:
-    """Whether a word has given way to its opposite; where the sentence has both, either may have another word."""
+def opposite(claim: Statement, said: Statement) -> bool:
+    """Whether a word has given way to its opposite, or the two have changed places; where the sentence has both, and
+    the clause one, the other may have another word.
+    """
     new, gone = claim.all_terms - said.all_terms, said.all_terms - claim.all_terms
     both = frozenset().union(*(pair for pair in OPPOSITES if pair <= said.all_terms))
-    return any(pair & new and (pair - new) & (gone - both) for pair in OPPOSITES)
+    if any(pair & new and (pair - new) & (gone - both) for pair in OPPOSITES):
+        return True
+    if any(f"{prefix}{one}" == other for prefix in DENYING for one in new for other in gone):
+        return True
+    if any(f"{prefix}{other}" == one for prefix in DENYING for one in new for other in gone):
+        return True
+    turned = [pair for pair in OPPOSITES if pair <= claim.all_terms & said.all_terms]
+    return any(_first_of(pair, claim) != _first_of(pair, said) and _in_place(pair, claim, said) for pair in turned)
+
+
+def _first_of(pair: frozenset[str], statement: Statement) -> str:
+    return next(term for term in terms(statement.text) if term in pair)
+
+
+def _in_place(pair: frozenset[str], claim: Statement, said: Statement) -> bool:
+    """Whether all else stands in one order in both, so that only the pair was exchanged."""
+    one, other = ([term for term in terms(each.text) if term not in pair] for each in (claim, said))
+    shared = set(one) & set(other)
+    return [term for term in one if term in shared] == [term for term in other if term in shared]
 
 
 def _quantities(text: str) -> Iterator[Quantity]:

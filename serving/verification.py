@@ -6,6 +6,7 @@ tells likeness); numbers with their units, names, dates, negations, bounds and h
 docs/answers.md has the list, docs/decisions/0014-verification.md why it is as it is.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,12 +19,13 @@ from retrieval.evidence import Unit, table_rows, units
 from retrieval.types import Evidence, Hit
 from serving.entailment import Entailment
 from serving.extractive import PRONOUN, readable
-from serving.statements import Statement, clauses, literal_fault
+from serving.statements import Statement, clauses, literal_fault, opposite
 from serving.types import Draft, DraftSentence, Fault, Support
 
 COVERED = 0.72  # share of a clause's terms that one sentence must hold, headings and likeness counted
 OWN = 0.5  # share of them that must stand in the sentence itself, likeness counted
 ALIKE = 0.5  # cosine from which two words count as two words for one thing
+ALIKE_MORE = 0.62  # the same, for what is spoken of, and for a word that another sentence has: it may be from there
 NEAR = 0.55  # cosine of clause and sentence below which they speak of different things
 ENTAILED = 0.5  # probability, of the entailment model where there is one, below which a clause is not said
 SAME = 0.8  # cosine from which one word of the writer's own is no matter
@@ -31,6 +33,7 @@ INVENTED = 2  # terms one after the other that the sentence doesn't have: that i
 SUBJECT = 0.75  # share of the terms before the verb that the sentence itself must hold
 MOST_CLAUSES = 6  # of one sentence; what has more is carried as a whole or not at all
 CANDIDATES = 6  # sentences that a repair looks at
+RUN = 2  # words in a row, at least, that tell from which sentence a half was taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +77,7 @@ class Verifier:
         premises = [premise for each in support for premise in self._premises(each)]
         whole = self._carried(text, premises)
         if whole is None or self._divided(clauses(text), premises):
-            return None
+            return "unsupported" if self._merged(text) else None
         return whole
 
     def _divided(self, pieces: Sequence[str], premises: Sequence["Premise"]) -> list["Premise"]:
@@ -87,6 +90,28 @@ class Verifier:
                 if found and end not in reached:
                     reached[end] = [*reached[start], found]
         return reached.get(len(pieces), [])
+
+    def _merged(self, text: str) -> bool:
+        """Whether a sentence is the beginning of one sentence and the end of another, word for word, without what the
+        other one is about.
+        """
+        words = Statement.of(text).flat.split()
+        everything = [premise for premises in self._all for premise in premises]
+        if any(f" {' '.join(words)} " in premise.said.flat for premise in everything):
+            return False
+        for cut in range(RUN, len(words) - RUN + 1):
+            head, tail = f" {' '.join(words[:cut])} ", f" {' '.join(words[cut:])} "
+            begun = [place for place, premise in enumerate(everything) if head in premise.said.flat]
+            ended = [place for place, premise in enumerate(everything) if premise.said.flat.find(tail) > 0]
+            if (
+                ended
+                and begun
+                and not any(
+                    one == other or everything[other].continues(everything[one]) for one in begun for other in ended
+                )
+            ):
+                return True
+        return False
 
     def _quoted(self, text: str, support: Support) -> bool:
         """Whether a sentence is the quote itself, as a person reads it."""
@@ -117,6 +142,8 @@ class Verifier:
         everything = [premise for premises in self._all for premise in premises]
         whole = self._best(text, everything)
         found = [whole] if whole else self._divided(clauses(text), everything)
+        if found and self._merged(text):
+            return ()
         return tuple(dict.fromkeys(premise.support for premise in found))
 
     def _best(self, text: str, premises: Sequence["Premise"], before: "Premise | None" = None) -> "Premise | None":
@@ -139,7 +166,12 @@ class Verifier:
 
     def _holds(self, claim: Statement, premise: "Premise") -> Fault | None:
         """None where one sentence says all of one clause."""
-        fault = literal_fault(claim, premise.said, premise.frame)
+        fault = literal_fault(claim, premise.part(claim), premise.frame)
+        closest = max(premise.parts, key=lambda part: len(claim.terms & part.terms))
+        if not fault and _mostly(claim.terms, closest.terms) and opposite(claim, closest):
+            fault = "opposite"
+        if not fault and closest.negations and not claim.negations and not claim.terms <= premise.said.terms:
+            fault = "negation"  # what is denied there has other words here, and is not denied
         if fault:
             return fault
         if not claim.terms:
@@ -149,7 +181,9 @@ class Verifier:
         around = claim.terms & premise.frame.terms
         near = self._cosine(claim.text, premise.said.text) if self._embedder else float(own == claim.terms)
         missing = claim.terms - own - around
-        few = len(missing) == 1 and near >= SAME and not missing & (claim.names | self._beside(premise))
+        if self._beside(premise, missing):
+            return "unsupported"
+        few = len(missing) == 1 and near >= SAME and not missing & claim.names
         if len(own) < OWN * len(claim.terms) or (
             len(claim.terms) - len(missing) < COVERED * len(claim.terms) and not few
         ):
@@ -167,23 +201,35 @@ class Verifier:
     def _subject_stands(self, claim: Statement, premise: "Premise", own: frozenset[str]) -> bool:
         """Whether what the clause speaks of is what the sentence speaks of; headings say it for a pronoun or a row."""
         elsewhere = premise.frame.terms if premise.unit.header or PRONOUN.match(premise.unit.text) else frozenset()
-        return len(claim.subject & (own | elsewhere)) >= SUBJECT * len(claim.subject)
+        if len(claim.subject & (own | elsewhere)) < SUBJECT * len(claim.subject):
+            return False
+        if not premise.said.topic or elsewhere or not claim.predicate <= premise.said.predicate:
+            return True  # other words are said of it: then the subject may have become the object
+        mine, theirs, alike = claim.topic, premise.said.topic, own - premise.said.terms
+        return _mostly(mine, premise.said.subject | alike) or _mostly(theirs, claim.subject)
 
-    def _beside(self, premise: "Premise") -> frozenset[str]:
-        """The terms of the other sentences of a passage: a word of theirs in this one's place is no slip of the pen."""
-        others = (other.said.terms for other in self._all[premise.unit.hit] if other.unit.span != premise.unit.span)
-        return frozenset[str]().union(*others)
+    def _beside(self, premise: "Premise", looked_for: frozenset[str]) -> frozenset[str]:
+        """Which terms other sentences of the passage have: a word of theirs in this one's place may be from there."""
+        counts = self._counts[premise.unit.hit]
+        return frozenset(term for term in looked_for if counts[term] > (term in premise.said.terms))
+
+    @cached_property
+    def _counts(self) -> list[Counter[str]]:
+        """For each passage, how many of its sentences have each term."""
+        return [Counter(term for premise in premises for term in premise.said.terms) for premises in self._all]
 
     def _alike(self, claim: Statement, premise: "Premise", others: frozenset[str]) -> frozenset[str]:
         """The terms for which the sentence has another word that means about the same."""
         free = premise.said.terms - claim.terms
         if not self._embedder or not free or not others:
             return frozenset()
-        words = {term: claim.word(term) for term in others}
+        words, careful = {term: claim.word(term) for term in others}, self._beside(premise, others) | claim.topic
         theirs = [premise.said.word(term) for term in free]
         self._embed([claim.text, premise.said.text, *words.values(), *theirs])
         return frozenset(
-            term for term, word in words.items() if max(self._cosine(word, other) for other in theirs) >= ALIKE
+            term
+            for term, word in words.items()
+            if max(self._cosine(word, other) for other in theirs) >= (ALIKE_MORE if term in careful else ALIKE)
         )
 
     def _cosine(self, one: str, other: str) -> float:
@@ -205,6 +251,7 @@ class Premise:
 
     unit: Unit
     said: Statement
+    parts: tuple[Statement, ...]
     frame: Statement
     passage: str
 
@@ -214,7 +261,9 @@ class Premise:
         before = unit.before.text if unit.before and PRONOUN.match(unit.text) else ""
         text = readable(unit.text, unit.header)
         frame = Statement.of(" . ".join(filter(None, (hit.title, hit.context, unit.header, before))))
-        return cls(unit, Statement.of(text), frame, f"{hit.context}\n{before} {text}")
+        said = Statement.of(text)
+        parts = tuple(Statement.of(clause) for clause in clauses(text))
+        return cls(unit, said, parts, frame, f"{hit.context}\n{before} {text}")
 
     @property
     def support(self) -> Support:
@@ -223,9 +272,18 @@ class Premise:
 
     def speaks_of(self, other: "Premise") -> bool:
         """Whether both have one subject; a sentence without one goes on with that of the sentence before it."""
-        if self is other or self.unit.before is other.unit:
+        if self is other or self.continues(other):
             return True
-        return bool(self.said.subject & (other.said.subject or other.said.terms))
+        mine, theirs = self.said.topic, other.said.topic or other.said.terms
+        return len(mine & theirs) >= SUBJECT * min(len(mine), len(theirs)) > 0
+
+    def part(self, claim: Statement) -> Statement:
+        """The clause of it that has all the terms of a claim, where there is one; else the whole."""
+        return next((clause for clause in self.parts if claim.terms <= clause.terms), self.said)
+
+    def continues(self, other: "Premise") -> bool:
+        """Whether it goes on about what the sentence before it is about."""
+        return self.unit.before is other.unit and (PRONOUN.match(self.unit.text) is not None or not self.said.subject)
 
 
 def verify(draft: Draft, evidence: Evidence, embedder: Embedder | None = None) -> Draft:
@@ -250,6 +308,10 @@ def _longest_run(order: Sequence[str], missing: frozenset[str]) -> int:
         current = current + 1 if term in missing else 0
         longest = max(longest, current)
     return longest
+
+
+def _mostly(some: frozenset[str], others: frozenset[str]) -> bool:
+    return len(some & others) >= SUBJECT * len(some)
 
 
 def _flat(text: str) -> str:
