@@ -74,7 +74,8 @@ def eval_answers(
         with opened(settings) as services, progress_bar() as progress:
             _take_in_corpus(services, tenant, passages, progress)
             bar = progress.add_task("Asking", total=len(asked))
-            report = evaluate_questions(services, tenant, asked, advance(progress, bar)).as_dict()
+            there = {passage.passage_id for passage in passages}
+            report = evaluate_questions(services, tenant, asked, there, advance(progress, bar)).as_dict()
     else:
         cases = read_golden(golden)
         with opened(settings) as services, progress_bar() as progress:

@@ -5,8 +5,8 @@ questions with gold strings over a corpus, as SQuAD has them.
 """
 
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from evaluation.datasets import GoldenQuestion, Kind, Question
@@ -71,10 +71,16 @@ class QuestionsReport:
     Those of `gold_...` are over all answerable questions, so that a refused one counts as missed; `right_passage` is
     over the answers given to answerable questions. Refusing is the positive class of `refusal_...`. The balanced
     accuracy is at the threshold that is served; `best_...` at the one that would suit these very questions best.
+
+    A question whose passage is not in the corpus is `absent`, and not answerable, whatever its file says. Of the others
+    the unanswerable ones are `adversarial`: something near is there, and it isn't the answer. None where there are none
+    of a kind.
     """
 
     questions: int
     answerable: int
+    adversarial: int
+    absent: int
     answered_of_answerable: float
     gold_in_answer: float
     gold_in_quotes: float
@@ -85,7 +91,13 @@ class QuestionsReport:
     auroc: float
     balanced_accuracy: float
     best_balanced_accuracy: float
+    answerable_refused: float | None
+    adversarial_refused: float | None
+    adversarial_auroc: float | None
+    absent_refused: float | None
+    absent_auroc: float | None
     sentences_per_answer: float
+    words_per_answer: float
     answers_per_second: float
 
     def as_dict(self) -> dict[str, Any]:
@@ -110,42 +122,75 @@ def evaluate_golden(services: Services, questions: Sequence[GoldenQuestion], adv
 
 
 def evaluate_questions(
-    services: Services, tenant: str, questions: Sequence[Question], advance: Advance
+    services: Services, tenant: str, questions: Sequence[Question], passages: Collection[str], advance: Advance
 ) -> QuestionsReport:
-    """Ask every question in a tenant whose documents are the passages of a corpus; a step a question."""
+    """Ask every question in a tenant whose documents are the passages of a corpus; a step a question.
+
+    `passages` are the ids of those passages.
+    """
     services.embedder().encode(["A first text, so that loading the model is not measured."])
     given, began = [], time.perf_counter()
     for question in questions:
         given.append(answer(services, Principal(tenant), question.question))
         advance(1)
-    return summarise(questions, given, time.perf_counter() - began)
+    seconds = time.perf_counter() - began
+    return summarise([_as_asked(question, passages) for question in questions], given, passages, seconds)
 
 
-def summarise(questions: Sequence[Question], given: Sequence[Answer], seconds: float) -> QuestionsReport:
+def _as_asked(question: Question, passages: Collection[str]) -> Question:
+    """The question, not answerable where its passage is not among those that it was asked of."""
+    return question if question.passage_id in passages else replace(question, answerable=False)
+
+
+def summarise(
+    questions: Sequence[Question], given: Sequence[Answer], passages: Collection[str], seconds: float
+) -> QuestionsReport:
     """The report on answers that took `seconds` in all; `given[i]` answers `questions[i]`."""
     pairs = list(zip(questions, given, strict=True))
     answerable = [(question, reply) for question, reply in pairs if question.answerable]
+    others = [(question, reply) for question, reply in pairs if not question.answerable]
+    adversarial = [reply for question, reply in others if question.passage_id in passages]
+    absent = [reply for question, reply in others if question.passage_id not in passages]
     answered = [(question, reply) for question, reply in answerable if reply.status == "answered"]
-    positive = [reply.confidence for _, reply in answerable]
-    negative = [reply.confidence for question, reply in pairs if not question.answerable]
-    refused_rightly = sum(reply.status == "refused" for question, reply in pairs if not question.answerable)
-    refused_wrongly = len(answerable) - len(answered)
+    written = [reply for _, reply in pairs if reply.status == "answered"]
+    refused_rightly = sum(reply.status == "refused" for _, reply in others)
+    positive, negative = _confidences(reply for _, reply in answerable), _confidences(reply for _, reply in others)
     return QuestionsReport(
         questions=len(pairs),
         answerable=len(answerable),
+        adversarial=len(adversarial),
+        absent=len(absent),
         answered_of_answerable=len(answered) / len(answerable) if answerable else 0.0,
         gold_in_answer=mean([holds_any(q.answers, [r.text]) for q, r in answerable]),
         gold_in_quotes=mean([holds_any(q.answers, _quotes(r.citations)) for q, r in answerable]),
         gold_in_first_quote=mean([holds_any(q.answers, _quotes(r.citations[:1])) for q, r in answerable]),
         right_passage=mean([q.passage_id in {citation.path for citation in r.citations} for q, r in answered]),
-        refusal_precision=precision(refused_rightly, refused_wrongly),
-        refusal_recall=recall_of_class(refused_rightly, len(negative) - refused_rightly),
+        refusal_precision=precision(refused_rightly, len(answerable) - len(answered)),
+        refusal_recall=recall_of_class(refused_rightly, len(others) - refused_rightly),
         auroc=auroc(positive, negative),
         balanced_accuracy=balanced_accuracy(positive, negative, threshold()),
         best_balanced_accuracy=best_balanced_accuracy(positive, negative),
-        sentences_per_answer=mean([len(reply.sentences) for _, reply in pairs if reply.status == "answered"]),
+        answerable_refused=_refused([reply for _, reply in answerable]),
+        adversarial_refused=_refused(adversarial),
+        adversarial_auroc=_auroc(positive, adversarial),
+        absent_refused=_refused(absent),
+        absent_auroc=_auroc(positive, absent),
+        sentences_per_answer=mean([len(reply.sentences) for reply in written]),
+        words_per_answer=mean([len(reply.text.split()) for reply in written]),
         answers_per_second=len(pairs) / seconds if seconds else 0.0,
     )
+
+
+def _confidences(given: Iterable[Answer]) -> list[float]:
+    return [reply.confidence for reply in given]
+
+
+def _refused(given: Sequence[Answer]) -> float | None:
+    return mean([reply.status == "refused" for reply in given]) if given else None
+
+
+def _auroc(positive: Sequence[float], negative: Sequence[Answer]) -> float | None:
+    return auroc(positive, _confidences(negative)) if positive and negative else None
 
 
 def failures(golden: GoldenQuestion, given: Answer, every: Sequence[GoldenQuestion]) -> Iterable[str]:
