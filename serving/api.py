@@ -27,6 +27,7 @@ from serving import cache
 from serving.answering import stream, whole
 from serving.backing import Backing
 from serving.documents import fetch_document
+from serving.gateway.types import NoModelAvailable
 from serving.identity import LOOPBACK, IdentityProvider
 from serving.metering.budgets import tightest
 from serving.metering.meter import PostgresMeter
@@ -185,7 +186,7 @@ def problem(error: GroundworkError, status: int | None = None) -> JSONResponse:
     """An error as RFC 9457 wants it."""
     body = Problem.of(error, status)
     headers = {"WWW-Authenticate": "Bearer"} if body.status == 401 else {}
-    if isinstance(error, OverBudget):
+    if isinstance(error, OverBudget | NoModelAvailable) and error.retry_after is not None:
         headers["Retry-After"] = str(error.retry_after)
     return JSONResponse(body.model_dump(), body.status, headers, media_type="application/problem+json")
 

@@ -20,6 +20,7 @@ from knowledge.database import Principal
 from knowledge.errors import InvalidInput, OverBudget
 from knowledge.settings import Settings
 from serving.answering import answer
+from serving.api import problem
 from serving.gateway.admission import Gate
 from serving.gateway.breaker import Breaker
 from serving.gateway.faults import UpstreamFault
@@ -523,6 +524,7 @@ def test_who_comes_while_all_are_busy_is_told_when_to_come_again(opened, fake):
     with pytest.raises(Overloaded) as caught:
         gateway.stream(request())
     assert caught.value.retry_after >= 1
+    assert int(problem(caught.value).headers["retry-after"]) == caught.value.retry_after
     reply.close()
     assert list(gateway.stream(request()))
 
