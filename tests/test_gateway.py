@@ -21,6 +21,7 @@ from knowledge.errors import InvalidInput, OverBudget
 from knowledge.settings import Settings
 from serving.answering import answer
 from serving.api import problem
+from serving.cache import release
 from serving.gateway.admission import Gate
 from serving.gateway.breaker import Breaker
 from serving.gateway.faults import UpstreamFault
@@ -176,6 +177,15 @@ def command(monkeypatch, *arguments):
     with pytest.raises(SystemExit) as ended:
         groundwork.main()
     return ended.value.code
+
+
+def test_answers_of_before_are_not_given_again_once_the_models_change(tmp_path):
+    file = tmp_path / "models.yaml"
+    settings, seen = Settings(_env_file=None, models=str(file)), set()
+    for text in ("models: []", "models: [ ]", "models: []"):
+        file.write_text(text)
+        seen.add(release(settings))
+    assert len(seen) == 2
 
 
 # Routing
