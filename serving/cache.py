@@ -129,7 +129,7 @@ def clear(services: Services, tenant: str) -> int:
 
 
 def release(settings: Settings) -> str:
-    """What stands for the code, the settings and the models that make answers: change one, and nothing of before fits."""
+    """What stands for the code, the settings and the models that make answers: change one, and all starts anew."""
     models = Path(settings.models).read_text(encoding="utf-8") if settings.models else ""
     return digest(code(), settings.model_dump(mode="json", exclude=ELSEWHERE), models)
 
