@@ -87,8 +87,8 @@ class Exchange:
         if self.anthropic:
             stop = {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": WROTE}}
             return _sent(stop) + _sent({"type": "message_stop"})
-        stop = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
-        return _sent(stop) + _sent({"choices": [], "usage": _usage()}) + "data: [DONE]\n\n"
+        ended = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+        return _sent(ended) + _sent({"choices": [], "usage": _usage()}) + "data: [DONE]\n\n"
 
     def whole(self, text: str | None = None) -> str:
         """A reply in one, as JSON."""

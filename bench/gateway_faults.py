@@ -25,7 +25,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
@@ -91,7 +91,7 @@ class Counting:
         self._provider, self._lock = provider, threading.Lock()
         self.calls = 0
 
-    def reply(self, request: ModelRequest, watch: Watch) -> Iterator[Delta]:
+    def reply(self, request: ModelRequest, watch: Watch) -> Generator[Delta]:
         """See `Provider`."""
         with self._lock:
             self.calls += 1
@@ -102,7 +102,7 @@ class Setting:
     """Models on loopback and gateways to them."""
 
     def __init__(self, entries: Sequence[dict[str, Any]], patience: Patience = PATIENCE) -> None:
-        self.file = ModelsFile(models=entries, patience=patience)
+        self.file = ModelsFile.model_validate({"models": entries, "patience": patience})
         self._pool = Pool()
         self.providers = {model.name: Counting(open_provider(model, self._pool)) for model in self.file.models}
 
