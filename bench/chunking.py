@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import bm25s
 import numpy as np
@@ -148,7 +149,7 @@ def outcomes(
     return {"tokens": [float(piece.tokens) for piece in pieces], **found}
 
 
-def _rows(file: Path) -> Iterator[dict[str, object]]:
+def _rows(file: Path) -> Iterator[dict[str, Any]]:
     return map(json.loads, file.read_text(encoding="utf-8").splitlines())
 
 
@@ -175,7 +176,8 @@ def _cut(setting: tuple[Chunker, bool], title: str, parsed: Parsed, embedder: Em
 
 def _scaled(scores: Scores) -> Scores:
     low, high = scores.min(axis=1, keepdims=True), scores.max(axis=1, keepdims=True)
-    return (scores - low) / np.maximum(high - low, 1e-9)
+    scaled: Scores = (scores - low) / np.maximum(high - low, 1e-9)
+    return scaled
 
 
 def _holds(question: Question, ranked: Sequence[Piece], budget: int) -> bool:
