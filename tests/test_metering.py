@@ -15,6 +15,7 @@ import psycopg
 import pytest
 from fastapi.testclient import TestClient
 
+from bench.budgets import run
 from knowledge.database import Database, Principal
 from knowledge.embedded import EmbeddedPostgres
 from knowledge.embedding import Embedder
@@ -440,3 +441,11 @@ def test_over_http_a_tenant_over_its_budget_is_told_when_to_come_back(
         assert 1 <= int(refused.headers["retry-after"]) <= 86_400
     assert client.get("/v1/me", headers=headers).status_code == 200
     assert client.post("/v1/ask", json=body, headers={"X-Groundwork-Subject": "bea"}).status_code == 200
+
+
+def test_the_books_agree_with_the_provider_to_the_token(metered: Services, admin: str) -> None:
+    """The short form of bench/budgets.py, whose times are for a machine that has nothing else to do."""
+    report = run(metered, admin, 60, pace=0)
+    assert [aim for aim, met in report.aims.items() if not met and "p95" not in aim] == []
+    assert report.phases["within"]["spender"]["requests"] == report.phases["over"]["spender"]["refused"] == 12
+    assert all(row["provider"]["calls"] > 0 for row in report.tokens.values())

@@ -41,6 +41,7 @@ from serving.gateway.types import (
     Usage,
     leaving,
 )
+from serving.metering.tokens import most_read, open_tokens
 
 BYTES_A_TOKEN, BYTES_AT_LEAST = 4096, 1 << 20  # of a reply as it comes; a token's event takes some 300
 CHARACTERS_A_TOKEN = 32  # of a reply's text; tokens have 4 on average
@@ -61,7 +62,7 @@ def open_gateway(settings: Settings, meter: Meter | None = None) -> "Gateway | N
 
 
 def estimate(text: str) -> int:
-    """About how many tokens a text has, rather too many: one for each three bytes."""
+    """About how many tokens a text has, rather too many: one for each three bytes. To choose a model by, not to pay."""
     return len(text.encode()) // 3 + 1
 
 
@@ -71,6 +72,7 @@ class Site:
     def __init__(self, spec: ModelSpec, provider: Provider) -> None:
         self.spec, self.provider = spec, provider
         self.breaker, self.gate = Breaker(), Gate(spec.concurrency, spec.waiting)
+        self.tokens = open_tokens(spec.tokenizer, spec.base_url)
 
     @property
     def state(self) -> State:
@@ -132,6 +134,7 @@ class _Turn:
         models = route(gateway.file, request, self.input_tokens, tight=tight)
         self._sites = [gateway.sites[model.name] for model in models]
         self._faults: dict[str, UpstreamFault] = {}
+        self._reads: dict[str, int] = {}
 
     def reply(self) -> Reply:
         """The first model's that answers."""
@@ -169,7 +172,7 @@ class _Turn:
         while True:
             site = self._enter(call)
             try:
-                return site, self._reserve(site.spec)
+                return site, self._reserve(site)
             except OverBudget as error:
                 site.gate.leave(None)
                 site.breaker.left()
@@ -200,13 +203,18 @@ class _Turn:
             return False
         return site.enter() or site.queue(self.left / 2, self.cancelled)
 
-    def _reserve(self, spec: ModelSpec) -> UUID | None:
+    def reads(self, site: Site) -> int:
+        """The most tokens that a model reads of this request, as its own tokenizer has it where there is one."""
+        if site.spec.name not in self._reads:
+            self._reads[site.spec.name] = most_read(site.tokens, self.request)
+        return self._reads[site.spec.name]
+
+    def _reserve(self, site: Site) -> UUID | None:
         """Set aside what a call may cost at most."""
         if self.gateway.meter is None:
             return None
-        tokens = self.input_tokens + self.request.max_tokens
-        cost = spec.cost(self.input_tokens, self.request.max_tokens)
-        return self.gateway.meter.reserve(self.request, spec.name, tokens, cost)
+        reads, writes = self.reads(site), self.request.max_tokens
+        return self.gateway.meter.reserve(self.request, site.spec.name, reads + writes, site.spec.cost(reads, writes))
 
     def _price_out(self, spec: ModelSpec, error: OverBudget) -> None:
         """Go on with models that cost less than one that was too dear, where the tenant's policy has it so."""
@@ -335,8 +343,8 @@ class _Reply:
     def _consumed(self, fault: UpstreamFault | None) -> Usage:
         """Tokens as the provider counted them, else as we do; none where the model never began."""
         began = fault is None or fault.billed or bool(self._written)
-        read = self._turn.input_tokens if began else 0
-        wrote = estimate(self._written) if self._written else 0
+        read = self._turn.reads(self._site) if began and self._counted_input is None else 0
+        wrote = self._site.tokens.count(self._written)
         input_tokens = read if self._counted_input is None else self._counted_input
         output_tokens = wrote if self._counted_output is None else self._counted_output
         counted = self._counted_input is not None and self._counted_output is not None

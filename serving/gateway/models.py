@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from knowledge.errors import InvalidInput
 from serving.gateway.types import Risk, Tier
+from serving.metering.tokens import ENDPOINT
 
 VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*")
 MILLION = Decimal(1_000_000)
@@ -46,6 +47,7 @@ class ModelSpec(_Section):
     json_schema: bool = False
     streaming: bool = True
     usage: bool = True
+    tokenizer: str = ""
     reasoning: bool = False
     concurrency: int = Field(default=16, ge=1, le=1000)
     waiting: int = Field(default=16, ge=0, le=1000)
@@ -68,6 +70,8 @@ class ModelSpec(_Section):
 
     @model_validator(mode="after")
     def _goes_together(self) -> "ModelSpec":
+        if self.tokenizer == ENDPOINT and self.provider != "openai":
+            raise ValueError("tokenizer: endpoint is for llama.cpp's server; name a tokenizer.json, or leave it out")
         if self.provider == "llamaindex":
             if ":" not in self.model or self.base_url or self.key_variable:
                 raise ValueError("for llamaindex write model: package.module:Class, and all else under options")
@@ -75,7 +79,7 @@ class ModelSpec(_Section):
             raise ValueError("base_url is missing")
         elif self.options:
             raise ValueError("options are for llamaindex only")
-        elif self.key_variable and not _keeps_secret(self.base_url):
+        if self.key_variable and not _keeps_secret(self.base_url):
             raise ValueError("a key goes over https only, or to this machine; write base_url: https://...")
         return self
 

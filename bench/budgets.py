@@ -1,0 +1,319 @@
+"""A tenant runs over its budget: is it told until when, do the others notice, and do the books agree to the token?
+
+    .venv/bin/python -m bench.budgets                       10,000 requests of five tenants; some two minutes
+    .venv/bin/python -m bench.budgets --requests 1000 --json
+
+Each request is counted, goes through the gateway to a provider on loopback (bench/fake_models.py), is streamed back and
+booked, all in one process and on the embedded PostgreSQL. The provider counts tokens of its own accord, another number
+for each question; one reply in a hundred it breaks off before it has told its count, and one question in a hundred it
+fails at first. Four tenants ask throughout, 25 times a second each. A fifth, the spender, has a budget for the day:
+
+alone     only the four ask
+within    the spender asks as well, as much as all of them, and is answered
+over      its budget is used up, and it goes on asking at the same pace
+flood     the same without a pause between its requests, for the record: it takes the processor as well
+
+It ends with 1 where an aim is missed: each refusal says when the budget resets; nothing is spent past it; the others'
+p95 while the spender is over its budget is at most a tenth and 2 ms above what it was within; what the provider counted
+is what is booked, in tokens and in cost, for every tenant; and what it could not tell is booked as no less.
+"""
+
+import argparse
+import itertools
+import json
+import logging
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import asdict, dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import structlog
+from psycopg.rows import dict_row
+
+from bench.fake_models import Exchange, Fake
+from knowledge.database import Principal, statement
+from knowledge.errors import OverBudget, Unavailable
+from knowledge.services import Services, open_services
+from knowledge.settings import Settings
+from serving.gateway.gateway import Gateway
+from serving.gateway.models import ModelsFile
+from serving.gateway.providers import open_provider
+from serving.gateway.transport import Pool
+from serving.gateway.types import Message, ModelRequest
+from serving.metering.budgets import EACH, Budget, set_budget
+from serving.metering.meter import PostgresMeter
+
+OTHERS = ("north", "south", "east", "west")
+SPENDER = "spender"
+SPENDING = (SPENDER,) * len(OTHERS)  # as many at once as all of the others
+PACE = 25.0  # requests a second of each who asks
+READ, WROTE = 27, 11  # the fewest tokens of a question and of a reply; up to 26 and 18 more
+ON_AVERAGE = READ + 13 + WROTE + 9
+MOST_WRITTEN = 64
+SPARE = 2000  # tokens of the budget that calls under way may hold, so that none is refused before it is used up
+PRICES = {"input_price": Decimal("0.15"), "output_price": Decimal("0.6")}  # for a million tokens
+SLOWER, MILLISECONDS = 1.1, 2.0  # the aim for the others' p95
+COUNTED = Path(__file__).with_name("counted.sql")
+QUESTION = (
+    "What is to be done about the harbour, by whom, until when, and who is going to pay for all of that in the end?"
+)
+
+
+class Provider:
+    """A fake that keeps count, by tenant: `told` in replies that said so, `untold` in those broken off before."""
+
+    def __init__(self) -> None:
+        self._lock, self._failed = threading.Lock(), set[str]()
+        self.told: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        self.untold: defaultdict[str, Counter[str]] = defaultdict(Counter)
+
+    def answer(self, exchange: Exchange) -> None:
+        """Behave: see `bench.fake_models`. A question begins with whose it is, and which number it has."""
+        asked = exchange.asked["messages"][0]["content"]
+        tenant, number = asked.split()[0], int(asked.split()[1])
+        if number % 100 == 7 and self._first(asked):
+            exchange.head("500 Internal Server Error", "application/json")
+            exchange.send("{}")
+            exchange.end()
+            return
+        read, wrote, telling = READ + number % 27, WROTE + number % 19, number % 100 != 8
+        with self._lock:
+            (self.told if telling else self.untold)[tenant].update(calls=1, read=read, wrote=wrote)
+        exchange.head()
+        exchange.words(1, wrote)
+        if telling:
+            usage = {"prompt_tokens": read, "completion_tokens": wrote, "total_tokens": read + wrote}
+            stop = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+            exchange.send("".join(f"data: {json.dumps(each)}\n\n" for each in (stop, {"choices": [], "usage": usage})))
+            exchange.send("data: [DONE]\n\n")
+        exchange.end()
+
+    def _first(self, asked: str) -> bool:
+        with self._lock:
+            if asked in self._failed:
+                return False
+            self._failed.add(asked)
+            return True
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a request: milliseconds, and the refusal if there was one."""
+
+    tenant: str
+    milliseconds: float
+    refusal: OverBudget | None
+
+
+class Town:
+    """Five tenants with budgets, and the way to a provider."""
+
+    def __init__(self, services: Services, admin: str, budget: int) -> None:
+        self.provider, self._meter = Provider(), PostgresMeter(services.database)
+        self._fake, self._pool = Fake("model", self.provider.answer), Pool()
+        file = ModelsFile.model_validate({"models": [self._fake.entry(**PRICES, concurrency=64, waiting=64)]})
+        self._gateway = Gateway(file, {"model": open_provider(file.models[0], self._pool)}, self._meter)
+        self._numbers = {tenant: itertools.count() for tenant in (*OTHERS, SPENDER)}
+        for tenant in self._numbers:
+            set_budget(admin, tenant, Budget("tenant", "", "month", "cost", None, Decimal(1000)))
+            set_budget(admin, tenant, Budget("key", EACH, "minute", "requests", None, Decimal(1_000_000)))
+        set_budget(admin, SPENDER, Budget("tenant", "", "day", "tokens", None, Decimal(budget)))
+
+    def close(self) -> None:
+        """Hang up."""
+        self._gateway.close()
+        self._pool.close()
+        self._fake.close()
+
+    def ask(self, tenant: str) -> Outcome:
+        """One request, from its counting to its booking."""
+        number, refusal = next(self._numbers[tenant]), None
+        asker = Principal(tenant, (), f"person {number % 3}", ("blue", "green")[number % 2])
+        asked = [Message("user", f"{tenant} {number} {QUESTION}")]
+        began = time.perf_counter()
+        try:
+            self._meter.admit(asker)
+            for _ in self._gateway.stream(ModelRequest(asked, asker, "answer", max_tokens=MOST_WRITTEN)):
+                pass
+        except OverBudget as error:
+            refusal = error
+        except Unavailable:
+            pass  # the reply was broken off, as it should be
+        return Outcome(tenant, (time.perf_counter() - began) * 1000, refusal)
+
+    def phase(self, times: int, tenants: Sequence[str], pace: float) -> list[Outcome]:
+        """Have each of these ask so often, at once and at its pace (a second; 0: without a pause)."""
+        pause = threading.Event()
+
+        def asking(place: int) -> Iterator[Outcome]:
+            began = time.perf_counter() + place / (pace * len(tenants)) if pace else 0.0
+            for turn in range(times):
+                pause.wait(max(0.0, began + turn / pace - time.perf_counter()) if pace else 0.0)
+                yield self.ask(tenants[place])
+
+        with ThreadPoolExecutor(len(tenants)) as threads:
+            return list(itertools.chain(*threads.map(lambda place: list(asking(place)), range(len(tenants)))))
+
+    def flood(self, times: int, pace: float) -> list[Outcome]:
+        """The others at their pace, while the spender makes no pause."""
+        over = threading.Event()
+
+        def flooding(_: int) -> list[Outcome]:
+            return [self.ask(SPENDER) for _ in iter(over.is_set, True)]
+
+        with ThreadPoolExecutor(len(SPENDING)) as threads:
+            flooded = threads.map(flooding, range(len(SPENDING)))
+            outcomes = self.phase(times, OTHERS, pace)
+            over.set()
+            return outcomes + list(itertools.chain(*flooded))
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What was measured: requests, refusals and milliseconds of the others and of the spender in each phase; tokens as
+    the provider and the books have them; the sentence of a refusal; and each aim with whether it was met.
+    """
+
+    phases: dict[str, dict[str, dict[str, float]]]
+    tokens: dict[str, dict[str, Any]]
+    refusal: str
+    aims: dict[str, bool] = field(default_factory=dict)
+
+
+def run(services: Services, admin: str, requests: int, pace: float = PACE) -> Report:
+    """All phases: `requests` in all, and those of the flood."""
+    times = requests // (len(OTHERS) * 3 + len(SPENDING) * 2)
+    budget = times * len(SPENDING) * (ON_AVERAGE + 4) + SPARE
+    with closing(Town(services, admin, budget)) as town:
+        phases = {
+            "alone": town.phase(times, OTHERS, pace),
+            "within": town.phase(times, OTHERS + SPENDING, pace),
+        }
+        while not town.ask(SPENDER).refusal:  # what is left
+            pass
+        phases["over"] = town.phase(times, OTHERS + SPENDING, pace)
+        phases["flood"] = town.flood(times, pace)
+        return _report(services, town.provider, phases, budget)
+
+
+def _report(services: Services, provider: Provider, phases: dict[str, list[Outcome]], budget: int) -> Report:
+    books = {tenant: _booked(services, tenant) for tenant in (*OTHERS, SPENDER)}
+    refusals = [outcome.refusal for outcomes in phases.values() for outcome in outcomes if outcome.refusal]
+    rows = {
+        name: {
+            "others": _row([one for one in outcomes if one.tenant != SPENDER]),
+            SPENDER: _row([one for one in outcomes if one.tenant == SPENDER]),
+        }
+        for name, outcomes in phases.items()
+    }
+    tokens = {
+        tenant: {
+            "provider": dict(provider.told[tenant]), "booked": books[tenant][True],
+            "provider, untold": dict(provider.untold[tenant]), "booked, estimated": books[tenant][False],
+        }
+        for tenant in books
+    }  # fmt: skip
+    before, over = rows["within"]["others"]["p95_ms"], rows["over"]["others"]["p95_ms"]
+    spent = sum(books[SPENDER][counted][kind] for counted in (True, False) for kind in ("read", "wrote"))
+    aims = {
+        "each refusal says when the budget resets": all(
+            "are used; the budget resets at 2" in str(one) and one.retry_after >= 1 for one in refusals
+        ),
+        "nobody else is refused, and the spender only past its budget": all(
+            bool(one.refusal) == (one.tenant == SPENDER and name in ("over", "flood"))
+            for name, outcomes in phases.items()
+            for one in outcomes
+        ),
+        "nothing is spent past the budget": spent <= budget,
+        "the others' p95 stays": over <= before * SLOWER + MILLISECONDS,
+        "booked is what the provider counted, to the token": all(
+            all(provider.told[tenant][kind] == books[tenant][True][kind] for kind in ("read", "wrote"))
+            and books[tenant][True]["cost"] == _cost(provider.told[tenant])
+            for tenant in books
+        ),
+        "what it could not tell is booked as no less": all(
+            books[tenant][False][kind] >= provider.untold[tenant][kind]
+            for tenant in books
+            for kind in ("read", "wrote")
+        ),
+    }
+    return Report(rows, tokens, str(refusals[0]) if refusals else "", aims)
+
+
+def _booked(services: Services, tenant: str) -> dict[bool, dict[str, Any]]:
+    """What the books have, where the provider counted (True) and where we did (False)."""
+    nothing: dict[str, Any] = {"calls": 0, "read": 0, "wrote": 0, "cost": Decimal(0)}
+    with services.database.writing(tenant) as connection, connection.cursor(row_factory=dict_row) as cursor:
+        rows = cursor.execute(statement(COUNTED), {"tenant": tenant}).fetchall()
+    found = {row.pop("counted"): row for row in rows}
+    return {counted: found.get(counted, nothing) for counted in (True, False)}
+
+
+def _cost(tokens: Counter[str]) -> Decimal:
+    return (tokens["read"] * PRICES["input_price"] + tokens["wrote"] * PRICES["output_price"]) / 1_000_000
+
+
+def _row(outcomes: Sequence[Outcome]) -> dict[str, float]:
+    times = [outcome.milliseconds for outcome in outcomes]
+    twentieths = statistics.quantiles(times, n=20) if len(times) > 1 else [0.0] * 19
+    refused = sum(outcome.refusal is not None for outcome in outcomes)
+    return {
+        "requests": len(times),
+        "refused": refused,
+        "p50_ms": round(twentieths[9], 1),
+        "p95_ms": round(twentieths[18], 1),
+    }
+
+
+def main() -> int:
+    """Run it and print it; 1 where an aim is missed."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--requests", type=int, default=10_000, help="in all, those of the flood not counted")
+    parser.add_argument("--json", action="store_true")
+    chosen = parser.parse_args()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    with tempfile.TemporaryDirectory() as home, open_services(Settings(home=Path(home), database_url="")) as services:
+        assert services.embedded is not None
+        report = run(services, services.embedded.conninfo(), chosen.requests)
+    if chosen.json:
+        print(json.dumps(asdict(report), indent=2, default=str))  # noqa: T201
+    else:
+        _print(report)
+    return 0 if all(report.aims.values()) else 1
+
+
+def _print(report: Report) -> None:
+    lines = ["| | who | requests | refused | p50 ms | p95 ms |", "|---|---|---|---|---|---|"]
+    for phase, rows in report.phases.items():
+        lines += [
+            f"| {phase} | {who} | {' | '.join(map(str, row.values()))} |"
+            for who, row in rows.items()
+            if row["requests"]
+        ]
+    lines += [
+        "",
+        "| tenant | the provider counted, in + out | booked | cost | it could not tell | booked, estimated |",
+        "|---|---|---|---|---|---|",
+    ]
+    for tenant, row in report.tokens.items():
+        told, booked, untold, estimated = row.values()
+        lines.append(
+            f"| {tenant} | {told['read']:,} + {told['wrote']:,} | {booked['read']:,} + {booked['wrote']:,} |"
+            f" {booked['cost']:.6f} | {untold.get('read', 0):,} + {untold.get('wrote', 0):,} |"
+            f" {estimated['read']:,} + {estimated['wrote']:,} |"
+        )
+    lines += ["", report.refusal, "", *(f"{'met   ' if met else 'MISSED'} {aim}" for aim, met in report.aims.items())]
+    print("\n".join(lines))  # noqa: T201
+
+
+if __name__ == "__main__":
+    sys.exit(main())
