@@ -13,6 +13,7 @@ from typing import Literal, TypeVar
 
 from knowledge.analysis import WORD, terms
 from knowledge.types import Span
+from retrieval.planted import overlaps, planted
 from retrieval.types import Evidence, Hit
 
 T = TypeVar("T")
@@ -64,15 +65,6 @@ REASON = re.compile(
     r"|results?|resulted|to avoid|to prevent|thereby)\b",
     re.IGNORECASE,
 )
-# Words to a machine, not to a reader. What a paragraph with one of them says is nobody's knowledge.
-PLANTED = re.compile(
-    r"\b(?:ignore|disregard|forget|override)\b[^.]{0,40}\b(?:instructions?|polic(?:y|ies)|rules|prompts?)\b"
-    r"|\b(?:automated|ai|digital) (?:assistants?|agents?|systems?) (?:processing|reading|summari[sz]ing)\b"
-    r"|^(?:system(?: note| message| prompt)?|assistant|ai)\s*:"
-    r"|\b(?:system prompt|do not mention this (?:note|text|message))\b",
-    re.IGNORECASE | re.MULTILINE,
-)
-PARAGRAPH = re.compile(r"(?:[^\n]|\n(?!\n))+")
 CAPITALISED = re.compile(r"\b[^\W\d_a-z][\w'’.-]*")
 
 PERIOD = re.compile(
@@ -208,22 +200,22 @@ def share(wanted: Set[T], present: Set[T]) -> float:
 
 
 def units(evidence: Evidence) -> list[Unit]:
-    """The sentences of the evidence in order, without rows that only name a table's columns, and without paragraphs
-    that speak to a machine.
+    """The sentences of the evidence in order, without rows that only name a table's columns, and without what
+    speaks to a machine (retrieval/planted.py).
     """
     return [unit for number, hit in enumerate(evidence.hits) for unit in _units(number, hit)]
 
 
 def _units(number: int, hit: Hit) -> Iterator[Unit]:
     path = words(f"{hit.title} {hit.context}")
-    headers, planted = dict(table_rows(hit)), _planted(hit)
+    headers, machines = dict(table_rows(hit)), planted(hit)
     before, end = None, hit.span.start
     for place, sentence in enumerate(hit.sentences):
         text, header = hit.quote(sentence.span), headers.get(place)
         if "\n" in hit.text[end - hit.span.start : sentence.span.start - hit.span.start]:
             before = None
         end = sentence.span.end
-        if header == text or any(start <= sentence.span.start < stop for start, stop in planted):
+        if header == text or overlaps(sentence.span, machines):
             continue
         own = words(text)
         around = own | path | (before.own if before else frozenset()) | words(header or "")
@@ -238,16 +230,6 @@ def words(text: str) -> frozenset[str]:
     question often finds the same passages.
     """
     return frozenset(terms(text))
-
-
-def _planted(hit: Hit) -> list[Span]:
-    """The paragraphs of a hit in which somebody speaks to a machine."""
-    paragraphs = [Span(*found.span()) for found in PARAGRAPH.finditer(hit.text)]
-    return [
-        Span(hit.span.start + start, hit.span.start + end)
-        for start, end in paragraphs
-        if PLANTED.search(hit.text[start:end])
-    ]
 
 
 def table_rows(hit: Hit) -> Iterator[tuple[int, str]]:
