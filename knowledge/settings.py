@@ -60,6 +60,10 @@ class Settings(BaseSettings):
         le=1,
         description="Cosine from which another question counts as the same and gets its answer; 1: never.",
     )
+    suspicious_passages: Literal["demote", "drop"] = Field(
+        default="demote",
+        description="demote: a passage with a planted instruction goes behind the others; drop: it is left out.",
+    )
     web_allowed_hosts: str = Field(
         default="", description="Hosts that pages may be fetched from though they are not on the public internet."
     )

@@ -215,7 +215,10 @@ def _units(number: int, hit: Hit) -> Iterator[Unit]:
         if "\n" in hit.text[end - hit.span.start : sentence.span.start - hit.span.start]:
             before = None
         end = sentence.span.end
-        if header == text or overlaps(sentence.span, machines):
+        if overlaps(sentence.span, machines):
+            before = None  # no quote goes across it
+            continue
+        if header == text:
             continue
         own = words(text)
         around = own | path | (before.own if before else frozenset()) | words(header or "")

@@ -1,5 +1,6 @@
 """A question in, a grounded answer out. Read this first.
 
+ask        is it a question to be answered at all? (guardrails/policies.py, and what follows from it below)
 retrieve   the passages that the asker may see, best first, and gather the evidence from them
 judge      is the answer in them? if not, refuse and say why
 generate   sentences that name their evidence, one after the other
@@ -22,8 +23,9 @@ from serving.cache import Repeatable, Responses, replayed
 from serving.citations import Numbering, closest
 from serving.extractive import Extractive
 from serving.gateway.types import ModelFailed, NoModelAvailable
+from serving.guardrails.policies import Drafting, leaving, readable_evidence, refused, sayable
 from serving.sufficiency import judge
-from serving.types import Answer, DraftSentence, Event, Fault, Refusal, Said, Searched
+from serving.types import Answer, DraftSentence, Event, Fault, Flag, Refusal, Said, Searched
 from serving.verification import Verdict, Verifier
 
 REPAIRS = 2  # sentences of an answer that a generator is asked for once more
@@ -57,10 +59,20 @@ class Mending(Protocol):
 
 @runtime_checkable
 class Modelled(Protocol):
-    """A generator that calls a language model: which one it was, and the SHA-256 of what it was told."""
+    """A generator that calls a language model: which one it was, the SHA-256 of what it was told, the name and version
+    of the prompt, and what that says in its own words.
+    """
 
     model: str | None
     prompt: str
+
+    @property
+    def prompt_version(self) -> str:
+        """As answers have it: answer 1."""
+
+    @property
+    def instructions(self) -> str:
+        """What no answer may repeat."""
 
 
 def answer(
@@ -105,6 +117,9 @@ def stream(
     began = time.perf_counter()
     generator = generator or Extractive()
     question, vector = check_question(question), None
+    if refusal := refused(question):
+        yield _unasked(question, refusal, generator, began)
+        return
     entry = None
     if responses and isinstance(generator, Repeatable):
         entry = responses.look(principal, question, mode, where, generator)
@@ -115,11 +130,11 @@ def stream(
     if mode == "lexical":  # ranks nothing then, but the judgement and the choice of sentences rest on cosines
         vector = services.embedder().encode([question])[0].tolist()
     found = retrieve(services, principal, question, limit=CANDIDATES, mode=mode, where=where, vector=vector)
-    evidence = gather(found)
+    evidence, flags = readable_evidence(gather(found), services.settings.suspicious_passages)
     retrieved = time.perf_counter()
     yield Searched(evidence.documents, evidence.chunks)
     judgement = judge(evidence)
-    saying = _Saying(services, evidence, generator)
+    saying = _Saying(services, evidence, generator, flags)
     if not judgement.refusal:
         yield from saying.events()
     given = saying.answer(judgement.refusal, judgement.confidence)
@@ -131,11 +146,20 @@ def stream(
     yield given
 
 
+def _unasked(question: str, refusal: Refusal, generator: Generator, began: float) -> Answer:
+    """The refusal of a question that nothing was looked for to."""
+    return Answer(
+        question=question, status="refused", sentences=(), citations=(), refusal=refusal, generator=generator.name,
+        documents=0, passages=0, milliseconds={"total": (time.perf_counter() - began) * 1000},
+    )  # fmt: skip
+
+
 class _Saying:
     """One answer while it is being written."""
 
-    def __init__(self, services: Services, evidence: Evidence, generator: Generator) -> None:
-        self._evidence, self._generator = evidence, generator
+    def __init__(self, services: Services, evidence: Evidence, generator: Generator, flags: tuple[Flag, ...]) -> None:
+        self._evidence, self._generator, self._flags = evidence, generator, flags
+        self._drafting = Drafting(evidence, generator.instructions if isinstance(generator, Modelled) else "")
         self._verifier = Verifier(evidence, services.embedder(), entailment.configured(services.settings))
         self._numbering = Numbering(evidence)
         self._removed: list[Fault] = []
@@ -159,7 +183,7 @@ class _Saying:
                 verdict = self._verdict(generator, sentence)
                 if verdict.sentence:
                     self._repaired += verdict.repaired
-                    yield self._numbering.say(verdict.sentence)
+                    yield self._numbering.say(leaving(verdict.sentence))
                 elif verdict.fault:
                     self._removed.append(verdict.fault)
         finally:
@@ -167,14 +191,18 @@ class _Saying:
                 sentences.close()
 
     def _verdict(self, generator: Generator, sentence: DraftSentence) -> Verdict:
-        """What the verifier says; of what it rejects the generator is asked for another wording, once."""
-        verdict = self._verifier.verdict(sentence)
+        """What guardrails and verifier say; of what is rejected the generator is asked for another wording, once."""
+        verdict = self._checked(sentence)
         if verdict.fault and isinstance(generator, Mending) and self._mended < REPAIRS:
             self._mended += 1
             other = generator.mend(self._evidence, sentence, verdict.fault)
-            again = self._verifier.verdict(other) if other else verdict
+            again = self._checked(other) if other else verdict
             verdict = replace(again, repaired=True) if again.sentence else verdict
         return verdict
+
+    def _checked(self, sentence: DraftSentence) -> Verdict:
+        said = sayable(sentence, self._drafting)
+        return Verdict(None, said) if isinstance(said, str) else self._verifier.verdict(said)
 
     def answer(self, refusal: Refusal | None, confidence: float) -> Answer:
         """The whole, after its last sentence."""
@@ -189,7 +217,8 @@ class _Saying:
             sentences=tuple(said.sentences), citations=tuple(said.citations), refusal=refusal,
             generator=self._generator.name, documents=self._evidence.documents, passages=self._evidence.chunks,
             confidence=confidence, removed=tuple(self._removed), repaired=self._repaired, degraded=self._degraded,
-            model=modelled.model if modelled else None, prompt=modelled.prompt if modelled else None,
+            model=modelled.model if modelled else None, prompt=(modelled.prompt or None) if modelled else None,
+            prompt_version=modelled.prompt_version if modelled and modelled.prompt else None, flagged=self._flags,
         )  # fmt: skip
 
 

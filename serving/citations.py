@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from retrieval.planted import overlaps, planted
 from retrieval.types import Evidence, Hit
 from serving.types import AnswerSentence, Citation, DraftSentence, Said, Support
 
@@ -36,8 +37,9 @@ def closest(hits: Iterable[Hit]) -> list[Citation]:
     """The passages that came closest, one a document, each shown by its best sentence."""
     chosen: dict[object, Citation] = {}
     for place, hit in enumerate(hits):
-        if hit.document_id not in chosen and len(chosen) < CLOSEST and hit.sentences:
-            best = max(hit.sentences, key=lambda sentence: sentence.cosine or 0.0)
+        sentences = [each for each in hit.sentences if not overlaps(each.span, planted(hit))]
+        if hit.document_id not in chosen and len(chosen) < CLOSEST and sentences:
+            best = max(sentences, key=lambda sentence: sentence.cosine or 0.0)
             chosen[hit.document_id] = _citation(len(chosen) + 1, hit, Support(place, best.span))
     return list(chosen.values())
 

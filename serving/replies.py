@@ -14,7 +14,7 @@ from typing import Any
 _MARKS = r"[\[【(]\s*(?:passages?|sources?|citations?)?\s*#?{}\s*[\]】)]"
 _NUMBERS = r"\d+(?:\s*(?:,|;|and|&)\s*#?\d+)*"
 MARKER = re.compile(rf"\s*{_MARKS.format(f'({_NUMBERS})')}", re.IGNORECASE)
-# Where a sentence of prose is whole: behind its stop and markers, once something follows that is no marker; or a line's end.
+# Where a sentence of prose is whole: behind its stop and markers, once something else follows; or at a line's end.
 BOUNDARY = re.compile(
     rf"[.!?][\"'”’)\]]*(?:\s*{_MARKS.format(f'(?:{_NUMBERS})')})*(?=\s+[^\s\[【(])|(?<=\S)(?=\n)", re.IGNORECASE
 )

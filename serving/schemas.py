@@ -11,7 +11,7 @@ from knowledge.types import Location
 from retrieval.filters import Filter, filter_json, parse_filter
 from retrieval.types import Also, Evidence, Explanation, Hit, Leg, LegName, Method, Reasons
 from serving.documents import StoredDocument
-from serving.types import Answer, AnswerSentence, Citation, Fault, Refusal, Said
+from serving.types import Answer, AnswerSentence, Citation, Fault, Flag, Refusal, Said
 
 # What `parse_filter` reads; it checks, since it says in one sentence what is wrong. The parts of and, or and not are
 # filters again, which a schema of its own would have to say by name.
@@ -379,6 +379,26 @@ class RefusalOut(BaseModel):
         return cls(code=refusal.code, reason=refusal.reason, closest=closest)
 
 
+class FlagOut(BaseModel):
+    """A place that speaks to a machine, in a passage that was found; it was neither quoted nor shown to a model."""
+
+    document_id: UUID
+    title: str
+    path: str
+    start: int
+    end: int
+    score: float = Field(description="How sure that is; from 1 on a sentence is flagged.")
+    signs: list[str]
+
+    @classmethod
+    def of(cls, flag: Flag) -> Self:
+        """From our own type."""
+        return cls(
+            document_id=flag.document_id, title=flag.title, path=flag.path, start=flag.span.start, end=flag.span.end,
+            score=flag.score, signs=list(flag.signs),
+        )  # fmt: skip
+
+
 class AnswerOut(BaseModel):
     """An answer with its citations, or a refusal."""
 
@@ -394,6 +414,8 @@ class AnswerOut(BaseModel):
     repaired: int = Field(description="Sentences that got other evidence, or another wording, than they came with.")
     model: str | None = Field(description="The language model that wrote it; null where none did.")
     prompt: str | None = Field(description="SHA-256 of what the model was told; null where none was asked.")
+    prompt_version: str | None = Field(description="Name and version of the prompt; null where no model was asked.")
+    flagged: list[FlagOut] = Field(description="What spoke to a machine in the passages that were found.")
     degraded: str | None = Field(description="Why it is not the answer that was asked for; null where it is.")
     cached: bool = Field(description="Whether it was given before, to somebody who may read the same.")
 
@@ -413,6 +435,8 @@ class AnswerOut(BaseModel):
             repaired=answer.repaired,
             model=answer.model,
             prompt=answer.prompt,
+            prompt_version=answer.prompt_version,
+            flagged=[FlagOut.of(flag) for flag in answer.flagged],
             degraded=answer.degraded,
             cached=answer.cached,
         )

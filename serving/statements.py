@@ -168,6 +168,11 @@ class Statement:
         """From a sentence as a person reads it. Kept: the sentences of one answer are held to the same passages."""
         return cls(normal(text))
 
+    @property
+    def asks(self) -> bool:
+        """Whether it is a question."""
+        return self.text.rstrip("\"'”’) ").endswith("?")
+
     @cached_property
     def terms(self) -> frozenset[str]:
         """What it speaks of: its terms, without those that only say how firmly, and those about the evidence."""

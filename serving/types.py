@@ -14,7 +14,17 @@ RefusalCode = Literal[
 ]
 
 Fault = Literal[
-    "no_evidence", "unsupported", "number", "unit", "name", "negation", "bound", "modality", "opposite", "entailment"
+    "no_evidence",
+    "unsupported",
+    "number",
+    "unit",
+    "name",
+    "negation",
+    "bound",
+    "modality",
+    "opposite",
+    "entailment",
+    "leak",
 ]
 
 
@@ -54,15 +64,30 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
+class Flag:
+    """A place in a passage that speaks to a machine: how sure that is (from 1 on), and by which signs. It is no
+    evidence, and no model reads it.
+    """
+
+    document_id: UUID
+    title: str
+    path: str
+    span: Span
+    score: float
+    signs: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """Either sentences with citations, or a refusal. `documents` and `passages` count what was searched.
 
     `confidence` is the probability, 0 to 1, that the evidence holds an answer; below a threshold it is refused.
     `removed` has, for each sentence of the generator's that its evidence did not carry, what was wrong with it, and
     `repaired` counts those that were mended. `model` and `prompt` (the SHA-256 of the rendered template) say which
-    language model wrote and what it was told; None where none did. `degraded` says why the answer is not what was
-    asked for: no model answered, or it broke off. `cached` says that it was given before, to somebody who may read the
-    same.
+    language model wrote and what it was told, `prompt_version` the template's name and version; None where none did.
+    `flagged` has what spoke to a machine in the passages that were found. `degraded` says why the answer is not what
+    was asked for: no model answered, or it broke off. `cached` says that it was given before, to somebody who may read
+    the same.
     """
 
     question: str
@@ -79,6 +104,8 @@ class Answer:
     repaired: int = 0
     model: str | None = None
     prompt: str | None = None
+    prompt_version: str | None = None
+    flagged: tuple[Flag, ...] = ()
     degraded: str | None = None
     cached: bool = False
 

@@ -16,6 +16,7 @@ import numpy as np
 from knowledge.embedding import Embedder
 from knowledge.types import Span
 from retrieval.evidence import Unit, table_rows, units
+from retrieval.planted import overlaps, planted
 from retrieval.types import Evidence, Hit
 from serving.entailment import Entailment
 from serving.extractive import PRONOUN, readable
@@ -174,7 +175,7 @@ class Verifier:
             fault = "negation"  # what is denied there has other words here, and is not denied
         if fault:
             return fault
-        if not claim.terms:
+        if not claim.terms or (premise.asks and not claim.asks):
             return "unsupported"
         own = claim.terms & premise.said.terms
         own |= self._alike(claim, premise, claim.terms - own)
@@ -270,6 +271,11 @@ class Premise:
         """The sentence as evidence."""
         return Support(self.unit.hit, self.unit.span)
 
+    @property
+    def asks(self) -> bool:
+        """Whether it is a question, which states nothing."""
+        return self.said.asks
+
     def speaks_of(self, other: "Premise") -> bool:
         """Whether both have one subject; a sentence without one goes on with that of the sentence before it."""
         if self is other or self.continues(other):
@@ -294,12 +300,12 @@ def verify(draft: Draft, evidence: Evidence, embedder: Embedder | None = None) -
 
 
 def stands(support: Support, evidence: Evidence) -> bool:
-    """Whether a support names a passage of the evidence and a place inside it."""
+    """Whether a support names a passage of the evidence and a place inside it that speaks to readers."""
     if not 0 <= support.hit < len(evidence.hits):
         return False
     hit = evidence.hits[support.hit]
     inside = hit.span.start <= support.span.start < support.span.end <= hit.span.end
-    return inside and bool(hit.quote(support.span).strip())
+    return inside and bool(hit.quote(support.span).strip()) and not overlaps(support.span, planted(hit))
 
 
 def _longest_run(order: Sequence[str], missing: frozenset[str]) -> int:

@@ -40,7 +40,7 @@ _NOT_DEFENCE = (
     r"(?! (?:reports?|awareness|trainings?|simulations?|tests?|polic(?:y|ies)|incidents?|filters?|scan\w*|detect\w*"
     r"|protect\w*|prevent\w*|removal|response|alerts?|analys[ei]s|sample|signatures?|definitions?))"
 )
-_SECRET = (
+_ACCESS = (
     r"(?:passwords?|pass ?phrases?|api[ -]?keys?|secret keys?|private keys?|access (?:tokens?|keys?)|credentials?"
     r"|log-?ins?|bearer tokens?|pins?|secrets?|connection strings?)"
 )
@@ -66,24 +66,27 @@ RULES = (
         "This is nothing that documents should answer; if you think of harming yourself, call your local emergency"
         " number or a crisis line now, or talk to someone you trust.",
         r"\b(?:kill|hang|harm|hurt|cut|poison|drown|shoot) myself\b",
-        r"\b(?:commit(?:ting)? suicide|end(?:ing)? my (?:own )?life|take my own life)\b(?=.*\b(?:how|way|painless|me|i|my)\b)",
+        r"\b(?:commit(?:ting)? suicide|end(?:ing)? my (?:own )?life|take my own life)\b"
+        r"(?=.*\b(?:how|way|painless|me|i|my)\b)",
         rf"{_HOW} (?:commit suicide|self-?harm|die painlessly|overdose)\b|\bpainless(?:ly)? (?:suicide|way to die)\b",
     ),
     _rule(
         "weapons and drugs", "unsafe_request",
         "How to make weapons, explosives or drugs is not answered here, whatever the documents say.",
         rf"{_HOW}[^.?!]{{0,25}}\b{_MAKE}\b[^.?!]{{0,30}}\b{_WEAPON}\b",
-        rf"\b(?:instructions?|recipe|steps|guide|blueprints?|tutorial) (?:for|to|on) (?:\w+ )?{_MAKE} [^.?!]{{0,20}}{_WEAPON}\b",
+        rf"\b(?:instructions?|recipe|steps|guide|blueprints?|tutorial) (?:for|to|on) (?:\w+ )?"
+        rf"{_MAKE} [^.?!]{{0,20}}{_WEAPON}\b",
         rf"^\W*(?:please )?(?:make|build|synthesi[sz]e|design) (?:me |us )?(?:an? |some )?{_WEAPON}\b",
     ),
     _rule(
         "malware and break-ins", "unsafe_request",
         "How to attack systems or people is not answered here; for protecting them, ask about that.",
         rf"(?:{_HOW}|^\W*)[^.?!]{{0,25}}\b(?:{_MAKE}|plant|spread|deploy|install|send|launch|distribute)\b"
-        rf"[^.?!]{{0,25}}\b{_MALWARE}\b{_NOT_DEFENCE}(?<!anti-virus)(?<!anti virus)(?<!antivirus)(?!.*\b(?:against|without)\b)",
+        rf"[^.?!]{{0,25}}\b{_MALWARE}\b{_NOT_DEFENCE}"
+        r"(?<!anti-virus)(?<!anti virus)(?<!antivirus)(?!.*\b(?:against|without)\b)",
         r"\b(?:hack|break|phish|brute-?force) (?:into|in to|my way into)?\s*(?:[\w'-]+ ){0,3}"
         r"(?:accounts?|e-?mails?|servers?|networks?|phones?|wi-?fi|computers?|systems?|passwords?)\b",
-        rf"{_HOW} (?:crack|steal|guess|sniff|phish)\b[^.?!]{{0,30}}\b{_SECRET}\b",
+        rf"{_HOW} (?:crack|steal|guess|sniff|phish)\b[^.?!]{{0,30}}\b{_ACCESS}\b",
     ),
     _rule(
         "the service's own instructions", "unsafe_request",
@@ -91,9 +94,11 @@ RULES = (
         r"\b(?:system|hidden|initial|original|internal|secret|developer|meta) ?-?(?:prompts?|instructions|messages?)\b"
         r"(?=.*\b(?:your|you)\b)|\b(?:your|you)\b[^.?!]{0,40}\b(?:system|hidden|initial|original|secret|developer)"
         r" ?-?(?:prompts?|instructions|messages?|rules)\b",
-        r"\b(?:show|print|reveal|repeat|tell|give|output|display|dump|leak|share|write|quote|translate|encode|summari[sz]e)"
-        r"\b[^.?!]{0,30}\b(?:the|this) (?:system|hidden) prompt\b|\bwhat(?: is|'s| was| does) (?:the|this) system prompt\b",
-        r"\b(?:what|which|show|print|repeat|reveal|list|tell|translate|encode|summari[sz]e)\b[^.?!]{0,40}\byour (?:\w+ )?(?:prompt|instructions|guidelines)\b",
+        r"\b(?:show|print|reveal|repeat|tell|give|output|display|dump|leak|share|write|quote|translate|encode"
+        r"|summari[sz]e)\b[^.?!]{0,30}\b(?:the|this) (?:system|hidden) prompt\b"
+        r"|\bwhat(?: is|'s| was| does) (?:the|this) system prompt\b",
+        r"\b(?:what|which|show|print|repeat|reveal|list|tell|translate|encode|summari[sz]e)\b"
+        r"[^.?!]{0,40}\byour (?:\w+ )?(?:prompt|instructions|guidelines)\b",
         r"\b(?:repeat|print|output|copy|write out|show)\b[^.?!]{0,30}\b(?:everything|all|the (?:text|words|lines?))\b"
         r"[^.?!]{0,15}\babove\b",
         r"\b(?:ignore|disregard|forget|override|bypass)\b[^.?!]{0,25}\b(?:previous|prior|earlier|above|your|all|system)\b"
@@ -110,17 +115,18 @@ RULES = (
         r"\b(?:of|from|for|in|belonging to|across) (?:the )?(?:other|another|all|every|any|each) (?:\w+ )?tenants?\b",
         r"\b(?:switch|change|set|act|log ?in|impersonate|pretend)\b[^.?!]{0,25}\btenants?\b[^.?!]{0,40}"
         r"\b(?:show|list|give|tell|read|print|dump)\b",
-        r"\b(?:bypass|circumvent|disable|turn off|get around|evade|ignore)\b[^.?!]{0,25}\b(?:row[- ]level security|access"
-        r" (?:control|rules|checks?)|permissions?|tenant isolation|readers?'? restrictions?|authori[sz]ation)\b",
+        r"\b(?:bypass|circumvent|disable|turn off|get around|evade|ignore)\b[^.?!]{0,25}\b(?:row[- ]level security"
+        r"|access (?:control|rules|checks?)|permissions?|tenant isolation|readers?'? restrictions?|authori[sz]ation)\b",
         rf"\b(?:list|show|give|dump|print|export|reveal|tell|send|get|find|share|leak)\b(?: me| us)?[^.?!]{{0,20}}"
         rf"\b(?:all|every|everyone's|everybody's|other people's|others'|users'|employees'|customers'|colleagues')"
-        rf" (?:\w+ ){{0,3}}{_SECRET}\b",
-        rf"\b(?:what(?: is|'s| are)|show|give|tell|reveal|print|find|get|send)\b(?: me| us)?[^.?!]{{0,20}}"
-        rf"\b(?:his|her|their|someone(?: else)?'s|somebody(?: else)?'s|my (?:boss|manager|colleague|coworker)'s?"
-        rf"|the (?:ceo|cfo|director|boss|manager|admin|administrator)'s?|your|(?-i:[A-Z][a-z]+(?: [A-Z][a-z]+)?)'s)"
-        rf" (?:\w+ ){{0,2}}(?:passwords?|pass ?phrases?|api[ -]?keys?|private keys?|credentials?|pin|log-?in)\b"
-        rf"(?!-?\s?(?:polic|rule|reset|manager|requirement))",
-        r"\b(?:drop|truncate|delete from|union select|select \* from|insert into)\b\s+(?:table\s+)?\w+(?=\s*(?:;|--|where|$))",
+        rf" (?:\w+ ){{0,3}}{_ACCESS}\b",
+        r"\b(?:what(?: is|'s| are)|show|give|tell|reveal|print|find|get|send)\b(?: me| us)?[^.?!]{0,20}"
+        r"\b(?:his|her|their|someone(?: else)?'s|somebody(?: else)?'s|my (?:boss|manager|colleague|coworker)'s?"
+        r"|the (?:ceo|cfo|director|boss|manager|admin|administrator)'s?|your|(?-i:[A-Z][a-z]+(?: [A-Z][a-z]+)?)'s)"
+        r" (?:\w+ ){0,2}(?:passwords?|pass ?phrases?|api[ -]?keys?|private keys?|credentials?|pin|log-?in)\b"
+        r"(?!-?\s?(?:polic|rule|reset|manager|requirement))",
+        r"\b(?:drop|truncate|delete from|union select|select \* from|insert into)\b"
+        r"\s+(?:table\s+)?\w+(?=\s*(?:;|--|where|$))",
     ),
     _rule(
         "writing to order", "out_of_scope",
@@ -136,7 +142,8 @@ RULES = (
         r"|goodbye|how are you(?: doing)?(?: today)?|what's up|who are you|what are you|what can you do"
         r"|are you (?:an? )?(?:human|robot|bot|ai|chatgpt|sentient|real))(?: there| all)?\W*$",
         r"\bweather\b[^.?!]{0,20}\b(?:today|tomorrow|tonight|right now|this weekend|outside)\b",
-        r"^\W*(?:what(?: is|'s) the (?:time|date)(?: now| today)?|what time is it(?: now)?|what day is it(?: today)?)\W*$",
+        r"^\W*(?:what(?: is|'s) the (?:time|date)(?: now| today)?|what time is it(?: now)?"
+        r"|what day is it(?: today)?)\W*$",
     ),
 )  # fmt: skip
 
