@@ -1,5 +1,6 @@
 """Questions: `groundwork search`, `ask` and `serve`."""
 
+from contextlib import closing
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -70,12 +71,17 @@ def ask(
     from retrieval.filters import parse_where
     from retrieval.retriever import check_question
     from serving.answering import answer
+    from serving.backing import open_backing
+    from serving.metering.meter import PostgresMeter
+    from serving.writing import generator
 
     check_question(question)
     narrowed = parse_where(where or ())
     settings = load_settings()
-    with opened(settings) as services:
-        given = answer(services, principal(settings, tenant, groups), question, mode=mode, where=narrowed)
+    with opened(settings) as services, closing(open_backing(settings, PostgresMeter(services.database))) as backing:
+        asker = principal(settings, tenant, groups)
+        writer = generator(backing.models, asker)
+        given = answer(services, asker, question, generator=writer, mode=mode, where=narrowed)
     if as_json:
         from serving.schemas import AnswerOut
 
@@ -123,6 +129,10 @@ def print_answer(given: "Answer") -> None:
     for sentence in given.sentences:
         answer.append(f"{sentence.text} ").append("".join(f"[{n}]" for n in sentence.citations) + " ", style="cyan")
     out.print(answer)
+    if given.model:
+        out.print(Text(f"   written by {given.model}, prompt {given.prompt_version} ({given.prompt})", style="dim"))
+    for flag in given.flagged:
+        out.print(Text(f"   passed over in {flag.path}, since it {', '.join(flag.signs)}", style="yellow"))
     if given.degraded:
         out.print(Text(f"   {given.degraded}", style="yellow"))
     if given.removed:

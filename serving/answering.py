@@ -181,6 +181,8 @@ class _Saying:
         try:
             for sentence in sentences:
                 verdict = self._verdict(generator, sentence)
+                if verdict.sentence and self._numbering.has(verdict.sentence):
+                    continue  # a writer that repeats itself
                 if verdict.sentence:
                     self._repaired += verdict.repaired
                     yield self._numbering.say(leaving(verdict.sentence))

@@ -33,6 +33,7 @@ from serving.metering.budgets import tightest
 from serving.metering.meter import PostgresMeter
 from serving.schemas import AnswerOut, DocumentOut, Me, Problem, Question, SearchOut, SearchQuestion
 from serving.streaming import MEDIA_TYPE, streamed
+from serving.writing import generator
 
 WEB = Path(__file__).parent / "web"
 LARGEST_BODY = 64 * 1024  # bytes; a question has 2,000 characters at most
@@ -91,7 +92,10 @@ def build_api(services: Services, identity: IdentityProvider, backing: Backing =
 
         With `Accept: text/event-stream` sentences come one by one, each as soon as it is verified (docs/answers.md).
         """
-        events = stream(services, asker, body.question, mode=body.mode, where=body.where(), responses=responses)
+        writer, where = generator(backing.models, asker), body.where()
+        events = stream(
+            services, asker, body.question, generator=writer, mode=body.mode, where=where, responses=responses
+        )
         return streamed(events) if MEDIA_TYPE in request.headers.get("accept", "") else AnswerOut.of(whole(events))
 
     @api.post("/v1/search", tags=["questions"])

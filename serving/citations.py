@@ -18,6 +18,10 @@ class Numbering:
         self.sentences: list[AnswerSentence] = []
         self.citations: list[Citation] = []
 
+    def has(self, sentence: DraftSentence) -> bool:
+        """Whether the same has been said."""
+        return any(said.text == sentence.text for said in self.sentences)
+
     def say(self, sentence: DraftSentence) -> Said:
         """The sentence with the numbers of its citations, and the citations that are new with it."""
         new = [support for support in dict.fromkeys(sentence.support) if support not in self._numbers]

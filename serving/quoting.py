@@ -1,5 +1,7 @@
 """Where the words that a model says it copied stand in a passage: to the letter, or with other blanks and case."""
 
+import re
+
 from knowledge.analysis import terms
 from knowledge.types import Span
 from retrieval.planted import overlaps, planted
@@ -9,7 +11,7 @@ from retrieval.visible import hidden
 MOST_WIDENED = 3  # sentences that a quote is widened to; one over more stays as it is
 BEST = 2  # sentences of a passage that stand for a quote that is not there
 SAME = {"’": "'", "‘": "'", "“": '"', "”": '"', "–": "-", "—": "-", "‑": "-", "\u00a0": " "}
-AROUND = " \t\n.…\"'“”‘’[]"  # what models put around a quote
+AROUND = re.compile(r"^(?:[\s\"'“”‘’\[\]…]|\.\.\.)+|(?:[\s\"'“”‘’\[\]…]|\.\.\.)+$")  # what models put around a quote
 
 
 def located(quote: str, hit: Hit) -> Span | None:
@@ -18,7 +20,7 @@ def located(quote: str, hit: Hit) -> Span | None:
     place = hit.text.find(wanted) if wanted else -1
     if place >= 0:
         return Span(hit.span.start + place, hit.span.start + place + len(wanted))
-    wanted, _ = _even(quote.strip(AROUND))
+    wanted, _ = _even(AROUND.sub("", quote))
     text, places = _even(hit.text)
     place = text.find(wanted) if wanted else -1
     if place < 0:

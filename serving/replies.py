@@ -18,9 +18,10 @@ MARKER = re.compile(rf"\s*{_MARKS.format(f'({_NUMBERS})')}", re.IGNORECASE)
 BOUNDARY = re.compile(
     rf"[.!?][\"'”’)\]]*(?:\s*{_MARKS.format(f'(?:{_NUMBERS})')})*(?=\s+[^\s\[【(])|(?<=\S)(?=\n)", re.IGNORECASE
 )
-ABBREVIATED = re.compile(r"(?:\b(?:[A-Z]|e\.g|i\.e|etc|approx|No|Dr|Mr|Mrs|Ms|St|vs|cf|Fig|max|min)\.)$")
+ABBREVIATED = re.compile(r"(?:\b(?:[A-Z]|e\.g|i\.e|etc|approx|No|Dr|Mr|Mrs|Ms|St|vs|cf|Fig|max|min)\.|^\s*\d{1,2}\.)$")
 BULLET = re.compile(r"^\s*(?:[-*•]|\d{1,2}[.)])\s+")
 WHOLE = (".", "!", "]", "】", '"', "”", ")")  # how a sentence may end
+OPENING = re.compile(r"\{\s*$")
 OBJECT = re.compile(r"\{\s*\"")
 LONGEST_OPENING = 40
 FENCE = re.compile(r"```\w*")
@@ -89,9 +90,12 @@ class Reading:
                 yield from _of_object(_loaded(self._text[self._open.pop() : place + 1]))
 
     def _sentences(self) -> Iterator[Written]:
+        if OPENING.search(self._text, self._done):
+            return  # perhaps of an object; the next piece tells
         for found in BOUNDARY.finditer(self._text, self._done):
-            if not ABBREVIATED.search(self._text[: found.end()]):
-                yield from _prose(self._text[self._done : found.end()])
+            said = self._text[self._done : found.end()]
+            if not ABBREVIATED.search(said):
+                yield from _prose(said)
                 self._done = found.end()
 
 
@@ -127,15 +131,9 @@ def _of_object(value: Any) -> Iterator[Written]:
     )
     if not re.search(r"\w", said):
         return
-    named = tuple(dict.fromkeys(_named(value)))
-    if named or "answer" not in value:
-        text = " ".join(MARKER.sub("", said).split())
-        marked = tuple(Named(int(n)) for found in MARKER.finditer(said) for n in re.findall(r"\d+", found[1]))
-        yield Written(text, named or marked)
-        return
-    reading = Reading()  # a whole answer in one string
-    yield from reading.feed(said)
-    yield from reading.end()
+    named, reading = tuple(dict.fromkeys(_named(value))), Reading()  # it may have several sentences in one string
+    for written in [*reading.feed(said), *reading.end()] or [Written(" ".join(said.split()), ())]:
+        yield Written(written.text, named or written.evidence)
 
 
 def _named(value: dict[str, Any]) -> Iterator[Named]:

@@ -16,6 +16,8 @@ from knowledge.database import Principal
 from retrieval.planted import planted, speaks_to_a_machine
 from retrieval.types import Evidence, Hit
 from retrieval.visible import visible
+from serving.extractive import Extractive
+from serving.gateway.gateway import Gateway
 from serving.gateway.types import Message, ModelFailed, ModelRequest, Models, NoModelAvailable
 from serving.prompts.prompt import Prompt, Rendered, load_prompt
 from serving.quoting import located, nearest, widened
@@ -44,6 +46,20 @@ WRONG: dict[Fault, str] = {
     "opposite": "a word is the opposite of what the passage has",
     "entailment": "it does not follow from the passage",
 }
+
+
+def generator(models: Models | None, principal: Principal) -> "Writer | Extractive":
+    """What writes an answer for somebody: a language model where a models file is named, else the documents do."""
+    return Writer(models, principal, context=room(models, principal)) if models else Extractive()
+
+
+def room(models: Models, principal: Principal) -> int:
+    """The tokens that the largest model takes that somebody's tenant may ask, prompt and reply together."""
+    if not isinstance(models, Gateway):
+        return CONTEXT
+    allowed = models.file.policy(principal.tenant).models
+    sizes = [model.context for model in models.file.models if allowed is None or model.name in allowed]
+    return max(sizes, default=CONTEXT)
 
 
 class Writer:
@@ -112,7 +128,7 @@ class Writer:
         reply = self._models.stream(
             ModelRequest(
                 messages, self._principal, prompt.head.name, schema=prompt.schema, max_tokens=most,
-                seconds=max(self._ends - time.monotonic(), 0.1),
+                seconds=max(self._ends - time.monotonic(), 0.1), question=question,
             )
         )  # fmt: skip
         self.model, reading, count = reply.model, Reading(), 0
