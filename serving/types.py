@@ -25,6 +25,7 @@ Fault = Literal[
     "opposite",
     "entailment",
     "leak",
+    "unrelated",
 ]
 
 

@@ -11,6 +11,7 @@ What comes out is a draft: the guardrails and serving/verification.py say what o
 import secrets
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from knowledge.database import Principal
 from retrieval.planted import planted, speaks_to_a_machine
@@ -19,7 +20,7 @@ from retrieval.visible import visible
 from serving.extractive import Extractive
 from serving.gateway.gateway import Gateway
 from serving.gateway.types import Message, ModelFailed, ModelRequest, Models, NoModelAvailable
-from serving.prompts.prompt import Prompt, Rendered, load_prompt
+from serving.prompts.prompt import HERE, Prompt, Rendered, load_prompt
 from serving.quoting import located, nearest, widened
 from serving.replies import Named, Reading, Written
 from serving.types import DraftSentence, Fault, Support
@@ -65,15 +66,19 @@ def room(models: Models, principal: Principal) -> int:
 class Writer:
     """A generator on language models, for one question of one person.
 
+    `context` is the tokens that a model takes, `sentences` how many of a reply are read, `folder` that of the prompts.
     Once it has been asked, `model` says which model wrote, and `prompt` is the SHA-256 of what it was told.
     """
 
     name = "model"
 
-    def __init__(self, models: Models, principal: Principal, *, context: int = CONTEXT) -> None:
-        self._models, self._principal, self._context = models, principal, context
+    def __init__(
+        self, models: Models, principal: Principal, *, context: int = CONTEXT, sentences: int = MOST_SENTENCES,
+        folder: Path = HERE,
+    ) -> None:  # fmt: skip
+        self._models, self._principal, self._context, self._most = models, principal, context, sentences
         self._ends = time.monotonic() + SECONDS
-        self._template, self._mending = load_prompt("answer"), load_prompt("mend")
+        self._template, self._mending = load_prompt("answer", folder), load_prompt("mend", folder)
         self._shown: tuple[str, ...] = ()
         self.model: str | None = None
         self.prompt = ""
@@ -137,7 +142,7 @@ class Writer:
                 for written in reading.feed(piece):
                     yield written
                     count += 1
-                    if count == MOST_SENTENCES:
+                    if count == self._most:
                         return
             yield from reading.end()
         finally:

@@ -17,6 +17,7 @@ from typing import Generic, TypeVar
 from retrieval.types import Evidence
 from serving.guardrails.leaks import leaks
 from serving.guardrails.plain import inert, plain
+from serving.guardrails.relevance import bears_on
 from serving.guardrails.requests import refuse
 from serving.guardrails.suspicion import Suspicious, watch
 from serving.types import DraftSentence, Fault, Flag, Refusal
@@ -66,6 +67,10 @@ def _kept(sentence: DraftSentence, drafting: Drafting) -> DraftSentence | Fault:
     return "leak" if leaks(sentence.text, drafting.told, drafting.known) else sentence
 
 
+def _to_the_point(sentence: DraftSentence, drafting: Drafting) -> DraftSentence | Fault:
+    return sentence if bears_on(sentence, drafting.evidence) else "unrelated"
+
+
 QUESTION: tuple[Policy[AskPolicy], ...] = (
     Policy("unsafe requests", "Some things are not to be answered, whatever the documents say.", refuse),
 )
@@ -74,6 +79,9 @@ EVIDENCE: tuple[Policy[EvidencePolicy], ...] = (
 )
 DRAFT: tuple[Policy[DraftPolicy], ...] = (
     Policy("plain text", "A model's links, images and HTML could carry data out, or the reader away.", _plain),
+    Policy(
+        "to the point", "Whoever made a model answer another question has not made it answer this one.", _to_the_point
+    ),
     Policy("nothing that was told", "Prompts, keys and codes are not for the reader.", _kept),
 )
 ANSWER: tuple[Policy[AnswerPolicy], ...] = (
