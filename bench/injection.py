@@ -199,7 +199,8 @@ class Obedient:
 
     def stream(self, request: ModelRequest) -> "Spoken":
         """See `Models`."""
-        self.told += "\n".join(message.content for message in request.messages)
+        if request.purpose == "answer":  # the other prompt has the model's own sentence in it
+            self.told = "\n".join(message.content for message in request.messages)
         said = list(obedience(self._case, self._evidence, request))
         return Spoken(json.dumps({"sentences": said}), request.purpose)
 

@@ -49,6 +49,7 @@ SIGNS = (
         rf"|\b(?:ignore|disregard|forget|override|bypass|overwrite|discard)\b[^.]{{0,30}}"
         rf"\b(?:previous|prior|earlier|above|preceding|former|your|system)\b[^.]{{0,30}}\b{_RULES}\b"
         rf"|\b(?:ignore|disregard|forget)\b[^.]{{0,20}}\b{_RULES}\b[^.]{{0,12}}\b(?:above|before)\b"
+        rf"|\b(?:ignore|disregard|forget)\b[^.]{{0,20}}\b{_RULES}\b[^.]{{0,12}}\b(?:above|before)\b"
         rf"|\b(?:ignore|disregard|forget)\b[^.]{{0,20}}\b(?:everything|all|anything)\b[^.]{{0,20}}"
         rf"\b(?:above|before|told|said so far)\b"
         rf"|\bnew (?:system )?{_RULES}\s*:|\byour new (?:task|role|{_RULES})\b",

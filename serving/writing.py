@@ -11,6 +11,7 @@ What comes out is a draft: the guardrails and serving/verification.py say what o
 import secrets
 import time
 from collections.abc import Iterator, Sequence
+from hashlib import sha256
 from pathlib import Path
 
 from knowledge.database import Principal
@@ -87,6 +88,15 @@ class Writer:
     def prompt_version(self) -> str:
         """Name and version of the prompt that it writes from."""
         return self._template.label
+
+    @property
+    def fingerprint(self) -> str:
+        """What its answers depend on beside evidence and code: the prompts and the models file. Models that come from
+        no file may change at any time, so with them no answer is like another.
+        """
+        prompts = [(each.turns, each.schema) for each in (self._template, self._mending)]
+        models = self._models.file.model_dump_json() if isinstance(self._models, Gateway) else secrets.token_hex()
+        return sha256(f"{prompts}\n{models}\n{self._context}\n{self._most}".encode()).hexdigest()
 
     @property
     def instructions(self) -> str:

@@ -290,7 +290,7 @@ def test_the_web_page_makes_text_of_what_it_is_given():
         "new Function",
     ):
         assert forbidden not in script
-    targets = set(re.findall(r"href: ?([^,}]+)", script))
+    targets = {target.strip() for target in re.findall(r"href: ?([^,}]+)", script)}
     assert targets <= {"addressOf(citation)", "addressOf(passage)", "addressOf(hit)"}, targets
     assert "src" not in re.findall(r"setAttribute\(\"(\w+)\"", script)
 

@@ -27,6 +27,8 @@ ADDRESS = re.compile(
 )
 ENTITY = re.compile(r"&(?:#\d{1,7}|#x[0-9a-f]{1,6}|[a-z][a-z0-9]{1,30});", re.IGNORECASE)
 DECORATION = re.compile(r"\*\*|__|`+|^\s*(?:#{1,6}|>)\s+", re.MULTILINE)
+BRACKETS = re.compile(r"!?\[[^\[\]]*\](?:\[[^\[\]]*\])?")  # a label without its target
+HALF = re.compile(r"\]\(?|!?\[")  # of a link that was cut in two
 LEFT_OVER = re.compile(r"\(\s*[,;:]?\s*\)|\[\s*\]|(?<=\s)[–—-]\s*(?=[.,;]|$)")
 
 # What a page that reads Markdown or HTML would make more of than text, once it has passed as a quote.
@@ -52,7 +54,10 @@ def plain(text: str, quotes: Sequence[str]) -> str:
     for pattern in (COMMENT, UNSPOKEN, AUTOLINK, TAG, ENTITY, IMAGE, DEFINITION):
         text = pattern.sub(cut, text)
     text = LINK.sub(label, text)
-    text = DECORATION.sub(cut, ADDRESS.sub(cut, text))
+    for pattern in (ADDRESS, BRACKETS, DECORATION):
+        text = pattern.sub(cut, text)
+    if not any(BRACKETS.search(quote) for quote in known):
+        text = HALF.sub(" ", text)
     text = " ".join(LEFT_OVER.sub(cut, text).split())
     return re.sub(r"\s+(?=[.,;!?](?:\s|$))", "", text)
 
