@@ -254,15 +254,20 @@ function citationLink(citation) {
   return element("a", attributes, String(citation.number));
 }
 
-function refusal({ reason }) {
-  return [element("h2", { class: "refusal-title" }, "Your documents don’t answer this"),
+function refusal({ code, reason }) {
+  const unasked = code === "unsafe_request" || code === "out_of_scope";
+  const title = unasked ? "This is not answered here" : "Your documents don’t answer this";
+  return [element("h2", { class: "refusal-title" }, title),
     element("p", { class: "refusal-reason" }, reason)];
 }
 
-function account({ searched, milliseconds, generator }) {
+function account({ searched, milliseconds, generator, model, flagged, refusal }) {
+  if (refusal && !searched.documents && !searched.passages) return "Nothing was searched";
   const where = `${counted(searched.documents, "document")} and ${counted(searched.passages, "passage")}`;
+  const paths = [...new Set(flagged.map((flag) => flag.path))];
+  const passedOver = paths.length ? ` · passed over what speaks to a machine in ${paths.join(", ")}` : "";
   const within = askedWithin ? ", narrowed down as you said," : "";
-  return `Searched ${where}${within} in ${Math.round(milliseconds.total).toLocaleString("en")} ms · ${generator}`;
+  return `Searched ${where}${within} in ${Math.round(milliseconds.total).toLocaleString("en")} ms · ${model ?? generator}${passedOver}`;
 }
 
 function sourceCard(passage, numbered) {
