@@ -20,7 +20,7 @@ from serving.identity import LocalIdentity
 from serving.types import Fault
 from tests.test_gateway import Ledger
 
-QUESTIONS = ("What does ERR-4711 mean?", "How many days of annual leave can I carry over into next year?")
+QUESTION = "What does ERR-4711 mean?"
 
 
 @pytest.fixture
@@ -39,10 +39,9 @@ def api(sample_services, language_model, ledger):
     pool.close()
 
 
-@pytest.mark.parametrize("question", QUESTIONS)
-def test_what_a_real_model_writes_reaches_the_reader_cited_and_verified_or_not_at_all(api, ledger, question):
+def test_what_a_real_model_writes_reaches_the_reader_cited_and_verified_or_not_at_all(api, ledger):
     with api.stream(
-        "POST", "/v1/ask", json={"question": question}, headers={"Accept": "text/event-stream"}
+        "POST", "/v1/ask", json={"question": QUESTION}, headers={"Accept": "text/event-stream"}
     ) as response:
         blocks = [block.splitlines() for block in response.read().decode().strip().split("\n\n")]
     events = [(name.removeprefix("event: "), json.loads(data.removeprefix("data: "))) for name, data in blocks]
