@@ -17,7 +17,7 @@ EXACT = 4_000
 
 # How many candidates the vector index keeps in mind; more find more of the nearest and take longer. For the same recall
 # a larger graph needs a longer look (bench/growth.py): one in so many of its vectors, up to the most that pgvector has.
-EF_SEARCH, MOST_EF_SEARCH = 200, 1_000
+EF_SEARCH, MOST_EF_SEARCH = 100, 1_000
 IN_MIND = 625
 
 

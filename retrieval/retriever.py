@@ -35,7 +35,10 @@ from retrieval.types import Also, Evidence, Hit, Leg, Mode, SentenceHit
 
 SQL = Path(__file__).parent / "sql"
 
-DEPTH = 30  # candidates from each leg, or as many as are asked for; more changes nothing among the first ten
+DEPTH = 20  # candidates from each leg, or as many as are asked for; more changes nothing among the first ten
+# Behind a filter the vector index looks that many times further: of what it brings at one look few may pass, and the
+# nearest that do are not all among them (bench/growth.py, a filter that lets a tenth pass).
+FURTHER = 4
 BUDGET = (
     10_000  # postings read to find candidates, the rarest terms first: bench/growth.py says what that costs and loses
 )
@@ -174,7 +177,7 @@ def search_statement(
         "weights": [float(count) for count in asked.values()],
         "vector": vector,
         "lexical_depth": 0 if mode == "dense" else depth,
-        "dense_depth": 0 if mode == "lexical" else depth,
+        "dense_depth": 0 if mode == "lexical" else depth * FURTHER if passes.few is False else depth,
         "bm25_weight": {"hybrid": BM25_WEIGHT, "dense": 0.0, "lexical": 1.0}[mode],
         "coverage_weight": COVERAGE_WEIGHT if mode == "hybrid" else 0.0,
         "passage_weight": {"hybrid": PASSAGE_WEIGHT, "dense": 1.0, "lexical": 0.0}[mode],
