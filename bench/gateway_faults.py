@@ -42,19 +42,20 @@ from knowledge.database import Principal
 from knowledge.errors import GroundworkError
 from knowledge.services import Services, open_services
 from knowledge.settings import Settings
-from retrieval.types import Evidence
 from serving.answering import answer
 from serving.gateway.gateway import Gateway
 from serving.gateway.models import ModelsFile, Patience
 from serving.gateway.providers import Delta, Provider, open_provider
 from serving.gateway.transport import Pool, Watch
 from serving.gateway.types import Message, ModelRequest
-from serving.types import Answer, DraftSentence
+from serving.types import Answer
+from serving.writing import Writer
 
 KINDS = ("refused", *FAULTS, "TLS", "DNS")
 AFTER_THE_FIRST_WORD = ("slow drip", "cut at a token", "broken JSON", "missing end", "huge")  # where it streams
 PATIENCE = Patience(connect=0.2, first=0.8, between=0.5, total=3.0)
 AT_ONCE = 16
+OUTAGE = 300  # requests at least, so that it is one that lasts
 READERS = 40  # for each fault that comes after the first word, and five times as many with all models down
 SLACK = 1.0  # seconds beyond the deadline
 USEFUL, CALLS = 0.995, 1.1  # the aims
@@ -185,23 +186,6 @@ class Row:
         return [name for name, wrong in {**seen, "useful": not useful}.items() if wrong]
 
 
-class Relay:
-    """A generator that asks for a reply and reads it; what the fakes write is carried by no document."""
-
-    name = "relay"
-
-    def __init__(self, gateway: Gateway) -> None:
-        self._gateway = gateway
-
-    def generate(self, evidence: Evidence) -> Iterator[DraftSentence]:
-        """See `Generator`."""
-        reply = self._gateway.stream(ModelRequest([Message("user", evidence.question)], ASKER, "bench", max_tokens=64))
-        try:
-            yield DraftSentence("".join(reply), ())
-        finally:
-            reply.close()
-
-
 class Readers:
     """People who ask the golden questions of the sample that its documents answer without any model."""
 
@@ -217,8 +201,8 @@ class Readers:
             return statistics.fmean(threads.map(self._cited, range(len(gateways)), gateways))
 
     def _cited(self, number: int, gateway: Gateway) -> bool:
-        given = answer(self._services, *self._asked[number % len(self._asked)], generator=Relay(gateway))
-        return cited(given)
+        asker, question = self._asked[number % len(self._asked)]
+        return cited(answer(self._services, asker, question, generator=Writer(gateway, asker)))
 
 
 def cited(given: Answer) -> bool:
@@ -236,7 +220,7 @@ def measure(kind: str, *, streaming: bool, requests: int, readers: Readers | Non
         helped = many([gateway] * requests)
     with setting([kind, kind], streaming=streaming) as outage:
         gateway = outage.gateway()
-        lost = many([gateway] * (3 * requests))
+        lost = many([gateway] * max(3 * requests, OUTAGE))
         calls = outage.calls / len(lost)
     everything = [*outcomes, *helped, *lost]
     useful = [outcome.ended == "whole" and len(outcome.text.split()) == WORDS for outcome in helped]

@@ -35,6 +35,7 @@ from serving.gateway.transport import Pool
 from serving.gateway.types import Message, ModelFailed, ModelRequest, NoModelAvailable, Overloaded, Usage
 from serving.streaming import streamed
 from serving.types import Searched
+from serving.writing import Writer
 from tests.conftest import ROOT
 
 ALDER = Principal("alder")
@@ -628,9 +629,9 @@ def test_closing_one_of_two_replies_leaves_the_other(opened, fake):
 
 def test_with_all_models_down_the_documents_answer_and_it_says_so(sample_services):
     with gateway_faults.setting(["refused", "500"], streaming=True, patience=LENIENT) as down:
-        relay = gateway_faults.Relay(down.gateway())
+        writer = Writer(down.gateway(), ALDER)
         given = answer(sample_services, ALDER, "How many days of paid annual leave does an employee receive?",
-                       generator=relay)  # fmt: skip
+                       generator=writer)  # fmt: skip
     assert gateway_faults.cited(given)
     assert "No language model answered" in given.degraded
 
