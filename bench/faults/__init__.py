@@ -1,0 +1,1 @@
+"""Random SIGKILLs while documents change; `python -m bench.faults --help`."""

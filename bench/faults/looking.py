@@ -1,0 +1,155 @@
+"""Who looks on: a crowd of readers while documents change, and a thorough look at the store after each run."""
+
+import random
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from psycopg.rows import dict_row
+
+from bench.faults.papers import Papers, editions, question
+from bench.faults.processes import AWAY, TENANT, Service
+from bench.faults.tally import Tally
+from ingest.store import document_id
+from ingest.sweeping import sweep
+from knowledge.database import Connection, Principal, query, statement
+from knowledge.services import Services, live_index
+from retrieval.retriever import retrieve
+
+SQL = Path(__file__).parent
+READER = Principal(TENANT)
+REST = 4.0  # seconds between two crowds; each keeps a processor busy for some three
+SEARCHES = 8  # of so many readers one searches, the others open a document
+
+
+@contextmanager
+def crowds(services: Services, papers: Papers, tally: Tally, readers: int) -> Iterator[None]:
+    """So many readers at once, again and again, until the end of the block."""
+    ended = threading.Event()
+
+    def come_and_go() -> None:
+        chance = random.Random(readers)  # noqa: S311
+        with ThreadPoolExecutor(readers) as threads:
+            while not ended.wait(REST):
+                together = threading.Barrier(readers)
+                looks = [_search if number % SEARCHES == 0 else _open for number in range(readers)]
+                names = chance.choices(papers.names, k=readers)
+                wait(
+                    threads.submit(_look_with_others, together, look, services, name, tally)
+                    for look, name in zip(looks, names, strict=True)
+                )
+
+    crowd = threading.Thread(target=come_and_go, name="crowds")
+    crowd.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        crowd.join()
+
+
+def _look_with_others(
+    together: threading.Barrier, look: Callable[..., None], services: Services, name: str, tally: Tally
+) -> None:
+    together.wait()
+    try:
+        look(services, name, tally)
+        tally.read(away=False)
+    except AWAY:
+        tally.read(away=True)
+    except Exception as error:
+        tally.fault("mixed", f"{name} made a reader fail: {type(error).__name__}: {error}")
+
+
+def _open(services: Services, name: str, tally: Tally) -> None:
+    """A document, its text by one statement and its chunks by another: one snapshot, so of one edition, and whole."""
+    with services.database.reading(READER) as connection:
+        for row in _rows(connection, "read_document", {"path": name}):
+            chunks = _chunks(connection, row)
+            expected, found = editions(row["text"]), editions("".join(chunks))
+            if len(set(expected)) != 1 or found != expected:
+                tally.fault("mixed", f"{name}: the text is of {expected}, its chunks of {found}")
+
+
+def _search(services: Services, name: str, tally: Tally) -> None:
+    """A search: what it finds of one document is of one edition."""
+    found: dict[str, set[str]] = {}
+    for hit in retrieve(services, READER, question(name), limit=20, mode="lexical").hits:
+        found.setdefault(hit.path, set()).update(editions(hit.text))
+    if mixed := {path: said for path, said in found.items() if len(said) > 1}:
+        tally.fault("mixed", f"a search finds {mixed}")
+
+
+def check(services: Services, papers: Papers, tally: Tally) -> None:
+    """Compare the store with the folder; look for orphans, doubles, and what is missing or wrong in the indexes."""
+    for name in papers.names:
+        with services.database.reading(READER) as connection:
+            rows = _rows(connection, "read_document", {"path": name})
+            chunks = [_chunks(connection, row) for row in rows]
+        _compare(papers.editions.get(name), name, rows, chunks, tally)
+    with services.database.reading(READER) as connection:
+        vectors = live_index(connection).vectors
+        row = connection.execute(query(SQL / "lacking.sql", vectors=vectors)).fetchone()
+    if row and row[0]:
+        tally.fault("lost", f"{row[0]} chunks lack their vector or a posting")
+    for finding in sweep(services, TENANT, dry_run=True):
+        if finding.found and "without a" in finding.check and "worker" not in finding.check:
+            tally.fault("orphaned", f"{finding.found} {finding.check}")
+        if finding.found and "statistics" in finding.check:
+            tally.fault("miscounted", finding.check)
+
+
+def _compare(
+    edition: int | None, name: str, rows: Sequence[dict[str, Any]], chunks: Sequence[list[str]], tally: Tally
+) -> None:
+    """What is stored of one paper; `edition` is None for one that isn't there."""
+    if edition is None:
+        if rows:
+            tally.fault("found deleted", f"{name} is stored")
+        return
+    if len(rows) > 1:
+        tally.fault("doubled", f"{name} is stored {len(rows)} times")
+    if not rows or set(editions(rows[0]["text"])) != {str(edition)}:
+        tally.fault("lost", f"{name} should be of edition {edition}: {rows[0]['text'][:60] if rows else 'absent'}")
+    elif len(chunks[0]) != len(set(chunks[0])):
+        tally.fault("doubled", f"{name}: {chunks[0]}")
+
+
+def ask_before(service: Service, names: Collection[str], tally: Tally) -> None:
+    """Ask for what will be deleted, so that whatever the service keeps for later is about it."""
+    tally.cited_before += sum(name in service.ask(question(name)) for name in names)
+
+
+def check_deleted(service: Service, papers: Papers, names: Collection[str], tally: Tally) -> None:
+    """Ask the service the same again: deleted papers are found by no search, no question and no id."""
+    for name in names:
+        if name in service.search(question(name)):
+            tally.fault("found deleted", f"a search finds {name}")
+        if name in service.ask(question(name)):
+            tally.fault("found deleted", f"an answer names {name}")
+        if service.knows(document_id(TENANT, (papers.folder / name).as_uri())):
+            tally.fault("found deleted", f"the id of {name} leads somewhere")
+        tally.deletes += 1
+
+
+def until_there(look: Callable[..., None], *arguments: Any) -> None:
+    """Look again where the database was killed under us."""
+    while True:
+        try:
+            look(*arguments)
+            return
+        except AWAY:
+            time.sleep(0.3)
+
+
+def _chunks(connection: Connection, row: dict[str, Any]) -> list[str]:
+    return [chunk["text"] for chunk in _rows(connection, "read_chunks", row)]
+
+
+def _rows(connection: Connection, name: str, values: dict[str, Any]) -> list[dict[str, Any]]:
+    with connection.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(statement(SQL / f"{name}.sql"), values).fetchall()
