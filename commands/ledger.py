@@ -132,7 +132,7 @@ def quarantine_retry(
 def document_show(
     name: Annotated[str, typer.Argument(help="Its path, uri or id.")], tenant: Tenant = "", as_json: Json = False
 ) -> None:
-    """Show a document: title, version, where it came from and by which run, where else it stands, and its chunks."""
+    """Show a document: title, version, source and run, earlier versions, where else it stands, and its chunks."""
     from ingest.status import document
 
     settings = load_settings()
@@ -141,10 +141,13 @@ def document_show(
     if as_json:
         print_json(found)
         return
-    chunks, places = found.pop("chunks"), found.pop("places")
+    chunks, places, versions = found.pop("chunks"), found.pop("places"), found.pop("versions")
     print_facts({key: _plain(value) for key, value in found.items() if value not in (None, {}, [])})
     for place in places:
         out.print(f"the same as {place['path']}" + (f" · {place['edition']}" if place["edition"] else ""))
+    out.print("\nversions")
+    for each in versions:
+        out.print(f"{each['version'] or '':>4}  {_event(each)}")
     out.print(f"\n{len(chunks)} chunks")
     for chunk in chunks:
         place = _location(chunk["location"]).label()
@@ -152,6 +155,13 @@ def document_show(
         shown = words[:SHOWN] + ("…" if len(words) > SHOWN else "")
         head = f"{chunk['ordinal']:>4}  {chunk['start_char']}-{chunk['end_char']}  {chunk['tokens']} tokens"
         out.print(f"{head}  {place}\n      {shown}")
+
+
+def _event(version: dict[str, Any]) -> str:
+    """What a run made of the file, in a line."""
+    said = f"{_plain(version['started_at'])}  {version['state']} by {version['kind']} {version['run_id']}"
+    content = f"  content {version['content_hash'][:12]}" if version["content_hash"] else ""
+    return said + content + (f"  {version['reason']}" if version["reason"] else "")
 
 
 def _location(stored: dict[str, Any]) -> Location:

@@ -65,8 +65,8 @@ def release(services: Services, tenant: str, files: Sequence[Quarantined]) -> se
 
 
 def document(services: Services, tenant: str, name: str) -> dict[str, Any]:
-    """A document by uri, path or id: what is stored of it, the run and source it came from, its chunks, and the other
-    places of the same content.
+    """A document by uri, path or id: what is stored of it, the run and source it came from, its chunks, what runs have
+    made of its file, and the other places of the same content.
 
     Raises:
         NotFound: there is none of that name.
@@ -82,4 +82,6 @@ def document(services: Services, tenant: str, name: str) -> dict[str, Any]:
         values = {"tenant": tenant, "document_id": found[0]["document_id"]}
         chunks = cursor.execute(statement(SQL / "chunks_of.sql"), values).fetchall()
         places = cursor.execute(statement(SQL / "places_of.sql"), values).fetchall()
-    return found[0] | {"places": places, "chunks": chunks}
+        of_uri = {"tenant": tenant, "uri": found[0]["uri"]}
+        versions = cursor.execute(statement(SQL / "versions_of.sql"), of_uri).fetchall()
+    return found[0] | {"versions": versions, "places": places, "chunks": chunks}

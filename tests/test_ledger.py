@@ -16,6 +16,7 @@ import ingest.worker
 from ingest import ledger, pipeline
 from ingest.ledger import Share
 from ingest.parsers import Parsed
+from ingest.status import document
 from ingest.sweeping import sweep
 from ingest.worker import Batch, Worker
 from knowledge.database import Principal
@@ -226,6 +227,23 @@ def test_a_sweep_finds_and_repairs_what_should_never_be(
         assert finding.repaired == finding.found or finding.check.startswith("sets of readers")
     assert all(finding.found == 0 for finding in sweep(services, "acme"))
     assert "a chunk lacks" not in str(consistency(server, services))
+
+
+def test_versions_outlast_the_runs_that_made_them(services: Services, server: EmbeddedPostgres, folder: Path) -> None:
+    """Of documents that are still there; what else became of files long ago is forgotten."""
+    for litres in (50, 60):
+        (folder / "pump-0.md").write_text(f"# Pump 0\n\nPump 0 moves {litres} litres a second.\n")
+        take_in_folder(services, "acme", folder)
+    (folder / "pump-1.md").unlink()
+    (folder / "pump-2.md").write_bytes(b"%PDF-1.7 cut off")
+    take_in_folder(services, "acme", folder)
+    rows(server, services, "update run set finished_at = now() - interval '40 days'")
+    swept = {finding.check: finding.repaired for finding in sweep(services, "acme")}
+    assert swept["files of runs long closed"] == 3  # one put aside, one deleted, the version of the deleted one
+    versions = document(services, "acme", "pump-0.md")["versions"]
+    assert [(each["version"], each["state"]) for each in versions] == [(2, "changed"), (1, "added")]
+    assert versions[0]["content_hash"] != versions[1]["content_hash"]
+    assert [each["version"] for each in document(services, "acme", "pump-2.md")["versions"]] == [1]
 
 
 def test_workers_must_have_the_settings_of_the_plan(services: Services, server: EmbeddedPostgres, folder: Path) -> None:

@@ -38,6 +38,10 @@ def test_runs_documents_and_what_was_put_aside(stored: Run, docs: Path) -> None:
     assert (shown["title"], shown["version"], shown["run_source"]) == ("Pumps", 1, str(docs))
     assert "40 litres" in shown["chunks"][0]["text"]
     assert "1 chunks" in stored("document", "show", shown["uri"]).out
+    mended = stored("document", "show", "broken.docx", "--json").json
+    history = [(each["version"], each["state"], each["reason"]) for each in mended["versions"]]
+    assert history == [(1, "added", ""), *[(None, "quarantined", "corrupt")] * 2]
+    assert mended["versions"][0]["content_hash"] == mended["content_hash"]
     assert "no document" in stored("document", "show", "draft.md").sentence
     runs = stored("runs", "--json").json
     assert [one["state"] for one in runs] == ["finished"] * 3
@@ -55,7 +59,8 @@ def test_a_changed_folder_is_noticed_when_it_has_come_to_rest(docs: Path) -> Non
     watcher.start()
     try:
         assert not noticed.acquire(timeout=0.1)
-        (docs / "new.md").write_text("# New\n")
+        (docs / ".new.md").write_text("# New\n")
+        (docs / ".new.md").rename(docs / "new.md")  # whole at once: half a file may have come to rest, too
         assert noticed.acquire(timeout=60)
         assert not noticed.acquire(timeout=0.1)
         (docs / "new.md").unlink()
