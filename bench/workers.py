@@ -4,11 +4,12 @@
     .venv/bin/python -m bench.workers FOLDER --workers 2 --kills 1
 
 Starts an embedded PostgreSQL, a Prefect server and the workers (`groundwork flows serve --limit 1`, each a process of
-its own), asks for the ingest by `groundwork flows ingest`, kills workers when a share of the files is done, and
-compares what is stored with the folder: every document in, each once.
+its own that loads a model of its own), asks for the ingest by `groundwork flows ingest`, kills workers when a share of
+the files is done, and compares what is stored with the folder: every document in, each once, nothing left over.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import signal
@@ -24,12 +25,20 @@ import psycopg
 from psycopg.rows import TupleRow
 
 from flows.engine import Engine
-from knowledge.services import start_embedded
+from ingest.sweeping import sweep
+from knowledge.database import Database
+from knowledge.services import Services, start_embedded
 from knowledge.settings import Settings
 
 TENANT = "workers"
 COMMAND = Path(sys.executable).parent / "groundwork"
 DONE = "select count(*) filter (where state = 'done'), count(*) from groundwork.item"
+LEASED = "select worker, count(*) from groundwork.item where state = 'leased' group by worker"
+STORED = (
+    "select count(*), count(distinct uri), coalesce(max(version), 0), (select count(*) from groundwork.chunk),"
+    " (select count(*) from groundwork.quarantine), (select count(distinct worker) from groundwork.item),"
+    " (select state from groundwork.run order by number desc limit 1) from groundwork.document"
+)
 
 
 def measure(home: Path, folder: Path, workers: int, kills: int) -> dict[str, object]:
@@ -46,17 +55,21 @@ def measure(home: Path, folder: Path, workers: int, kills: int) -> dict[str, obj
                 "GROUNDWORK_DATABASE_URL": embedded.conninfo("groundwork_app"),
                 "GROUNDWORK_HOME": str(home),
                 "PREFECT_API_URL": str(PREFECT_API_URL.value()),
+                # The workers share one machine: more threads than cores would only wait for each other.
+                "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // workers)),
             }
             serving = [_serve(environment, home, number) for number in range(workers)]
             for process in serving:
                 stack.callback(_kill, process)
             connection = stack.enter_context(psycopg.connect(embedded.conninfo(), autocommit=True))
             began = time.perf_counter()
-            killer = threading.Thread(target=_kill_some, args=(connection, serving[:kills], kills), daemon=True)
+            killer = threading.Thread(target=_kill_some, args=(connection, serving, kills), daemon=True)
             killer.start()
             code = _ingest(environment, folder, workers)
             took = time.perf_counter() - began
-            return {"exit code": code, "seconds": round(took, 1)} | _stored(connection, folder, workers, kills, serving)
+            killed = sum(process.poll() is not None for process in serving)
+            done = {"exit code": code, "seconds": round(took, 1), "workers": workers, "killed": killed}
+            return done | _stored(connection, folder) | {"left over": _left_over(home, environment)}
 
 
 def _serve(environment: dict[str, str], home: Path, number: int) -> subprocess.Popen[bytes]:
@@ -79,15 +92,28 @@ def _ingest(environment: dict[str, str], folder: Path, workers: int) -> int:
 
 
 def _kill_some(connection: psycopg.Connection[TupleRow], serving: list[subprocess.Popen[bytes]], kills: int) -> None:
-    """Kill one worker after the other, each when a further share of the files is done."""
-    for number, process in enumerate(serving, start=1):
+    """Kill one worker after the other, each when a further share of the files is done, with files in its hands."""
+    for number in range(1, kills + 1):
         while True:
             row = connection.execute(DONE).fetchone()
-            if row and row[1] and row[0] >= row[1] * number / (kills + 2):
+            process = _at_work(connection, serving)
+            if row and row[1] and row[0] >= row[1] * number / (kills + 2) and process:
                 break
             time.sleep(0.1)
         _kill(process)
-        sys.stderr.write(f"killed a worker with {row[0]} of {row[1]} files done\n")
+        leased = connection.execute(LEASED).fetchall()
+        sys.stderr.write(f"killed a worker with {row[0]} of {row[1]} files done; in hand by worker: {dict(leased)}\n")
+
+
+def _at_work(
+    connection: psycopg.Connection[TupleRow], serving: list[subprocess.Popen[bytes]]
+) -> subprocess.Popen[bytes] | None:
+    """A worker that has leased files; the process that serves leads the group of the one that holds them."""
+    groups = set()
+    for worker, _ in connection.execute(LEASED).fetchall():
+        with contextlib.suppress(ProcessLookupError):
+            groups.add(os.getpgid(int(worker.split(":")[1])))
+    return next((process for process in serving if process.pid in groups and process.poll() is None), None)
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
@@ -97,24 +123,19 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def _stored(
-    connection: psycopg.Connection[TupleRow],
-    folder: Path,
-    workers: int,
-    kills: int,
-    serving: list[subprocess.Popen[bytes]],
-) -> dict[str, object]:
+def _stored(connection: psycopg.Connection[TupleRow], folder: Path) -> dict[str, object]:
     files = sum(1 for file in folder.rglob("*") if file.is_file())
-    row = connection.execute(
-        "select count(*), count(distinct uri), coalesce(max(version), 0),"
-        " (select count(*) from groundwork.quarantine), (select count(distinct worker) from groundwork.item),"
-        " (select state from groundwork.run order by number desc limit 1)"
-        " from groundwork.document"
-    ).fetchone()
+    row = connection.execute(STORED).fetchone()
     assert row is not None
-    names = ("documents", "distinct", "highest version", "put aside", "workers that stored", "run")
-    killed = sum(process.poll() is not None for process in serving[:kills])
-    return {"workers": workers, "killed": killed, "files": files} | dict(zip(names, row, strict=True))
+    names = ("documents", "distinct", "highest version", "chunks", "put aside", "workers that stored", "run")
+    return {"files": files} | dict(zip(names, row, strict=True))
+
+
+def _left_over(home: Path, environment: dict[str, str]) -> int:
+    """What the sweep finds that should never be: all but leases and runs of workers that were killed."""
+    url = environment["GROUNDWORK_DATABASE_URL"]
+    with Services(Settings(home=home, database_url=url), Database(url).open()) as services:
+        return sum(finding.found for finding in sweep(services, TENANT, dry_run=True)[2:])
 
 
 def main() -> int:
@@ -131,7 +152,7 @@ def main() -> int:
                 sys.stderr.write(f"{log.name}: {log.read_text(errors='replace')[-2000:]}\n")
     sys.stdout.write(json.dumps(found, indent=2) + "\n")
     whole = found["files"] == found["documents"] == found["distinct"] and found["highest version"] == 1
-    return 0 if whole and found["run"] == "finished" else 1
+    return 0 if whole and found["run"] == "finished" and not found["left over"] else 1
 
 
 if __name__ == "__main__":
