@@ -55,8 +55,6 @@ def measure(home: Path, folder: Path, workers: int, kills: int) -> dict[str, obj
                 "GROUNDWORK_DATABASE_URL": embedded.conninfo("groundwork_app"),
                 "GROUNDWORK_HOME": str(home),
                 "PREFECT_API_URL": str(PREFECT_API_URL.value()),
-                # The workers share one machine: more threads than cores would only wait for each other.
-                "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // workers)),
             }
             serving = [_serve(environment, home, number) for number in range(workers)]
             for process in serving:
