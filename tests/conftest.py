@@ -4,6 +4,7 @@ import atexit
 import os
 import subprocess
 import sys
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -44,9 +45,13 @@ def data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The session's state folder; its parents are opened so that a server under another user gets in."""
-    return tmp_path_factory.mktemp("home")
+def home() -> Iterator[Path]:
+    """The session's state folder; its parents are opened so that a server under another user gets in.
+
+    Not below pytest's own folder: the next session on the same machine closes that, with our server in it.
+    """
+    with tempfile.TemporaryDirectory(prefix="groundwork-tests-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
 
 
 @pytest.fixture(scope="session")

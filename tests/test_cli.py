@@ -20,7 +20,7 @@ import typer.main
 
 import groundwork
 import knowledge.services
-from commands import documents
+from commands import documents, ledger
 from flows.engine import Engine
 from knowledge.embedded import EmbeddedPostgres
 from knowledge.embedding import Embedder
@@ -81,7 +81,8 @@ def stored(
 ) -> Run:
     """The same, on a database of one's own and with the session's Prefect server."""
     monkeypatch.setenv("GROUNDWORK_DATABASE_URL", server.conninfo("groundwork_app", clone()))
-    monkeypatch.setattr(documents, "prefect_engine", lambda _: contextlib.nullcontext(engine))
+    for command in (documents, ledger):
+        monkeypatch.setattr(command, "prefect_engine", lambda _: contextlib.nullcontext(engine))
     return run
 
 

@@ -133,6 +133,7 @@ def measure(home: Path, wanted: Wanted) -> Tally:
                 kills = min(KILLS[part], wanted.kills - tally.kills.total())
                 change(on, rewritten, names, kills, PAUSES[part], chance)
             sys.stderr.write(f"{time.perf_counter() - began:.0f} s, {tally.line()}")
+            sys.stderr.write(f"{tally.failures}\n")
             sys.stderr.flush()
     return tally
 

@@ -99,7 +99,7 @@ class Worker:
     def run(self) -> None:
         """Have the papers taken in; again after each death or failure, until they are."""
         while not self._taken_in():
-            continue
+            time.sleep(0.1)
 
     def kill(self) -> bool:
         """Kill the process, if it is at work."""
@@ -130,7 +130,10 @@ class Worker:
             return False
         finally:
             self.at_work.clear()
-        return bool(said) and json.loads(said)["ok"] is True
+        reply = json.loads(said) if said else {"ok": False, "error": "killed"}
+        if not reply["ok"]:
+            self._tally.failures[str(reply.get("error", reply))[:120]] += 1
+        return reply["ok"] is True
 
     def _alive(self) -> subprocess.Popen[str]:
         if self._process is None or self._process.poll() is not None:
