@@ -26,7 +26,7 @@ from pathlib import Path
 
 from bench.faults.looking import ask_before, check, check_deleted, crowds, until_there
 from bench.faults.papers import Papers
-from bench.faults.processes import Server, Service, Worker, work
+from bench.faults.processes import Server, Service, Worker, nursery
 from bench.faults.tally import KINDS, Tally
 from knowledge.database import Database
 from knowledge.services import Services
@@ -133,7 +133,6 @@ def measure(home: Path, wanted: Wanted) -> Tally:
                 kills = min(KILLS[part], wanted.kills - tally.kills.total())
                 change(on, rewritten, names, kills, PAUSES[part], chance)
             sys.stderr.write(f"{time.perf_counter() - began:.0f} s, {tally.line()}")
-            sys.stderr.write(f"{tally.failures}\n")
             sys.stderr.flush()
     return tally
 
@@ -151,14 +150,14 @@ def main() -> int:
     parser.add_argument("--work", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.work:
-        work(sys.stdin)
+        nursery(sys.stdin)
         return 0
     logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)  # that the database is away is the point
     wanted = Wanted(given.kills, given.documents, given.deletes, given.readers, given.seed)
     with tempfile.TemporaryDirectory(prefix="faults-") as home:
         tally = measure(Path(home), wanted)
     sys.stdout.write(tally.table(wanted.readers) + "\n")
-    sys.stderr.write("\n".join(tally.examples[:20]) + "\n")
+    sys.stderr.write("\n".join([*tally.examples[:20], f"how runs ended: {dict(tally.endings)}"]) + "\n")
     return 1 if tally.wrong else 0
 
 

@@ -22,7 +22,7 @@ from retrieval.retriever import retrieve
 
 SQL = Path(__file__).parent
 READER = Principal(TENANT)
-REST = 4.0  # seconds between two crowds; each keeps a processor busy for some three
+REST = 8.0  # seconds between two crowds; each keeps a processor busy for some three
 SEARCHES = 8  # of so many readers one searches, the others open a document
 
 

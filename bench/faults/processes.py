@@ -21,9 +21,11 @@ from psycopg.rows import TupleRow
 from bench.faults.papers import Papers
 from bench.faults.tally import Tally
 from ingest import pipeline
+from knowledge.database import Database
 from knowledge.embedded import EmbeddedPostgres
+from knowledge.embedding import Embedder, SentenceTransformerEmbedder
 from knowledge.errors import GroundworkError
-from knowledge.services import Services, open_services, start_embedded
+from knowledge.services import Services, start_embedded
 from knowledge.settings import Settings, load_settings
 
 TENANT = "faults"
@@ -87,14 +89,17 @@ class Server:
 
 
 class Worker:
-    """The process that takes the papers in; started anew whenever it was killed. `at_work` while it does."""
+    """Takes the papers in, by a new process for each attempt, until one succeeds. `at_work` while one is at it."""
 
     def __init__(self, server: Server, papers: Papers, tally: Tally) -> None:
         self.at_work = threading.Event()
-        self._server = server
         self._papers = papers
         self._tally = tally
-        self._process: subprocess.Popen[str] | None = None
+        self._pid = 0
+        self._nursery = subprocess.Popen(
+            [sys.executable, "-m", "bench.faults", "--work"], env=environment(server) | {"OMP_NUM_THREADS": "1"},
+            text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
 
     def run(self) -> None:
         """Have the papers taken in; again after each death or failure, until they are."""
@@ -103,47 +108,32 @@ class Worker:
 
     def kill(self) -> bool:
         """Kill the process, if it is at work."""
-        process = self._process
-        if process is None or not self.at_work.is_set():
-            return False
-        process.send_signal(signal.SIGKILL)
-        return process.wait() == -signal.SIGKILL
+        with contextlib.suppress(ProcessLookupError):
+            if self.at_work.is_set():
+                os.kill(self._pid, signal.SIGKILL)
+                return True
+        return False
 
     def stop(self) -> None:
         """Let it end."""
-        if self._process is not None and self._process.stdin is not None:
-            with contextlib.suppress(BrokenPipeError):
-                self._process.stdin.close()
-            self._process.wait()
+        self._nursery.communicate()
 
     def _taken_in(self) -> bool:
-        process = self._alive()
-        assert process.stdin is not None
-        assert process.stdout is not None
+        assert self._nursery.stdin is not None
         self._tally.runs += 1
-        try:
-            process.stdin.write(f"{self._papers.folder}\n")
-            process.stdin.flush()
-            self.at_work.set()
-            said = process.stdout.readline()
-        except BrokenPipeError:
-            return False
-        finally:
-            self.at_work.clear()
-        reply = json.loads(said) if said else {"ok": False, "error": "killed"}
-        if not reply["ok"]:
-            self._tally.failures[str(reply.get("error", reply))[:120]] += 1
-        return reply["ok"] is True
+        self._nursery.stdin.write(f"{self._papers.folder}\n")
+        self._nursery.stdin.flush()
+        self._pid = self._heard()["pid"]
+        self.at_work.set()
+        ended = self._heard()
+        self.at_work.clear()
+        self._tally.endings[ended["state"]] += 1
+        return ended["state"] == "finished"
 
-    def _alive(self) -> subprocess.Popen[str]:
-        if self._process is None or self._process.poll() is not None:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "bench.faults", "--work"], env=environment(self._server), text=True,
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            )  # fmt: skip
-            assert self._process.stdout is not None
-            self._process.stdout.readline()  # it is ready
-        return self._process
+    def _heard(self) -> dict[str, Any]:
+        assert self._nursery.stdout is not None
+        said: dict[str, Any] = json.loads(self._nursery.stdout.readline())
+        return said
 
 
 class Service:
@@ -203,25 +193,35 @@ def environment(server: Server) -> dict[str, str]:
     return {**os.environ, "GROUNDWORK_DATABASE_URL": server.url}
 
 
-def work(commands: IO[str]) -> None:
-    """The worker process: a folder a line on standard input, what became of it a line on standard output."""
-    services = _patiently_opened(load_settings())
-    services.embedder()
-    _say({"ready": True})
+def nursery(commands: IO[str]) -> None:
+    """Makes a worker process for every folder on standard input, and says its id and how its run ended.
+
+    The model is loaded once, and each process is a copy of this one, which has one thread and is never killed: a start
+    takes an instant, so that kills hit workers at their work and not while they load.
+    """
+    settings = load_settings()
+    embedder = SentenceTransformerEmbedder(settings.embedding_model, settings.embedding_dtype)
     for line in commands:
-        try:
-            report = pipeline.ingest(services, TENANT, [pipeline.origin(line.strip())])
-            _say({"ok": report.state == "finished", "counts": report.counts})
-        except AWAY as error:
-            _say({"ok": False, "error": str(error)})
+        reading, writing = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            os.write(writing, _run(settings, embedder, line.strip()).encode())
+            os._exit(0)
+        os.close(writing)
+        _say({"pid": pid})
+        os.waitpid(pid, 0)
+        with os.fdopen(reading) as said:
+            _say({"state": said.read() or "killed"})
 
 
-def _patiently_opened(settings: Settings) -> Services:
-    while True:
-        try:
-            return open_services(settings)
-        except GroundworkError:
-            time.sleep(0.3)
+def _run(settings: Settings, embedder: Embedder, folder: str) -> str:
+    """In the worker process: the state that its run ended in, or what kept it from its end."""
+    try:
+        database = Database(settings.database_url).open()
+        with Services(settings, database, _loaded={embedder.model.name: embedder}) as services:
+            return pipeline.ingest(services, TENANT, [pipeline.origin(folder)]).state
+    except AWAY as error:
+        return f"{type(error).__name__}: {error}"[:100]
 
 
 def _say(value: dict[str, Any]) -> None:

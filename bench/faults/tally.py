@@ -18,7 +18,7 @@ class Tally:
     amid: int = 0
     rounds: int = 0
     runs: int = 0
-    failures: Counter[str] = field(default_factory=Counter)
+    endings: Counter[str] = field(default_factory=Counter)
     deletes: int = 0
     cited_before: int = 0
     reads: int = 0
