@@ -37,6 +37,25 @@ def read(name: str, source: str | bytes) -> Parsed:
     return parse(name, source.encode() if isinstance(source, str) else source)[1]
 
 
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (b"\xff\xd8\xff\xe0" + bytes(600), "picture; put it into a PDF"),
+        (b"\0\0\0 ftypM4A " + bytes(600), "sound or film; ingest a transcript"),
+        (b"\x1f\x8b\x08" + bytes(600), "archive or built like one; unpack"),
+        (
+            b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + "__properties_version1.0".encode("utf-16-le"),
+            "Outlook message; save it as",
+        ),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600), "old Office format; save it as"),
+    ],
+)
+def test_what_is_no_document_is_told_what_to_do(data: bytes, says: str) -> None:
+    with pytest.raises(Unreadable, match=says) as refused:
+        parse("a.bin", data)
+    assert refused.value.reason == "not-a-document"
+
+
 def why(name: str, data: bytes) -> str:
     with pytest.raises(Unreadable) as caught:
         parse(name, data)

@@ -95,6 +95,19 @@ _PDF = re.compile(rb"%PDF-|endobj")  # Readers forgive what stands before the he
 _PDF_HEAD = 1024
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _OLE_ENCRYPTED = "EncryptedPackage".encode("utf-16-le")
+_OLE_MESSAGE = "__properties_version1.0".encode("utf-16-le")  # [MS-OXMSG] 2.4: every message holds a stream so called
+# What is often among documents and is none -> how such a file begins, or what stands at its fourth byte.
+_NO_DOCUMENTS = {
+    "a picture; put it into a PDF if it shows text": (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"II*\0", b"MM\0*"),
+    "sound or film; ingest a transcript instead": (b"ID3", b"RIFF", b"OggS", b"fLaC", b"\x1aE\xdf\xa3", b"ftyp"),
+    "an archive or built like one; unpack it, or convert it to PDF or DOCX": (
+        b"PK\x03\x04",
+        b"\x1f\x8b",
+        b"7z\xbc\xaf",
+        b"Rar!",
+        b"BZh",
+    ),
+}
 _UNKNOWN = "application/octet-stream"
 
 
@@ -187,6 +200,11 @@ def _check_archive(archive: zipfile.ZipFile, size: int) -> None:
 def _unsupported(name: str, kind: str, data: bytes) -> Unreadable:
     if data.startswith(_OLE) and _OLE_ENCRYPTED in data:
         return Unreadable("encrypted", f"{name} is encrypted with a password; save a copy without one and ingest that.")
+    for what, begins in _NO_DOCUMENTS.items():
+        if data.startswith(begins) or data[4:8] in begins:
+            return Unreadable("not-a-document", f"{name} is {what}.")
+    if data.startswith(_OLE) and _OLE_MESSAGE in data:
+        return Unreadable("not-a-document", f"{name} is an Outlook message; save it as .eml or PDF and ingest that.")
     if data.startswith(_OLE):
         return Unreadable(
             "not-a-document",
