@@ -44,7 +44,7 @@ def read(name: str, source: str | bytes) -> Parsed:
         (b"\0\0\0 ftypM4A " + bytes(600), "sound or film; ingest a transcript"),
         (b"\x1f\x8b\x08" + bytes(600), "archive or built like one; unpack"),
         (
-            b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + "__properties_version1.0".encode("utf-16-le"),
+            b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + "__properties_version1.0".encode("utf-16-le") + bytes(600),
             "Outlook message; save it as",
         ),
         (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600), "old Office format; save it as"),
