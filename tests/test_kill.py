@@ -1,5 +1,6 @@
 """`kill -9` of an ingest, again and again: what is stored afterwards is what an undisturbed one stores."""
 
+import hashlib
 import os
 import random
 import signal
@@ -19,8 +20,10 @@ from knowledge.services import Services
 from tests.conftest import connect_services, superuser, take_in_folder
 from tests.test_ingest import consistency
 
-KILLS = 2  # ten, when one has the time
-PLACES = ("vector_1", "", "posting", "sentence_1", "", "chunk", "tombstone", "document")  # "": wherever it is just then
+KILLS = 2  # up to seven, when one has the time
+# Whose rows an ingest is about to write when it is killed. "": wherever it is just then, a document still before it.
+PLACES = ("vector_1", "", "posting", "sentence_1", "", "chunk", "tombstone")
+LAST = "pump-42.md"  # of the documents that are replaced, and in another batch than the first 32
 SEED = 4711
 DOCUMENTS = 40
 PATIENCE = 120  # seconds for one process, on a busy machine
@@ -78,20 +81,46 @@ def done(connection: psycopg.Connection[Any], runs: int) -> int:
 
 
 def kill_when(
-    process: subprocess.Popen[bytes], connection: psycopg.Connection[Any], runs: int, documents: int, table: str
+    start: Callable[[], subprocess.Popen[bytes]],
+    gate: psycopg.Connection[Any],
+    connection: psycopg.Connection[Any],
+    documents: Callable[[], bool],
+    table: str,
 ) -> list[int]:
-    """Kill an ingest when it has stored so many documents: at once, or as it is about to write the next one's rows of
-    a table. Returns the processes that it had started.
+    """Start an ingest and kill it when it has stored enough documents: at once, or as it is about to write rows of a
+    table. It can't come to its end before that, since the last document's row is locked. Returns the processes that it
+    had started.
     """
-    until(process, lambda: done(connection, runs) >= documents)
+    with gate.transaction(force_rollback=True):
+        assert gate.execute("select from document where path = %s for update", [LAST]).fetchone()
+        process = start()
+        until(process, documents)
+        if not table:
+            return killed(process)
+        connection.execute("begin")
+        connection.execute(sql.SQL("lock table {} in share mode").format(sql.Identifier(table)))
+    until(process, lambda: blocked(connection))
+    pids = killed(process)
+    connection.execute("rollback")
+    return pids
+
+
+def killed(process: subprocess.Popen[bytes]) -> list[int]:
+    """Kill it; the processes that it had started."""
     started = children(process.pid)
-    with connection.transaction():
-        if table:
-            connection.execute(sql.SQL("lock table {} in share mode").format(sql.Identifier(table)))
-            until(process, lambda: blocked(connection))
-        process.send_signal(signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
     return started
+
+
+def left(connection: psycopg.Connection[Any], folder: Path) -> int:
+    """How many files before the last one are not stored as they are now."""
+    stored = dict(connection.execute("select path, content_hash from document").fetchall())
+    return sum(
+        stored.get(file.name) != hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in folder.iterdir()
+        if file.name < LAST
+    )
 
 
 def until(process: subprocess.Popen[bytes], holds: Callable[[], bool]) -> None:
@@ -154,14 +183,16 @@ def test_an_ingest_may_be_killed_anywhere(
         take_in_folder(disturbed, "acme", folder)
         write_documents(folder, edition=2)
         take_in_folder(undisturbed, "acme", folder)
-        with superuser(server, disturbed) as connection:
+        with superuser(server, disturbed) as gate, superuser(server, disturbed) as connection:
             for runs in range(KILLS):
-                stored: Any = connection.execute(
-                    "select count(*) from document where run_id in (select run_id from run)"
-                ).fetchone()
-                target = chance.randint(0, (DOCUMENTS - stored[0]) // 2)
-                process = start(disturbed, folder, tmp_path / "home")
-                for pid in kill_when(process, connection, runs, target, PLACES[runs % len(PLACES)]):
+                target = chance.randint(0, min(left(connection, folder), 32) // 2)
+                for pid in kill_when(
+                    lambda: start(disturbed, folder, tmp_path / "home"),
+                    gate,
+                    connection,
+                    lambda runs=runs, target=target: done(connection, runs) >= target,
+                    PLACES[runs],
+                ):
                     assert ends(pid), "a process of the killed ingest is left"
                 assert consistency(server, disturbed) == []
         assert start(disturbed, folder, tmp_path / "home").wait(PATIENCE) == 0

@@ -3,7 +3,7 @@
     .venv/bin/python -m bench.faults                           300 kills, 500 documents, 1,000 deletes, 1,000 readers
     .venv/bin/python -m bench.faults --kills 30 --documents 100 --deletes 60 --readers 100
 
-Each round has a worker process take the folder in twice: after a third of the documents was rewritten and some were
+Each round has a worker process take the folder in twice: after a fifth of the documents was rewritten and some were
 deleted, and once more after others were. Meanwhile kills hit, in turn and at random moments of its work, that process,
 one of its database's backends (which restarts the cluster) and the PostgreSQL server itself, which is then started
 again. A crowd of readers comes again and again, all at once, over as many connections as a service has: everything that
@@ -33,7 +33,7 @@ from knowledge.services import Services
 from knowledge.settings import Settings
 
 CONNECTIONS = 20  # that the readers share
-KILLS = 8, 4  # at most, while papers are rewritten and while they are only deleted
+KILLS = 20, 10  # at most, while papers are rewritten and while they are only deleted
 PAUSES = 2.0, 0.6  # seconds before each, at most: about what the worker needs for a batch, and for all deletes
 
 
@@ -129,7 +129,7 @@ def measure(home: Path, wanted: Wanted) -> Tally:
             gone = on.papers.choose(wanted.deletes_a_round)
             halves = gone[::2], gone[1::2]
             for part, names in enumerate(halves):
-                rewritten = 0 if part else wanted.documents // 3 + len(gone)
+                rewritten = 0 if part else wanted.documents // 5 + len(gone)
                 kills = min(KILLS[part], wanted.kills - tally.kills.total())
                 change(on, rewritten, names, kills, PAUSES[part], chance)
             sys.stderr.write(f"{time.perf_counter() - began:.0f} s, {tally.line()}")
