@@ -92,7 +92,7 @@ def kill_when(
     had started.
     """
     with gate.transaction(force_rollback=True):
-        assert gate.execute("select from document where path = %s for update", [LAST]).fetchone()
+        assert gate.execute("select from document where path = %s for update", [LAST]).rowcount == 1
         process = start()
         until(process, documents)
         if not table:
