@@ -26,7 +26,7 @@ PLACES = ("vector_1", "", "posting", "sentence_1", "", "chunk", "tombstone")
 LAST = "pump-42.md"  # of the documents that are replaced, and in another batch than the first 32
 SEED = 4711
 DOCUMENTS = 40
-PATIENCE = 120  # seconds for one process, on a busy machine
+PATIENCE = 300  # seconds for one process, on a busy machine
 COMMAND = Path(sys.executable).parent / "groundwork"
 
 
