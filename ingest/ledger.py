@@ -256,9 +256,10 @@ def claim(connection: Connection, share: Share) -> list[Item]:
     return sorted(items, key=lambda item: item.uri)
 
 
-def beat(connection: Connection, share: Share) -> None:
-    """Renew a worker's leases."""
-    _run(connection, "beat", share.key | {"seconds": LEASE})
+def beat(connection: Connection, share: Share, claims: Sequence[tuple[str, int]]) -> None:
+    """Renew a worker's leases of these files, given by uri and fence."""
+    columns = {"uris": [uri for uri, _ in claims], "fences": [fence for _, fence in claims]}
+    _run(connection, "beat", share.key | columns | {"seconds": LEASE})
 
 
 def hold(connection: Connection, share: Share, items: Sequence[Item]) -> set[str]:

@@ -145,6 +145,7 @@ class Worker:
                 "The run was planned with another chunker, model or kind of vectors; give its workers the same ones."
             )
         self._sources: dict[int, Source] = {}
+        self._in_hand: set[tuple[str, int]] = set()  # files by uri and fence
         self._heart = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
 
     def __enter__(self) -> "Worker":
@@ -161,6 +162,7 @@ class Worker:
     def claim(self) -> Batch | None:
         """The next batch, leased to this worker; None when there is nothing that nobody has."""
         items = self._patiently(lambda: self._transact(ledger.claim))
+        self._in_hand |= _claims(items)
         return Batch(items) if items else None
 
     def over(self) -> bool:
@@ -183,14 +185,15 @@ class Worker:
         Raises:
             Unavailable: the database or the model stays away.
         """
-        if batch.items[0].action == "delete":
-            self._patiently(lambda: self._delete(batch.items))
-            self._advanced(len(batch.items), 0, 0)
-            return
-        if batch.embedded is None:
-            prepared = self._prepare(batch)
-            batch.embedded = self._embed(batch, prepared)
-        self._store(batch)
+        with self._renewed(batch):
+            if batch.items[0].action == "delete":
+                self._patiently(lambda: self._delete(batch.items))
+                self._advanced(len(batch.items), 0, 0)
+                return
+            if batch.embedded is None:
+                prepared = self._prepare(batch)
+                batch.embedded = self._embed(batch, prepared)
+            self._store(batch)
 
     # --- the stages -------------------------------------------------------------------------------------------------
 
@@ -368,9 +371,21 @@ class Worker:
     def _beat(self) -> None:
         while not self._ended.wait(ledger.LEASE / ledger.HEARTBEATS):
             try:
-                self._transact(ledger.beat)
+                self._transact(lambda connection, share: ledger.beat(connection, share, tuple(self._in_hand)))
             except (Unavailable, psycopg.Error):
                 continue  # the next beat may be in time; if none is, others take over and the fence keeps us out
+
+    @contextmanager
+    def _renewed(self, batch: Batch) -> Iterator[None]:
+        """Inside, the leases of a batch are renewed; and from its claim until here. What this worker leased without
+        hearing of it, since a connection broke just then, is not, and passes to others.
+        """
+        claims = _claims(batch.items)
+        self._in_hand |= claims
+        try:
+            yield
+        finally:
+            self._in_hand -= claims
 
     def _leave(self, error: BaseException | None) -> None:
         with self.services.database.writing(self.share.tenant) as connection:
@@ -450,6 +465,10 @@ def embed(
         )
         chunk_at, sentence_at = chunk_end, sentence_end
     return embedded
+
+
+def _claims(items: Sequence[Item]) -> set[tuple[str, int]]:
+    return {(item.uri, item.fence) for item in items}
 
 
 def _wait(flying: Sequence[Promise]) -> None:

@@ -78,6 +78,34 @@ def test_who_lost_a_lease_stores_nothing(services: Services, server: EmbeddedPos
     assert consistency(server, services) == []
 
 
+def test_a_lease_that_its_worker_never_heard_of_runs_out(
+    services: Services, server: EmbeddedPostgres, folder: Path
+) -> None:
+    """The connection broke after the claim was committed. The worker lives, and would renew it for ever."""
+    plan = planned(services, folder)
+    alive = worker(services, plan)
+    with services.database.writing("acme") as connection:
+        assert len(ledger.claim(connection, alive.share)) == 5
+    assert alive.claim() is None
+    rows(server, services, EXPIRE)
+    renew(alive)
+    batch = claimed(alive)
+    assert rows(server, services, "select count(*) from item where state = 'leased'") == [(1,)]
+    rows(server, services, EXPIRE)
+    renew(alive)
+    assert rows(server, services, "select count(*) from item where lease_until > now()") == [(1,)]
+    alive.take_in(batch)
+    for _ in range(4):
+        alive.take_in(claimed(alive))
+    assert alive.over()
+    assert rows(server, services, "select counts from run") == [({"added": 5},)]
+
+
+def renew(worker: Worker) -> None:
+    """What a worker does every few seconds."""
+    worker._transact(lambda connection, share: ledger.beat(connection, share, tuple(worker._in_hand)))
+
+
 def test_a_batch_that_kills_its_worker_is_taken_apart(
     services: Services, server: EmbeddedPostgres, folder: Path
 ) -> None:
