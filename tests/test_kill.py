@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+from prefect.settings import PREFECT_API_URL
 from psycopg import sql
 
+from flows.engine import Engine
 from knowledge.embedded import EmbeddedPostgres
 from knowledge.embedding import Embedder
 from knowledge.services import Services
@@ -26,7 +28,7 @@ PLACES = ("vector_1", "", "posting", "sentence_1", "", "chunk", "tombstone")
 LAST = "pump-42.md"  # of the documents that are replaced, and in another batch than the first 32
 SEED = 4711
 DOCUMENTS = 40
-PATIENCE = 300  # seconds for one process, on a busy machine
+PATIENCE = 600  # seconds for one process, on a busy machine
 COMMAND = Path(sys.executable).parent / "groundwork"
 
 
@@ -59,10 +61,12 @@ def contents(server: EmbeddedPostgres, services: Services) -> list[tuple[Any, ..
         ).fetchall()
 
 
-def start(services: Services, folder: Path, home: Path) -> subprocess.Popen[bytes]:
+def start(services: Services, folder: Path, home: Path, api: str = "") -> subprocess.Popen[bytes]:
+    """An ingest in a process of its own, with a Prefect server of its own or that at an address."""
+    own = {"GROUNDWORK_HOME": str(home), "GROUNDWORK_DATABASE_URL": services.settings.database_url}
     return subprocess.Popen(
         [COMMAND, "ingest", folder, "--tenant", "acme"],
-        env={**os.environ, "GROUNDWORK_HOME": str(home), "GROUNDWORK_DATABASE_URL": services.settings.database_url},
+        env=os.environ | own | ({"PREFECT_API_URL": api} if api else {}),
         cwd=folder,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -168,15 +172,22 @@ def ends(pid: int) -> bool:
 
 
 def test_an_ingest_may_be_killed_anywhere(
-    server: EmbeddedPostgres, clone: Callable[[], str], home: Path, embedder: Embedder, tmp_path: Path
+    server: EmbeddedPostgres,
+    clone: Callable[[], str],
+    home: Path,
+    embedder: Embedder,
+    engine: Engine,
+    tmp_path: Path,
 ) -> None:
     """While it adds, replaces and deletes. After one more run nothing is missing, nothing double, nothing left over."""
     chance = random.Random(SEED)
     folder = tmp_path / "docs"
     with (
+        engine.ready(),
         connect_services(server, clone(), home, embedder) as disturbed,
         connect_services(server, clone(), home, embedder) as undisturbed,
     ):
+        api = str(PREFECT_API_URL.value())
         write_documents(folder, edition=1)
         for file in sorted(folder.iterdir())[::3]:
             file.rename(tmp_path / file.name)  # a third comes later, so that there is something to add
@@ -187,7 +198,7 @@ def test_an_ingest_may_be_killed_anywhere(
             for runs in range(KILLS):
                 target = chance.randint(0, min(left(connection, folder), 32) // 2)
                 for pid in kill_when(
-                    lambda: start(disturbed, folder, tmp_path / "home"),
+                    lambda api="" if runs == 0 else api: start(disturbed, folder, tmp_path / "home", api),
                     gate,
                     connection,
                     lambda runs=runs, target=target: done(connection, runs) >= target,
@@ -195,7 +206,7 @@ def test_an_ingest_may_be_killed_anywhere(
                 ):
                     assert ends(pid), "a process of the killed ingest is left"
                 assert consistency(server, disturbed) == []
-        assert start(disturbed, folder, tmp_path / "home").wait(PATIENCE) == 0
+        assert start(disturbed, folder, tmp_path / "home", api).wait(PATIENCE) == 0
         assert contents(server, disturbed) == contents(server, undisturbed)
         assert consistency(server, disturbed) == []
         with superuser(server, disturbed) as connection:
