@@ -250,7 +250,7 @@ def claim(connection: Connection, share: Share) -> list[Item]:
     """Lease a batch, in the order of uri; empty when there is nothing that nobody has."""
     _run(connection, "expire", share.key)
     _run(connection, "condemn", share.key | {"most": STRIKES})
-    values = {"most": BATCH, "most_bytes": BATCH_BYTES, "seconds": LEASE}
+    values = {"strikes": STRIKES, "most": BATCH, "most_bytes": BATCH_BYTES, "seconds": LEASE}
     with connection.cursor(row_factory=class_row(Item)) as cursor:
         items = cursor.execute(_sql("claim"), share.key | values).fetchall()
     return sorted(items, key=lambda item: item.uri)

@@ -1,6 +1,5 @@
 """`kill -9` of an ingest, again and again: what is stored afterwards is what an undisturbed one stores."""
 
-import hashlib
 import os
 import random
 import signal
@@ -12,23 +11,19 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-from prefect.settings import PREFECT_API_URL
 from psycopg import sql
 
-from flows.engine import Engine
 from knowledge.embedded import EmbeddedPostgres
 from knowledge.embedding import Embedder
 from knowledge.services import Services
 from tests.conftest import connect_services, superuser, take_in_folder
 from tests.test_ingest import consistency
 
-KILLS = 2  # up to seven, when one has the time
-# Whose rows an ingest is about to write when it is killed. "": wherever it is just then, a document still before it.
-PLACES = ("vector_1", "", "posting", "sentence_1", "", "chunk", "tombstone")
-LAST = "pump-42.md"  # of the documents that are replaced, and in another batch than the first 32
+KILLS = 2  # ten, when one has the time
+PLACES = ("vector_1", "", "posting", "sentence_1", "", "chunk", "tombstone", "document")  # "": wherever it is just then
 SEED = 4711
 DOCUMENTS = 40
-PATIENCE = 600  # seconds for one process, on a busy machine
+PATIENCE = 120  # seconds for one process, on a busy machine
 COMMAND = Path(sys.executable).parent / "groundwork"
 
 
@@ -61,12 +56,10 @@ def contents(server: EmbeddedPostgres, services: Services) -> list[tuple[Any, ..
         ).fetchall()
 
 
-def start(services: Services, folder: Path, home: Path, api: str = "") -> subprocess.Popen[bytes]:
-    """An ingest in a process of its own, with a Prefect server of its own or that at an address."""
-    own = {"GROUNDWORK_HOME": str(home), "GROUNDWORK_DATABASE_URL": services.settings.database_url}
+def start(services: Services, folder: Path, home: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [COMMAND, "ingest", folder, "--tenant", "acme"],
-        env=os.environ | own | ({"PREFECT_API_URL": api} if api else {}),
+        env={**os.environ, "GROUNDWORK_HOME": str(home), "GROUNDWORK_DATABASE_URL": services.settings.database_url},
         cwd=folder,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -85,46 +78,20 @@ def done(connection: psycopg.Connection[Any], runs: int) -> int:
 
 
 def kill_when(
-    start: Callable[[], subprocess.Popen[bytes]],
-    gate: psycopg.Connection[Any],
-    connection: psycopg.Connection[Any],
-    documents: Callable[[], bool],
-    table: str,
+    process: subprocess.Popen[bytes], connection: psycopg.Connection[Any], runs: int, documents: int, table: str
 ) -> list[int]:
-    """Start an ingest and kill it when it has stored enough documents: at once, or as it is about to write rows of a
-    table. It can't come to its end before that, since the last document's row is locked. Returns the processes that it
-    had started.
+    """Kill an ingest when it has stored so many documents: at once, or as it is about to write the next one's rows of
+    a table. Returns the processes that it had started.
     """
-    with gate.transaction(force_rollback=True):
-        assert gate.execute("select from document where path = %s for update", [LAST]).rowcount == 1
-        process = start()
-        until(process, documents)
-        if not table:
-            return killed(process)
-        connection.execute("begin")
-        connection.execute(sql.SQL("lock table {} in share mode").format(sql.Identifier(table)))
-    until(process, lambda: blocked(connection))
-    pids = killed(process)
-    connection.execute("rollback")
-    return pids
-
-
-def killed(process: subprocess.Popen[bytes]) -> list[int]:
-    """Kill it; the processes that it had started."""
+    until(process, lambda: done(connection, runs) >= documents)
     started = children(process.pid)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
+    with connection.transaction():
+        if table:
+            connection.execute(sql.SQL("lock table {} in share mode").format(sql.Identifier(table)))
+            until(process, lambda: blocked(connection))
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
     return started
-
-
-def left(connection: psycopg.Connection[Any], folder: Path) -> int:
-    """How many files before the last one are not stored as they are now."""
-    stored = dict(connection.execute("select path, content_hash from document").fetchall())
-    return sum(
-        stored.get(file.name) != hashlib.sha256(file.read_bytes()).hexdigest()
-        for file in folder.iterdir()
-        if file.name < LAST
-    )
 
 
 def until(process: subprocess.Popen[bytes], holds: Callable[[], bool]) -> None:
@@ -172,41 +139,32 @@ def ends(pid: int) -> bool:
 
 
 def test_an_ingest_may_be_killed_anywhere(
-    server: EmbeddedPostgres,
-    clone: Callable[[], str],
-    home: Path,
-    embedder: Embedder,
-    engine: Engine,
-    tmp_path: Path,
+    server: EmbeddedPostgres, clone: Callable[[], str], home: Path, embedder: Embedder, tmp_path: Path
 ) -> None:
     """While it adds, replaces and deletes. After one more run nothing is missing, nothing double, nothing left over."""
     chance = random.Random(SEED)
     folder = tmp_path / "docs"
     with (
-        engine.ready(),
         connect_services(server, clone(), home, embedder) as disturbed,
         connect_services(server, clone(), home, embedder) as undisturbed,
     ):
-        api = str(PREFECT_API_URL.value())
         write_documents(folder, edition=1)
         for file in sorted(folder.iterdir())[::3]:
             file.rename(tmp_path / file.name)  # a third comes later, so that there is something to add
         take_in_folder(disturbed, "acme", folder)
         write_documents(folder, edition=2)
         take_in_folder(undisturbed, "acme", folder)
-        with superuser(server, disturbed) as gate, superuser(server, disturbed) as connection:
+        with superuser(server, disturbed) as connection:
             for runs in range(KILLS):
-                target = chance.randint(0, min(left(connection, folder), 32) // 2)
-                for pid in kill_when(
-                    lambda api="" if runs == 0 else api: start(disturbed, folder, tmp_path / "home", api),
-                    gate,
-                    connection,
-                    lambda runs=runs, target=target: done(connection, runs) >= target,
-                    PLACES[runs],
-                ):
+                stored: Any = connection.execute(
+                    "select count(*) from document where run_id in (select run_id from run)"
+                ).fetchone()
+                target = chance.randint(0, (DOCUMENTS - stored[0]) // 2)
+                process = start(disturbed, folder, tmp_path / "home")
+                for pid in kill_when(process, connection, runs, target, PLACES[runs % len(PLACES)]):
                     assert ends(pid), "a process of the killed ingest is left"
                 assert consistency(server, disturbed) == []
-        assert start(disturbed, folder, tmp_path / "home", api).wait(PATIENCE) == 0
+        assert start(disturbed, folder, tmp_path / "home").wait(PATIENCE) == 0
         assert contents(server, disturbed) == contents(server, undisturbed)
         assert consistency(server, disturbed) == []
         with superuser(server, disturbed) as connection:

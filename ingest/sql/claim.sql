@@ -1,11 +1,13 @@
 -- Lease a batch: files that nobody has, first those to take in, then those to delete; a file that is to be alone makes a
--- batch by itself. Each claim raises the fence. In: tenant, run_id, worker, most (files), most_bytes, seconds.
+-- batch by itself. One that failed too often is for `condemn`, also where that became known only since it looked.
+-- Each claim raises the fence. In: tenant, run_id, worker, strikes (too many), most (files), most_bytes, seconds.
 -- Out: a row for each file.
 with first as (
     select i.action, i.alone
     from item i
     join run r using (tenant_id, run_id)
     where i.tenant_id = %(tenant)s and i.run_id = %(run_id)s and i.state = 'waiting' and r.state = 'running'
+    and (i.strikes < %(strikes)s or i.action = 'delete')
     and (i.action = 'take in' or not exists (
         select from item o
         where o.tenant_id = %(tenant)s and o.run_id = %(run_id)s and o.action = 'take in'
@@ -20,6 +22,7 @@ free as (
     from item i
     join first f on f.action = i.action and f.alone = i.alone
     where i.tenant_id = %(tenant)s and i.run_id = %(run_id)s and i.state = 'waiting'
+    and (i.strikes < %(strikes)s or i.action = 'delete')
     order by i.uri
     limit (select case when alone then 1 else %(most)s end from first)
     for update of i skip locked
