@@ -133,6 +133,8 @@ def print_answer(given: "Answer") -> None:
         out.print(Text(f"   written by {given.model}, prompt {given.prompt_version} ({given.prompt})", style="dim"))
     for flag in given.flagged:
         out.print(Text(f"   passed over in {flag.path}, since it {', '.join(flag.signs)}", style="yellow"))
+    if given.conflict:
+        out.print(Text(f"   the sources disagree: {', '.join(f'[{n}]' for n in given.conflict)}", style="yellow"))
     if given.degraded:
         out.print(Text(f"   {given.degraded}", style="yellow"))
     if given.removed:

@@ -20,7 +20,7 @@ from retrieval.retriever import check_question, retrieve
 from retrieval.types import Evidence, Mode
 from serving import entailment
 from serving.cache import Repeatable, Responses, replayed
-from serving.citations import Numbering, closest
+from serving.citations import Numbering, closest, conflicting
 from serving.extractive import Extractive
 from serving.gateway.types import ModelFailed, NoModelAvailable
 from serving.guardrails.policies import Drafting, leaving, readable_evidence, refused, sayable
@@ -221,6 +221,7 @@ class _Saying:
             confidence=confidence, removed=tuple(self._removed), repaired=self._repaired, degraded=self._degraded,
             model=modelled.model if modelled else None, prompt=(modelled.prompt or None) if modelled else None,
             prompt_version=modelled.prompt_version if modelled and modelled.prompt else None, flagged=self._flags,
+            conflict=conflicting(said.citations),
         )  # fmt: skip
 
 

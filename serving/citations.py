@@ -1,9 +1,11 @@
 """From verified sentences to an answer: citations get their numbers, and a refusal its closest passages."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import combinations
 
 from retrieval.planted import overlaps, planted
 from retrieval.types import Evidence, Hit
+from serving.statements import Statement, disagree
 from serving.types import AnswerSentence, Citation, DraftSentence, Said, Support
 
 CLOSEST = 3  # passages shown with a refusal
@@ -35,6 +37,15 @@ class Numbering:
 
     def _citation(self, support: Support) -> Citation:
         return _citation(self._numbers[support], self._evidence.hits[support.hit], support)
+
+
+def conflicting(citations: Sequence[Citation]) -> tuple[int, ...]:
+    """The numbers of the citations that count one thing differently, in different documents."""
+    numbers = set[int]()
+    for one, other in combinations(citations, 2):
+        if one.document_id != other.document_id and disagree(Statement.of(one.quote), Statement.of(other.quote)):
+            numbers |= {one.number, other.number}
+    return tuple(sorted(numbers))
 
 
 def closest(hits: Iterable[Hit]) -> list[Citation]:

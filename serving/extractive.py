@@ -12,12 +12,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
+from itertools import combinations
 from pathlib import Path
 
 from knowledge.analysis import terms
 from knowledge.types import Span
 from retrieval.evidence import Asked, Unit, answers_kind, asked, coverage, in_range, pairs, units
 from retrieval.types import Evidence, Hit
+from serving.statements import Statement, disagree
 from serving.types import Draft, DraftSentence, Support
 
 MOST_SENTENCES, MOST_WORDS = 4, 80  # more than two sentences only as long as they stay short together
@@ -32,6 +34,7 @@ PREFIX = 5  # letters in which two words must agree to be likely of one family
 RANGE = 1.5  # the question's number lies in a range that a row of a table writes
 SUPERSEDED = 4.0  # for a superseded document where the question asks for an old one, against it otherwise
 
+DATES = ("effective", "updated", "date", "published")  # of a document's metadata, the first that it has
 PRONOUN = re.compile(r"(?:It|They|He|She|This|These|Those|That|Its|Their|His|Her|Such|Both|The (?:former|latter))\b")
 BULLET = re.compile(r"^(?:[-*•·]|\(?\d{1,2}[.)])\s+")
 OLD = frozenset(term for word in "old former previous earlier superseded outdated past".split() for term in terms(word))
@@ -57,7 +60,7 @@ class Extractive:
 
     def generate(self, evidence: Evidence) -> Draft:
         """The sentences that answer, best first; neighbours are one quote."""
-        chosen = choose(ranked(evidence))
+        chosen = _newest_first(choose(ranked(evidence)), evidence)
         return Draft(tuple(_sentence(evidence, group) for group in _neighbours(chosen)))
 
 
@@ -95,6 +98,24 @@ def choose(choices: Sequence[Choice]) -> list[Choice]:
         if not again and (len(chosen) < 2 or words <= MOST_WORDS):
             chosen.append(choice)
     return chosen
+
+
+def _newest_first(chosen: list[Choice], evidence: Evidence) -> list[Choice]:
+    """The chosen sentences; of two that contradict each other, and whose documents both say of when they are, the newer
+    one in the older one's place.
+    """
+    for at, later in combinations(range(len(chosen)), 2):
+        hits = [evidence.hits[chosen[place].unit.hit] for place in (at, later)]
+        said = [Statement.of(readable(chosen[place].unit.text, chosen[place].unit.header)) for place in (at, later)]
+        older, newer = map(_dated, hits)
+        if hits[0].document_id != hits[1].document_id and older and newer > older and disagree(*said):
+            chosen[at], chosen[later] = chosen[later], chosen[at]
+    return chosen
+
+
+def _dated(hit: Hit) -> str:
+    """The day that a document says it is of, as 2026-02-05; empty where it says none."""
+    return next((str(hit.metadata[key])[:10] for key in DATES if hit.metadata.get(key)), "")
 
 
 def features(evidence: Evidence, wanted: Asked, candidates: Sequence[Unit]) -> list[dict[str, float]]:

@@ -417,6 +417,7 @@ class AnswerOut(BaseModel):
     prompt_version: str | None = Field(description="Name and version of the prompt; null where no model was asked.")
     flagged: list[FlagOut] = Field(description="What spoke to a machine in the passages that were found.")
     degraded: str | None = Field(description="Why it is not the answer that was asked for; null where it is.")
+    conflict: list[int] = Field(description="Numbers of the citations that contradict each other.")
     cached: bool = Field(description="Whether it was given before, to somebody who may read the same.")
 
     @classmethod
@@ -438,6 +439,7 @@ class AnswerOut(BaseModel):
             prompt_version=answer.prompt_version,
             flagged=[FlagOut.of(flag) for flag in answer.flagged],
             degraded=answer.degraded,
+            conflict=list(answer.conflict),
             cached=answer.cached,
         )
 

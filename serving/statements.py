@@ -20,6 +20,7 @@ CLAUSE = re.compile(
     re.IGNORECASE,
 )
 MOST_PAIRED = 4  # numbers of one value in a clause, up to which it is looked at which counts what
+IN_COMMON = 0.6  # share of the terms of the shorter of two sentences that tell that both speak of one thing
 REPEATED = 0.2  # share of a sentence's terms that a clause may lack and still repeat it as a whole
 SHORTEST_CLAUSE = 3  # terms; less than that is a part of a list, not a clause
 
@@ -505,3 +506,19 @@ def _about(text: str, pattern: re.Pattern[str], many: int) -> Iterator[frozenset
         after = terms(re.split(r"[,;.](?!\d)", text[match.end() :])[0])
         before = terms(re.split(r"[,;.](?!\d)", text[: match.start()])[-1])
         yield frozenset(after[:many] or before[-1:])
+
+
+def disagree(one: Statement, other: Statement) -> bool:
+    """Whether two sentences count the same thing and count it differently, each without a number of the other's. What
+    bears another number in its name, as Heron 200 and Heron 210, is another thing.
+    """
+    mine, theirs = one.quantities, other.quantities
+    if {(each.named, each.value) for each in mine if each.named} != {
+        (each.named, each.value) for each in theirs if each.named
+    }:
+        return False
+    plain = [frozenset(term for term in each.terms if not term[0].isdigit()) for each in (one, other)]
+    alike = len(plain[0] & plain[1]) >= IN_COMMON * max(1, min(map(len, plain)))
+    bare, others = ([each for each in some if not each.named] for some in (mine, theirs))
+    shared = {each.value for each in bare} & {each.value for each in others}
+    return alike and not shared and any(a.units and a.units == b.units for a in bare for b in others)

@@ -14,14 +14,40 @@ from pathlib import Path
 from typing import Any
 
 from knowledge.analysis import WORD, terms
-from retrieval.evidence import AnswerKind, Asked, answers_kind, asked, coverage, mentions, rarest, share, units
+from retrieval.evidence import (
+    AnswerKind,
+    Asked,
+    Unit,
+    answers_kind,
+    asked,
+    coverage,
+    mentions,
+    pairs,
+    rarest,
+    share,
+    units,
+)  # fmt: skip
 from retrieval.types import Evidence
-from serving.extractive import TEMPERATURE, choose, family, passage_terms, ranked
+from serving.extractive import TEMPERATURE, Choice, choose, family, passage_terms, ranked
 from serving.types import Refusal
 
 BEST = 4  # sentences whose probabilities are added up
 WORDS_NAMED = 3  # of those that no document has, in a refusal
 MEASURED: Mapping[AnswerKind | None, str] = {"mass": "a weight", "age": "an age", "money": "a sum"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """Evidence as it is judged, taken apart once: the question, all sentences, and how likely each is to answer."""
+
+    evidence: Evidence
+    wanted: Asked
+    candidates: list[Unit]
+    choices: list[Choice]
+
+    @classmethod
+    def of(cls, evidence: Evidence) -> "_Reading":
+        return cls(evidence, asked(evidence), units(evidence), ranked(evidence))
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +60,14 @@ class Judgement:
 
 def judge(evidence: Evidence) -> Judgement:
     """How likely the evidence holds the answer, and what to say when that is too little."""
-    probability, elsewhere = _probability(evidence), _elsewhere(evidence) if evidence.hits else ""
+    reading = _Reading.of(evidence)
+    probability, elsewhere = _probability(_features(reading)), _elsewhere(reading) if evidence.hits else ""
     if elsewhere:
         probability = min(probability, threshold() / 2)
-    return Judgement(probability, None if probability >= threshold() else _refuse(evidence, elsewhere))
+    return Judgement(probability, None if probability >= threshold() else _refuse(reading, elsewhere))
 
 
-def _probability(evidence: Evidence) -> float:
-    found = features(evidence)
+def _probability(found: Mapping[str, float]) -> float:
     if not found:
         return 0.0
     score = model()["intercept"] + sum(weight * found[name] for name, weight in model()["weights"].items())
@@ -64,11 +90,15 @@ def features(evidence: Evidence) -> dict[str, float]:
     """What the model sees: cosines and shares, which mean the same in ten documents and in a million. Empty without
     a sentence.
     """
-    wanted, candidates = asked(evidence), units(evidence)
+    return _features(_Reading.of(evidence))
+
+
+def _features(reading: _Reading) -> dict[str, float]:
+    evidence, wanted, candidates, choices = reading.evidence, reading.wanted, reading.candidates, reading.choices
     if not candidates:
         return {}
-    choices = ranked(evidence)
     best = choices[0].unit
+    asked_pairs = pairs(evidence.question)
     passages = passage_terms(evidence, candidates)
     everything, own = frozenset[str]().union(*passages), family(wanted, passages[best.hit])
     cosines = sorted((unit.cosine for unit in candidates), reverse=True)
@@ -83,6 +113,8 @@ def features(evidence: Evidence) -> dict[str, float]:
         "lexical": max(hit.lexical.score or 0.0 for hit in evidence.hits) / (sum(evidence.idf.values()) or 1.0),
         "coverage": coverage(wanted.weights, best.around),
         "passage_coverage": coverage(wanted.weights, own),
+        "first_coverage": evidence.hits[0].coverage,
+        "pairs": share(asked_pairs, pairs(best.text)),
         "elsewhere": coverage(wanted.weights, everything) - coverage(wanted.weights, passages[best.hit]),
         "rarest_missing": _rarest_missing(wanted, own),
         "absent": coverage(wanted.weights, absent),
@@ -104,24 +136,24 @@ def _rarest_missing(wanted: Asked, present: frozenset[str]) -> float:
     return max((w for term, w in wanted.weights.items() if term not in present), default=0.0) / whole if whole else 0.0
 
 
-def _elsewhere(evidence: Evidence) -> str:
+def _elsewhere(reading: _Reading) -> str:
     """What the question names or measures that the evidence doesn't, empty where there is no such thing: then the
     evidence is about something else, however near it comes.
     """
-    wanted = asked(evidence)
+    evidence, wanted = reading.evidence, reading.wanted
     texts = [f"{hit.context} {hit.text}" for hit in evidence.hits]
     for designation in wanted.designations:
         if not any(mentions(text, designation) for text in texts):
             return _words(evidence.question, frozenset(designation), " ")
     if wanted.kind in MEASURED and all(
-        answers_kind(wanted, choice.unit.text) < 0 for choice in choose(ranked(evidence))
+        answers_kind(wanted, choice.unit.text) < 0 for choice in choose(reading.choices)
     ):
         return MEASURED[wanted.kind]
     return ""
 
 
-def _refuse(evidence: Evidence, elsewhere: str) -> Refusal:
-    wanted = asked(evidence)
+def _refuse(reading: _Reading, elsewhere: str) -> Refusal:
+    evidence, wanted = reading.evidence, reading.wanted
     many = f"the {evidence.documents:,} documents" if evidence.documents != 1 else "the one document"
     those = "the documents that the filter lets pass" if evidence.where else f"{many} that you may read"
     absent = _absent(evidence, wanted)

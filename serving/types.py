@@ -86,9 +86,9 @@ class Answer:
     `removed` has, for each sentence of the generator's that its evidence did not carry, what was wrong with it, and
     `repaired` counts those that were mended. `model` and `prompt` (the SHA-256 of the rendered template) say which
     language model wrote and what it was told, `prompt_version` the template's name and version; None where none did.
-    `flagged` has what spoke to a machine in the passages that were found. `degraded` says why the answer is not what
-    was asked for: no model answered, or it broke off. `cached` says that it was given before, to somebody who may read
-    the same.
+    `conflict` has the numbers of the citations that contradict each other. `flagged` has what
+    spoke to a machine in the passages that were found. `degraded` says why the answer is not what was asked for: no
+    model answered, or it broke off. `cached` says that it was given before, to somebody who may read the same.
     """
 
     question: str
@@ -108,6 +108,7 @@ class Answer:
     prompt_version: str | None = None
     flagged: tuple[Flag, ...] = ()
     degraded: str | None = None
+    conflict: tuple[int, ...] = ()
     cached: bool = False
 
     @property

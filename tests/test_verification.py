@@ -21,6 +21,7 @@ from serving.answering import answer, stream
 from serving.api import build_api
 from serving.gateway.types import NoModelAvailable
 from serving.identity import LocalIdentity
+from serving.statements import Statement, disagree
 from serving.streaming import streamed
 from serving.types import Answer, DraftSentence, Said, Searched, Support
 from serving.verification import Verifier
@@ -269,3 +270,24 @@ def test_without_a_model_the_documents_own_sentences_answer_and_it_says_so(sampl
     assert given.status == "answered"
     assert given.generator == "extractive"
     assert given.degraded == "No model of the models file answers; look at their addresses."
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "contradict"),
+    [
+        ("The wiper should run every 30 minutes.", "In salt water the wiper should run every 10 minutes.", True),
+        ("The wiper should run every 30 minutes.", "The wiper should run every thirty minutes.", False),
+        ("The Heron 210 is repaired in 7 days.", "The Heron 200 is repaired in 10 days.", False),
+        ("The probation period is 5 months.", "Sick pay is full for 12 months.", False),
+    ],
+)
+def test_sentences_that_count_one_thing_differently_contradict_each_other(one, other, contradict):
+    assert disagree(Statement.of(one), Statement.of(other)) is contradict
+
+
+def test_two_documents_that_disagree_are_both_shown_and_named(sample_services):
+    given = answer(sample_services, ALDER, "How often should the Heron 210 wiper run in the sea?")
+    quotes = [citation.quote for citation in given.citations if citation.number in given.conflict]
+    assert any("every 10 minutes" in quote for quote in quotes)
+    assert any("every 30 minutes" in quote for quote in quotes)
+    assert answer(sample_services, ALDER, LEAVE).conflict == ()

@@ -226,7 +226,8 @@ function showAnswer(answer) {
   const passages = refused ? (answer.refusal.closest ?? []) : answer.citations;
   cited = new Map(passages.map((passage) => [addressOf(passage), passage]));
   show(answer.status);
-  byId("answer").replaceChildren(...(refused ? refusal(answer.refusal) : [sentences(answer)]));
+  const disagreement = answer.conflict?.length ? [conflict(answer.conflict)] : [];
+  byId("answer").replaceChildren(...(refused ? refusal(answer.refusal) : [sentences(answer), ...disagreement]));
   byId("account").textContent = account(answer);
   byId("sources-title").textContent = refused ? "Closest passages" : "Sources";
   byId("sources").replaceChildren(...passages.map((passage) => sourceCard(passage, !refused)));
@@ -252,6 +253,10 @@ function citationLink(citation) {
   const label = `Citation ${citation.number}: ${titleOf(citation)}`;
   const attributes = { href: addressOf(citation), "data-citation": citation.number, "aria-label": label };
   return element("a", attributes, String(citation.number));
+}
+
+function conflict(numbers) {
+  return element("p", { class: "conflict" }, `Your documents disagree: see sources ${numbers.join(" and ")}.`);
 }
 
 function refusal({ code, reason }) {
