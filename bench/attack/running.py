@@ -288,6 +288,7 @@ def _logs(server_log: Path) -> Iterator[Callable[[], str]]:
     processors = structlog.processors
     structlog.configure(
         processors=[processors.add_log_level, processors.format_exc_info, processors.JSONRenderer()],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),  # a command may have asked for less
         logger_factory=structlog.WriteLoggerFactory(file=log),
     )
 

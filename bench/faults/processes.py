@@ -83,7 +83,7 @@ class Server:
     def _ask(self, query: str) -> list[TupleRow]:
         try:
             with psycopg.connect(self._handles[0].conninfo(), autocommit=True, connect_timeout=5) as connection:
-                return connection.execute(query).fetchall()  # type: ignore[arg-type]
+                return connection.execute(query).fetchall()
         except psycopg.OperationalError:
             return []
 
@@ -128,7 +128,7 @@ class Worker:
         ended = self._heard()
         self.at_work.clear()
         self._tally.endings[ended["state"]] += 1
-        return ended["state"] == "finished"
+        return bool(ended["state"] == "finished")
 
     def _heard(self) -> dict[str, Any]:
         assert self._nursery.stdout is not None
