@@ -56,12 +56,12 @@ def test_nothing_is_lost_and_nothing_taken_twice(before, inside, after):
 )
 def test_time_is_linear_in_hostile_text(piece):
     times = []
-    for size in (100_000, 400_000):
+    for size in (50_000, 400_000):
         text = piece * (size // len(piece))
         begin = time.process_time()
         sentences(text, Span(0, len(text)))
         times.append(time.process_time() - begin)
-    assert times[1] < 12 * times[0] + 0.1
+    assert times[1] < 32 * times[0] + 0.2  # eight times as long; were it quadratic, 64 times
 
 
 def test_blanks_before_many_stops_are_read_once():

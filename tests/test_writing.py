@@ -70,9 +70,9 @@ def test_a_model_is_shown_the_passages_between_delimiters_of_this_request(sample
 
 
 def test_what_it_writes_is_cited_and_the_answer_says_who_wrote_it(sample_services, leave):
-    models = ScriptedModels(reply(leave, "A full-time employee gets 27 days of paid annual holiday a year."))
+    models = ScriptedModels(reply(leave, "A full-time employee gets 27 days of paid annual leave a year."))
     given = ask(sample_services, models)
-    assert given.text == "A full-time employee gets 27 days of paid annual holiday a year."
+    assert given.text == "A full-time employee gets 27 days of paid annual leave a year."
     assert [citation.quote for citation in given.citations] == [TRUE]
     assert (given.generator, given.model, given.prompt_version) == ("model", "scripted-model", "answer 1")
     assert re.fullmatch(r"[0-9a-f]{64}", given.prompt or "")
