@@ -49,7 +49,6 @@ SIGNS = (
         rf"|\b(?:ignore|disregard|forget|override|bypass|overwrite|discard)\b[^.]{{0,30}}"
         rf"\b(?:previous|prior|earlier|above|preceding|former|your|system)\b[^.]{{0,30}}\b{_RULES}\b"
         rf"|\b(?:ignore|disregard|forget)\b[^.]{{0,20}}\b{_RULES}\b[^.]{{0,12}}\b(?:above|before)\b"
-        rf"|\b(?:ignore|disregard|forget)\b[^.]{{0,20}}\b{_RULES}\b[^.]{{0,12}}\b(?:above|before)\b"
         rf"|\b(?:ignore|disregard|forget)\b[^.]{{0,20}}\b(?:everything|all|anything)\b[^.]{{0,20}}"
         rf"\b(?:above|before|told|said so far)\b"
         rf"|\bnew (?:system )?{_RULES}\s*:|\byour new (?:task|role|{_RULES})\b",
@@ -141,7 +140,7 @@ def planted(hit: Hit) -> tuple[Planted, ...]:
 
 def overlaps(span: Span, found: Sequence[Planted]) -> bool:
     """Whether a span has something of a planted sentence."""
-    return any(span.start < each.span.end and each.span.start < span.end for each in found)
+    return any(span.overlaps(each.span) for each in found)
 
 
 def signs(text: str) -> list[Sign]:

@@ -2,8 +2,8 @@
 
 import re
 
-from knowledge.analysis import terms
 from knowledge.types import Span
+from retrieval.evidence import words
 from retrieval.planted import overlaps, planted
 from retrieval.types import Hit
 from retrieval.visible import hidden
@@ -32,7 +32,7 @@ def widened(span: Span, hit: Hit) -> Span:
     """The whole sentences that a quote touches, which is what a reader can judge; the quote itself where those are
     many, or none.
     """
-    touched = [each.span for each in hit.sentences if each.span.start < span.end and span.start < each.span.end]
+    touched = [each.span for each in hit.sentences if each.span.overlaps(span)]
     if not 0 < len(touched) <= MOST_WIDENED:
         return span
     return Span(min(span.start, touched[0].start), max(span.end, touched[-1].end))
@@ -40,9 +40,9 @@ def widened(span: Span, hit: Hit) -> Span:
 
 def nearest(text: str, hit: Hit) -> list[Span]:
     """The sentences of a passage that share the most terms with a text, best first; none that share nothing."""
-    said, machines = frozenset(terms(text)), planted(hit)
+    said, machines = words(text), planted(hit)
     shared = [
-        (len(said & frozenset(terms(hit.quote(each.span)))), each.span)
+        (len(said & words(hit.quote(each.span))), each.span)
         for each in hit.sentences
         if not overlaps(each.span, machines)
     ]

@@ -14,7 +14,6 @@ from functools import cached_property
 import numpy as np
 
 from knowledge.embedding import Embedder
-from knowledge.types import Span
 from retrieval.evidence import Unit, table_rows, units
 from retrieval.planted import overlaps, planted
 from retrieval.types import Evidence, Hit
@@ -97,7 +96,7 @@ class Verifier:
         other one is about.
         """
         words = Statement.of(text).flat.split()
-        everything = [premise for premises in self._all for premise in premises]
+        everything = self._everything
         if any(f" {' '.join(words)} " in premise.said.flat for premise in everything):
             return False
         for cut in range(RUN, len(words) - RUN + 1):
@@ -124,7 +123,7 @@ class Verifier:
     def _premises(self, support: Support) -> list["Premise"]:
         """The whole sentences that a quote touches: one that begins after a "not" is read with it."""
         hit = self._evidence.hits[support.hit]
-        touched = [premise for premise in self._all[support.hit] if _overlap(premise.unit.span, support.span)]
+        touched = [premise for premise in self._all[support.hit] if premise.unit.span.overlaps(support.span)]
         return touched or [
             Premise.of(
                 Unit(support.hit, support.span, hit.quote(support.span), 0.0, "", frozenset(), frozenset(), None), hit
@@ -138,9 +137,13 @@ class Verifier:
             found[unit.hit].append(Premise.of(unit, self._evidence.hits[unit.hit]))
         return found
 
+    @cached_property
+    def _everything(self) -> list["Premise"]:
+        return [premise for premises in self._all for premise in premises]
+
     def _elsewhere(self, text: str) -> tuple[Support, ...]:
         """The evidence that carries a sentence though it did not name it; nothing where there is none."""
-        everything = [premise for premises in self._all for premise in premises]
+        everything = self._everything
         whole = self._best(text, everything)
         found = [whole] if whole else self._divided(clauses(text), everything)
         if found and self._merged(text):
@@ -322,7 +325,3 @@ def _mostly(some: frozenset[str], others: frozenset[str]) -> bool:
 
 def _flat(text: str) -> str:
     return " ".join(text.split())
-
-
-def _overlap(one: Span, other: Span) -> bool:
-    return one.start < other.end and other.start < one.end

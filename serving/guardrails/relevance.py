@@ -3,7 +3,7 @@
 That stops a model that was led to another subject, by what it found in a document or by itself, even where it quotes.
 """
 
-from knowledge.analysis import terms
+from retrieval.evidence import words
 from retrieval.types import Evidence
 from serving.types import DraftSentence
 
@@ -16,14 +16,14 @@ def bears_on(sentence: DraftSentence, evidence: Evidence) -> bool:
     """
     if sentence.text.rstrip("\"'”’) ").endswith("?"):
         return False
-    asked, cited = set(terms(evidence.question)), False
+    asked, cited = words(evidence.question), False
     for support in sentence.support:
         if not 0 <= support.hit < len(evidence.hits):
             continue
         hit = evidence.hits[support.hit]
         for each in hit.sentences:
-            if each.span.start < support.span.end and support.span.start < each.span.end:
+            if each.span.overlaps(support.span):
                 cited = True
-                if each.cosine is None or each.cosine >= UNRELATED or asked & set(terms(hit.quote(each.span))):
+                if each.cosine is None or each.cosine >= UNRELATED or asked & words(hit.quote(each.span)):
                     return True
     return not cited
