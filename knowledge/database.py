@@ -182,6 +182,29 @@ def _enter(
     )
 
 
+@contextmanager
+def as_owner(conninfo: str, tenant: str, deed: str) -> Iterator[Connection]:
+    """A transaction of the role that owns Groundwork's tables, for one tenant; `deed` says what it is for.
+
+    Raises:
+        InvalidInput: no usable tenant's name.
+        Unavailable: no database, or too few rights.
+    """
+    check_name("tenant", tenant)
+    try:
+        with psycopg.connect(application_conninfo(conninfo)) as connection:
+            connection.execute("select set_config('groundwork.tenant', %s, true)", (tenant,))
+            yield connection
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise Unavailable(
+            f"The role may not {deed} ({error.diag.message_primary}); name one in GROUNDWORK_ADMIN_DATABASE_URL that"
+            " owns Groundwork's tables."
+        ) from error
+    except psycopg.OperationalError as error:
+        why = str(error).strip().splitlines()[-1]
+        raise Unavailable(f"The database did not answer ({why}); correct GROUNDWORK_ADMIN_DATABASE_URL.") from error
+
+
 def application_conninfo(conninfo: str) -> str:
     """The address as the application uses it: our schema first, and a name that shows in pg_stat_activity."""
     try:

@@ -10,8 +10,8 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
-from knowledge.database import application_conninfo, check_name, statement
-from knowledge.errors import InvalidInput, Unavailable
+from knowledge.database import as_owner, statement
+from knowledge.errors import InvalidInput
 from knowledge.migrate import own_partition, shared_partition, vector_table
 
 SQL = Path(__file__).parent / "sql"
@@ -27,22 +27,11 @@ def give_partition(conninfo: str, tenant: str) -> list[str]:
         InvalidInput: no such tenant.
         Unavailable: no database, or too few rights.
     """
-    check_name("tenant", tenant)
-    try:
-        with psycopg.connect(application_conninfo(conninfo)) as connection:
-            connection.execute("select set_config('groundwork.tenant', %s, false)", (tenant,))
-            if not connection.execute("select 1 from reader_set where tenant_id = %s", (tenant,)).fetchone():
-                raise InvalidInput(f"There is no tenant {tenant!r} with documents; ingest something for it first.")
-            versions = [row[0] for row in connection.execute("select index_version_id from index_version").fetchall()]
-            return [name for version in versions for name in _give(connection, version, tenant)]
-    except psycopg.errors.InsufficientPrivilege as error:
-        raise Unavailable(
-            f"The role may not make a partition ({error.diag.message_primary}); name one in"
-            " GROUNDWORK_ADMIN_DATABASE_URL that owns Groundwork's tables."
-        ) from error
-    except psycopg.OperationalError as error:
-        why = str(error).strip().splitlines()[-1]
-        raise Unavailable(f"The database did not answer ({why}); correct GROUNDWORK_ADMIN_DATABASE_URL.") from error
+    with as_owner(conninfo, tenant, "make a partition") as connection:
+        if not connection.execute("select 1 from reader_set where tenant_id = %s", (tenant,)).fetchone():
+            raise InvalidInput(f"There is no tenant {tenant!r} with documents; ingest something for it first.")
+        versions = [row[0] for row in connection.execute("select index_version_id from index_version").fetchall()]
+        return [name for version in versions for name in _give(connection, version, tenant)]
 
 
 def _give(connection: psycopg.Connection, version: int, tenant: str) -> list[str]:

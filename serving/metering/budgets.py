@@ -3,8 +3,7 @@
 Whoever runs the service sets them, with `groundwork budget set`; the application can only read them.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -12,11 +11,10 @@ from math import ceil
 from pathlib import Path
 from typing import Any, Literal
 
-import psycopg
 from psycopg.rows import class_row
 
-from knowledge.database import Connection, Database, Principal, application_conninfo, check_name, statement
-from knowledge.errors import InvalidInput, NotFound, OverBudget, Unavailable
+from knowledge.database import Connection, Database, Principal, as_owner, check_name, statement
+from knowledge.errors import InvalidInput, NotFound, OverBudget
 
 SQL = Path(__file__).parent / "sql"
 
@@ -152,7 +150,7 @@ def set_budget(conninfo: str, tenant: str, budget: Budget) -> None:
     """
     if budget.name:
         check_name(budget.scope, budget.name)
-    with _administering(conninfo, tenant) as connection:
+    with as_owner(conninfo, tenant, "set budgets") as connection:
         connection.execute(statement(SQL / "set_budget.sql"), asdict(budget))
 
 
@@ -164,25 +162,9 @@ def remove_budget(conninfo: str, tenant: str, scope: Scope, name: str, per: Per,
         Unavailable: no database, or too few rights.
     """
     which = {"tenant": tenant, "scope": scope, "name": name, "per": per, "measure": measure}
-    with _administering(conninfo, tenant) as connection:
+    with as_owner(conninfo, tenant, "set budgets") as connection:
         if not connection.execute(statement(SQL / "remove_budget.sql"), which).rowcount:
             raise NotFound("There is no such budget; `groundwork budget list` shows those that there are.")
-
-
-@contextmanager
-def _administering(conninfo: str, tenant: str) -> Iterator[Connection]:
-    try:
-        with psycopg.connect(application_conninfo(conninfo)) as connection:
-            connection.execute("select set_config('groundwork.tenant', %s, true)", (check_name("tenant", tenant),))
-            yield connection
-    except psycopg.errors.InsufficientPrivilege as error:
-        raise Unavailable(
-            f"The role may not set budgets ({error.diag.message_primary}); name one in GROUNDWORK_ADMIN_DATABASE_URL"
-            " that owns Groundwork's tables."
-        ) from error
-    except psycopg.OperationalError as error:
-        why = str(error).strip().splitlines()[-1]
-        raise Unavailable(f"The database did not answer ({why}); correct GROUNDWORK_ADMIN_DATABASE_URL.") from error
 
 
 def tightest(standing: Sequence[Standing]) -> Standing | None:
