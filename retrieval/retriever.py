@@ -177,7 +177,7 @@ def search_statement(
         "weights": [float(count) for count in asked.values()],
         "vector": vector,
         "lexical_depth": 0 if mode == "dense" else depth,
-        "dense_depth": 0 if mode == "lexical" else depth * FURTHER if passes.few is False else depth,
+        "dense_depth": 0 if mode == "lexical" else depth * (FURTHER if passes.few is False else 1),
         "bm25_weight": {"hybrid": BM25_WEIGHT, "dense": 0.0, "lexical": 1.0}[mode],
         "coverage_weight": COVERAGE_WEIGHT if mode == "hybrid" else 0.0,
         "passage_weight": {"hybrid": PASSAGE_WEIGHT, "dense": 1.0, "lexical": 0.0}[mode],

@@ -344,7 +344,7 @@ class _Reply:
         """Tokens as the provider counted them, else as we do; none where the model never began."""
         began = fault is None or fault.billed or bool(self._written)
         read = self._turn.reads(self._site) if began and self._counted_input is None else 0
-        wrote = self._site.tokens.count(self._written)
+        wrote = self._site.tokens.count(self._written) if self._counted_output is None else 0
         input_tokens = read if self._counted_input is None else self._counted_input
         output_tokens = wrote if self._counted_output is None else self._counted_output
         counted = self._counted_input is not None and self._counted_output is not None
