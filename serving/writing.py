@@ -15,11 +15,12 @@ from hashlib import sha256
 from pathlib import Path
 
 from knowledge.database import Principal
+from knowledge.errors import OverBudget
 from retrieval.planted import planted, speaks_to_a_machine
 from retrieval.types import Evidence, Hit
 from retrieval.visible import visible
 from serving.extractive import Extractive
-from serving.gateway.gateway import Gateway
+from serving.gateway.gateway import Gateway, estimate
 from serving.gateway.types import Message, ModelFailed, ModelRequest, Models, NoModelAvailable
 from serving.prompts.prompt import HERE, Prompt, Rendered, load_prompt
 from serving.quoting import located, nearest, widened
@@ -111,8 +112,8 @@ class Writer:
             yield drafted(written, evidence)
 
     def mend(self, evidence: Evidence, sentence: DraftSentence, fault: Fault) -> DraftSentence | None:
-        """Another wording of a sentence, from the passages that it names or else from all; None where time is short
-        or no model answers.
+        """Another wording of a sentence, from the passages that it names or else from all; None where time is short,
+        no model answers, or nobody can pay for it.
         """
         if self._ends - time.monotonic() < LEAST_SECONDS or fault not in WRONG:
             return None
@@ -124,7 +125,7 @@ class Writer:
         )  # fmt: skip
         try:
             found = list(self._read(rendered.messages, self._mending, MEND_TOKENS, evidence.question))
-        except (NoModelAvailable, ModelFailed):
+        except (NoModelAvailable, ModelFailed, OverBudget):  # what is said already stays said
             return None
         return drafted(found[0], evidence) if found else None
 
@@ -132,7 +133,7 @@ class Writer:
         """The prompt with the passages that there is room for."""
         passages = [shown_passage(number, hit) for number, hit in enumerate(evidence.hits, start=1)]
         empty = self._template.render(boundary=boundary(), passages="", question=visible(evidence.question))
-        room = self._context - ANSWER_TOKENS - sum(tokens(turn.content) + A_TURN for turn in empty.messages)
+        room = self._context - ANSWER_TOKENS - sum(estimate(turn.content) + A_TURN for turn in empty.messages)
         self._shown = tuple(_fitting(passages, room))
         return self._template.render(
             boundary=boundary(), passages="\n\n".join(self._shown), question=visible(evidence.question)
@@ -196,17 +197,12 @@ def boundary() -> str:
     return secrets.token_hex(8)
 
 
-def tokens(text: str) -> int:
-    """About how many tokens a model reads a text as, rather too many."""
-    return -(-len(text.encode()) // CHARACTERS_A_TOKEN)
-
-
 def _fitting(passages: Sequence[str], room: int) -> Iterator[str]:
     """The first passages that there is room for; of the very first as much as there is."""
     for number, passage in enumerate(passages):
-        if tokens(passage) > room:
+        if estimate(passage) > room:
             if not number:
                 yield passage[: max(room, 0) * CHARACTERS_A_TOKEN].rpartition("\n" if "\n" in passage else " ")[0]
             return
-        room -= tokens(passage) + 1
+        room -= estimate(passage) + 1
         yield passage

@@ -8,6 +8,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from knowledge.database import Principal
+from knowledge.errors import OverBudget
 from knowledge.services import Services
 from knowledge.types import Span
 from retrieval.evidence import units
@@ -19,11 +20,12 @@ from serving.answering import answer, stream
 from serving.api import build_api
 from serving.backing import Backing
 from serving.extractive import Extractive
+from serving.gateway.types import ModelRequest
 from serving.identity import LocalIdentity
 from serving.quoting import located, widened
 from serving.replies import Named, Written
 from serving.types import Answer, Said, Searched, Support
-from serving.writing import Writer, drafted, generator, shown_passage, tokens
+from serving.writing import Writer, drafted, estimate, generator, shown_passage
 from tests.scripted import ScriptedModels, sentences
 
 ALDER = Principal("alder")
@@ -102,6 +104,18 @@ def test_a_false_sentence_is_mended_once_and_the_model_is_told_what_is_wrong(sam
     assert models.told.count("[1] ") + models.told.count("\n[2] ") <= 2  # only the passage that it named
 
 
+def test_a_budget_that_ends_before_a_mending_ends_no_answer(sample_services, leave):
+    """What was said is verified and stays; the false sentence is left out as if nobody could mend it."""
+
+    def used_up(_: ModelRequest) -> str:
+        raise OverBudget("The tenant may use 5 tokens in a day, and 5 are used.", 60)
+
+    models = ScriptedModels(reply(leave, TRUE, TRUE.replace("27", "29")), used_up)
+    given = ask(sample_services, models)
+    assert (given.text, given.repaired, given.removed) == (TRUE, 0, ("number",))
+    assert [request.purpose for request in models.requests] == ["answer", "mend"]
+
+
 def test_what_cannot_be_mended_is_left_out_and_reported(sample_services, leave):
     false = TRUE.replace("27", "29")
     models = ScriptedModels(reply(leave, false, TRUE), reply(leave, false))
@@ -157,7 +171,7 @@ def test_the_prompt_fits_the_model(leave):
         models = ScriptedModels('{"sentences": []}')
         list(Writer(models, ALDER, context=context).generate(leave))
         request = models.requests[0]
-        whole = sum(tokens(message.content) + writing.A_TURN for message in request.messages)
+        whole = sum(estimate(message.content) + writing.A_TURN for message in request.messages)
         assert whole + request.max_tokens <= context
         assert "[1] " in models.told
         shown.append(sum(f"\n[{place}] " in models.told for place in range(1, len(leave.hits) + 1)))
