@@ -35,9 +35,8 @@ from typing import Any
 import structlog
 
 from bench.fake_models import FAULTS, WORDS, entry, faulty
+from bench.liar import SAMPLE, take_in_sample
 from evaluation.datasets import read_golden
-from ingest import pipeline
-from ingest.reading import Reader
 from knowledge.database import Principal
 from knowledge.errors import GroundworkError
 from knowledge.services import Services, open_services
@@ -59,7 +58,6 @@ OUTAGE = 300  # requests at least, so that it is one that lasts
 READERS = 40  # for each fault that comes after the first word, and five times as many with all models down
 SLACK = 1.0  # seconds beyond the deadline
 USEFUL, CALLS = 0.995, 1.1  # the aims
-SAMPLE = Path(__file__).parent.parent / "sample"
 ASKER = Principal("alder")
 
 
@@ -245,9 +243,8 @@ def sample() -> Iterator[Services]:
     with (
         tempfile.TemporaryDirectory(prefix="gateway-faults-") as home,
         open_services(Settings(home=Path(home), database_url="")) as services,
-        Reader() as parsing,
     ):
-        pipeline.ingest(services, ASKER.tenant, [pipeline.origin(str(SAMPLE / ASKER.tenant), ())], parsing)
+        take_in_sample(services)
         yield services
 
 
