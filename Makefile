@@ -24,7 +24,7 @@ serve: setup ## the service and its page, at http://127.0.0.1:8080/
 	@$(BIN)/groundwork serve --tenant alder --tenant brightwater
 
 test: setup-dev lint ## check the code and run the tests
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 lint: setup-dev ## formatting, style, types, and the arrows of the architecture
 	$(BIN)/ruff format --check .

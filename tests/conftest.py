@@ -6,10 +6,11 @@ import subprocess
 import sys
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import psycopg
 import pytest
 from psycopg import sql
@@ -19,7 +20,7 @@ from ingest import pipeline
 from ingest.reading import Reader
 from knowledge.database import Database
 from knowledge.embedded import EmbeddedPostgres
-from knowledge.embedding import Embedder, SentenceTransformerEmbedder, describe_model
+from knowledge.embedding import Embedder, SentenceTransformerEmbedder, Vectors, describe_model
 from knowledge.migrate import migrate
 from knowledge.services import Services
 from knowledge.settings import Settings
@@ -67,10 +68,30 @@ def server(home: Path) -> Iterator[EmbeddedPostgres]:
     embedded.stop()
 
 
+class Remembering(SentenceTransformerEmbedder):
+    """The real model, which computes the vector of a text once a session: many tests take in the same papers."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self._known: dict[str, Vectors] = {}
+
+    def compute(self, texts: Sequence[str], advanced: Callable[[float], None] = lambda share: None) -> Vectors:
+        """All of it anew."""
+        return super().encode(texts, advanced)
+
+    def encode(self, texts: Sequence[str], advanced: Callable[[float], None] = lambda share: None) -> Vectors:
+        new = [text for text in dict.fromkeys(texts) if text not in self._known]
+        if new:
+            self._known |= zip(new, self.compute(new, advanced), strict=True)
+        else:
+            advanced(1.0)
+        return np.array([self._known[text] for text in texts], np.float32).reshape(len(texts), self.model.dimension)
+
+
 @pytest.fixture(scope="session")
-def embedder() -> Embedder:
+def embedder() -> Remembering:
     """The session's model: the real one."""
-    return SentenceTransformerEmbedder(Settings(_env_file=None).embedding_model)
+    return Remembering(Settings(_env_file=None).embedding_model)
 
 
 @pytest.fixture(scope="session")
