@@ -49,7 +49,7 @@ bench-ingest: setup-dev $(VENV)/ready-peers ## ingestion beside LlamaIndex's and
 bench-gateway: setup-dev ## fourteen faults of language model providers, streaming and not; some ten minutes
 	$(BIN)/python -m bench.gateway_faults
 
-bench-budgets: setup-dev ## 10,000 requests of five tenants, one of them over its budget; some two minutes
+bench-budgets: setup-dev ## 10,000 requests of five tenants, one of them over its budget; some five minutes
 	$(BIN)/python -m bench.budgets
 
 bench-injection: setup-dev ## 75 instructions planted in documents, against a model that obeys; needs ../shared/data; some minutes

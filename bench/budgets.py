@@ -1,6 +1,6 @@
 """A tenant runs over its budget: is it told until when, do the others notice, and do the books agree to the token?
 
-    .venv/bin/python -m bench.budgets                       10,000 requests of five tenants; some two minutes
+    .venv/bin/python -m bench.budgets                       10,000 requests of five tenants; some five minutes
     .venv/bin/python -m bench.budgets --requests 1000 --json
 
 Each request is counted, goes through the gateway to a provider on loopback (bench/fake_models.py), is streamed back and
