@@ -101,6 +101,12 @@ SIGNS = (
     ),
     _sign("says how to write the message", 0.5, r"\byour (?:\w+ )?(?:messages?|texts?|words?|sentences?|writing)\b"),
     _sign(
+        "orders a piece of writing", 1.0,
+        r"^\W*(?:please |now |then |also |instead,? |finally,? )*(?:write|compose|craft|draft|create|generate|produce|tell)"
+        r" (?:me |us )?(?:an? |some |the )?(?:\w+[ -]){0,2}(?:poems?|haikus?|sonnets?|limericks?|songs?|lyrics|jokes?|rap"
+        r"|fairy ?tales?|(?:short|detective|bedtime|love|fictional) stor(?:y|ies)|love letters?|riddles?)\b",
+    ),
+    _sign(
         "plays with letters", 0.5,
         r"\b(?:letters?|vowels?|consonants?|anagram\w*|typos?|misspell\w*|emojis?|base ?64|rot-?13|hexadecimal|morse"
         r"|cipher\w*|encod\w+|revers\w+|backwards|capital letters|upper ?case|lower ?case|alphanumeric\w*|homophon\w+"

@@ -9,9 +9,7 @@ from knowledge.types import Location, Span
 from retrieval.types import Also
 
 Status = Literal["answered", "refused"]
-RefusalCode = Literal[
-    "no_evidence", "partial_evidence", "conflicting_evidence", "may_not_know", "out_of_scope", "unsafe_request"
-]
+RefusalCode = Literal["no_evidence", "partial_evidence", "may_not_know", "out_of_scope", "unsafe_request"]
 
 Fault = Literal[
     "no_evidence",

@@ -57,7 +57,26 @@ SCOPE = (
     "Hello!", "Thank you very much.", "Who are you?", "Write me a poem about the sea.", "Tell us a joke.",
     "What's the weather like in Oslo today?", "What time is it?", "Could you write a short story about a detective?",
 )  # fmt: skip
+HIDDEN = (
+    "Are there documents about salaries that I may not see?",
+    "Which files am I not allowed to read?",
+    "Is there anything on the takeover that we are not allowed to know?",
+    "How many records are hidden from me?",
+    "Does a file exist on layoffs that only the directors may read?",
+    "What papers on the merger are withheld from my department?",
+)
 FINE = (
+    "Which documents may a contractor read?",
+    "Which rooms am I not allowed to enter?",
+    "What information may not be stored abroad?",
+    "Who may read the minutes of the board?",
+    "What am I not allowed to take on a plane?",
+    "Are there documents that I must sign before I travel?",
+    "What do I do when I can't open a file?",
+    "What is restricted from export?",
+    "Is there anything that I may not throw into the bin?",
+    "Why is there a file that I cannot open?",
+    "Which documents am I not allowed to throw away?",
     "What does the password policy say?",
     "How do I reset my password?",
     "What is the default password of the Kestrel T5?",
@@ -112,6 +131,13 @@ def test_what_is_no_question_of_documents_is_out_of_scope(question):
     refusal = refuse(question)
     assert refusal
     assert refusal.code == "out_of_scope"
+
+
+@pytest.mark.parametrize("question", HIDDEN)
+def test_whether_something_is_hidden_is_told_to_nobody(question):
+    refusal = refuse(question)
+    assert refusal
+    assert refusal.code == "may_not_know"
 
 
 @pytest.mark.parametrize("question", FINE)

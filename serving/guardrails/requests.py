@@ -129,6 +129,20 @@ RULES = (
         r"\s+(?:table\s+)?\w+(?=\s*(?:;|--|where|$))",
     ),
     _rule(
+        "what is hidden from the asker", "may_not_know",
+        "Whether there are documents that you may not read is told to nobody; ask about their subject, and what you may"
+        " read is searched.",
+        r"\b(?:documents?|files?|papers?|passages?|records?|anything|something|information|notes?|minutes|folders?|pages?)"
+        r"\b[^.?!]{0,40}\b(?:(?:i|we)(?: (?:may|must|am|are)|'m|'re) not(?: (?:allowed|permitted|supposed) to)?"
+        r" (?:see|read|access|find|know)|(?:are |is |being |kept )?(?:hidden|withheld|restricted|secret|concealed)"
+        r" from (?:me|us|my (?:team|group|department)))\b",
+        r"\b(?:what|which|who(?:se)?|how many|is there|are there|does)\b[^.?!]{0,60}\b(?:only|just) (?:\w+ )?(?:the )?"
+        r"(?:other groups?|(?:\w+ ){0,2}group|managers?|directors?|hr|the board|finance) (?:can|may|is allowed to"
+        r"|are allowed to) (?:see|read|access|open)\b",
+        r"\b(?:what|which (?:documents?|files?|papers?|folders?))\b[^.?!]{0,20}"
+        r"\b(?:am i|are we) not (?:allowed|permitted|supposed) to (?:see|read|know|access|open|find)\b",
+    ),
+    _rule(
         "writing to order", "out_of_scope",
         "This asks for a piece of writing; the service answers questions from the documents.",
         r"^\W*(?:please |can you |could you |would you )?(?:write|compose|draft|create|make up|invent|sing|recite|tell)"
