@@ -60,7 +60,13 @@ app.add_typer(cache, name="cache")
 evaluate = typer.Typer(help="Measure retrieval and answers.")
 evaluate.command("retrieval")(measuring.eval_retrieval)
 evaluate.command("answers")(measuring.eval_answers)
+evaluate.command("conversation")(measuring.eval_conversation)
 app.add_typer(evaluate, name="eval")
+
+conversation = typer.Typer(help="Look at a conversation of yours, or delete it.")
+conversation.command("show")(questions.conversation_show)
+conversation.command("delete")(questions.conversation_delete)
+app.add_typer(conversation, name="conversation")
 
 flows = typer.Typer(help="Run the flows from a Prefect server.")
 flows.command("serve")(deployments.flows_serve)

@@ -41,13 +41,16 @@ def sweep(
     tenant: Tenant = "",
     as_json: Json = False,
 ) -> None:
-    """Find and repair what killed runs left behind: leases, open runs, orphans, wrong statistics."""
+    """Find and repair what killed runs left behind: leases, orphans, wrong statistics; delete old conversations."""
     from ingest.sweeping import sweep as sweep_tenant
+    from serving.conversation.history import sweep as sweep_conversations
 
     settings = load_settings()
     with opened(settings) as services:
         findings = sweep_tenant(services, tenant or settings.tenant, dry_run=dry_run)
+        expired, deleted = sweep_conversations(services, tenant or settings.tenant, dry_run=dry_run)
     rows = [{"check": each.check, "found": each.found, "repaired": each.repaired} for each in findings]
+    rows.append({"check": "conversations past their days", "found": expired, "repaired": deleted})
     if as_json:
         print_json(rows)
     else:

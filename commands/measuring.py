@@ -89,6 +89,37 @@ def eval_answers(
             out.print(f"{wrong['question_id']}: {'; '.join(wrong['failures'])}")
 
 
+def eval_conversation(
+    dialogues: Annotated[Path, typer.Argument(help="Golden dialogues; their tenant must have been ingested.")] = Path(
+        "sample/dialogues.yaml"
+    ),
+    tenant: Annotated[str, typer.Option(help="The tenant that the dialogues are about.")] = "alder",
+    as_json: Json = False,
+) -> None:
+    """Measure whether follow-up questions are understood: what they find as they are put, and rewritten."""
+    from evaluation.dialogues import evaluate_dialogues, read_dialogues, summary
+    from serving.backing import open_backing
+
+    golden = read_dialogues(dialogues)
+    settings = load_settings()
+    with opened(settings) as services, progress_bar() as progress:
+        bar = progress.add_task("Asking", total=sum(map(len, golden)))
+        backing = open_backing(settings)
+        outcomes = evaluate_dialogues(services, Principal(tenant), golden, advance(progress, bar), backing.models)
+        backing.close()
+    wrong = [
+        {"dialogue": o.turn.dialogue, "question": o.turn.question, "asked_as": o.asked_as}
+        for o in outcomes
+        if not o.found or o.changed != o.turn.follows
+    ]
+    if as_json:
+        print_json({**summary(outcomes), "wrong": wrong})
+    else:
+        print_rows("Conversation", [dict(summary(outcomes))])
+        for each in wrong:
+            out.print(f"{each['dialogue']}: {each['question']} -> {each['asked_as']}")
+
+
 def _take_in_corpus(services: "Services", tenant: str, passages: list[Any], progress: Progress) -> None:
     from ingest.corpus import take_in_corpus
 

@@ -2,6 +2,7 @@
 
 from contextlib import closing
 from typing import TYPE_CHECKING, Annotated
+from uuid import UUID
 
 import typer
 from rich.console import Console
@@ -9,9 +10,12 @@ from rich.text import Text
 
 from commands.console import Groups, Json, Mode, Tenant, err, opened, out, principal, print_json
 from commands.explanation import also, entries, print_explanation
+from knowledge.errors import InvalidInput
 from knowledge.settings import load_settings
 
 if TYPE_CHECKING:
+    from knowledge.database import Principal
+    from knowledge.services import Services
     from retrieval.types import Evidence
     from serving.types import Answer, Citation
 
@@ -65,13 +69,17 @@ def ask(
     groups: Groups = "",
     mode: Mode = "hybrid",
     where: Where = None,
+    conversation: Annotated[
+        str, typer.Option(help="Ask in a conversation: `new`, `last`, or its id.", metavar="ID")
+    ] = "",
     as_json: Json = False,
 ) -> None:
     """Answer a question from the documents, every sentence with its citation, or say that they don't hold it."""
     from retrieval.filters import parse_where
     from retrieval.retriever import check_question
-    from serving.answering import answer
+    from serving.answering import answer, whole
     from serving.backing import open_backing
+    from serving.conversation import converse
     from serving.metering.meter import PostgresMeter
     from serving.writing import generator
 
@@ -81,13 +89,82 @@ def ask(
     with opened(settings) as services, closing(open_backing(settings, PostgresMeter(services.database))) as backing:
         asker = principal(settings, tenant, groups)
         writer = generator(backing.models, asker)
-        given = answer(services, asker, question, generator=writer, mode=mode, where=narrowed)
+        if conversation:
+            place = _place_in(services, asker, conversation)
+            events = converse(
+                services, asker, question, place, backing.models, generator=writer, mode=mode, where=narrowed
+            )
+            given = whole(events)
+        else:
+            given = answer(services, asker, question, generator=writer, mode=mode, where=narrowed)
     if as_json:
         from serving.schemas import AnswerOut
 
         print_json(AnswerOut.of(given).model_dump(mode="json"))
     else:
         print_answer(given)
+
+
+def conversation_show(
+    conversation: Annotated[str, typer.Argument(help="`last`, or its id.")],
+    tenant: Tenant = "", groups: Groups = "", as_json: Json = False,
+) -> None:  # fmt: skip
+    """Show what was asked in a conversation of yours; answers are not kept."""
+    from serving.conversation.history import History
+    from serving.schemas import ConversationOut
+
+    settings = load_settings()
+    with opened(settings) as services:
+        asker = principal(settings, tenant, groups)
+        place = _place_in(services, asker, conversation)
+        turns = History(services, asker).read(place)
+    if as_json:
+        print_json(ConversationOut.of(place, turns).model_dump(mode="json"))
+        return
+    for turn in turns:
+        out.print(Text(f"Q  {turn.question}"))
+        if turn.asked_as != turn.question:
+            out.print(Text(f"   asked as: {turn.asked_as}", style="dim"))
+        out.print(Text(f"   {', '.join(turn.titles) or 'no document cited'}", style="dim"))
+
+
+def conversation_delete(
+    conversation: Annotated[str, typer.Argument(help="`last`, or its id.")], tenant: Tenant = "", as_json: Json = False
+) -> None:
+    """Delete a conversation of yours, at once."""
+    from serving.conversation.history import History
+
+    settings = load_settings()
+    with opened(settings) as services:
+        asker = principal(settings, tenant, "")
+        place = _place_in(services, asker, conversation)
+        History(services, asker).delete(place)
+    if as_json:
+        print_json({"deleted": str(place)})
+    else:
+        out.print(f"Deleted {place}.")
+
+
+def _place_in(services: "Services", asker: "Principal", conversation: str) -> UUID:
+    """The conversation that is meant: a new one, the last, or that of an id.
+
+    Raises:
+        InvalidInput: none of these; or `last`, where there is none.
+    """
+    from serving.conversation.history import History
+
+    history = History(services, asker)
+    if conversation == "new":
+        return history.begin()
+    if conversation == "last":
+        latest = history.latest()
+        if latest is None:
+            raise InvalidInput("There is no conversation yet; begin one with --conversation new.")
+        return latest
+    try:
+        return UUID(conversation)
+    except ValueError as error:
+        raise InvalidInput("A conversation is `new`, `last`, or the id that an answer came with.") from error
 
 
 def serve(
@@ -120,6 +197,8 @@ def serve(
 def print_answer(given: "Answer") -> None:
     """Print an answer with its citations, or the refusal with what is closest."""
     out.print(Text(f"Q  {given.question}", style="bold"))
+    if given.asked_as:
+        out.print(Text(f"   asked as: {given.asked_as}", style="dim"))
     if given.refusal:
         out.print(Text(f"—  {given.refusal.reason}"))
         for citation in given.refusal.closest:

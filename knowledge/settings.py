@@ -67,6 +67,9 @@ class Settings(BaseSettings):
     web_allowed_hosts: str = Field(
         default="", description="Hosts that pages may be fetched from though they are not on the public internet."
     )
+    conversation_days: int = Field(
+        default=30, ge=1, le=3650, description="Days that a conversation is kept after its last question."
+    )
     host: str = Field(default="127.0.0.1", description="Address that `groundwork serve` listens on.")
     port: int = Field(default=8080, ge=1, le=65535, description="Port that `groundwork serve` listens on.")
     identity: Literal["local", "jwt"] = Field(

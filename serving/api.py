@@ -22,16 +22,18 @@ from starlette.exceptions import HTTPException
 from knowledge.database import Principal, check_ready
 from knowledge.errors import GroundworkError, OverBudget
 from knowledge.services import Services
-from retrieval.retriever import retrieve
+from retrieval.retriever import check_question, retrieve
 from serving import cache
 from serving.answering import stream, whole
 from serving.backing import Backing
+from serving.conversation import converse
+from serving.conversation.history import History
 from serving.documents import fetch_document
 from serving.gateway.types import NoModelAvailable
 from serving.identity import LOOPBACK, IdentityProvider
 from serving.metering.budgets import tightest
 from serving.metering.meter import PostgresMeter
-from serving.schemas import AnswerOut, DocumentOut, Me, Problem, Question, SearchOut, SearchQuestion
+from serving.schemas import AnswerOut, ConversationOut, DocumentOut, Me, Problem, Question, SearchOut, SearchQuestion
 from serving.streaming import MEDIA_TYPE, streamed
 from serving.writing import generator
 
@@ -92,10 +94,16 @@ def build_api(services: Services, identity: IdentityProvider, backing: Backing =
 
         With `Accept: text/event-stream` sentences come one by one, each as soon as it is verified (docs/answers.md).
         """
-        writer, where = generator(backing.models, asker), body.where()
-        events = stream(
-            services, asker, body.question, generator=writer, mode=body.mode, where=where, responses=responses
-        )
+        how: dict[str, Any] = {
+            "generator": generator(backing.models, asker), "mode": body.mode, "where": body.where(),
+            "responses": responses,
+        }  # fmt: skip
+        if body.conversation is None:
+            events = stream(services, asker, body.question, **how)
+        else:
+            check_question(body.question)
+            begun = History(services, asker).begin() if body.conversation == "new" else body.conversation
+            events = converse(services, asker, body.question, begun, backing.models, **how)
         return streamed(events) if MEDIA_TYPE in request.headers.get("accept", "") else AnswerOut.of(whole(events))
 
     @api.post("/v1/search", tags=["questions"])
@@ -107,6 +115,17 @@ def build_api(services: Services, identity: IdentityProvider, backing: Backing =
                 services, asker, body.question, limit=body.limit, mode=body.mode, where=where, explain=body.explain
             )
         )
+
+    @api.get("/v1/conversations/{conversation_id}", tags=["conversations"])
+    def conversation(conversation_id: UUID, asker: Asker) -> ConversationOut:
+        """What was asked in a conversation of the caller's."""
+        return ConversationOut.of(conversation_id, History(services, asker).read(conversation_id))
+
+    @api.delete("/v1/conversations/{conversation_id}", tags=["conversations"], status_code=204)
+    def forget(conversation_id: UUID, asker: Asker) -> Response:
+        """Delete a conversation of the caller's, at once."""
+        History(services, asker).delete(conversation_id)
+        return Response(status_code=204)
 
     @api.get("/v1/documents/{document_id}", tags=["documents"])
     def document(document_id: UUID, asker: Asker) -> DocumentOut:

@@ -32,7 +32,7 @@ CODE = ("knowledge", "retrieval", "serving")  # what answers are made by
 ELSEWHERE = {  # the settings that no answer depends on
     "home", "database_url", "admin_database_url", "tenant", "chunker", "sentence_vectors", "web_allowed_hosts", "host",
     "port", "identity", "jwt_key", "jwt_algorithm", "jwt_audience", "published_on_loopback", "cache_hours",
-    "cache_likeness",
+    "cache_likeness", "conversation_days",
 }  # fmt: skip
 
 ANSWER = TypeAdapter(Answer)

@@ -1,5 +1,6 @@
 """The shapes that leave the service, as JSON over HTTP and as `--json` on the command line."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
@@ -10,6 +11,7 @@ from knowledge.redaction import ECHOED, redact
 from knowledge.types import Location
 from retrieval.filters import Filter, filter_json, parse_filter
 from retrieval.types import Also, Evidence, Explanation, Hit, Leg, LegName, Method, Reasons
+from serving.conversation.history import Turn
 from serving.documents import StoredDocument
 from serving.types import Answer, AnswerSentence, Citation, Fault, Flag, Refusal, Said
 
@@ -77,6 +79,11 @@ class Question(BaseModel):
             ' {"and": [...]}, {"or": [...]}, {"not": ...} of filters. docs/search.md has the grammar.'
         ),
         examples=[{"and": [{"field": "path", "prefix": "products/"}, {"field": "version", "gte": 1}]}],
+    )
+
+    conversation: UUID | Literal["new"] | None = Field(
+        default=None,
+        description="A conversation to ask in, so that follow-ups are understood; `new` begins one. /v1/ask only.",
     )
 
     def where(self) -> Filter | None:
@@ -419,6 +426,10 @@ class AnswerOut(BaseModel):
     degraded: str | None = Field(description="Why it is not the answer that was asked for; null where it is.")
     conflict: list[int] = Field(description="Numbers of the citations that contradict each other.")
     cached: bool = Field(description="Whether it was given before, to somebody who may read the same.")
+    asked_as: str | None = Field(
+        description="The question as it was understood in its conversation; null where as put."
+    )
+    conversation: UUID | None = Field(description="The conversation that the question belongs to; null where to none.")
 
     @classmethod
     def of(cls, answer: Answer) -> Self:
@@ -441,7 +452,41 @@ class AnswerOut(BaseModel):
             degraded=answer.degraded,
             conflict=list(answer.conflict),
             cached=answer.cached,
+            asked_as=answer.asked_as,
+            conversation=answer.conversation,
         )
+
+
+class TurnOut(BaseModel):
+    """A question of a conversation. `titles` are of the cited documents that are still there for the reader."""
+
+    question: str
+    asked_as: str
+    answered: bool
+    documents: list[UUID]
+    titles: list[str]
+    at: str
+
+
+class ConversationOut(BaseModel):
+    """A conversation's questions, first to last; answers are not kept."""
+
+    conversation: UUID
+    turns: list[TurnOut]
+
+    @classmethod
+    def of(cls, conversation: UUID, turns: Sequence[Turn]) -> Self:
+        """From our own type."""
+        return cls(
+            conversation=conversation,
+            turns=[
+                TurnOut(
+                    question=turn.question, asked_as=turn.asked_as, answered=turn.answered,
+                    documents=turn.documents, titles=turn.titles, at=turn.at.isoformat(),
+                )
+                for turn in turns
+            ],
+        )  # fmt: skip
 
 
 class BlockOut(BaseModel):

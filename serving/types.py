@@ -107,6 +107,8 @@ class Answer:
     flagged: tuple[Flag, ...] = ()
     degraded: str | None = None
     conflict: tuple[int, ...] = ()
+    asked_as: str | None = None
+    conversation: UUID | None = None
     cached: bool = False
 
     @property

@@ -157,6 +157,24 @@ def test_the_scores_are_drawn_and_said(page: Browser) -> None:
     page.wait("document.querySelector('#reader mark')")
 
 
+def test_a_conversation_goes_on_until_a_new_one_is_begun(page: Browser, tmp_path: Path) -> None:
+    """The page says how it understood a follow-up; after the button it knows nothing of what was asked."""
+    ask(page, "How deep can I lower a Heron 200?")
+    page.wait("document.querySelector('#answer a[href*=\"#document=\"]')")
+    assert page.run("document.querySelector('#asked-as').hidden")
+    ask(page, "What about the Heron 210?")
+    page.wait("!document.querySelector('#asked-as').hidden")
+    assert "How deep can I lower a Heron 210?" in page.run("document.querySelector('#asked-as').textContent")
+    page.wait("document.querySelector('#answer').innerText.includes('200 m')")
+    assert page.run("document.documentElement.scrollWidth <= innerWidth")
+    page.picture(tmp_path / "conversation.png")
+    page.run("document.querySelector('#conversation-new').click()")
+    assert page.run("document.querySelector('#conversation').hidden")
+    ask(page, "What about the Heron 210?")
+    page.wait("document.querySelector('#answer').innerText.length > 20")
+    assert page.run("document.querySelector('#asked-as').hidden")
+
+
 def test_a_problem_is_one_sentence(page: Browser) -> None:
     """What the service refuses is said on the page."""
     ask(page, "x " * 1_500)

@@ -29,9 +29,10 @@ const ordinal = (n) => n + SUFFIXES[new Intl.PluralRules("en", { type: "ordinal"
 
 /** What went wrong, as one sentence for a person; `title` names the kind of problem. */
 class Problem extends Error {
-  constructor(title, detail) {
+  constructor(title, detail, status) {
     super(detail);
     this.title = title;
+    this.status = status;
   }
 }
 
@@ -58,6 +59,7 @@ async function request(path, { body, signal } = {}) {
   throw new Problem(
     answer?.title ?? "The service could not answer",
     answer?.detail ?? `It replied with status ${response.status} and no explanation.`,
+    response.status,
   );
 }
 
@@ -134,6 +136,7 @@ function changeIdentity() {
   if (!byId("identity").reportValidity()) return; // header values are ASCII
   rememberIdentity();
   closePassage();
+  startConversation();
   startAfresh();
 }
 
@@ -187,6 +190,7 @@ let cited = new Map(); // the address of a passage -> its citation, which knows 
 function show(stage) {
   byId("status").textContent = stage === "waiting" ? "Searching your documents" : "";
   if (stage !== "answered" && stage !== "refused") byId("answer").replaceChildren();
+  byId("asked-as").hidden = true;
   for (const section of document.querySelectorAll("[data-stage]")) {
     section.hidden = !section.dataset.stage.split(" ").includes(stage);
   }
@@ -207,11 +211,35 @@ function ask(question) {
   document.title = `${question} · Groundwork`;
   forgetWhy();
   show("waiting");
-  const body = { question, filter: askedWithin };
+  const body = { question, filter: askedWithin, conversation: conversation ?? "new" };
   return oneQuestion.run((signal) => request("/v1/ask", { body, signal }), {
-    done: showAnswer,
-    failed: showProblem,
+    done: (answer) => {
+      goOn(question, answer.conversation);
+      showAnswer(answer);
+    },
+    failed: (problem) => {
+      if (problem.status === 404) startConversation(); // it has expired, or was deleted: the next try begins another
+      showProblem(problem);
+    },
   });
+}
+
+// Follow-up questions are understood by what was asked before, until a new conversation is begun.
+let conversation = null;
+let questionsBefore = [];
+let understoodAs = "";
+
+function goOn(question, id) {
+  conversation = id;
+  questionsBefore.push(question);
+  byId("asked-before").textContent = `In this conversation: ${questionsBefore.slice(-3).join(" · ")}`;
+  byId("conversation").hidden = false;
+}
+
+function startConversation() {
+  conversation = null;
+  questionsBefore = [];
+  byId("conversation").hidden = true;
 }
 
 function showProblem(problem) {
@@ -226,6 +254,9 @@ function showAnswer(answer) {
   const passages = refused ? (answer.refusal.closest ?? []) : answer.citations;
   cited = new Map(passages.map((passage) => [addressOf(passage), passage]));
   show(answer.status);
+  understoodAs = answer.asked_as ?? answer.question;
+  byId("asked-as").textContent = answer.asked_as ? `Understood as: ${answer.asked_as}` : "";
+  byId("asked-as").hidden = !answer.asked_as;
   const disagreement = answer.conflict?.length ? [conflict(answer.conflict)] : [];
   byId("answer").replaceChildren(...(refused ? refusal(answer.refusal) : [sentences(answer), ...disagreement]));
   byId("account").textContent = account(answer);
@@ -321,7 +352,7 @@ function forgetWhy() {
 function explain() {
   if (!byId("why").open || byId("why-body").childElementCount) return;
   byId("why-body").replaceChildren(element("p", { class: "quiet" }, "Searching once more, with the scores …"));
-  const body = { question: asked, limit: 10, mode: "hybrid", filter: askedWithin, explain: true };
+  const body = { question: understoodAs, limit: 10, mode: "hybrid", filter: askedWithin, explain: true };
   oneExplanation.run((signal) => request("/v1/search", { body, signal }), {
     done: (found) => {
       for (const hit of found.hits) if (!cited.has(addressOf(hit))) cited.set(addressOf(hit), hit);
@@ -682,6 +713,11 @@ byId("question").addEventListener("keydown", (event) => {
 });
 byId("narrow").addEventListener("input", showNarrowing);
 byId("narrow-clear").addEventListener("click", clearNarrowing);
+byId("conversation-new").addEventListener("click", () => {
+  startConversation();
+  startAfresh();
+  byId("question").focus();
+});
 byId("examples").addEventListener("click", (event) => {
   if (!event.target.matches("button")) return;
   ask(event.target.textContent.replace(/\s+/g, " ").trim());
