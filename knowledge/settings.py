@@ -70,6 +70,10 @@ class Settings(BaseSettings):
     conversation_days: int = Field(
         default=30, ge=1, le=3650, description="Days that a conversation is kept after its last question."
     )
+    redact: Literal["logs", "prompts", "answers"] = Field(
+        default="logs",
+        description="Where secrets and personal data are taken out: in logs always; in prompts; in prompts and answers.",
+    )
     host: str = Field(default="127.0.0.1", description="Address that `groundwork serve` listens on.")
     port: int = Field(default=8080, ge=1, le=65535, description="Port that `groundwork serve` listens on.")
     identity: Literal["local", "jwt"] = Field(

@@ -24,6 +24,7 @@ from serving.citations import Numbering, closest, conflicting
 from serving.extractive import Extractive
 from serving.gateway.types import ModelFailed, NoModelAvailable
 from serving.guardrails.policies import Drafting, leaving, readable_evidence, refused, sayable
+from serving.guardrails.redaction import masked
 from serving.sufficiency import judge
 from serving.types import Answer, DraftSentence, Event, Fault, Flag, Refusal, Said, Searched
 from serving.verification import Verdict, Verifier
@@ -109,13 +110,27 @@ def stream(
 ) -> Iterator[Event]:
     """The same on its way: what was searched, each sentence as soon as it is verified, and at last the whole.
 
+    Secrets and personal data are left out of it where the policy says so (guardrails/redaction.py).
+
     An answer that `responses` has kept is given again. Leaving early (`close`) closes the generator.
 
     Raises:
         InvalidInput: see `answer`; before the first event.
     """
+    told = _told(services, principal, question, generator or Extractive(), mode, where, responses)
+    return masked(told, services.settings)
+
+
+def _told(
+    services: Services,
+    principal: Principal,
+    question: str,
+    generator: Generator,
+    mode: Mode,
+    where: Filter | None,
+    responses: Responses | None,
+) -> Iterator[Event]:
     began = time.perf_counter()
-    generator = generator or Extractive()
     question, vector = check_question(question), None
     if refusal := refused(question):
         yield _unasked(question, refusal, generator, began)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from knowledge.settings import Settings
 from serving.gateway.gateway import Gateway, open_gateway
 from serving.gateway.types import Meter, Models
+from serving.guardrails.redaction import Discreet, discreet
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,8 +16,9 @@ class Backing:
 
     def close(self) -> None:
         """Close what was opened."""
-        if isinstance(self.models, Gateway):
-            self.models.close()
+        models = self.models.models if isinstance(self.models, Discreet) else self.models
+        if isinstance(models, Gateway):
+            models.close()
 
 
 def open_backing(settings: Settings, meter: Meter | None = None) -> Backing:
@@ -25,4 +27,4 @@ def open_backing(settings: Settings, meter: Meter | None = None) -> Backing:
     Raises:
         InvalidInput: the models file can't be used, or a key is not set.
     """
-    return Backing(open_gateway(settings, meter))
+    return Backing(discreet(open_gateway(settings, meter), settings))

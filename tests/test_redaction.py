@@ -2,12 +2,19 @@
 
 import itertools
 import time
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from bench.redaction import STRUCTURED, halves, measure, missed, read_records
+from knowledge.database import Principal
 from knowledge.redaction import SENSITIVE, Pseudonyms, find, redact
+from knowledge.services import Services
+from serving.answering import stream
+from serving.gateway.types import Message, ModelRequest
+from serving.guardrails.redaction import Discreet
 
 # Built from pieces, so that no scanner of this repository takes them for real ones.
 SECRETS = {
@@ -143,3 +150,40 @@ def test_pseudonyms_tell_values_apart_and_come_back() -> None:
     assert (
         names.restore("<EMAIL_2>, not <EMAIL_1>, and never <EMAIL_3>.") == "b@x.org, not a@x.org, and never <EMAIL_3>."
     )
+
+
+def test_a_model_reads_names_and_its_reply_has_the_values() -> None:
+    """Also where a name comes in pieces, and no others than those of its request."""
+    models = Echo()
+    request = ModelRequest([Message("user", "Is a@x.org or b@x.org right?")], Principal("alder"), "answer")
+    reply = Discreet(models).stream(request)
+    assert "".join(reply) == "Is a@x.org or b@x.org right? 1 < 2 <EMAIL_3>"
+    assert models.read == "Is <EMAIL_1> or <EMAIL_2> right?"
+
+
+class Echo:
+    """A model that repeats what it reads, character by character."""
+
+    model, usage, read = "echo", None, ""
+
+    def stream(self, request: ModelRequest) -> "Echo":
+        self.read = request.messages[0].content
+        return self
+
+    def __iter__(self) -> Iterator[str]:
+        yield from f"{self.read} 1 < 2 <EMAIL_3>"
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+@pytest.mark.parametrize(("policy", "shown"), [("logs", True), ("prompts", True), ("answers", False)])
+def test_answers_and_quotes_are_masked_where_the_policy_says_so(
+    sample_services: Services, policy: str, shown: bool
+) -> None:
+    """On their way and as a whole."""
+    services = replace(sample_services, settings=sample_services.settings.model_copy(update={"redact": policy}))
+    events = list(stream(services, Principal("alder"), "Where do requests about personal data go to?"))
+    said = repr(events)
+    assert ("privacy@alder.example" in said) == shown
+    assert ("[EMAIL]" in said) != shown
