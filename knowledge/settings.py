@@ -72,7 +72,7 @@ class Settings(BaseSettings):
     )
     redact: Literal["logs", "prompts", "answers"] = Field(
         default="logs",
-        description="Where secrets and personal data are taken out: in logs always; in prompts; in prompts and answers.",
+        description="Where secrets and personal data are taken out: logs (always), prompts, or prompts and answers.",
     )
     host: str = Field(default="127.0.0.1", description="Address that `groundwork serve` listens on.")
     port: int = Field(default=8080, ge=1, le=65535, description="Port that `groundwork serve` listens on.")

@@ -65,7 +65,7 @@ def discreet(models: Models | None, settings: Settings) -> Models | None:
 
 
 def masked(events: Iterator[Event], settings: Settings) -> Iterator[Event]:
-    """An answer on its way, without secrets and personal data where the policy says so. Leaving early leaves `events`."""
+    """An answer on its way, without secrets and personal data where the policy says so. `close` closes `events`."""
     try:
         for event in events:
             yield _masked(event) if settings.redact == "answers" else event
