@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from knowledge.settings import Settings
 from serving.gateway.gateway import Gateway, open_gateway
 from serving.gateway.types import Meter, Models
-from serving.guardrails.redaction import Discreet, discreet
+from serving.guardrails.redaction import behind, discreet
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +16,7 @@ class Backing:
 
     def close(self) -> None:
         """Close what was opened."""
-        models = self.models.models if isinstance(self.models, Discreet) else self.models
+        models = behind(self.models)
         if isinstance(models, Gateway):
             models.close()
 

@@ -22,6 +22,7 @@ from retrieval.visible import visible
 from serving.extractive import Extractive
 from serving.gateway.gateway import Gateway, estimate
 from serving.gateway.types import Message, ModelFailed, ModelRequest, Models, NoModelAvailable
+from serving.guardrails.redaction import behind
 from serving.prompts.prompt import HERE, Prompt, Rendered, load_prompt
 from serving.quoting import located, nearest, widened
 from serving.replies import Named, Reading, Written
@@ -58,10 +59,11 @@ def generator(models: Models | None, principal: Principal) -> "Writer | Extracti
 
 def room(models: Models, principal: Principal) -> int:
     """The tokens that the largest model takes that somebody's tenant may ask, prompt and reply together."""
-    if not isinstance(models, Gateway):
+    gateway = behind(models)
+    if not isinstance(gateway, Gateway):
         return CONTEXT
-    allowed = models.file.policy(principal.tenant).models
-    sizes = [model.context for model in models.file.models if allowed is None or model.name in allowed]
+    allowed = gateway.file.policy(principal.tenant).models
+    sizes = [model.context for model in gateway.file.models if allowed is None or model.name in allowed]
     return max(sizes, default=CONTEXT)
 
 
@@ -96,7 +98,8 @@ class Writer:
         no file may change at any time, so with them no answer is like another.
         """
         prompts = [(each.turns, each.schema) for each in (self._template, self._mending)]
-        models = self._models.file.model_dump_json() if isinstance(self._models, Gateway) else secrets.token_hex()
+        gateway = behind(self._models)
+        models = gateway.file.model_dump_json() if isinstance(gateway, Gateway) else secrets.token_hex()
         return sha256(f"{prompts}\n{models}\n{self._context}\n{self._most}".encode()).hexdigest()
 
     @property

@@ -13,6 +13,7 @@ from serving.conversation.followups import Standalone, follows, standalone
 from serving.conversation.history import History, Turn
 from serving.conversation.rewriting import rewritten
 from serving.gateway.types import Models
+from serving.guardrails.policies import refused
 from serving.types import Answer, Event
 
 
@@ -26,7 +27,8 @@ def converse(
 ) -> Iterator[Event]:
     """Answer a question in a conversation of the principal's; `how` goes to `answering.stream`.
 
-    The answer says as what it was asked, where that is not what was put.
+    What is searched for, answered and kept is the question as it is understood, and the answer says so. What may not
+    be answered is refused as it is put, before a model could word it otherwise, and by `stream` as it is understood.
 
     Raises:
         NotFound: no such conversation of theirs.
@@ -34,7 +36,8 @@ def converse(
     """
     question = check_question(question)
     history = History(services, principal)
-    asked = understood(question, history.recent(conversation), principal, models)
+    turns = history.recent(conversation)
+    asked = Standalone(question) if refused(question) else understood(question, turns, principal, models)
     for event in stream(services, principal, asked.text, **how):
         if not isinstance(event, Answer):
             yield event

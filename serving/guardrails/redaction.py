@@ -64,6 +64,11 @@ def discreet(models: Models | None, settings: Settings) -> Models | None:
     return models if models is None or settings.redact == "logs" else Discreet(models)
 
 
+def behind(models: Models | None) -> Models | None:
+    """The models that are asked at last, whatever stands before them."""
+    return models.models if isinstance(models, Discreet) else models
+
+
 def masked(events: Iterator[Event], settings: Settings) -> Iterator[Event]:
     """An answer on its way, without secrets and personal data where the policy says so. `close` closes `events`."""
     try:
