@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from retrieval.retriever import retrieve
 from serving.answering import answer, stream, whole
 from serving.api import build_api
 from serving.cache import Responses
+from serving.conversation.history import History
 from serving.documents import fetch_document
 from serving.gateway.types import Message, ModelRequest, Usage
 from serving.identity import LocalIdentity
@@ -40,7 +42,7 @@ TENANTS = ("north", "south", "east", "west", "centre")
 GROUPS = ("finance", "legal", "guards")
 REQUESTS = 300
 SEED = 20261122
-UNCHANGEABLE = {"budget", "reservation", "usage"}  # the application may not change a row of these
+UNCHANGEABLE = {"budget", "reservation", "usage", "turn"}  # the application may not change a row of these
 WITHOUT_TENANT = {"schema_migration", "index_version"}  # the only tables that hold nothing of a tenant's
 
 # A policy as the catalogue writes it: nothing but the tenant, or the tenant and something more.
@@ -108,6 +110,7 @@ def estate(
                 [list(TENANTS)],
             )
             spent(services, connection)
+            spoken(services)
             rows: list[Any] = connection.execute(
                 "select d.tenant_id, coalesce(r.readers[1], ''), d.document_id"
                 " from document d join reader_set r using (tenant_id, reader_set_id)"
@@ -128,6 +131,13 @@ def spent(services: Services, connection: psycopg.Connection[Any]) -> None:
         request = ModelRequest([Message("user", "")], Principal(tenant), "answer")
         paid, _ = (meter.reserve(request, "model", 1, Decimal(0)) for _ in range(2))
         meter.settle(paid, Usage("model", 1, 0, Decimal(0)))
+
+
+def spoken(services: Services) -> None:
+    """A conversation in every tenant."""
+    for tenant in TENANTS:
+        history = History(services, Principal(tenant))
+        history.add(history.begin(), "Which gate?", "Which gate?", [], answered=False, leans_on=None)
 
 
 @pytest.fixture
@@ -401,18 +411,23 @@ def test_a_writer_can_not_write_for_another_tenant(
     """It neither moves a row, nor inserts one, nor touches what is there."""
     before = contents(server, estate, tables)
     assert all(before[table, tenant] for table in tables for tenant in TENANTS), "every table is to be attacked"
+    # With its owner, since a conversation is closed to north itself without.
+    north = partial(database.writing, "north", {"groundwork.owner": Principal("north").key})
     for name in tables:
         table = sql.Identifier(name)
         moved = sql.SQL("update {} set tenant_id = 'south'").format(table)
         others = sql.SQL("update {} set tenant_id = 'north' where tenant_id <> 'north'").format(table)
         deleted = sql.SQL("delete from {} where tenant_id <> 'north'").format(table)
         refused = "permission denied" if name in UNCHANGEABLE else "row-level"
-        with pytest.raises(psycopg.errors.InsufficientPrivilege, match=refused), database.writing("north") as mine:
+        with (
+            pytest.raises(psycopg.errors.InsufficientPrivilege, match=refused),
+            north() as mine,
+        ):
             mine.execute(moved)
         for change in (others, deleted):
-            with suppress(psycopg.errors.InsufficientPrivilege), database.writing("north") as mine:
+            with suppress(psycopg.errors.InsufficientPrivilege), north() as mine:
                 assert mine.execute(change).rowcount == 0
-        with pytest.raises(psycopg.errors.InsufficientPrivilege), database.writing("north") as mine:
+        with pytest.raises(psycopg.errors.InsufficientPrivilege), north() as mine:
             mine.execute(sql.SQL("truncate {} cascade").format(table))
     inserts = (
         "insert into reader_set (tenant_id, readers) values ('south', '{thieves}')",
