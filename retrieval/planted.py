@@ -102,9 +102,9 @@ SIGNS = (
     _sign("says how to write the message", 0.5, r"\byour (?:\w+ )?(?:messages?|texts?|words?|sentences?|writing)\b"),
     _sign(
         "orders a piece of writing", 1.0,
-        r"^\W*(?:please |now |then |also |instead,? |finally,? )*(?:write|compose|craft|draft|create|generate|produce|tell)"
-        r" (?:me |us )?(?:an? |some |the )?(?:\w+[ -]){0,2}(?:poems?|haikus?|sonnets?|limericks?|songs?|lyrics|jokes?|rap"
-        r"|fairy ?tales?|(?:short|detective|bedtime|love|fictional) stor(?:y|ies)|love letters?|riddles?)\b",
+        r"^\W*(?:please |now |then |also |instead,? |finally,? )*(?:write|compose|craft|draft|create|generate|produce)"
+        r" (?:me |us )?(?:an? |some |the )?(?:\w+[ -]){0,2}(?:poems?|haikus?|sonnets?|limericks?|songs?|lyrics|jokes?"
+        r"|rap|fairy ?tales?|(?:short|detective|bedtime|love|fictional) stor(?:y|ies)|love letters?|riddles?)\b",
     ),
     _sign(
         "plays with letters", 0.5,
