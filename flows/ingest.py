@@ -16,7 +16,7 @@ import functools
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from dataclasses import dataclass, field
 from typing import Any, ParamSpec, TypeVar
 
@@ -204,7 +204,8 @@ def _progress_shown(services: Services, share: Share) -> Iterator[None]:
                 progress = ledger.progress(connection, share)
             update_progress_artifact(artifact, progress=100.0 * progress.done / max(1, progress.files))
 
-    shower = threading.Thread(target=show, name="progress", daemon=True)
+    # In our context: it names the server. Without it Prefect would start another one, which nobody would stop.
+    shower = threading.Thread(target=copy_context().run, args=(show,), name="progress", daemon=True)
     shower.start()
     try:
         yield

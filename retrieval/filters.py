@@ -246,7 +246,7 @@ def _check_value(field: str, value: object) -> None:
     kind, given = field_kind(field), _kind_of(value)
     if given is None or kind not in ("metadata", given):
         wanted = "text, a number, a date, true or false" if kind == "metadata" else f"a {kind}"
-        raise InvalidInput(f"The field {field} is compared with {wanted}; {str(value)[:40]!r} is not one.")
+        raise InvalidInput(f"The field {field} is compared with {wanted}; what was given is no such thing.")
     if isinstance(value, str):
         _check_text(field, value)
     elif isinstance(value, int):
@@ -265,7 +265,7 @@ def _check_text_field(field: str) -> None:
 
 def _check_text(field: str, text: object) -> None:
     if not isinstance(text, str):
-        raise InvalidInput(f"The field {field} is compared with a text; {str(text)[:40]!r} is none.")
+        raise InvalidInput(f"The field {field} is compared with a text; what was given is none.")
     if len(text) > LONGEST_TEXT:
         raise InvalidInput(f"The text for {field} is longer than {LONGEST_TEXT:,} characters; shorten it.")
     if "\x00" in text or any("\ud800" <= character <= "\udfff" for character in text):
@@ -368,7 +368,7 @@ def parse_date(given: object) -> date:
             return date.fromisoformat(given) if len(given) == len("2025-01-31") else datetime.fromisoformat(given)
     except ValueError:
         pass
-    raise InvalidInput(f"A date is written as 2025-01-31 or 2025-01-31T09:30:00Z; {str(given)[:40]!r} is not.")
+    raise InvalidInput("A date is written as 2025-01-31 or 2025-01-31T09:30:00Z; what was given is neither.")
 
 
 def filter_json(tree: Filter) -> dict[str, Any]:

@@ -6,13 +6,14 @@ groundwork serve     then open the address it prints; /docs has the OpenAPI page
 import re
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Set
+from collections.abc import Awaitable, Callable, Iterator, Set
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 from uuid import UUID
 
 import structlog
+from anyio.to_thread import run_sync
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse
@@ -24,7 +25,7 @@ from knowledge.errors import GroundworkError, OverBudget
 from knowledge.services import Services
 from retrieval.retriever import check_question, retrieve
 from serving import cache
-from serving.answering import stream, whole
+from serving.answering import stream
 from serving.backing import Backing
 from serving.conversation import converse
 from serving.conversation.history import History
@@ -34,7 +35,8 @@ from serving.identity import LOOPBACK, IdentityProvider
 from serving.metering.budgets import tightest
 from serving.metering.meter import PostgresMeter
 from serving.schemas import AnswerOut, ConversationOut, DocumentOut, Me, Problem, Question, SearchOut, SearchQuestion
-from serving.streaming import MEDIA_TYPE, streamed
+from serving.streaming import MEDIA_TYPE, at_once, streamed
+from serving.types import Event
 from serving.writing import generator
 
 WEB = Path(__file__).parent / "web"
@@ -88,23 +90,27 @@ def build_api(services: Services, identity: IdentityProvider, backing: Backing =
 
     Payer = Annotated[Principal, Depends(payer)]  # noqa: N806 - a type: whoever asks, and has a request left
 
-    @api.post("/v1/ask", tags=["questions"], response_model=AnswerOut, responses={200: {"content": {MEDIA_TYPE: {}}}})
-    def ask(body: Question, asker: Payer, request: Request) -> AnswerOut | Response:
-        """Answer a question from the documents that the caller may read, every sentence cited, or refuse.
-
-        With `Accept: text/event-stream` sentences come one by one, each as soon as it is verified (docs/answers.md).
-        """
+    def answering(body: Question, asker: Principal) -> Iterator[Event]:
         how: dict[str, Any] = {
             "generator": generator(backing.models, asker), "mode": body.mode, "where": body.where(),
             "responses": responses,
         }  # fmt: skip
         if body.conversation is None:
-            events = stream(services, asker, body.question, **how)
-        else:
-            check_question(body.question)
-            begun = History(services, asker).begin() if body.conversation == "new" else body.conversation
-            events = converse(services, asker, body.question, begun, backing.models, **how)
-        return streamed(events) if MEDIA_TYPE in request.headers.get("accept", "") else AnswerOut.of(whole(events))
+            return stream(services, asker, body.question, **how)
+        check_question(body.question)
+        begun = History(services, asker).begin() if body.conversation == "new" else body.conversation
+        return converse(services, asker, body.question, begun, backing.models, **how)
+
+    @api.post("/v1/ask", tags=["questions"], response_model=AnswerOut, responses={200: {"content": {MEDIA_TYPE: {}}}})
+    async def ask(body: Question, asker: Payer, request: Request) -> AnswerOut | Response:
+        """Answer a question from the documents that the caller may read, every sentence cited, or refuse.
+
+        With `Accept: text/event-stream` sentences come one by one, each as soon as it is verified (docs/answers.md).
+        """
+        events = await run_sync(answering, body, asker)
+        if MEDIA_TYPE in request.headers.get("accept", ""):
+            return await run_sync(streamed, events)
+        return await at_once(events, request)
 
     @api.post("/v1/search", tags=["questions"])
     def search(body: SearchQuestion, asker: Payer) -> SearchOut:

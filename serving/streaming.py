@@ -1,4 +1,4 @@
-"""An answer on its way to its reader, as server-sent events (HTML standard, 9.2): only what is verified is sent.
+"""An answer on its way to its reader: at once, or as server-sent events (HTML standard, 9.2), only what is verified.
 
 searched   how much was looked through
 sentence   a verified sentence, with the citations that are new with it
@@ -6,6 +6,7 @@ answer     the whole answer or the refusal, as /v1/ask gives it without streamin
 problem    in place of `answer`: what went wrong on the way, as RFC 9457 has it
 """
 
+import asyncio
 import threading
 from collections.abc import AsyncIterator, Generator, Iterator
 from typing import cast
@@ -13,15 +14,18 @@ from typing import cast
 import anyio
 import structlog
 from anyio.to_thread import run_sync
+from fastapi import Request
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 
 from knowledge.errors import GroundworkError
+from serving.answering import whole
 from serving.gateway.types import leaving
 from serving.schemas import AnswerOut, Problem, SaidOut, SearchedOut
 from serving.types import Answer, Event, Said
 
 MEDIA_TYPE = "text/event-stream"
+PULSE = 0.2  # seconds between two looks whether the reader of an answer that comes at once is still there
 
 log = structlog.get_logger("groundwork.api")
 
@@ -34,6 +38,23 @@ def streamed(events: Iterator[Event]) -> StreamingResponse:
     first = next(events)
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}  # no proxy may hold sentences back
     return StreamingResponse(_sent(first, events), media_type=MEDIA_TYPE, headers=headers)
+
+
+async def at_once(events: Iterator[Event], request: Request) -> AnswerOut:
+    """The whole answer; whoever hangs up before it is there cancels the calls of models that are made for it."""
+    left = threading.Event()
+    leaving.set(left)
+
+    async def watch() -> None:
+        while not await request.is_disconnected():
+            await asyncio.sleep(PULSE)
+        left.set()
+
+    watching = asyncio.create_task(watch())
+    try:
+        return AnswerOut.of(await run_sync(whole, events))
+    finally:
+        watching.cancel()
 
 
 async def _sent(first: Event, events: Iterator[Event]) -> AsyncIterator[bytes]:

@@ -5,14 +5,18 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import psycopg
 import pytest
+import uvicorn
+from fastapi import FastAPI
 from psycopg import sql
 
 from flows.engine import Engine
@@ -24,6 +28,7 @@ from knowledge.embedding import Embedder, SentenceTransformerEmbedder, Vectors, 
 from knowledge.migrate import migrate
 from knowledge.services import Services
 from knowledge.settings import Settings
+from serving.server import claim_port
 
 ROOT = Path(__file__).parent.parent
 TEMPLATE = "template_groundwork"
@@ -158,6 +163,18 @@ def language_model() -> Iterator[str]:
         assert process.stdout
         yield process.stdout.readline().strip()
         process.kill()
+
+
+@contextmanager
+def served(api: FastAPI) -> Iterator[str]:
+    """The address of a service over HTTP, on a free port."""
+    listener = claim_port("127.0.0.1", 0)
+    server = uvicorn.Server(uvicorn.Config(api, log_level="error"))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    server.should_exit = True
+    thread.join()
 
 
 def take_in_folder(services: Services, tenant: str, path: Path, readers: tuple[str, ...] = ()) -> pipeline.Report:

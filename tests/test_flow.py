@@ -1,13 +1,16 @@
 """The ingest flow on a real Prefect server: its states, its retries, and what the ledger says afterwards."""
 
+import threading
 import uuid
 from pathlib import Path
 from typing import Any
 
 import pytest
+from prefect.artifacts import update_progress_artifact
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import State, TaskRun
+from prefect.server.api.server import SubprocessASGIServer
 
 import flows.ingest
 import knowledge.services
@@ -76,6 +79,29 @@ def test_a_run_is_in_prefect_and_in_the_ledger(
         gone = connection.execute("select uri from tombstone").fetchall()
     assert set(seconds[0]) == {"parse", "embed", "store"}
     assert gone == [((folder / "valves.md").as_uri(),)]
+
+
+def test_how_far_a_run_is_is_told_to_the_server_that_runs_it(
+    engine: Engine, services: Services, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the run goes on, from a thread of its own; no second server is started for it."""
+    told, faults = threading.Event(), []
+
+    def update(*given: Any, **more: Any) -> None:
+        try:
+            update_progress_artifact(*given, **more)
+        except Exception as error:
+            faults.append(error)
+        if threading.current_thread().name == "progress":
+            told.set()
+
+    monkeypatch.setattr(flows.ingest, "REPORT_SECONDS", 0.01)
+    monkeypatch.setattr(flows.ingest, "update_progress_artifact", update)
+    state, _ = run_flow(engine, services, folder, lambda *_: told.wait(60) and None)
+    assert state.is_completed()
+    assert told.is_set()
+    assert faults == []
+    assert not SubprocessASGIServer._instances
 
 
 def test_a_batch_is_repeated_after_a_fault_of_the_database(

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 import sys
 import threading
 import time
@@ -20,7 +21,8 @@ from knowledge.database import Principal
 from knowledge.errors import InvalidInput, OverBudget
 from knowledge.settings import Settings
 from serving.answering import answer
-from serving.api import problem
+from serving.api import build_api, problem
+from serving.backing import Backing
 from serving.cache import release
 from serving.gateway.admission import Gate
 from serving.gateway.breaker import Breaker
@@ -33,10 +35,11 @@ from serving.gateway.retries import RetryBudget, jitter
 from serving.gateway.routing import complexity, route
 from serving.gateway.transport import Pool
 from serving.gateway.types import Message, ModelFailed, ModelRequest, NoModelAvailable, Overloaded, Usage
+from serving.identity import LocalIdentity
 from serving.streaming import streamed
 from serving.types import Searched
 from serving.writing import Writer
-from tests.conftest import ROOT
+from tests.conftest import ROOT, served
 
 ALDER = Principal("alder")
 IMPATIENT = Patience(connect=0.5, first=0.5, between=0.5, total=1)
@@ -618,6 +621,23 @@ def test_a_reader_who_leaves_ends_the_call_that_waits(opened, fake):
 
     anyio.run(leave)
     assert settled(endpoint) == 1
+
+
+def test_a_reader_who_hangs_up_before_an_answer_that_comes_at_once_ends_its_call(opened, fake, sample_services):
+    """Over a real socket, which is closed while the model would think for minutes."""
+    endpoint = fake("alpha", hanging)
+    api = build_api(sample_services, LocalIdentity(("alder",)), Backing(opened(endpoint.entry(), patience=LONG)))
+    body = json.dumps({"question": "How many days of paid annual leave does an employee receive?"}).encode()
+    head = f"POST /v1/ask HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
+    with served(api) as address:
+        with socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2]))) as reader:
+            reader.sendall(f"{head}\r\n\r\n".encode() + body)
+            until = time.monotonic() + QUICKLY
+            while not endpoint.calls and time.monotonic() < until:
+                time.sleep(0.01)
+            assert endpoint.calls
+            assert not endpoint.hung_up
+        assert settled(endpoint) == 1
 
 
 def test_closing_one_of_two_replies_leaves_the_other(opened, fake):

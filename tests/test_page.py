@@ -1,18 +1,16 @@
 """The page at /, in a real Chromium against the real service over the sample."""
 
 import re
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import uvicorn
 
 from knowledge.services import Services
 from serving.api import build_api
 from serving.identity import LocalIdentity
-from serving.server import claim_port
 from tests.browser import Browser, browser, find_browser
+from tests.conftest import served
 
 ASKED = "How many days of annual leave can I carry over into next year?"
 
@@ -20,14 +18,8 @@ ASKED = "How many days of annual leave can I carry over into next year?"
 @pytest.fixture(scope="module")
 def address(sample_services: Services) -> Iterator[str]:
     """The service on a free port."""
-    listener = claim_port("127.0.0.1", 0)
-    api = build_api(sample_services, LocalIdentity(("alder", "brightwater")))
-    server = uvicorn.Server(uvicorn.Config(api, log_level="error"))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-    thread.start()
-    yield f"http://127.0.0.1:{listener.getsockname()[1]}/"
-    server.should_exit = True
-    thread.join()
+    with served(build_api(sample_services, LocalIdentity(("alder", "brightwater")))) as address:
+        yield f"{address}/"
 
 
 @pytest.fixture(scope="module")
