@@ -21,16 +21,16 @@ def command(target: Target, chance: random.Random) -> Seen:
     someone = any_asker(target.estate, chance)
     asker = Principal(someone.tenant, names(",".join(someone.groups)))  # as the command line reads them
     aim = prey(target.estate, asker, chance)
-    arguments, operator = _arguments(asker, aim, chance)
+    arguments, operator = _arguments(target, asker, aim, chance)
     arguments += ["--json"] if chance.random() < 0.5 else []
     return Seen(asker, " ".join(arguments), run(target, arguments), operator=operator)
 
 
-def _arguments(asker: Principal, aim: Paper, chance: random.Random) -> tuple[list[str], bool]:
+def _arguments(target: Target, asker: Principal, aim: Paper, chance: random.Random) -> tuple[list[str], bool]:
     tenant = ["--tenant", asker.tenant]
     groups = [*tenant, "--groups", ",".join(asker.groups)]
     name = chance.choice([aim.document_id, aim.path, aim.uri])
-    word = chance.choice(aim.canaries)
+    word, talk = chance.choice(aim.canaries), chance.choice(target.estate.talks)
     choices: list[tuple[list[str], bool]] = [
         (["search", f"gate {word}", "--mode", chance.choice(MODES), *groups], False),
         (["search", f"gate {word}", "--mode", "lexical", "--explain", *groups], False),
@@ -41,6 +41,9 @@ def _arguments(asker: Principal, aim: Paper, chance: random.Random) -> tuple[lis
         (["search", "gate codes", "--mode", "lexical", "--where", f"document_id={aim.document_id}", *groups], False),
         (["search", "gate codes", "--limit", "100", "--mode", "lexical", *groups], False),
         (["ask", question_about(aim), *groups], False),
+        (["conversation", "show", talk.conversation_id, *groups], False),
+        (["conversation", "delete", talk.conversation_id, *tenant], False),
+        (["ask", "And what was the code?", "--conversation", talk.conversation_id, *groups], False),
         (["status", *tenant], True),
         (["runs", *tenant], True),
         (["quarantine", "list", *tenant], True),

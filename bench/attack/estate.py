@@ -21,12 +21,16 @@ from ingest.reading import Reader
 from ingest.sweeping import sweep
 from knowledge.database import Connection, Principal
 from knowledge.services import Services
+from serving.conversation.history import History
 
 GROUPS = ("finance", "legal", "guards")
 LETTERS = "bcdfghjklmnpqrtvwxz"
 CANARY = re.compile(rf"qz[{LETTERS}]{{12}}")
 IDENTIFIER = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 OPERATOR = "\x1foperator"  # whoever sits at a tenant's command line; no group can be called that
+SPEAKER = (
+    "\x1fspeaker"  # whose the conversations are; no token of an attacker has this subject, and no group is called so
+)
 AT_ONCE = 3  # tenants that are filled at the same time
 
 Place = tuple[str, str]  # a tenant, and a group in it: "" for everyone there
@@ -69,14 +73,24 @@ class Paper:
         return principal.tenant == self.tenant and (not self.readers or not self.readers.isdisjoint(principal.groups))
 
 
+@dataclass(frozen=True, slots=True)
+class Talk:
+    """A conversation of somebody in a tenant; its one question holds a canary. Nobody else may know of it."""
+
+    tenant: str
+    conversation_id: str
+    canary: str
+
+
 @dataclass(slots=True)
 class Estate:
-    """The tenants, their documents, whose each canary and each id is, and what was deleted."""
+    """The tenants, their documents and conversations, whose each canary and each id is, and what was deleted."""
 
     tenants: tuple[str, ...] = ()
     staff: dict[str, str] = field(default_factory=dict)  # of each tenant, the group that only it has
     owners: dict[str, set[Place]] = field(default_factory=dict)
     papers: list[Paper] = field(default_factory=list)
+    talks: list[Talk] = field(default_factory=list)
     gone: list[str] = field(default_factory=list)  # canaries that nobody may see: deleted, or replaced
 
     def leaks(self, asker: Principal | None, sent: str, got: str, *, operator: bool = False) -> list[str]:
@@ -163,9 +177,19 @@ def fill(
             list(pool.map(take_in, estate.tenants))
     for tenant in estate.tenants:  # as the schedule would: words of deleted documents stay in the lexicon until then
         sweep(services, tenant)
+        estate.talks.append(_talk(services, estate, tenant, canary(chance)))
     with admin() as connection:
         _read_truth(estate, connection, second)
     return estate
+
+
+def _talk(services: Services, estate: Estate, tenant: str, word: str) -> Talk:
+    """Have somebody of a tenant ask something."""
+    history, question = History(services, Principal(tenant, subject=SPEAKER)), f"Who gave me the code {word}?"
+    conversation = history.begin()
+    history.add(conversation, question, question, [], answered=False, leans_on=None)
+    estate.own(f"{word} {conversation}", (tenant, SPEAKER))
+    return Talk(tenant, str(conversation), word)
 
 
 def body(chance: random.Random) -> str:

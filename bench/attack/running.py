@@ -43,6 +43,7 @@ TOGETHER: Mapping[str, tuple[Attack, float, int]] = {
     "doors to LlamaIndex": (retrieving.llamaindex, 5, 12),
     "all routes, in process": (web.routes(web.in_process), 200, 20),
     "all routes, over HTTP": (web.routes(web.over_http), 70, 40),
+    "others' conversations": (web.conversations, 20, 40),
     "others named in the address": (web.parameters, 30, 20),
     "tokens forged, expired, of nobody": (web.unknown, 60, 60),
     "requests within requests": (web.smuggled, 10, 30),

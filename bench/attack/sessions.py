@@ -363,4 +363,7 @@ def intact(estate: Estate, connection: Connection) -> str:
     """What the attack changed, which should be nothing."""
     found: list[Any] = connection.execute("select document_id::text from document").fetchall()
     lost = {paper.document_id for paper in estate.papers} ^ {row[0] for row in found}
-    return f"{len(lost)} documents were deleted or added" if lost else ""
+    spoken: list[Any] = connection.execute("select conversation_id::text from turn").fetchall()
+    silent = {talk.conversation_id for talk in estate.talks} - {row[0] for row in spoken}
+    changes = {"documents were deleted or added": lost, "conversations were deleted": silent}
+    return "; ".join(f"{len(changed)} {what}" for what, changed in changes.items() if changed)

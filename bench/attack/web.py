@@ -11,7 +11,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlencode
 
@@ -361,6 +361,27 @@ def parameters(target: Target, chance: random.Random) -> Seen:
         path = f"/v1/documents/{aim.document_id}?{urlencode(named)}"
         request = Request("GET", path, b"", bearing(token(asker)))
     return _seen(target, asker, request, in_process(target, request))
+
+
+def conversations(target: Target, chance: random.Random) -> Seen:
+    """Another's conversation, often a colleague's: read it, delete it, go on with it, ask for what was asked in it."""
+    asker = any_asker(target.estate, chance)
+    near = [talk for talk in target.estate.talks if talk.tenant == asker.tenant]
+    talk = chance.choice(near if near and chance.random() < 0.6 else target.estate.talks)
+    path = f"/v1/conversations/{talk.conversation_id}"
+    asked = {"question": "And what was the code?", "conversation": talk.conversation_id}
+    ways = [
+        Request("GET", path), Request("GET", path), Request("HEAD", path), Request("DELETE", path),
+        Request("POST", "/v1/ask", json.dumps(asked).encode()),
+        Request("POST", "/v1/ask", json.dumps({"question": talk.canary, "conversation": "new"}).encode()),
+    ]  # fmt: skip
+    request = chance.choice(ways)
+    request = replace(request, headers={**bearing(token(asker)), **_misleading(target, chance)})
+    reply = in_process(target, request)
+    hidden = "new" in request.body.decode() or reply.status in (404, 405)
+    return Seen(
+        asker, request.said(), f"{reply.status}\n{reply.head}\n{reply.body}", "" if hidden else f"status {reply.status}"
+    )
 
 
 def unknown(target: Target, chance: random.Random) -> Seen:
