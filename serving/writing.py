@@ -115,8 +115,8 @@ class Writer:
             yield drafted(written, evidence)
 
     def mend(self, evidence: Evidence, sentence: DraftSentence, fault: Fault) -> DraftSentence | None:
-        """Another wording of a sentence, from the passages that it names or else from all; None where time is short,
-        no model answers, or nobody can pay for it.
+        """Another wording of a sentence by the model that wrote it, from the passages that it names or else from all;
+        None where time is short, that model does not answer, or nobody can pay for it.
         """
         if self._ends - time.monotonic() < LEAST_SECONDS or fault not in WRONG:
             return None
@@ -127,7 +127,7 @@ class Writer:
             sentence=visible(sentence.text),
         )  # fmt: skip
         try:
-            found = list(self._read(rendered.messages, self._mending, MEND_TOKENS, evidence.question))
+            found = list(self._read(rendered.messages, self._mending, MEND_TOKENS, evidence.question, self.model or ""))
         except (NoModelAvailable, ModelFailed, OverBudget):  # what is said already stays said
             return None
         return drafted(found[0], evidence) if found else None
@@ -142,12 +142,14 @@ class Writer:
             boundary=boundary(), passages="\n\n".join(self._shown), question=visible(evidence.question)
         )
 
-    def _read(self, messages: Sequence[Message], prompt: Prompt, most: int, question: str) -> Iterator[Written]:
-        """The sentences of a reply; whoever leaves early closes it."""
+    def _read(
+        self, messages: Sequence[Message], prompt: Prompt, most: int, question: str, model: str = ""
+    ) -> Iterator[Written]:
+        """The sentences of a reply, of `model` where one is named; whoever leaves early closes it."""
         reply = self._models.stream(
             ModelRequest(
                 messages, self._principal, prompt.head.name, schema=prompt.schema, max_tokens=most,
-                seconds=max(self._ends - time.monotonic(), 0.1), question=question,
+                seconds=max(self._ends - time.monotonic(), 0.1), question=question, model=model,
             )
         )  # fmt: skip
         self.model, reading, count = reply.model, Reading(), 0

@@ -211,6 +211,7 @@ THREE = [{"name": "s", "tier": "strong"}, {"name": "b", "tier": "balanced"}, {"n
         ({"question": "Who approves travel?"}, "fbs"),
         ({"question": "Why do the two policies differ, and which of them holds?"}, "sbf"),
         ({"tier": "strong", "question": "Who approves travel?"}, "sbf"),
+        ({"tier": "strong", "model": "f"}, "f"),
     ],
 )
 def test_the_tier_is_tried_first_then_stronger_ones_then_weaker_ones(asked, order):

@@ -99,6 +99,10 @@ def test_a_false_sentence_is_mended_once_and_the_model_is_told_what_is_wrong(sam
     given = ask(sample_services, models)
     assert (given.text, given.repaired, given.removed) == (TRUE, 1, ())
     assert [request.purpose for request in models.requests] == ["answer", "mend"]
+    assert [request.model for request in models.requests] == [
+        "",
+        "scripted-model",
+    ]  # no other one's words go among its own
     assert writing.WRONG["number"] in models.told
     assert false in models.told
     assert models.told.count("[1] ") + models.told.count("\n[2] ") <= 2  # only the passage that it named

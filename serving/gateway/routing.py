@@ -1,7 +1,7 @@
 """Which models may be asked, and in which order. Every rule is one line that a person can check by hand.
 
 may be asked      the tenant's policy allows the model and where it runs, the model may see this class of risk, and the
-                  request fits into its context
+                  request fits into its context; where a request names a model, only that one
 tier              as the request says; a "balanced" one goes to "fast" where its question is plain and to "strong" where
                   it is hard; one tier below that where a soft limit of the budget is passed
 order             the tier itself, then stronger ones, then weaker ones; within a tier those that can hold to a schema
@@ -62,6 +62,8 @@ def route(file: ModelsFile, request: ModelRequest, input_tokens: int, *, tight: 
 def _hindrance(model: ModelSpec, policy: Policy, request: ModelRequest, input_tokens: int) -> str | None:
     """Why a model may not be asked, or None."""
     risk = max(request.risk, policy.risk, key=RISKS.index)
+    if request.model and model.name != request.model:
+        return "does not write this answer"
     if policy.models is not None and model.name not in policy.models:
         return "is not among those that the tenant's policy allows"
     if policy.residency is not None and model.residency not in policy.residency:

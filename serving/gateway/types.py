@@ -32,7 +32,8 @@ class ModelRequest:
     `schema` is a JSON schema that the reply must have, where the endpoint can hold a model to one; `purpose` says in
     usage records what the call was for; `seconds` is what is left of the caller's deadline. `question` is what the
     reader asked, where that is known: a plain or a hard one moves a "balanced" request by a tier. `risk` is the class
-    of what is sent; only models that may see it are asked.
+    of what is sent; only models that may see it are asked. `model` is the only one to ask, where one writer's text goes
+    on; empty: any.
     """
 
     messages: Sequence[Message]
@@ -46,6 +47,7 @@ class ModelRequest:
     risk: Risk = "internal"
     request_id: UUID = field(default_factory=uuid4)
     question: str = ""
+    model: str = ""
 
 
 @dataclass(frozen=True, slots=True)
