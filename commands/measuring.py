@@ -1,5 +1,6 @@
 """Is it any good: `groundwork eval retrieval` and `eval answers`."""
 
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -59,7 +60,9 @@ def eval_answers(
     questions: Annotated[Path | None, typer.Option(help="With --corpus: questions with their gold answers.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Measure answers, citations and refusals: on a golden file, or on --corpus and --questions in SQuAD's form."""
+    """Measure answers, citations and refusals: on a golden file, or on --corpus and --questions in SQuAD's form. Where
+    settings name language models, or an entailment model, those write the answers, and this has to agree.
+    """
     from evaluation.answers import evaluate_golden, evaluate_questions
     from evaluation.datasets import read_golden, read_questions
 
@@ -68,14 +71,17 @@ def eval_answers(
     settings = load_settings()
     if corpus is not None and questions is not None:
         from ingest.corpus import corpus_tenant, read_corpus
+        from serving.backing import open_backing
 
         passages, asked = read_corpus(corpus), read_questions(questions)
         tenant = corpus_tenant(passages)
-        with opened(settings) as services, progress_bar() as progress:
+        with opened(settings) as services, closing(open_backing(settings)) as backing, progress_bar() as progress:
             _take_in_corpus(services, tenant, passages, progress)
             bar = progress.add_task("Asking", total=len(asked))
             there = {passage.passage_id for passage in passages}
-            report = evaluate_questions(services, tenant, asked, there, advance(progress, bar)).as_dict()
+            report = evaluate_questions(
+                services, tenant, asked, there, advance(progress, bar), backing.models
+            ).as_dict()
     else:
         cases = read_golden(golden)
         with opened(settings) as services, progress_bar() as progress:

@@ -5,7 +5,8 @@ questions with gold strings over a corpus, as SQuAD has them.
 """
 
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -15,8 +16,10 @@ from evaluation.retrieval import Advance
 from knowledge.database import Principal
 from knowledge.services import Services
 from serving.answering import answer
+from serving.gateway.types import Models
 from serving.sufficiency import threshold
 from serving.types import Answer, Citation
+from serving.writing import generator
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,10 @@ class QuestionsReport:
     A question whose passage is not in the corpus is `absent`, and not answerable, whatever its file says. Of the others
     the unanswerable ones are `adversarial`: something near is there, and it isn't the answer. None where there are none
     of a kind.
+
+    `generators` counts who wrote the answers, `entailment` names the model that had to agree, if any, and `left_out`
+    counts the sentences that the verification kept back, by what was wrong with them: so two runs show what a language
+    model or an entailment model adds.
     """
 
     questions: int
@@ -99,6 +106,9 @@ class QuestionsReport:
     sentences_per_answer: float
     words_per_answer: float
     answers_per_second: float
+    generators: Mapping[str, int]
+    entailment: str | None
+    left_out: Mapping[str, int]
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, rounded to what can be told apart."""
@@ -122,19 +132,22 @@ def evaluate_golden(services: Services, questions: Sequence[GoldenQuestion], adv
 
 
 def evaluate_questions(
-    services: Services, tenant: str, questions: Sequence[Question], passages: Collection[str], advance: Advance
-) -> QuestionsReport:
+    services: Services, tenant: str, questions: Sequence[Question], passages: Collection[str], advance: Advance,
+    models: Models | None = None,
+) -> QuestionsReport:  # fmt: skip
     """Ask every question in a tenant whose documents are the passages of a corpus; a step a question.
 
-    `passages` are the ids of those passages.
+    `passages` are the ids of those passages; `models` write the answers, where there are any.
     """
+    asker = Principal(tenant)
     services.embedder().encode(["A first text, so that loading the model is not measured."])
     given, began = [], time.perf_counter()
     for question in questions:
-        given.append(answer(services, Principal(tenant), question.question))
+        given.append(answer(services, asker, question.question, generator=generator(models, asker)))
         advance(1)
     seconds = time.perf_counter() - began
-    return summarise([_as_asked(question, passages) for question in questions], given, passages, seconds)
+    report = summarise([_as_asked(question, passages) for question in questions], given, passages, seconds)
+    return replace(report, entailment=services.settings.entailment or None)
 
 
 def _as_asked(question: Question, passages: Collection[str]) -> Question:
@@ -178,6 +191,9 @@ def summarise(
         sentences_per_answer=mean([len(reply.sentences) for reply in written]),
         words_per_answer=mean([len(reply.text.split()) for reply in written]),
         answers_per_second=len(pairs) / seconds if seconds else 0.0,
+        generators=dict(Counter(reply.generator for reply in written)),
+        entailment=None,
+        left_out=dict(Counter(fault for reply in given for fault in reply.removed)),
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from bench.attack.estate import GROUPS, Estate, Paper, canary
+from bench.attack.estate import OPERATOR, GROUPS, Estate, Paper, canary
 from knowledge.database import Connection, Principal
 from knowledge.embedding import Embedder, Vectors
 from knowledge.migrate import Model
@@ -109,6 +109,7 @@ def any_asker(estate: Estate, chance: random.Random) -> Principal:
         own.append(chance.choice(false_groups(estate, tenant, chance)))
     if chance.random() < 0.1:
         tenant = chance.choice(false_tenants(tenant, chance))
+    estate.own(" ".join(own), (tenant, OPERATOR))  # who runs a tenant may see which groups its people claim to be in
     return Principal(tenant, tuple(own))
 
 

@@ -30,6 +30,7 @@ KEY = "a key that only the service and whoever issues its tokens know"
 OTHER_KEY = "a key that somebody made up, as long as the right one is, but"
 AUDIENCE = "groundwork"
 LIFETIME = 3600  # seconds
+KEPT = 600  # seconds that a connection may be idle: its thread does other things meanwhile
 PATIENCE = 30  # seconds that a reply may take
 WAITS = 1  # seconds of silence after which a connection is given up, where the server may wait for more
 MODES = ("hybrid", "dense", "lexical")
@@ -199,7 +200,14 @@ def listening(api: FastAPI) -> Iterator[int]:
     """The service on loopback, on a free port."""
     listener = claim_port("127.0.0.1", 0)
     server = uvicorn.Server(
-        uvicorn.Config(api, log_config=None, log_level="warning", access_log=False, timeout_graceful_shutdown=1)
+        uvicorn.Config(
+            api,
+            log_config=None,
+            log_level="warning",
+            access_log=False,
+            timeout_graceful_shutdown=1,
+            timeout_keep_alive=KEPT,
+        )  # fmt: skip
     )
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
