@@ -7,7 +7,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from bench.attack.estate import OPERATOR, GROUPS, Estate, Paper, canary
+from bench.attack.estate import GROUPS, OPERATOR, Estate, Paper, canary
 from knowledge.database import Connection, Principal
 from knowledge.embedding import Embedder, Vectors
 from knowledge.migrate import Model

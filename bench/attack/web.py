@@ -199,16 +199,15 @@ def over_http(target: Target, request: Request) -> Reply:
 def listening(api: FastAPI) -> Iterator[int]:
     """The service on loopback, on a free port."""
     listener = claim_port("127.0.0.1", 0)
-    server = uvicorn.Server(
-        uvicorn.Config(
-            api,
-            log_config=None,
-            log_level="warning",
-            access_log=False,
-            timeout_graceful_shutdown=1,
-            timeout_keep_alive=KEPT,
-        )  # fmt: skip
+    config = uvicorn.Config(
+        api,
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=1,
+        timeout_keep_alive=KEPT,
     )
+    server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
     try:
