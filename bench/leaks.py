@@ -1,6 +1,6 @@
 """Does anything that was asked or taken in turn up in a log, a trace or an error?
 
-    .venv/bin/python -m bench.leaks                 50 canaries and the records of ../shared/data/pii, some ten minutes
+    .venv/bin/python -m bench.leaks                 50 canaries and the records of ../shared/data/pii, half an hour
     .venv/bin/python -m bench.leaks --records 100   fewer records
     .venv/bin/python -m bench.leaks --control       the same without protection, which must leak
 
