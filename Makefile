@@ -58,7 +58,7 @@ bench-budgets: setup-dev ## 10,000 requests of five tenants, one of them over it
 bench-injection: setup-dev ## 75 instructions planted in documents, against a model that obeys; needs ../shared/data; some minutes
 	$(BIN)/python -m bench.injection
 
-attack: setup-dev ## 100,000 requests for what the asker may not see, on 50 tenants; some ten minutes
+attack: setup-dev ## 100,000 requests for what the asker may not see, on 50 tenants; half an hour
 	$(BIN)/python -m bench.attack
 
 clean: ## remove the environment and all local data
