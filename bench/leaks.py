@@ -24,8 +24,8 @@ import random
 import secrets
 import sys
 import tempfile
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -273,16 +273,28 @@ def send(services: Services, engine: Engine | None, sent: Sequence[Text], folder
 def traces(heard: Heard, sent: Sequence[Text], known: str) -> Counter[str]:
     """How many texts left a trace, by where; `known` is what was heard of harmless ones."""
     found: Counter[str] = Counter()
+    begun: dict[str, list[str]] = defaultdict(list)
+    for piece in {piece for each in sent for piece in each.pieces if len(piece) >= SHORTEST and piece not in known}:
+        begun[piece[:SHORTEST]].append(piece)
     for where, said in heard.said.items():
         whole = "\n".join(said)
         spoken = (whole, json.dumps(whole, ensure_ascii=False), json.loads(f'"{_escaped(whole)}"'))
+        there = {piece for one in spoken for piece in _standing(one, begun)}
         for each in sent:
-            left = [p for p in each.pieces if p not in known and any(p in one for one in spoken)]
+            left = [piece for piece in each.pieces if piece in there]
             if left:
                 found[where] += 1
                 if found[where] <= 3:
                     sys.stderr.write(f"{where}: {left[0]!r}\n")
     return found
+
+
+def _standing(text: str, begun: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    """The pieces that stand in a text, by how they begin: one pass, however many there are."""
+    for start in range(len(text) - SHORTEST + 1):
+        for piece in begun.get(text[start : start + SHORTEST], ()):
+            if text.startswith(piece, start):
+                yield piece
 
 
 def _escaped(text: str) -> str:
