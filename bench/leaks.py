@@ -11,7 +11,8 @@ command line. Looked through afterwards: all that was logged (ours, the librarie
 error, the replies that are errors, and what Prefect's server keeps.
 
 A trace of a canary is the canary. A trace of a record is a marked value of at least six characters, or five words of it
-in a row; values that also turn up where only harmless texts were sent don't count, which is looked at first.
+in a row; values that also turn up where only harmless texts were sent, or that Prefect has of its own, don't count,
+which is looked at first.
 
 Exits with 1 at any trace; with --control, where there is none.
 """
@@ -274,12 +275,13 @@ def traces(heard: Heard, sent: Sequence[Text], known: str) -> Counter[str]:
     """How many texts left a trace, by where; `known` is what was heard of harmless ones."""
     found: Counter[str] = Counter()
     begun: dict[str, list[str]] = defaultdict(list)
-    for piece in {piece for each in sent for piece in each.pieces if len(piece) >= SHORTEST and piece not in known}:
+    for piece in {piece for each in sent for piece in each.pieces if len(piece) >= SHORTEST}:
         begun[piece[:SHORTEST]].append(piece)
+    anyhow = set(_standing(known, begun))
     for where, said in heard.said.items():
         whole = "\n".join(said)
         spoken = (whole, json.dumps(whole, ensure_ascii=False), json.loads(f'"{_escaped(whole)}"'))
-        there = {piece for one in spoken for piece in _standing(one, begun)}
+        there = {piece for one in spoken for piece in _standing(one, begun)} - anyhow
         for each in sent:
             left = [piece for piece in each.pieces if piece in there]
             if left:
@@ -327,7 +329,9 @@ def main() -> int:
             _take_in_sample(services)
             harmless = [Text(text, ()) for text in HARMLESS]
             known = send(services, None, harmless, home, protected=not given.control)
-            heard = send(services, engine.start(), sent, home / "documents", protected=not given.control)
+            with engine.start().ready():
+                kept_elsewhere(home, known)  # what Prefect has of its own: it names companies
+            heard = send(services, engine, sent, home / "documents", protected=not given.control)
         kept_elsewhere(home, heard)
     found = traces(heard, sent, "\n".join(one for said in known.said.values() for one in said))
     report = {
