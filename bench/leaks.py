@@ -22,6 +22,7 @@ import io
 import json
 import logging
 import random
+import re
 import secrets
 import sys
 import tempfile
@@ -38,10 +39,10 @@ import structlog
 from fastapi.testclient import TestClient
 
 import ingest.worker
+from bench.liar import take_in_sample
 from bench.redaction import RECORDS, Record, read_records
 from flows.engine import Engine
 from ingest import pipeline
-from ingest.reading import Reader
 from knowledge import logs
 from knowledge.services import Services, open_services
 from knowledge.settings import Settings
@@ -301,8 +302,6 @@ def _standing(text: str, begun: Mapping[str, Sequence[str]]) -> Iterator[str]:
 
 def _escaped(text: str) -> str:
     """Text whose JSON escapes (of a logged é, say) are to be read; other quotes and backslashes stay as they are."""
-    import re
-
     return re.sub(r'\\(?!u[0-9a-fA-F]{4})|["\x00-\x1f]', " ", text)
 
 
@@ -326,7 +325,7 @@ def main() -> int:
         home = Path(folder)
         settings = Settings(home=home, database_url="")
         with open_services(settings) as services, Engine(home / "prefect") as engine:
-            _take_in_sample(services)
+            take_in_sample(services)
             harmless = [Text(text, ()) for text in HARMLESS]
             known = send(services, None, harmless, home, protected=not given.control)
             with engine.start().ready():
@@ -352,15 +351,6 @@ def table(report: dict[str, Any]) -> str:
     for where, characters in report["characters"].items():
         lines.append(f"| {where} | {characters:,} | {report['traces'].get(where, 0)} |")
     return "\n".join((*lines, "", f"{report['texts']:,} texts, {report['requests']:,} requests"))
-
-
-def _take_in_sample(services: Services) -> None:
-    reader = Reader()
-    try:
-        sample = Path(__file__).parent.parent / "sample" / TENANT
-        pipeline.ingest(services, TENANT, [pipeline.origin(str(sample), ())], reader)
-    finally:
-        reader.close()
 
 
 if __name__ == "__main__":

@@ -108,11 +108,9 @@ def eval_conversation(
 
     golden = read_dialogues(dialogues)
     settings = load_settings()
-    with opened(settings) as services, progress_bar() as progress:
+    with opened(settings) as services, closing(open_backing(settings)) as backing, progress_bar() as progress:
         bar = progress.add_task("Asking", total=sum(map(len, golden)))
-        backing = open_backing(settings)
         outcomes = evaluate_dialogues(services, Principal(tenant), golden, advance(progress, bar), backing.models)
-        backing.close()
     wrong = [
         {"dialogue": o.turn.dialogue, "question": o.turn.question, "asked_as": o.asked_as}
         for o in outcomes

@@ -146,8 +146,8 @@ def evaluate_questions(
         given.append(answer(services, asker, question.question, generator=generator(models, asker)))
         advance(1)
     seconds = time.perf_counter() - began
-    report = summarise([_as_asked(question, passages) for question in questions], given, passages, seconds)
-    return replace(report, entailment=services.settings.entailment or None)
+    asked = [_as_asked(question, passages) for question in questions]
+    return summarise(asked, given, passages, seconds, services.settings.entailment or None)
 
 
 def _as_asked(question: Question, passages: Collection[str]) -> Question:
@@ -156,9 +156,12 @@ def _as_asked(question: Question, passages: Collection[str]) -> Question:
 
 
 def summarise(
-    questions: Sequence[Question], given: Sequence[Answer], passages: Collection[str], seconds: float
-) -> QuestionsReport:
-    """The report on answers that took `seconds` in all; `given[i]` answers `questions[i]`."""
+    questions: Sequence[Question], given: Sequence[Answer], passages: Collection[str], seconds: float,
+    entailment: str | None = None,
+) -> QuestionsReport:  # fmt: skip
+    """The report on answers that took `seconds` in all, and had an entailment model to agree with them if one is named;
+    `given[i]` answers `questions[i]`.
+    """
     pairs = list(zip(questions, given, strict=True))
     answerable = [(question, reply) for question, reply in pairs if question.answerable]
     others = [(question, reply) for question, reply in pairs if not question.answerable]
@@ -192,7 +195,7 @@ def summarise(
         words_per_answer=mean([len(reply.text.split()) for reply in written]),
         answers_per_second=len(pairs) / seconds if seconds else 0.0,
         generators=dict(Counter(reply.generator for reply in written)),
-        entailment=None,
+        entailment=entailment,
         left_out=dict(Counter(fault for reply in given for fault in reply.removed)),
     )
 

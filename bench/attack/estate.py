@@ -8,6 +8,7 @@ import json
 import random
 import re
 import shutil
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -28,9 +29,7 @@ LETTERS = "bcdfghjklmnpqrtvwxz"
 CANARY = re.compile(rf"qz[{LETTERS}]{{12}}")
 IDENTIFIER = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 OPERATOR = "\x1foperator"  # whoever sits at a tenant's command line; no group can be called that
-SPEAKER = (
-    "\x1fspeaker"  # whose the conversations are; no token of an attacker has this subject, and no group is called so
-)
+SPEAKER = "\x1fspeaker"  # whose the conversations are: the subject of no attacker's token, and no group is called that
 AT_ONCE = 3  # tenants that are filled at the same time
 
 Place = tuple[str, str]  # a tenant, and a group in it: "" for everyone there
@@ -91,6 +90,7 @@ class Estate:
     owners: dict[str, set[Place]] = field(default_factory=dict)
     papers: list[Paper] = field(default_factory=list)
     talks: list[Talk] = field(default_factory=list)
+    _owning: threading.Lock = field(default_factory=threading.Lock)
     gone: list[str] = field(default_factory=list)  # canaries that nobody may see: deleted, or replaced
 
     def leaks(self, asker: Principal | None, sent: str, got: str, *, operator: bool = False) -> list[str]:
@@ -129,8 +129,9 @@ class Estate:
 
     def own(self, text: str, *places: Place) -> None:
         """Note whose the canaries and ids in a text are."""
-        for mark in marks(text):
-            self.owners.setdefault(mark, set()).update(places)
+        with self._owning:  # attackers claim groups while others' answers are judged: a set that is read never changes
+            for mark in marks(text):
+                self.owners[mark] = {*self.owners.get(mark, ()), *places}
 
 
 def marks(text: str) -> set[str]:
