@@ -182,6 +182,17 @@ def mentions(text: str, designation: Sequence[str]) -> bool:
     return f" {' '.join(designation)} " in f" {' '.join(terms(text))} "
 
 
+def about_another(text: str, designations: Set[tuple[str, ...]]) -> bool:
+    """Whether a text names a thing of the same kind as one of some designations, a Heron 200 where the Heron 210
+    was asked for, and has the numbers of none of them.
+    """
+    found = terms(text)
+    if any(designation[-1] in found for designation in designations):
+        return False
+    kinds = {designation[0] for designation in designations if len(designation) > 1}
+    return any(kind in kinds and any(map(str.isdigit, number)) for kind, number in pairwise(found))
+
+
 def coverage(weights: Mapping[str, float], present: Set[str]) -> float:
     """The share of the weight of some terms that are present, 0 to 1; 0 for no terms."""
     whole = sum(weights.values())

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from knowledge.analysis import terms
 from knowledge.types import Span
-from retrieval.evidence import Asked, Unit, answers_kind, asked, coverage, in_range, pairs, units
+from retrieval.evidence import Asked, Unit, about_another, answers_kind, asked, coverage, in_range, pairs, units
 from retrieval.types import Evidence, Hit
 from serving.statements import Statement, disagree
 from serving.types import Draft, DraftSentence, Support
@@ -44,12 +44,13 @@ OLD = frozenset(term for word in "old former previous earlier superseded outdate
 class Choice:
     """A sentence of the evidence and the probability, 0 to 1, that it is the one that answers.
 
-    `stale` says that it is of a document that another has replaced, and that nobody asked for the old one.
+    `aside` says that it is not what was asked for, however near it comes: of a document that another has replaced, or
+    about another thing of that kind.
     """
 
     unit: Unit
     probability: float
-    stale: bool = False
+    aside: bool = False
 
 
 class Extractive:
@@ -77,7 +78,7 @@ def ranked(evidence: Evidence) -> list[Choice]:
         Choice(
             unit,
             each / sum(odds),
-            superseded(evidence.hits[unit.hit]) and not _wants_old(wanted, evidence.hits[unit.hit]),
+            _aside(wanted, unit, evidence.hits[unit.hit]),
         )
         for unit, each in zip(candidates, odds, strict=True)
     ]
@@ -86,14 +87,14 @@ def ranked(evidence: Evidence) -> list[Choice]:
 
 def choose(choices: Sequence[Choice]) -> list[Choice]:
     """The first sentences until the answer is probably among them; one that says the same again is left out, and so
-    is one of a replaced document unless it is the best there is.
+    is one that stands aside unless it is the best there is.
     """
     chosen: list[Choice] = []
     for choice in choices:
         certain = sum(other.probability for other in chosen)
         if len(chosen) == MOST_SENTENCES or (chosen and (certain >= ENOUGH or choice.probability < LEAST)):
             break
-        again = any(choice.unit.own == other.unit.own or choice.stale for other in chosen)
+        again = any(choice.unit.own == other.unit.own or choice.aside for other in chosen)
         words = sum(len(other.unit.text.split()) for other in [*chosen, choice])
         if not again and (len(chosen) < 2 or words <= MOST_WORDS):
             chosen.append(choice)
@@ -183,6 +184,15 @@ def weights() -> dict[str, float]:
     """The model's weight for each feature."""
     stored: dict[str, float] = json.loads(Path(__file__).with_suffix(".json").read_text(encoding="utf-8"))["weights"]
     return stored
+
+
+def _aside(wanted: Asked, unit: Unit, hit: Hit) -> bool:
+    """Whether a sentence is of a document that another replaced, which nobody asked for, or about another thing of the
+    kind asked for, by its own words or by the headings above it.
+    """
+    if superseded(hit) and not _wants_old(wanted, hit):
+        return True
+    return about_another(f"{hit.title} {hit.context} {unit.text}", wanted.designations)
 
 
 def _beyond(wanted: Asked, unit: Unit, hit: Hit) -> float:

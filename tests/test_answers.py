@@ -11,7 +11,7 @@ from ingest.corpus import corpus_tenant, read_corpus, take_in_corpus
 from knowledge.database import Principal
 from knowledge.services import Services
 from knowledge.types import Span
-from retrieval.evidence import in_range, is_row, quantities, table_rows, units
+from retrieval.evidence import about_another, asked, in_range, is_row, quantities, table_rows, units
 from retrieval.retriever import retrieve
 from retrieval.types import Evidence
 from serving import extractive
@@ -62,6 +62,31 @@ def test_the_policy_in_force_goes_before_the_superseded_one(sample_services):
 def test_the_superseded_policy_is_given_to_whom_it_is_asked_for(sample_services):
     given = answer(sample_services, ALDER, "How many days of leave did the old policy of 2023 give?")
     assert given.citations[0].path == "people/annual-leave-policy-2023.md"
+
+
+@pytest.mark.parametrize(
+    ("text", "another"),
+    [
+        ("The Heron 200 goes down to 50 m.", True),
+        ("The Heron 210 goes down to 200 m.", False),
+        ("The Heron 210 is longer than the Heron 200.", False),
+        ("The Heron 200 and 210 have a wiper.", False),
+        ("It goes down to 200 m.", False),
+        ("A Kestrel T5 lasts five years.", False),
+    ],
+)
+def test_another_thing_of_the_kind_asked_for_is_recognised(leave: Evidence, text: str, another: bool) -> None:
+    wanted = asked(replace(leave, question="How deep may the Heron 210 go?", idf={}))
+    assert about_another(text, wanted.designations) is another
+
+
+def test_no_sentence_on_the_heron_200_joins_an_answer_on_the_210(sample_services: Services) -> None:
+    evidence = retrieve(sample_services, ALDER, "How deep may a Heron 210 be lowered?", limit=8)
+    choices = extractive.ranked(evidence)
+    assert [choice for choice in choices if choice.aside and "Heron 200" in choice.unit.text]
+    chosen = extractive.choose(choices)
+    assert chosen
+    assert not [choice.unit.text for choice in chosen if choice.aside]
 
 
 def test_a_row_is_read_with_its_columns_and_quoted_exactly(sample_services):
