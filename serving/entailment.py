@@ -4,17 +4,14 @@ GROUNDWORK_ENTAILMENT names a cross-encoder trained on natural language inferenc
 serving/verification.py have let pass.
 """
 
-import logging
 import math
-import os
 import threading
 from functools import cache
 from typing import Protocol
 
+from knowledge.embedding import load_cross_encoder
 from knowledge.errors import Unavailable
 from knowledge.settings import Settings
-
-LONGEST_PAIR = 512  # tokens of passage and sentence together
 
 _loading = threading.Lock()
 
@@ -34,13 +31,8 @@ class CrossEncoderEntailment:
     """
 
     def __init__(self, name: str) -> None:
-        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as for the embedding model
-        from sentence_transformers import CrossEncoder
-
-        logging.getLogger("sentence_transformers").setLevel(logging.WARNING)
         try:
-            self._model = CrossEncoder(os.path.expanduser(name))
+            self._model = load_cross_encoder(name)
         except (OSError, ValueError) as error:
             raise Unavailable(
                 f"The entailment model {name!r} can't be loaded; set GROUNDWORK_ENTAILMENT to a folder with a"
@@ -54,7 +46,6 @@ class CrossEncoderEntailment:
                 " cross-encoder that was trained on natural language inference."
             )
         self._place = place
-        self._model.max_length = min(self._model.max_length or LONGEST_PAIR, LONGEST_PAIR)
 
     def probability(self, passage: str, sentence: str) -> float:
         """See `Entailment`. What is beyond the model's window is cut off."""
