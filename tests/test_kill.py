@@ -13,6 +13,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from flows.engine import Engine
 from knowledge.embedded import EmbeddedPostgres
 from knowledge.embedding import Embedder
 from knowledge.services import Services
@@ -56,10 +57,12 @@ def contents(server: EmbeddedPostgres, services: Services) -> list[tuple[Any, ..
         ).fetchall()
 
 
-def start(services: Services, folder: Path, home: Path) -> subprocess.Popen[bytes]:
+def start(services: Services, folder: Path, home: Path, prefect: str = "") -> subprocess.Popen[bytes]:
+    """The command, with a Prefect server of its own where no address of another is given."""
+    own = {"GROUNDWORK_HOME": str(home), "GROUNDWORK_DATABASE_URL": services.settings.database_url}
     return subprocess.Popen(
         [COMMAND, "ingest", folder, "--tenant", "acme"],
-        env={**os.environ, "GROUNDWORK_HOME": str(home), "GROUNDWORK_DATABASE_URL": services.settings.database_url},
+        env={**os.environ, **own, "PREFECT_API_URL": prefect},
         cwd=folder,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -139,9 +142,16 @@ def ends(pid: int) -> bool:
 
 
 def test_an_ingest_may_be_killed_anywhere(
-    server: EmbeddedPostgres, clone: Callable[[], str], home: Path, embedder: Embedder, tmp_path: Path
+    server: EmbeddedPostgres, clone: Callable[[], str], home: Path, embedder: Embedder, engine: Engine, tmp_path: Path
 ) -> None:
-    """While it adds, replaces and deletes. After one more run nothing is missing, nothing double, nothing left over."""
+    """While it adds, replaces and deletes. After one more run nothing is missing, nothing double, nothing left over.
+
+    The first one starts a Prefect server, which must end with it; the others have the session's, which is there sooner.
+    """
+    with engine.ready():
+        from prefect.settings import PREFECT_API_URL
+
+        shared = str(PREFECT_API_URL.value())
     chance = random.Random(SEED)
     folder = tmp_path / "docs"
     with (
@@ -160,11 +170,11 @@ def test_an_ingest_may_be_killed_anywhere(
                     "select count(*) from document where run_id in (select run_id from run)"
                 ).fetchone()
                 target = chance.randint(0, (DOCUMENTS - stored[0]) // 2)
-                process = start(disturbed, folder, tmp_path / "home")
+                process = start(disturbed, folder, tmp_path / "home", shared if runs else "")
                 for pid in kill_when(process, connection, runs, target, PLACES[runs % len(PLACES)]):
                     assert ends(pid), "a process of the killed ingest is left"
                 assert consistency(server, disturbed) == []
-        assert start(disturbed, folder, tmp_path / "home").wait(PATIENCE) == 0
+        assert start(disturbed, folder, tmp_path / "home", shared).wait(PATIENCE) == 0
         assert contents(server, disturbed) == contents(server, undisturbed)
         assert consistency(server, disturbed) == []
         with superuser(server, disturbed) as connection:
