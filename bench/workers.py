@@ -122,7 +122,8 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
 
 
 def _stored(connection: psycopg.Connection[TupleRow], folder: Path) -> dict[str, object]:
-    files = sum(1 for file in folder.rglob("*") if file.is_file())
+    found = (file.relative_to(folder) for file in folder.rglob("*") if file.is_file())
+    files = sum(not any(part.startswith(".") for part in file.parts) for file in found)  # hidden ones are left out
     row = connection.execute(STORED).fetchone()
     assert row is not None
     names = ("documents", "distinct", "highest version", "chunks", "put aside", "workers that stored", "run")
