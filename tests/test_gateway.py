@@ -638,7 +638,9 @@ def test_a_reader_who_hangs_up_before_an_answer_that_comes_at_once_ends_its_call
                 time.sleep(0.01)
             assert endpoint.calls
             assert not endpoint.hung_up
+            left = time.monotonic()
         assert settled(endpoint) == 1
+        assert time.monotonic() - left < QUICKLY / 2  # the answer's own deadline would end the call, too
 
 
 def test_closing_one_of_two_replies_leaves_the_other(opened, fake):
