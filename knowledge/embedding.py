@@ -228,11 +228,10 @@ def load_cross_encoder(name: str) -> "CrossEncoder":
     Raises:
         OSError, ValueError: there is no such model.
     """
-    folder = Path(name).expanduser()
-    _prepare(folder if folder.is_dir() else name)
+    _prepare(name)
     from sentence_transformers import CrossEncoder
 
-    model = CrossEncoder(str(folder) if folder.is_dir() else name)
+    model = CrossEncoder(os.path.expanduser(name))
     model.max_length = min(model.max_length or LONGEST_PAIR, LONGEST_PAIR)
     return model
 

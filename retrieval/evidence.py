@@ -186,10 +186,10 @@ def about_another(text: str, designations: Set[tuple[str, ...]]) -> bool:
     """Whether a text names a thing of the same kind as one of some designations, a Heron 200 where the Heron 210
     was asked for, and has the numbers of none of them.
     """
-    found = terms(text)
+    kinds = {designation[0] for designation in designations if len(designation) > 1}
+    found = terms(text) if kinds else []  # most questions name nothing, and this is asked of every sentence
     if any(designation[-1] in found for designation in designations):
         return False
-    kinds = {designation[0] for designation in designations if len(designation) > 1}
     return any(kind in kinds and any(map(str.isdigit, number)) for kind, number in pairwise(found))
 
 
