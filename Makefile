@@ -3,6 +3,10 @@
 
 PYTHON ?= python3
 TORCH_INDEX ?=
+# Installing compiles nothing, since most of it is never imported. What is imported is compiled once and kept, also where
+# the environment says otherwise: to compile PyTorch and its kin costs each process twenty seconds.
+unexport PYTHONDONTWRITEBYTECODE
+
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --progress-bar on --no-compile $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))

@@ -8,10 +8,11 @@ such a transaction the connection has no right to any table.
 """
 
 import hashlib
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, LiteralString
@@ -77,6 +78,22 @@ def statement(path: Path) -> LiteralString:
 def query(path: Path, **identifiers: str) -> sql.Composed:
     """A .sql file with its {names} filled in as quoted identifiers, the only part of SQL that is ever composed."""
     return sql.SQL(statement(path)).format(**{name: sql.Identifier(value) for name, value in identifiers.items()})
+
+
+@lru_cache(maxsize=128)
+def numbered(query: str) -> tuple[LiteralString, tuple[str, ...]]:
+    """A query for `psycopg.RawCursor`: $1, $2, ... in place of its %(names)s, and the names in that order.
+
+    psycopg does the same, but anew each time for a query of more than 4,096 characters.
+    """
+    places: dict[str, str] = {}
+
+    def place(found: re.Match[str]) -> str:
+        name = found["name"]
+        return "%" if name is None else places.setdefault(name, f"${len(places) + 1}")
+
+    text: Any = re.sub(r"%(?:\((?P<name>\w+)\)s|%)", place, query)
+    return text, tuple(places)
 
 
 class Database:

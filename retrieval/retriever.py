@@ -10,24 +10,25 @@ docs/decisions/0004-ranking.md has the comparison that chose it.
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 from uuid import UUID
 
 import numpy as np
 from pgvector import HalfVector
-from psycopg import sql
+from psycopg import RawCursor, sql
 from psycopg.rows import dict_row
 
 from knowledge.analysis import query_terms, term_numbers
-from knowledge.database import Connection, Principal, statement
+from knowledge.database import Connection, Principal, numbered, statement
 from knowledge.errors import InvalidInput
-from knowledge.services import Services
+from knowledge.services import IndexVersion, Services
 from knowledge.types import Location, Span
 from retrieval.evidence import editions
 from retrieval.explain import explain as explain_search
 from retrieval.filters import Filter
-from retrieval.passing import Passing, passing
+from retrieval.passing import EVERYTHING, Passing, passing
 from retrieval.reach import EF_SEARCH, FILTERED, UNFILTERED, Reach, within_reach
 from retrieval.rerank import DEPTH as RERANKED
 from retrieval.rerank import Reranker, configured, rerank
@@ -161,15 +162,9 @@ def search_statement(
     a leg has at least.
     """
     depth = max(depth, limit)
-    tables = {
-        "vectors": sql.Identifier(reach.index.vectors), "passes": passes.condition, "stands": passes.document
-    }  # fmt: skip
     exact = passes.few if passes.few is not None else reach.few
-    nearest = sql.SQL(statement(SQL / ("nearest_exact.sql" if exact else "nearest_index.sql"))).format(**tables)
-    query = sql.SQL(statement(SQL / "search.sql")).format(
-        sentences=sql.Identifier(reach.index.sentences), nearest=nearest, **tables
-    )
-    return query, {
+    composed = _unfiltered(reach.index, exact) if passes is EVERYTHING else _composed(reach.index, exact, passes)
+    return composed, {
         **passes.values,
         "tenant": tenant,
         "terms": list(asked),
@@ -191,6 +186,20 @@ def search_statement(
         "margin": MARGIN,
         "limit": limit,
     }
+
+
+def _composed(index: IndexVersion, exact: bool, passes: Passing) -> sql.Composed:
+    tables = {"vectors": sql.Identifier(index.vectors), "passes": passes.condition, "stands": passes.document}
+    nearest = sql.SQL(statement(SQL / ("nearest_exact.sql" if exact else "nearest_index.sql"))).format(**tables)
+    return sql.SQL(statement(SQL / "search.sql")).format(
+        sentences=sql.Identifier(index.sentences), nearest=nearest, **tables
+    )
+
+
+@lru_cache(maxsize=8)
+def _unfiltered(index: IndexVersion, exact: bool) -> sql.Composed:
+    """The statement that most searches need, composed once."""
+    return _composed(index, exact, EVERYTHING)
 
 
 def _search(
@@ -217,8 +226,9 @@ def _search(
 
 
 def _run(connection: Connection, query: sql.Composed, values: dict[str, Any]) -> list[dict[str, Any]]:
-    with connection.cursor(row_factory=dict_row) as cursor:
-        return cursor.execute(query, values, prepare=True).fetchall()
+    text, names = numbered(query.as_string(connection))
+    with RawCursor(connection, row_factory=dict_row) as cursor:
+        return cursor.execute(text, [values[name] for name in names], prepare=True).fetchall()
 
 
 def _hit(row: dict[str, Any]) -> Hit:
