@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, LiteralString
 from uuid import UUID
 
 import numpy as np
@@ -163,7 +163,8 @@ def search_statement(
     """
     depth = max(depth, limit)
     exact = passes.few if passes.few is not None else reach.few
-    composed = _unfiltered(reach.index, exact) if passes is EVERYTHING else _composed(reach.index, exact, passes)
+    texts = statement(SQL / "search.sql"), statement(SQL / ("nearest_exact.sql" if exact else "nearest_index.sql"))
+    composed = _unfiltered(*texts, reach.index) if passes is EVERYTHING else _composed(*texts, reach.index, passes)
     return composed, {
         **passes.values,
         "tenant": tenant,
@@ -188,18 +189,17 @@ def search_statement(
     }
 
 
-def _composed(index: IndexVersion, exact: bool, passes: Passing) -> sql.Composed:
+def _composed(search: LiteralString, nearest: LiteralString, index: IndexVersion, passes: Passing) -> sql.Composed:
     tables = {"vectors": sql.Identifier(index.vectors), "passes": passes.condition, "stands": passes.document}
-    nearest = sql.SQL(statement(SQL / ("nearest_exact.sql" if exact else "nearest_index.sql"))).format(**tables)
-    return sql.SQL(statement(SQL / "search.sql")).format(
-        sentences=sql.Identifier(index.sentences), nearest=nearest, **tables
+    return sql.SQL(search).format(
+        sentences=sql.Identifier(index.sentences), nearest=sql.SQL(nearest).format(**tables), **tables
     )
 
 
 @lru_cache(maxsize=8)
-def _unfiltered(index: IndexVersion, exact: bool) -> sql.Composed:
+def _unfiltered(search: LiteralString, nearest: LiteralString, index: IndexVersion) -> sql.Composed:
     """The statement that most searches need, composed once."""
-    return _composed(index, exact, EVERYTHING)
+    return _composed(search, nearest, index, EVERYTHING)
 
 
 def _search(
