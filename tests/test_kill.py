@@ -174,7 +174,7 @@ def test_an_ingest_may_be_killed_anywhere(
                 for pid in kill_when(process, connection, runs, target, PLACES[runs % len(PLACES)]):
                     assert ends(pid), "a process of the killed ingest is left"
                 assert consistency(server, disturbed) == []
-        assert start(disturbed, folder, tmp_path / "home", shared).wait(PATIENCE) == 0
+        take_in_folder(disturbed, "acme", folder)
         assert contents(server, disturbed) == contents(server, undisturbed)
         assert consistency(server, disturbed) == []
         with superuser(server, disturbed) as connection:

@@ -71,9 +71,15 @@ def test_the_legs_match_their_references_and_hybrid_beats_both(services: Service
     assert sum(take_in_corpus(services, tenant, passages)) == len(passages)
     ours: dict[str, float] = {}
     rankings: dict[str, dict[str, list[str]]] = {}
+    vectors = dict(zip(queries, services.embedder().encode(list(queries.values())).tolist(), strict=True))
     for mode in ("lexical", "dense", "hybrid"):
         rankings[mode] = {
-            query_id: [hit.path for hit in retrieve(services, Principal(tenant), text, limit=50, mode=mode).hits]  # type: ignore[arg-type]
+            query_id: [
+                hit.path
+                for hit in retrieve(
+                    services, Principal(tenant), text, limit=50, mode=mode, vector=vectors[query_id]
+                ).hits  # type: ignore[arg-type]
+            ]
             for query_id, text in queries.items()
         }
         ours[mode] = mean([ndcg(ranking, qrels[query_id]) for query_id, ranking in rankings[mode].items()])
