@@ -45,12 +45,20 @@ class Choice:
     """A sentence of the evidence and the probability, 0 to 1, that it is the one that answers.
 
     `aside` says that it is not what was asked for, however near it comes: of a document that another has replaced, or
-    about another thing of that kind.
+    about another thing of that kind. `holds` are the question's terms that stand in it.
     """
 
     unit: Unit
     probability: float
     aside: bool = False
+    holds: frozenset[str] = frozenset()
+
+    def lesser(self, other: "Choice") -> bool:
+        """Whether it is a row of the same table as another, and has fewer of the question's terms and no others: the
+        row of Bronze, where that of Silver was asked for.
+        """
+        table = (self.unit.hit, self.unit.header)
+        return bool(self.unit.header) and table == (other.unit.hit, other.unit.header) and self.holds < other.holds
 
 
 class Extractive:
@@ -79,6 +87,7 @@ def ranked(evidence: Evidence) -> list[Choice]:
             unit,
             each / sum(odds),
             _aside(wanted, unit, evidence.hits[unit.hit]),
+            unit.own & wanted.weights.keys(),
         )
         for unit, each in zip(candidates, odds, strict=True)
     ]
@@ -86,15 +95,15 @@ def ranked(evidence: Evidence) -> list[Choice]:
 
 
 def choose(choices: Sequence[Choice]) -> list[Choice]:
-    """The first sentences until the answer is probably among them; one that says the same again is left out, and so
-    is one that stands aside unless it is the best there is.
+    """The first sentences until the answer is probably among them; one that says the same again is left out, so is a
+    lesser row of a table, and one that stands aside unless it is the best there is.
     """
     chosen: list[Choice] = []
     for choice in choices:
         certain = sum(other.probability for other in chosen)
         if len(chosen) == MOST_SENTENCES or (chosen and (certain >= ENOUGH or choice.probability < LEAST)):
             break
-        again = any(choice.unit.own == other.unit.own or choice.aside for other in chosen)
+        again = any(choice.unit.own == other.unit.own or choice.aside or choice.lesser(other) for other in chosen)
         words = sum(len(other.unit.text.split()) for other in [*chosen, choice])
         if not again and (len(chosen) < 2 or words <= MOST_WORDS):
             chosen.append(choice)

@@ -20,7 +20,7 @@ from serving.types import Draft, DraftSentence, Support
 from serving.verification import verify
 
 GOLDEN = Path(__file__).parent.parent / "sample" / "golden.yaml"
-ALDER = Principal("alder")
+ALDER, BRIGHTWATER = Principal("alder"), Principal("brightwater")
 FLOOR = 0.78
 LEAVE = "How many days of paid annual leave does a full-time employee receive?"
 
@@ -96,6 +96,26 @@ def test_a_row_is_read_with_its_columns_and_quoted_exactly(sample_services):
     quote = given.citations[rows[0].citations[0] - 1].quote
     assert is_row(quote)
     assert "P1" not in quote  # that is a column's name, which the row itself does not have
+
+
+@pytest.mark.parametrize(
+    ("asker", "question", "row", "others"),
+    [
+        (ALDER, "How many API requests a minute does the Silver plan allow?", "Plan: Silver", "Plan: "),
+        (BRIGHTWATER, "What number do I call to reach the engineer on duty?", "Duty: Engineer on duty", "Duty: "),
+    ],
+)
+def test_a_row_on_something_else_does_not_join_the_row_that_was_asked_for(
+    sample_services: Services, asker: Principal, question: str, row: str, others: str
+) -> None:
+    given = answer(sample_services, asker, question)
+    assert [text[: len(row)] for text in (each.text for each in given.sentences) if text.startswith(others)] == [row]
+
+
+def test_rows_that_hold_the_same_of_the_question_all_join(sample_services: Services) -> None:
+    question = "How many requests per minute may each plan make, and how much history does a plan have?"
+    rows = [each.text for each in answer(sample_services, ALDER, question).sentences if "Plan: " in each.text]
+    assert len(rows) > 1
 
 
 def test_a_planted_instruction_is_never_a_candidate(sample_services):
