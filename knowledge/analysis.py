@@ -25,6 +25,8 @@ STOP_WORDS = frozenset(
     " its may me my of on or our she should so than that the their them then there these they this those to was we"
     " were what when where which who whom whose why will with would you your".split()
 )
+NOT = {"won't": "", "can't": "", "cannot": "", "shan't": "shall", "ain't": ""}  # what is left of these beside "not"
+SHORTENED = re.compile(r"(.+)'(?:s|re|ll|ve|d|m)")
 
 _local = threading.local()  # a stemmer is not safe to share between threads
 
@@ -54,9 +56,21 @@ def _word_terms(word: str) -> Iterator[str]:
     if len(parts) > 1 and IDENTIFIER.search(word) and len(word) <= LONGEST_TERM:
         yield word.lower()
     for part in parts:
-        lowered = part.lower()
-        if lowered not in STOP_WORDS:
-            yield stem(lowered[:LONGEST_TERM])
+        for lowered in _in_full(part.lower()):
+            if lowered not in STOP_WORDS:
+                yield stem(lowered[:LONGEST_TERM])
+
+
+def _in_full(word: str) -> Iterator[str]:
+    """A contraction's words: what's is what, don't is do and not. As a word of its own it would be a rare one, which no
+    document has. Whose it is, the owner's, is left to the stemmer.
+    """
+    if word.endswith("n't") or word in NOT:
+        yield from filter(None, (NOT.get(word, word[:-3]), "not"))
+    elif (found := SHORTENED.fullmatch(word)) and found[1] in STOP_WORDS:
+        yield found[1]
+    else:
+        yield word
 
 
 @lru_cache(maxsize=65_536)

@@ -17,6 +17,9 @@ from knowledge.analysis import LONGEST_TERM, STOP_WORDS, query_terms, stem, term
         ("ﬁlter", "filter"),
         ("RÉSUMÉ", "resume"),
         ("state-of-the-art", "state of the art"),
+        ("What's the pump doing? It’s running.", "What is the pump doing? It is running."),
+        ("They don't, won't, can't and cannot leak.", "They do not, will not, can not and can not leak."),
+        ("You mustn't open it.", "You must not open it."),
     ],
 )
 def test_forms_of_the_same_words_meet(written: str, asked: str) -> None:
