@@ -285,7 +285,8 @@ def test_what_a_dead_process_held_comes_free(
     with superuser(server, metered) as connection:
         connection.execute("update reservation set expires_at = now() where tenant_id = %s", [ada.tenant])
     spend(meter, ada, 90)
-    assert lost(metered.database, ada.tenant) == lost(metered.database, ada.tenant, datetime.now(UTC).replace(hour=0))
+    today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    assert lost(metered.database, ada.tenant) == lost(metered.database, ada.tenant, today)
     assert (lost(metered.database, ada.tenant).calls, lost(metered.database, ada.tenant).cost) == (2, Decimal(1))
     dead.settle(late, usage(7))
     assert lost(metered.database, ada.tenant).tokens == 40
