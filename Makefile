@@ -4,7 +4,7 @@
 PYTHON ?= python3
 TORCH_INDEX ?=
 # Installing compiles nothing, since most of it is never imported. What is imported is compiled once and kept, also where
-# the environment says otherwise: to compile PyTorch and its kin costs each process twenty seconds.
+# the environment says otherwise: to compile PyTorch and its kin anew would cost each process many seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
 VENV := .venv

@@ -31,7 +31,7 @@ from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -241,33 +241,33 @@ def cited(given: Answer) -> bool:
 def measure(kind: str, *, streaming: bool, requests: int, readers: Readers | None) -> Row:
     """All that is tried of one fault, and again where the machine stood still; `readers` only where there are some."""
     for _ in range(TRIES):
-        with Pulse() as pulse:
-            row = _measure(kind, streaming=streaming, requests=requests, readers=readers)
-        row = replace(row, still=pulse.longest)
+        row = _measure(kind, streaming=streaming, requests=requests, readers=readers)
         if row.still <= STILL:
             break
     return row
 
 
 def _measure(kind: str, *, streaming: bool, requests: int, readers: Readers | None) -> Row:
-    with setting([kind], streaming=streaming) as alone:
-        outcomes = many([alone.gateway() for _ in range(requests)])
-    with setting([kind, "none"], streaming=streaming) as beside:
-        gateway = beside.gateway()
-        helped = many([gateway] * requests)
-    with setting([kind, kind], streaming=streaming) as outage:
-        gateway = outage.gateway()
-        lost = many([gateway] * max(3 * requests, OUTAGE))
-        calls = outage.calls / len(lost)
+    with Pulse() as pulse:
+        with setting([kind], streaming=streaming) as alone:
+            outcomes = many([alone.gateway() for _ in range(requests)])
+        with setting([kind, "none"], streaming=streaming) as beside:
+            gateway = beside.gateway()
+            helped = many([gateway] * requests)
+        with setting([kind, kind], streaming=streaming) as outage:
+            gateway = outage.gateway()
+            lost = many([gateway] * max(3 * requests, OUTAGE))
+            calls = outage.calls / len(lost)
+        breaks_off = streaming and kind in AFTER_THE_FIRST_WORD
+        answered = _read(kind, readers) if readers and breaks_off else None
     everything = [*outcomes, *helped, *lost]
     useful = [outcome.ended == "whole" and len(outcome.text.split()) == WORDS for outcome in helped]
     broke_off = sum(outcome.ended == "ModelFailed" for outcome in helped)
     return Row(
         kind, streaming, requests, dict(Counter(outcome.ended for outcome in outcomes)),
-        max(outcome.seconds for outcome in everything), statistics.fmean(useful), broke_off / requests,
-        _read(kind, readers) if readers and streaming and kind in AFTER_THE_FIRST_WORD else None, calls,
+        max(outcome.seconds for outcome in everything), statistics.fmean(useful), broke_off / requests, answered, calls,
         sum(outcome.spliced for outcome in everything),
-        sum(not outcome.typed for outcome in everything), 0.0,
+        sum(not outcome.typed for outcome in everything), pulse.longest,
     )  # fmt: skip
 
 

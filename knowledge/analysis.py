@@ -56,9 +56,13 @@ def _word_terms(word: str) -> Iterator[str]:
     if len(parts) > 1 and IDENTIFIER.search(word) and len(word) <= LONGEST_TERM:
         yield word.lower()
     for part in parts:
-        for lowered in _in_full(part.lower()):
-            if lowered not in STOP_WORDS:
-                yield stem(lowered[:LONGEST_TERM])
+        yield from _part_terms(part.lower()[:LONGEST_TERM])
+
+
+@lru_cache(maxsize=65_536)
+def _part_terms(part: str) -> tuple[str, ...]:
+    """The terms of a lowercase word of at most LONGEST_TERM characters. Kept, since a text repeats its words."""
+    return tuple(stem(word) for word in _in_full(part) if word not in STOP_WORDS)
 
 
 def _in_full(word: str) -> Iterator[str]:
@@ -73,7 +77,6 @@ def _in_full(word: str) -> Iterator[str]:
         yield word
 
 
-@lru_cache(maxsize=65_536)
 def stem(word: str) -> str:
     """A lowercase word's stem."""
     if not hasattr(_local, "stemmer"):

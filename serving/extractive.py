@@ -87,7 +87,7 @@ def ranked(evidence: Evidence) -> list[Choice]:
             unit,
             each / sum(odds),
             _aside(wanted, unit, evidence.hits[unit.hit]),
-            unit.own & wanted.weights.keys(),
+            unit.own.intersection(wanted.weights),
         )
         for unit, each in zip(candidates, odds, strict=True)
     ]

@@ -14,7 +14,7 @@ from psycopg.conninfo import conninfo_to_dict
 from bench.growth import build, connect
 from evaluation.metrics import mean
 from knowledge.analysis import query_terms
-from knowledge.database import Principal
+from knowledge.database import Principal, numbered
 from knowledge.embedded import EmbeddedPostgres
 from knowledge.embedding import Embedder
 from knowledge.errors import InvalidInput
@@ -70,9 +70,8 @@ def plan(services: Services, tenant: str, vector: list[float], where: Filter | N
             reach, tenant, query_terms(QUESTION), HalfVector(vector), 10, "hybrid", passes
         )  # fmt: skip
         # Bound and then explained: what comes out is the plan for any values, as `force_generic_plan` makes it.
-        names = list(values)
-        numbered = query.as_string(connection) % {name: f"${place}" for place, name in enumerate(names, 1)}
-        connection.execute(sql.SQL("prepare asked as {}").format(sql.SQL(numbered)))  # type: ignore[arg-type]
+        text, names = numbered(query.as_string(connection))
+        connection.execute(sql.SQL("prepare asked as {}").format(sql.SQL(text)))
         literals = sql.SQL(", ").join(sql.Literal(values[name]) for name in names)
         row = connection.execute(sql.SQL("explain (format json) execute asked ({})").format(literals)).fetchone()
         connection.execute("deallocate asked")
