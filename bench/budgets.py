@@ -40,17 +40,18 @@ import structlog
 from psycopg.rows import dict_row
 
 from bench.fake_models import Exchange, Fake
-from knowledge.database import Principal, statement
-from knowledge.errors import OverBudget, Unavailable
-from knowledge.services import Services, open_services
-from knowledge.settings import Settings
+from core.db.queries import read_statement
+from core.errors import OverBudget, Unavailable
+from core.principal import Principal
+from core.services import Services, open_services
+from core.settings import Settings
 from serving.gateway.gateway import Gateway
 from serving.gateway.models import ModelsFile
 from serving.gateway.providers import open_provider
 from serving.gateway.transport import Pool
 from serving.gateway.types import Message, ModelRequest
-from serving.metering.budgets import EACH, Budget, set_budget
-from serving.metering.meter import PostgresMeter
+from serving.usage.budgets import EACH, Budget, set_budget
+from serving.usage.meter import PostgresMeter
 
 OTHERS = ("north", "south", "east", "west")
 SPENDER = "spender"
@@ -253,7 +254,7 @@ def _booked(services: Services, tenant: str) -> dict[bool, dict[str, Any]]:
     """What the books have, where the provider counted (True) and where we did (False)."""
     nothing: dict[str, Any] = {"calls": 0, "read": 0, "wrote": 0, "cost": Decimal(0)}
     with services.database.writing(tenant) as connection, connection.cursor(row_factory=dict_row) as cursor:
-        rows = cursor.execute(statement(COUNTED), {"tenant": tenant}).fetchall()
+        rows = cursor.execute(read_statement(COUNTED), {"tenant": tenant}).fetchall()
     found = {row.pop("counted"): row for row in rows}
     return {counted: found.get(counted, nothing) for counted in (True, False)}
 

@@ -28,13 +28,13 @@ from rich.table import Table
 
 from bench import parser
 from bench.retrieval import interval
+from core.embedding import Embedder, SentenceTransformerEmbedder
+from core.settings import load_settings
+from core.text.sentences import sentences
+from core.text.terms import terms
+from core.types import Chunk, Location, Span
 from ingest.chunkers import Chunker, TokenOffsets, fixed, sentence_window, structure
 from ingest.parsers import Parsed, parse
-from ingest.sentences import sentences
-from knowledge.analysis import terms
-from knowledge.embedding import Embedder, SentenceTransformerEmbedder
-from knowledge.settings import load_settings
-from knowledge.types import Chunk, Location, Span
 
 BUDGETS = (500, 1_000)
 DEFAULT = "structure 180"

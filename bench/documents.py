@@ -26,9 +26,9 @@ from shutil import which
 from rich.console import Console
 from rich.table import Table
 
-from ingest.reading import Reader
+from core.errors import Unreadable
+from ingest.sandbox.pool import Reader
 from ingest.sources import Source, SourceFile, open_source
-from knowledge.errors import Unreadable
 
 SHARE = 0.98
 """Of the other program's words: the least that a readable PDF's text may hold."""

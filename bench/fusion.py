@@ -2,7 +2,7 @@
 
     python -m bench.fusion [DATA]     DATA holds scifact/ and squad/, see docs/benchmarks.md; takes some minutes
 
-The scores come out of the product's own statement, retrieval/sql/search.sql, asked for 100 candidates of each leg; only
+The scores come out of the product's own statement, retrieval/search.sql, asked for 100 candidates of each leg; only
 how they are put together differs. Each difference has a paired bootstrap interval over the queries. The last row takes
 its weights by cross-validation, from other articles (SQuAD) or claims (SciFact) than it is judged by.
 """
@@ -23,15 +23,15 @@ from rich.table import Table
 
 from bench import parser
 from bench.retrieval import Benchmark, interval, scifact, squad
+from core.principal import Principal
+from core.services import Services, open_services
+from core.settings import load_settings
+from core.text.terms import query_terms, terms
+from evaluation.corpus import corpus_tenant, take_in_corpus
 from evaluation.metrics import mean, ndcg
-from ingest.corpus import corpus_tenant, take_in_corpus
-from knowledge.analysis import query_terms, terms
-from knowledge.database import Principal
-from knowledge.services import Services, open_services
-from knowledge.settings import load_settings
-from retrieval.passing import EVERYTHING
-from retrieval.reach import UNFILTERED, within_reach
+from retrieval.filter_plan import EVERYTHING
 from retrieval.retriever import COVERAGE_WEIGHT, K1, PASSAGE_WEIGHT, SENTENCE_WEIGHT, B, search_statement
+from retrieval.search_plan import UNFILTERED, within_reach
 
 Array = NDArray[np.float64]
 

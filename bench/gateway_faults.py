@@ -39,19 +39,19 @@ import structlog
 
 from bench.fake_models import FAULTS, WORDS, entry, faulty
 from bench.liar import SAMPLE, take_in_sample
+from core.errors import GroundworkError
+from core.principal import Principal
+from core.services import Services, open_services
+from core.settings import Settings
 from evaluation.datasets import read_golden
-from knowledge.database import Principal
-from knowledge.errors import GroundworkError
-from knowledge.services import Services, open_services
-from knowledge.settings import Settings
-from serving.answering import answer
+from serving.answering.generator.llm import Writer
+from serving.answering.pipeline import answer
+from serving.answering.types import Answer
 from serving.gateway.gateway import Gateway
 from serving.gateway.models import ModelsFile, Patience
 from serving.gateway.providers import Delta, Provider, open_provider
 from serving.gateway.transport import Pool, Watch
 from serving.gateway.types import Message, ModelRequest
-from serving.types import Answer
-from serving.writing import Writer
 
 KINDS = ("refused", *FAULTS, "TLS", "DNS")
 AFTER_THE_FIRST_WORD = ("slow drip", "cut at a token", "broken JSON", "missing end", "huge")  # where it streams

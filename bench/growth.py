@@ -42,14 +42,16 @@ from rich.progress import track
 from rich.table import Table
 
 from bench import parser
+from core.db.database import SCHEMA, Connection, Database
+from core.db.index_version import live_index
+from core.local_postgres import DATABASE, EmbeddedPostgres
+from core.principal import Principal
+from core.services import Services, start_embedded
+from core.settings import load_settings
+from core.text.sentences import sentences
+from core.text.terms import terms
+from core.types import Span
 from evaluation.metrics import percentile
-from ingest.sentences import sentences
-from knowledge.analysis import terms
-from knowledge.database import SCHEMA, Connection, Database, Principal
-from knowledge.embedded import DATABASE, EmbeddedPostgres
-from knowledge.services import Services, live_index, start_embedded
-from knowledge.settings import load_settings
-from knowledge.types import Span
 from retrieval import retriever
 from retrieval.filters import Filter, Range
 from retrieval.retriever import retrieve

@@ -9,7 +9,7 @@ largest sum of what the process and its children hold at once, PostgreSQL left o
 before. Processor seconds are those of the contestant, again without PostgreSQL.
 
 Limit: the model on every core and nothing beside it, no parsing, no database, on every third of the same texts, with
-the same numbers, each different text once. It is measured as `knowledge/embedding.py` batches them and as
+the same numbers, each different text once. It is measured as `core/embedding.py` batches them and as
 sentence-transformers does by itself, sorted by length in batches of 16; the quicker of the two counts. Tokens are
 those that went through the model. Groundwork stores files with the same bytes once and computes the same text once;
 LlamaIndex embeds all it is given.
@@ -37,13 +37,13 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import llamaindex, parser
+from core.embedding import SentenceTransformerEmbedder, find_model
+from core.services import Services, open_services, start_embedded
+from core.settings import Settings, load_settings
 from ingest.chunkers import chunker
 from ingest.parsers import parse
 from ingest.pipeline import ingest, origin
 from ingest.pipeline import plan as plan_run
-from knowledge.embedding import SentenceTransformerEmbedder, find_model
-from knowledge.services import Services, open_services, start_embedded
-from knowledge.settings import Settings, load_settings
 
 ARCHIVE = "powershell-docs.tar.gz"
 FILES = 200

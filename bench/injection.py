@@ -34,25 +34,25 @@ from typing import Any
 
 import bench
 from bench.liar import SAMPLE
+from core.principal import Principal
+from core.services import Services, open_services
+from core.settings import Settings
 from evaluation.datasets import GoldenQuestion, read_golden
 from ingest import pipeline
-from ingest.reading import Reader
-from knowledge.database import Principal
-from knowledge.services import Services, open_services
-from knowledge.settings import Settings
-from retrieval.evidence import units
+from ingest.sandbox.pool import Reader
+from retrieval.context import CANDIDATES, gather
 from retrieval.filters import Equals
-from retrieval.gather import CANDIDATES, gather
-from retrieval.planted import planted
 from retrieval.retriever import retrieve
 from retrieval.types import Evidence
-from serving.answering import answer
-from serving.extractive import Extractive, readable
+from serving.answering.evidence import units
+from serving.answering.extractive import Extractive, readable
+from serving.answering.generator.llm import Writer
+from serving.answering.generator.prompts import prompt as prompts
+from serving.answering.guardrails.prompt_injection import planted
+from serving.answering.pipeline import answer
+from serving.answering.types import Answer
+from serving.api.schemas import AnswerOut
 from serving.gateway.types import ModelRequest, Usage
-from serving.prompts import prompt as prompts
-from serving.schemas import AnswerOut
-from serving.types import Answer
-from serving.writing import Writer
 
 POSITIONS = ("start", "middle", "end")
 PLAIN = (".md", ".txt")

@@ -38,17 +38,17 @@ import psycopg
 import structlog
 from fastapi.testclient import TestClient
 
-import ingest.worker
+import ingest.runs.worker
 from bench.liar import take_in_sample
 from bench.redaction import RECORDS, Record, read_records
+from core import logs
+from core.services import Services, open_services
+from core.settings import Settings
 from flows.engine import Engine
 from ingest import pipeline
-from knowledge import logs
-from knowledge.services import Services, open_services
-from knowledge.settings import Settings
-from serving.api import build_api
+from serving.api.app import build_api
+from serving.api.identity import LocalIdentity
 from serving.gateway.types import ModelFailed
-from serving.identity import LocalIdentity
 
 CANARIES = 50
 SHORTEST = 6  # characters of a marked value that are told from chance
@@ -149,16 +149,16 @@ def failing(client: TestClient, text: str, heard: Heard) -> None:
             raise ModelFailed("The model broke off.") from ValueError(text)
 
     def late(*_: object, **__: object) -> Iterator[Any]:
-        from serving.types import Searched
+        from serving.answering.types import Searched
 
         yield Searched(1, 1)
         raise psycopg.errors.UniqueViolation(f"duplicate key\nDETAIL:  Key (name)=({text}) already exists.")
 
     body = {"json": {"question": "x"}}
     for name, headers in ((broken, {}), (late, {"Accept": "text/event-stream"})):
-        with patch("serving.api.stream", name):
+        with patch("serving.api.app.stream", name):
             heard.hear("replies", client.post("/v1/ask", headers=headers, **body).text)  # type: ignore[arg-type]
-    with patch("serving.answering.Extractive", Failing):
+    with patch("serving.answering.pipeline.Extractive", Failing):
         heard.hear("replies", client.post("/v1/ask", **body).text)  # type: ignore[arg-type]
     heard.requests += 3
     library = logging.getLogger("uvicorn.error")
@@ -191,7 +191,7 @@ def into_postgresql(services: Services, text: str, _: Heard) -> None:
 
 def into_documents(services: Services, engine: Engine, sent: Sequence[Text], folder: Path, heard: Heard) -> None:
     """Documents of the texts: taken in by the flow, once as they are, once with a chunker that chokes on each."""
-    from commands.documents import run_ingest
+    from cli.documents import run_ingest
 
     for number, each in enumerate(sent):
         (folder / f"{number}.md").write_text(f"# Note {number}\n\n{each.text}\n", encoding="utf-8")
@@ -202,7 +202,7 @@ def into_documents(services: Services, engine: Engine, sent: Sequence[Text], fol
 
     for number, each in enumerate(sent[:40]):
         (folder / f"{number}.md").write_text(f"# Note {number}\n\n{each.text} And more.\n", encoding="utf-8")
-    with patch.object(ingest.worker, "chunker", lambda _: choking):
+    with patch.object(ingest.runs.worker, "chunker", lambda _: choking):
         report = run_ingest(services, engine, TENANT, [str(folder)])
     heard.hear("put aside", "\n".join(outcome.message for outcome in report.outcomes))
 

@@ -23,21 +23,22 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from core.principal import Principal
+from core.services import Services, open_services
+from core.settings import Settings
+from core.text.numbers import NUMBER_WORDS
+from core.types import Span
 from evaluation.datasets import read_golden
 from ingest import pipeline
-from ingest.reading import Reader
-from knowledge.database import Principal
-from knowledge.services import Services, open_services
-from knowledge.settings import Settings
-from knowledge.types import Span
-from retrieval.evidence import NUMBER_WORDS, Unit, is_row, units
-from retrieval.gather import CANDIDATES, gather
+from ingest.sandbox.pool import Reader
+from retrieval.context import CANDIDATES, gather
 from retrieval.retriever import retrieve
 from retrieval.types import Evidence
-from serving.entailment import configured
-from serving.extractive import PRONOUN, readable
-from serving.types import DraftSentence, Support
-from serving.verification import Verifier
+from serving.answering.evidence import Unit, is_row, units
+from serving.answering.extractive import PRONOUN, readable
+from serving.answering.types import DraftSentence, Support
+from serving.answering.verification.entailment import configured
+from serving.answering.verification.verifier import Verifier
 
 SAMPLE = Path(__file__).parent.parent / "sample"
 PARAPHRASES, BY_HAND_LIES = (Path(__file__).with_name(name) for name in ("paraphrases.json", "lies.json"))

@@ -14,10 +14,12 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
-from ingest.corpus import Passage
-from knowledge.database import Principal, query
-from knowledge.embedding import Embedder
-from knowledge.services import Services, live_index
+from core.db.index_version import live_index
+from core.db.queries import compose_query, read_statement
+from core.embedding import Embedder
+from core.principal import Principal
+from core.services import Services
+from evaluation.corpus import Passage
 
 DATABASE = "bench_llamaindex"
 DEPTH = 100
@@ -136,7 +138,9 @@ def _embedding(embedder: Embedder) -> Any:
 def _vectors(services: Services, tenant: str) -> dict[str, list[float]]:
     with services.database.reading(Principal(tenant)) as connection:
         index = live_index(connection)
-        rows = connection.execute(query(Path(__file__).with_name("vectors.sql"), vectors=index.vectors)).fetchall()
+        rows = connection.execute(
+            compose_query(read_statement(Path(__file__).with_name("vectors.sql")), vectors=index.vectors)
+        ).fetchall()
     return {path: embedding.to_list() for path, embedding in rows}
 
 

@@ -27,8 +27,8 @@ from pathlib import Path
 from typing import Any
 
 from bench import DATA
-from knowledge.redaction import Found, Kind, find
-from knowledge.types import Span
+from core.redaction import Found, Kind, find
+from core.types import Span
 
 RECORDS = DATA / "pii" / "synthetic_records.json"
 BOUND = 0.95

@@ -25,15 +25,15 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import llamaindex, parser
+from core.principal import Principal
+from core.services import Services, open_services
+from core.settings import load_settings
+from core.text.terms import terms
+from evaluation.corpus import Passage, corpus_tenant, read_corpus, take_in_corpus
 from evaluation.datasets import Qrels, Query, read_qrels, read_queries
 from evaluation.metrics import hit, mean, ndcg, percentile, recall
-from ingest.corpus import Passage, corpus_tenant, read_corpus, take_in_corpus
-from knowledge.analysis import terms
-from knowledge.database import Principal, statement
-from knowledge.services import Services, open_services
-from knowledge.settings import load_settings
-from retrieval.reach import UNFILTERED, within_reach
-from retrieval.retriever import DEPTH, K1, SQL, B, retrieve
+from retrieval.retriever import DEPTH, K1, QUERIES, B, retrieve
+from retrieval.search_plan import UNFILTERED, within_reach
 from retrieval.types import Mode
 
 Search = Callable[[str], Sequence[str]]
@@ -133,8 +133,8 @@ def index_recall(services: Services, benchmark: Benchmark) -> float:
     with services.database.reading(Principal(tenant), UNFILTERED) as connection:
         table = sql.Identifier(within_reach(connection, tenant).index.vectors)
         by_index, exact = (
-            sql.SQL(statement(SQL / name)).format(vectors=table, passes=sql.SQL("true"))
-            for name in ("nearest_index.sql", "nearest_exact.sql")
+            sql.SQL(QUERIES[name]).format(vectors=table, passes=sql.SQL("true"))
+            for name in ("nearest_index", "nearest_exact")
         )
         for vector in vectors:
             values = {"tenant": tenant, "vector": HalfVector(vector), "dense_depth": DEPTH}

@@ -24,11 +24,11 @@ from pathlib import Path
 import psycopg
 from psycopg.rows import TupleRow
 
+from core.db.database import Database
+from core.services import Services, start_embedded
+from core.settings import Settings
 from flows.engine import Engine
-from ingest.sweeping import sweep
-from knowledge.database import Database
-from knowledge.services import Services, start_embedded
-from knowledge.settings import Settings
+from ingest.runs.repair import sweep
 
 TENANT = "workers"
 COMMAND = Path(sys.executable).parent / "groundwork"

@@ -10,16 +10,16 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from core.principal import Principal
+from core.services import Services
 from evaluation.datasets import GoldenQuestion, Kind, Question
 from evaluation.metrics import auroc, balanced_accuracy, best_balanced_accuracy, mean, precision, recall_of_class
 from evaluation.retrieval import Advance
-from knowledge.database import Principal
-from knowledge.services import Services
-from serving.answering import answer
+from serving.answering.answerability import threshold
+from serving.answering.generator.llm import generator
+from serving.answering.pipeline import answer
+from serving.answering.types import Answer, Citation
 from serving.gateway.types import Models
-from serving.sufficiency import threshold
-from serving.types import Answer, Citation
-from serving.writing import generator
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 
 import yaml
 
-from knowledge.errors import InvalidInput
+from core.errors import InvalidInput
 
 Kind = Literal["answerable", "unanswerable", "forbidden"]
 Qrels = Mapping[str, Mapping[str, int]]

@@ -8,12 +8,12 @@ from typing import Any
 
 import yaml
 
-from knowledge.database import Principal
-from knowledge.errors import InvalidInput
-from knowledge.services import Services
+from core.errors import InvalidInput
+from core.principal import Principal
+from core.services import Services
 from retrieval.retriever import retrieve
-from serving.conversation import understood
-from serving.conversation.history import Turn
+from serving.answering.conversation import understood
+from serving.answering.conversation.history import Turn
 from serving.gateway.types import Models
 
 LOOKED_AT = 5  # passages in which the answer must stand

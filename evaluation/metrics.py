@@ -6,7 +6,7 @@ A ranking is a list of document ids, best first, none twice. Judgements map ids 
 import math
 from collections.abc import Collection, Mapping, Sequence
 
-from knowledge.errors import InvalidInput
+from core.errors import InvalidInput
 
 
 def ndcg(ranking: Sequence[str], judgements: Mapping[str, int], cutoff: int = 10) -> float:

@@ -4,11 +4,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from core.errors import InvalidInput
+from core.principal import Principal
+from core.services import Services
 from evaluation.datasets import Qrels, Query
 from evaluation.metrics import mean, ndcg, percentile, recall, reciprocal_rank
-from knowledge.database import Principal
-from knowledge.errors import InvalidInput
-from knowledge.services import Services
 from retrieval.rerank import Reranker
 from retrieval.retriever import MOST_HITS, retrieve
 from retrieval.types import Evidence, Mode

@@ -1,4 +1,4 @@
-"""Fit the weights of the sentence model, serving/extractive.json.
+"""Fit the weights of the sentence model, serving/answering/extractive.json.
 
     python -m evaluation.train_extractive ../shared/data/squad TENANT
 
@@ -18,17 +18,18 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
+from core.principal import Principal
+from core.services import open_services
+from core.settings import load_settings
 from evaluation.answers import holds_any
 from evaluation.datasets import Question, read_questions
 from evaluation.training import FOLDS, article
-from knowledge.database import Principal
-from knowledge.services import open_services
-from knowledge.settings import load_settings
-from retrieval.evidence import asked, units
-from retrieval.gather import CANDIDATES, gather
+from retrieval.context import CANDIDATES, gather
 from retrieval.retriever import retrieve
 from retrieval.types import Evidence
-from serving import extractive
+from serving.answering import extractive
+from serving.answering.evidence import units
+from serving.answering.question import asked
 
 Array = NDArray[np.float64]
 RIDGE = 1.0  # weight of the squared length of the weights, over features of variance 1

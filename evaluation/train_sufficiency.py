@@ -1,4 +1,4 @@
-"""Fit the model that refuses, serving/sufficiency.json, and draw the curve its threshold was chosen on.
+"""Fit the model that refuses, serving/answering/answerability.json, and draw the curve its threshold was chosen on.
 
     python -m evaluation.train_sufficiency ../shared/data/squad TENANT TENANT_WITHOUT [picture.svg]
 
@@ -20,16 +20,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
+from core.principal import Principal
+from core.services import open_services
+from core.settings import load_settings
 from evaluation.datasets import Question, read_questions
 from evaluation.metrics import auroc
 from evaluation.training import FOLDS, article
-from knowledge.database import Principal
-from knowledge.services import open_services
-from knowledge.settings import load_settings
-from retrieval.gather import CANDIDATES, gather
+from retrieval.context import CANDIDATES, gather
 from retrieval.retriever import retrieve
 from retrieval.types import Evidence
-from serving import sufficiency
+from serving.answering import answerability
 
 Array = NDArray[np.float64]
 RIDGE = 1.0  # weight of the squared length of the weights, over features of variance 1
@@ -47,7 +47,7 @@ class Sample:
 
 def sample(question: Question, present: Evidence, absent: Evidence) -> Sample:
     """What the model learns of a question."""
-    return Sample(question, sufficiency.features(present), sufficiency.features(absent))
+    return Sample(question, answerability.features(present), answerability.features(absent))
 
 
 def fit(samples: Sequence[Sample]) -> tuple[Array, float]:
@@ -140,7 +140,7 @@ def main(folder: Path, tenant: str, without: str, picture: Path | None) -> None:
             samples.append(sample(question, present, absent))
     written, tested = describe(samples)
     text = json.dumps(written, indent=2) + "\n"
-    Path(sufficiency.__file__).with_suffix(".json").write_text(text, encoding="utf-8")
+    Path(answerability.__file__).with_suffix(".json").write_text(text, encoding="utf-8")
     sys.stdout.write(text)
     if picture:
         draw(tested, float(str(written["threshold"])), picture)

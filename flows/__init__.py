@@ -2,7 +2,7 @@
 
 import os
 
-from knowledge import logs
+from core import logs
 
 # Prefect reads these when it is first imported. It is not to talk to anyone but the server it is given.
 os.environ.setdefault("DO_NOT_TRACK", "1")

@@ -17,13 +17,13 @@ from prefect.deployments.runner import RunnerDeployment
 from prefect.types.entrypoint import EntrypointType
 
 import flows  # noqa: F401 - sets Prefect's switches before Prefect is imported
+from core.errors import InvalidInput, NotFound, Unavailable
+from core.services import Services
 from flows.ingest import ingest_documents, sweep_ledger, sync_source, work_on_run
 from flows.watching import watch
-from ingest import ledger
-from ingest.ledger import Progress, Share
 from ingest.pipeline import Origin
-from knowledge.errors import InvalidInput, NotFound, Unavailable
-from knowledge.services import Services
+from ingest.runs import queue
+from ingest.runs.queue import Progress, Share
 
 NAME = "documents"  # of every deployment; the flow's name stands before it: ingest/documents
 MOST_AT_ONCE = 2  # runs in one process that serves; each loads a model of its own
@@ -144,7 +144,7 @@ def _state(flow_run: uuid.UUID) -> Any:
 def _progress(services: Services, share: Share) -> Progress | None:
     try:
         with services.database.writing(share.tenant) as connection:
-            return ledger.progress(connection, share)
+            return queue.progress(connection, share)
     except (NotFound, Unavailable):
         return None  # not planned yet, or nothing to do; or the database is away, which its workers wait out
 

@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from knowledge import logs
-from knowledge.errors import Unavailable
+from core import logs
+from core.errors import Unavailable
 
 DRAIN_SECONDS = 10.0
 START_SECONDS = 120  # the first start makes Prefect's own database, on a slow disk this takes a while

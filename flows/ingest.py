@@ -20,16 +20,17 @@ from contextvars import ContextVar, copy_context
 from dataclasses import dataclass, field
 from typing import Any, ParamSpec, TypeVar
 
-from ingest import ledger, pipeline
-from ingest.ledger import Share
+from ingest.runs import queue
+from ingest import pipeline
+from ingest.runs.queue import Share
 from ingest.pipeline import Origin, Plan, Report
-from ingest.reading import Reader
-from ingest.sweeping import sweep
-from ingest.worker import LANES, Advanced, Batch, Worker, drive, nobody
-from knowledge.errors import GroundworkError, NotFound
-from knowledge.logs import Unforeseen
-from knowledge.services import Services, open_services
-from knowledge.settings import load_settings
+from ingest.sandbox.pool import Reader
+from ingest.runs.repair import sweep
+from ingest.runs.worker import LANES, Advanced, Batch, Worker, drive, nobody
+from core.errors import GroundworkError, NotFound
+from core.logs import Unforeseen
+from core.services import Services, open_services
+from core.settings import load_settings
 
 # Two more attempts after a fault that is no document's: rights that are missing, a full disk. A worker has been patient
 # with a database that is away before it comes to this.
@@ -189,7 +190,7 @@ def take_in(worker: Worker, batch: Batch) -> None:
 
 def _oldest(services: Services, tenant: str) -> uuid.UUID | None:
     with services.database.writing(tenant) as connection:
-        return next(iter(ledger.open_runs(connection, tenant)), None)
+        return next(iter(queue.open_runs(connection, tenant)), None)
 
 
 @contextlib.contextmanager
@@ -201,7 +202,7 @@ def _progress_shown(services: Services, share: Share) -> Iterator[None]:
     def show() -> None:
         while not ended.wait(REPORT_SECONDS):
             with services.database.writing(share.tenant) as connection:
-                progress = ledger.progress(connection, share)
+                progress = queue.progress(connection, share)
             update_progress_artifact(artifact, progress=100.0 * progress.done / max(1, progress.files))
 
     # In our context: it names the server. Without it Prefect would start another one, which nobody would stop.

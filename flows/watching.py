@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from knowledge.errors import GroundworkError
+from core.errors import GroundworkError
 
 LOOK_SECONDS = 2.0
 

@@ -16,14 +16,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 
-from ingest import ledger, store
-from ingest.ledger import BATCH, Origin, Outcome, Share, State, Task
-from ingest.reading import Reader
-from ingest.recipe import pipeline_hash
+from core.errors import Unreadable
+from core.services import Services
+from ingest.runs import queue
+from ingest.runs.pipeline_version import pipeline_hash
+from ingest.runs.queue import BATCH, Origin, Outcome, Share, State, Task
+from ingest.runs.worker import LANES, Advanced, Worker, drive, nobody
+from ingest.sandbox.pool import Reader
 from ingest.sources import Source, SourceFile, from_anywhere, open_source
-from ingest.worker import LANES, Advanced, Worker, drive, nobody
-from knowledge.errors import Unreadable
-from knowledge.services import Services
+from ingest.store import documents
 
 __all__ = [
     "BATCH", "Origin", "Outcome", "Plan", "Report", "ingest", "origin", "pipeline_hash", "plan", "report", "work"
@@ -99,23 +100,23 @@ def plan(
     ]
     share, recipe = Share(tenant, run_id or uuid.uuid4()), pipeline_hash(services)
     with services.database.writing(tenant) as connection:
-        number, began = ledger.open_run(connection, share, kind, origins, recipe)
+        number, began = queue.open_run(connection, share, kind, origins, recipe)
     try:
         listing = {file.uri: (place, file) for place, source in enumerate(sources) for file in source.files()}
         with services.database.writing(tenant) as connection:
-            tried = ledger.supersede(connection, share, number, [source.uri for source in sources])
-            known = [entry for source in sources for entry in store.known(connection, tenant, source.uri)]
+            tried = queue.supersede(connection, share, number, [source.uri for source in sources])
+            known = [entry for source in sources for entry in documents.known(connection, tenant, source.uri)]
         planned, tasks, tags = _compare(share.run_id, sources, listing, known, recipe, began, tried)
         with services.database.writing(tenant) as connection:
             if tags:
-                store.touch(connection, tenant, tags)
+                documents.touch(connection, tenant, tags)
             if planned.empty:
-                ledger.discard(connection, share)
+                queue.discard(connection, share)
             else:
-                ledger.begin(connection, share, number, tasks, _count(planned.settled))
+                queue.begin(connection, share, number, tasks, _count(planned.settled))
     except BaseException:
         with services.database.writing(tenant) as connection:
-            ledger.discard(connection, share)
+            queue.discard(connection, share)
         raise
     return planned
 
@@ -144,8 +145,8 @@ def report(services: Services, tenant: str, planned: Plan) -> Report:
         return Report(planned.run_id, "finished", _count(planned.settled), 0, 0, {}, planned.settled)
     share = Share(tenant, planned.run_id)
     with services.database.writing(tenant) as connection:
-        run = ledger.read(connection, share)
-        ended = ledger.outcomes(connection, share)
+        run = queue.read(connection, share)
+        ended = queue.outcomes(connection, share)
     outcomes = (*planned.settled, *ended)
     return Report(run.run_id, run.state, run.counts, run.chunks, run.tokens, run.seconds, outcomes)
 
@@ -154,7 +155,7 @@ def _compare(
     run_id: uuid.UUID,
     sources: Sequence[Source],
     listing: Mapping[str, tuple[int, SourceFile]],
-    known: Sequence[store.Known],
+    known: Sequence[documents.Known],
     recipe: str,
     began: datetime,
     tried: Mapping[str, tuple[bool, int]],
@@ -179,7 +180,7 @@ def _compare(
     return plan, tasks + [Task(SourceFile(uri, uri), "delete") for uri in gone], tags
 
 
-def _same(source: Source, entry: store.Known, file: SourceFile, recipe: str) -> bool:
+def _same(source: Source, entry: documents.Known, file: SourceFile, recipe: str) -> bool:
     if entry.pipeline_hash != recipe or not (entry.quarantined or tuple(entry.readers) == file.readers):
         return False
     if not entry.content_hash:
@@ -192,7 +193,7 @@ def _same(source: Source, entry: store.Known, file: SourceFile, recipe: str) -> 
         return False  # taking it in will say why
 
 
-def _settled(entry: store.Known, file: SourceFile) -> Outcome:
+def _settled(entry: documents.Known, file: SourceFile) -> Outcome:
     state: State = "quarantined" if entry.quarantined else "unchanged"
     return Outcome(file.uri, file.path, state, reason=entry.reason, message=entry.message)
 

@@ -22,7 +22,7 @@ APPLICATION = "groundwork_app"
 SERVER = "database:5432"
 RANDOM_BYTES = 32  # 43 letters, digits, - and _: none of them means anything to SQL or to a pgpass file
 
-# The attributes are those of knowledge/migrations/0001_roles.sql.
+# The attributes are those of core/db/migrations/0001_roles.sql.
 ROLES = """\
 do $$
 begin

@@ -13,15 +13,17 @@ from typing import Any
 
 from psycopg import sql
 
-from knowledge.database import Connection, Principal, statement
-from knowledge.services import IndexVersion
+from core.db.database import Connection
+from core.db.index_version import IndexVersion
+from core.db.queries import load_queries
+from core.principal import Principal
+from retrieval.filter_plan import passed
 from retrieval.filters import Filter
-from retrieval.passing import passed
 from retrieval.types import Access, Explanation, Hit, LegName, Method, Reasons, TermMatch
 
-SQL = Path(__file__).parent / "sql"
+QUERIES = load_queries(Path(__file__).with_name("explain.sql"))
 EXPLAIN = sql.SQL("explain (analyze, format json, timing off, buffers off) ")
-CANDIDATE = "p"  # what the dense leg calls the rows among which it looks for candidates; see retrieval/passing.py
+CANDIDATE = "p"  # what the dense leg calls the rows among which it looks for candidates; see retrieval/filter_plan.py
 
 
 def explain(
@@ -69,7 +71,7 @@ def _matches(
     """The terms that matched in each hit, by its chunk_id; those that add most to its BM25 score first."""
     weights = dict(zip(values["terms"], values["weights"], strict=True))
     found = connection.execute(
-        statement(SQL / "matched_terms.sql"),
+        QUERIES["matched_terms"],
         {"tenant": values["tenant"], "terms": list(weights), "chunks": [hit.chunk_id for hit in hits]},
     ).fetchall()
     matches: dict[int, list[TermMatch]] = {}

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Literal, TypeAlias
 
-from knowledge.errors import InvalidInput
+from core.errors import InvalidInput
 
 Value: TypeAlias = str | bool | int | float | date  # a datetime is a date too
 Kind = Literal["text", "number", "date", "metadata"]

@@ -10,9 +10,9 @@ from dataclasses import replace
 from functools import cache
 from typing import Protocol
 
-from knowledge.embedding import load_cross_encoder
-from knowledge.errors import Unavailable
-from knowledge.settings import Settings
+from core.embedding import load_cross_encoder
+from core.errors import Unavailable
+from core.settings import Settings
 from retrieval.types import Hit, Reranked, Reranking
 
 DEPTH = 30  # hits that are scored; each costs as much as embedding its passage

@@ -1,4 +1,4 @@
-"""A question in, ranked evidence out. Read this first; the ranking itself is one statement, retrieval/sql/search.sql.
+"""A question in, ranked evidence out. Read this first; the ranking itself is one statement, retrieval/search.sql.
 
 The score of a passage is half words and half meaning: BM25 as a share of the most that any text could get for the
 question, and for a tenth, how much of the question one sentence holds by itself; the cosine of the passage and that of
@@ -20,21 +20,24 @@ from pgvector import HalfVector
 from psycopg import RawCursor, sql
 from psycopg.rows import dict_row
 
-from knowledge.analysis import query_terms, term_numbers
-from knowledge.database import Connection, Principal, numbered, statement
-from knowledge.errors import InvalidInput
-from knowledge.services import IndexVersion, Services
-from knowledge.types import Location, Span
-from retrieval.evidence import editions
+from core.db.database import Connection, numbered
+from core.db.index_version import IndexVersion
+from core.db.queries import load_queries
+from core.errors import InvalidInput
+from core.principal import Principal
+from core.services import Services
+from core.text.editions import editions
+from core.text.terms import query_terms, term_numbers
+from core.types import Location, Span
 from retrieval.explain import explain as explain_search
+from retrieval.filter_plan import EVERYTHING, Passing, passing
 from retrieval.filters import Filter
-from retrieval.passing import EVERYTHING, Passing, passing
-from retrieval.reach import EF_SEARCH, FILTERED, UNFILTERED, Reach, within_reach
 from retrieval.rerank import DEPTH as RERANKED
 from retrieval.rerank import Reranker, configured, rerank
+from retrieval.search_plan import EF_SEARCH, FILTERED, UNFILTERED, Reach, within_reach
 from retrieval.types import Also, Evidence, Hit, Leg, Mode, SentenceHit
 
-SQL = Path(__file__).parent / "sql"
+QUERIES = load_queries(Path(__file__).with_name("search.sql"))
 
 DEPTH = 20  # candidates from each leg, or as many as are asked for; more changes nothing among the first ten
 # Behind a filter the vector index looks that many times further: of what it brings at one look few may pass, and the
@@ -156,14 +159,14 @@ def search_statement(
     asked_editions: Sequence[str] | None = None,
     depth: int = DEPTH,
 ) -> tuple[sql.Composed, dict[str, Any]]:
-    """The statement that searches, and its values, for a transaction with the settings of retrieval/reach.py.
+    """The statement that searches, and its values, for a transaction with the settings of retrieval/search_plan.py.
 
     `asked_editions` are those that the question names; None: near-duplicates stay apart. `depth` is how many candidates
     a leg has at least.
     """
     depth = max(depth, limit)
     exact = passes.few if passes.few is not None else reach.few
-    texts = statement(SQL / "search.sql"), statement(SQL / ("nearest_exact.sql" if exact else "nearest_index.sql"))
+    texts = QUERIES["search"], QUERIES["nearest_exact" if exact else "nearest_index"]
     composed = _unfiltered(*texts, reach.index) if passes is EVERYTHING else _composed(*texts, reach.index, passes)
     return composed, {
         **passes.values,

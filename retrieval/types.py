@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 from uuid import UUID
 
-from knowledge.types import Location, Span
+from core.types import Location, Span
 from retrieval.filters import Filter
 
 Mode = Literal["hybrid", "dense", "lexical"]

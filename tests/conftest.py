@@ -19,16 +19,16 @@ import uvicorn
 from fastapi import FastAPI
 from psycopg import sql
 
+from core.db.database import Database
+from core.db.migrate import migrate
+from core.embedding import Embedder, SentenceTransformerEmbedder, Vectors, describe_model
+from core.local_postgres import EmbeddedPostgres
+from core.services import Services
+from core.settings import Settings
 from flows.engine import Engine
 from ingest import pipeline
-from ingest.reading import Reader
-from knowledge.database import Database
-from knowledge.embedded import EmbeddedPostgres
-from knowledge.embedding import Embedder, SentenceTransformerEmbedder, Vectors, describe_model
-from knowledge.migrate import migrate
-from knowledge.services import Services
-from knowledge.settings import Settings
-from serving.server import claim_port
+from ingest.sandbox.pool import Reader
+from serving.api.server import claim_port
 
 ROOT = Path(__file__).parent.parent
 TEMPLATE = "template_groundwork"

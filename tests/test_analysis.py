@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from knowledge.analysis import LONGEST_TERM, STOP_WORDS, query_terms, stem, terms
+from core.text.terms import LONGEST_TERM, STOP_WORDS, query_terms, stem, terms
 
 
 @pytest.mark.parametrize(

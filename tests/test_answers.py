@@ -5,19 +5,21 @@ from pathlib import Path
 
 import pytest
 
+from core.principal import Principal
+from core.services import Services
+from core.text.numbers import in_range, quantities
+from core.types import Span
 from evaluation.answers import evaluate_golden, failures, holds_any
+from evaluation.corpus import corpus_tenant, read_corpus, take_in_corpus
 from evaluation.datasets import read_golden
-from ingest.corpus import corpus_tenant, read_corpus, take_in_corpus
-from knowledge.database import Principal
-from knowledge.services import Services
-from knowledge.types import Span
-from retrieval.evidence import about_another, asked, in_range, is_row, quantities, table_rows, units
 from retrieval.retriever import retrieve
 from retrieval.types import Evidence
-from serving import extractive
-from serving.answering import answer
-from serving.types import Draft, DraftSentence, Support
-from serving.verification import verify
+from serving.answering import extractive
+from serving.answering.evidence import is_row, table_rows, units
+from serving.answering.pipeline import answer
+from serving.answering.question import about_another, asked
+from serving.answering.types import Draft, DraftSentence, Support
+from serving.answering.verification.verifier import verify
 
 GOLDEN = Path(__file__).parent.parent / "sample" / "golden.yaml"
 ALDER, BRIGHTWATER = Principal("alder"), Principal("brightwater")

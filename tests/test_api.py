@@ -14,11 +14,11 @@ from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
 from psycopg import sql
 
-from knowledge.embedded import EmbeddedPostgres
-from knowledge.embedding import Embedder
-from knowledge.services import Services
-from serving.api import HEADERS, LARGEST_BODY, build_api
-from serving.identity import LocalIdentity
+from core.embedding import Embedder
+from core.local_postgres import EmbeddedPostgres
+from core.services import Services
+from serving.api.app import HEADERS, LARGEST_BODY, build_api
+from serving.api.identity import LocalIdentity
 from tests.conftest import ROOT, connect_services
 
 ALDER = {"X-Groundwork-Tenant": "alder"}
@@ -349,7 +349,7 @@ def test_a_fault_of_its_own_is_logged_and_not_told(client: TestClient, monkeypat
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("a secret of the inside")
 
-    monkeypatch.setattr("serving.api.stream", fail)
+    monkeypatch.setattr("serving.api.app.stream", fail)
     with structlog.testing.capture_logs() as logs:
         response = client.post("/v1/ask", json={"question": "why?"})
     assert response.headers["X-Request-Id"] in problem(response, 500)

@@ -12,10 +12,10 @@ from bench.attack import web
 from bench.attack.estate import Estate
 from bench.attack.running import Result, attack
 from bench.attack.target import Count, Seen
-from knowledge.database import Principal
-from knowledge.embedded import EmbeddedPostgres
-from knowledge.embedding import Embedder
-from knowledge.services import Services
+from core.embedding import Embedder
+from core.local_postgres import EmbeddedPostgres
+from core.principal import Principal
+from core.services import Services
 
 REQUESTS, TENANTS, THREADS, SEED = 500, 4, 2, 4711  # each kind has a least number of its own
 CONTROL = 24  # requests of each kind

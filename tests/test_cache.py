@@ -12,20 +12,20 @@ from fastapi.testclient import TestClient
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.local_postgres import EmbeddedPostgres
+from core.principal import Principal
+from core.services import Services
 from ingest import pipeline
-from knowledge.database import Principal
-from knowledge.embedded import EmbeddedPostgres
-from knowledge.services import Services
 from retrieval.filters import Filter, parse_filter
 from retrieval.types import Evidence
-from serving import cache
-from serving.answering import stream, whole
-from serving.api import build_api
-from serving.cache import Responses, keys
-from serving.extractive import Extractive
+from serving.answering import cache
+from serving.answering.cache import Responses, keys
+from serving.answering.extractive import Extractive
+from serving.answering.pipeline import stream, whole
+from serving.answering.types import Answer, DraftSentence
+from serving.api.app import build_api
+from serving.api.identity import LocalIdentity
 from serving.gateway.types import NoModelAvailable
-from serving.identity import LocalIdentity
-from serving.types import Answer, DraftSentence
 from tests.conftest import parsing, superuser
 
 CODE = "What is the code of the main gate?"

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from bench.chunking import windows
+from core.errors import InvalidInput
+from core.types import Chunk
 from ingest.chunkers import CHUNKERS, chunker, structure
 from ingest.parsers import Parsed, parse
 from ingest.parsers.builder import Item, TextBuilder
-from knowledge.errors import InvalidInput
-from knowledge.types import Chunk
 
 LIMIT = 254
 DATA = Path(os.environ.get("GROUNDWORK_DATA", "../shared/data"))

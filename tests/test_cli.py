@@ -18,13 +18,13 @@ import pypdf
 import pytest
 import typer.main
 
-import groundwork
-import knowledge.services
-from commands import documents, ledger
+import cli.main
+import core.services
+from cli import documents, ledger
+from core.embedding import Embedder
+from core.local_postgres import EmbeddedPostgres
+from core.services import Services
 from flows.engine import Engine
-from knowledge.embedded import EmbeddedPostgres
-from knowledge.embedding import Embedder
-from knowledge.services import Services
 from tests.conftest import ROOT
 
 COMMAND = Path(sys.executable).parent / "groundwork"
@@ -59,7 +59,7 @@ Run = Callable[..., Ran]
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], embedder: Embedder, tmp_path: Path) -> Run:
     """Runs a command as the `groundwork` program does, in this process and with the model that is already loaded."""
-    monkeypatch.setattr(knowledge.services, "SentenceTransformerEmbedder", lambda *_: embedder)
+    monkeypatch.setattr(core.services, "SentenceTransformerEmbedder", lambda *_: embedder)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GROUNDWORK_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("GROUNDWORK_DATABASE_URL", "postgresql://groundwork_app@127.0.0.1:1/none")
@@ -68,7 +68,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], embe
         capfd.readouterr()
         monkeypatch.setattr(sys, "argv", ["groundwork", *arguments])
         with pytest.raises(SystemExit) as left:
-            groundwork.main()
+            cli.main.main()
         out, err = capfd.readouterr()
         return Ran(int(left.value.code or 0), out, err)
 
@@ -260,7 +260,7 @@ def commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[s
         yield from commands(below, (*path, name))
 
 
-@pytest.mark.parametrize(("path", "says"), commands(typer.main.get_command(groundwork.app)), ids=" ".join)
+@pytest.mark.parametrize(("path", "says"), commands(typer.main.get_command(cli.main.app)), ids=" ".join)
 def test_every_command_explains_itself(run: Run, path: tuple[str, ...], says: str) -> None:
     """With --help, on standard output, and successfully."""
     ran = run(*path, "--help")

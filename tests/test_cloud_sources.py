@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
+from core.errors import InvalidInput, Unreadable
 from ingest.sources import open_source
-from knowledge.errors import InvalidInput, Unreadable
 
 # The key that Azurite's manual gives for its only account; it opens nothing else.
 AZURITE = (

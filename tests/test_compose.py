@@ -11,7 +11,7 @@ import psycopg
 import pytest
 import yaml
 
-from knowledge.settings import Settings
+from core.settings import Settings
 from ops import passwords
 
 ROOT = Path(__file__).parent.parent
@@ -151,7 +151,7 @@ def test_the_image_gets_all_packages_and_nothing_private():
     allowed = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
     packages = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]["find"]["include"]
     assert {name.rstrip("*") for name in packages} <= allowed
-    assert {"requirements.lock", "pyproject.toml", "README.md", "LICENSE", "groundwork.py", "sample", "ops"} <= allowed
+    assert {"requirements.lock", "pyproject.toml", "README.md", "LICENSE", "cli/main.py", "sample", "ops"} <= allowed
     assert not allowed & {".env", ".git", ".venv", ".groundwork"}
 
 

@@ -8,19 +8,19 @@ import psycopg
 import pytest
 from fastapi.testclient import TestClient
 
+from core.errors import NotFound
+from core.local_postgres import EmbeddedPostgres
+from core.principal import Principal
+from core.services import Services
 from evaluation.dialogues import evaluate_dialogues, read_dialogues, summary
-from knowledge.database import Principal
-from knowledge.embedded import EmbeddedPostgres
-from knowledge.errors import NotFound
-from knowledge.services import Services
-from serving.answering import whole
-from serving.api import build_api
-from serving.conversation import converse, understood
-from serving.conversation.followups import follows, standalone
-from serving.conversation.history import HISTORY_TOKENS, MOST_TURNS, History, Turn, sweep
+from serving.answering.conversation import converse, understood
+from serving.answering.conversation.followups import follows, standalone
+from serving.answering.conversation.history import HISTORY_TOKENS, MOST_TURNS, History, Turn, sweep
+from serving.answering.pipeline import whole
+from serving.answering.types import Answer
+from serving.api.app import build_api
+from serving.api.identity import LocalIdentity
 from serving.gateway.types import ModelRequest, NoModelAvailable
-from serving.identity import LocalIdentity
-from serving.types import Answer
 from tests.conftest import ROOT, superuser, take_in_folder
 
 ANN, BOB = Principal("alder", (), "ann"), Principal("alder", (), "bob")

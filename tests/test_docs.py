@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-import groundwork
+import cli.main
+from core.embedding import Embedder
+from core.services import Services
+from core.settings import Settings
 from flows.engine import Engine
-from knowledge.embedding import Embedder
-from knowledge.services import Services
-from knowledge.settings import Settings
-from serving.server import claim_port
+from serving.api.server import claim_port
 from tests.conftest import ROOT
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -68,7 +68,7 @@ def at_the_prompt(sample_services: Services, embedder: Embedder, home: Path, mon
     monkeypatch.setenv("GROUNDWORK_HOME", str(home))
     with claim_port("127.0.0.1", 0) as free:  # the default may be taken by a service that is running here
         monkeypatch.setenv("GROUNDWORK_PORT", str(free.getsockname()[1]))
-    monkeypatch.setattr("knowledge.services.SentenceTransformerEmbedder", lambda name, dtype: embedder)
+    monkeypatch.setattr("core.services.SentenceTransformerEmbedder", lambda name, dtype: embedder)
 
 
 def run(command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> tuple[int, str, str]:
@@ -76,7 +76,7 @@ def run(command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Mo
     capsys.readouterr()
     monkeypatch.setattr(sys, "argv", ["groundwork", *shlex.split(command)[1:]])
     with pytest.raises(SystemExit) as ended:
-        groundwork.main()
+        cli.main.main()
     said = capsys.readouterr()
     return int(ended.value.code or 0), said.out, said.err
 

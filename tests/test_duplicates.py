@@ -10,18 +10,18 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from core.local_postgres import EmbeddedPostgres
+from core.principal import Principal
+from core.services import Services
 from ingest import pipeline
-from ingest.duplicates import BANDS, ROWS, bands
-from ingest.editions import edition
-from ingest.status import document
-from ingest.sweeping import sweep
-from knowledge.database import Principal
-from knowledge.embedded import EmbeddedPostgres
-from knowledge.services import Services
+from ingest.runs.repair import sweep
+from ingest.runs.status import document
+from ingest.store.duplicates import BANDS, ROWS, bands
+from ingest.store.editions import edition
 from retrieval.filters import Prefix
 from retrieval.retriever import retrieve
-from serving.answering import answer
-from serving.documents import fetch_document
+from serving.answering.pipeline import answer
+from serving.api.documents import fetch_document
 from tests.conftest import superuser, take_in_folder
 from tests.test_ingest import consistency
 
@@ -277,7 +277,7 @@ def test_bands_of_a_text_depend_on_nothing_beside_it() -> None:
     ],
 )
 def test_editions_are_read_from_metadata_and_path(path: str, metadata: dict[str, object], expected: str | None) -> None:
-    """By the rules that ingest/editions.py lists, the first that fits."""
+    """By the rules that ingest/store/editions.py lists, the first that fits."""
     assert edition(path, metadata) == expected
 
 

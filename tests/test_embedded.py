@@ -12,7 +12,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from knowledge.embedded import EmbeddedPostgres
+from core.local_postgres import EmbeddedPostgres
 from tests.conftest import ROOT
 
 PATIENCE = 60  # seconds, on a busy machine
@@ -21,7 +21,7 @@ PATIENCE = 60  # seconds, on a busy machine
 USER = """
 import sys, psycopg
 from pathlib import Path
-from knowledge.embedded import EmbeddedPostgres
+from core.local_postgres import EmbeddedPostgres
 server = EmbeddedPostgres(Path(sys.argv[1]))
 server.start()
 for line in sys.stdin:

@@ -10,16 +10,16 @@ import torch
 from sentence_transformers import CrossEncoder
 from transformers import BertForSequenceClassification
 
+from core.errors import Unavailable
+from core.principal import Principal
+from core.services import Services
 from evaluation.answers import evaluate_questions
 from evaluation.datasets import Question
-from knowledge.database import Principal
-from knowledge.errors import Unavailable
-from knowledge.services import Services
-from serving.answering import answer
-from serving.entailment import CrossEncoderEntailment
+from serving.answering.generator.llm import Writer
+from serving.answering.pipeline import answer
+from serving.answering.types import Answer
+from serving.answering.verification.entailment import CrossEncoderEntailment
 from serving.gateway.types import Models
-from serving.types import Answer
-from serving.writing import Writer
 from tests.scripted import ScriptedModels, sentences
 from tests.test_rerank import cross_encoder
 

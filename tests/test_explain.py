@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from commands.explanation import print_explanation
-from knowledge.analysis import query_terms
-from knowledge.database import Principal
-from knowledge.services import Services
+from cli.explanation import print_explanation
+from core.principal import Principal
+from core.services import Services
+from core.text.terms import query_terms
 from retrieval.filters import Filter, Prefix, parse_where
 from retrieval.retriever import retrieve
 from retrieval.types import Counted, Evidence, Explanation, Mode
-from serving.api import build_api
-from serving.identity import LocalIdentity
+from serving.api.app import build_api
+from serving.api.identity import LocalIdentity
 from tests.conftest import take_in_folder
 
 ALDER = Principal("alder")

@@ -17,12 +17,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg import sql
 
-from ingest import store
-from knowledge.database import Principal
-from knowledge.embedded import EmbeddedPostgres
-from knowledge.errors import InvalidInput
-from knowledge.services import Services, live_index
-from knowledge.types import Chunk, Document, Location, Span
+from core.db.index_version import live_index
+from core.errors import InvalidInput
+from core.local_postgres import EmbeddedPostgres
+from core.principal import Principal
+from core.services import Services
+from core.types import Chunk, Document, Location, Span
+from ingest.store import documents
 from retrieval.filter_sql import clause
 from retrieval.filters import (
     DEEPEST,
@@ -209,9 +210,9 @@ def filtered(
         for tenant in ("alder", "brightwater"):
             with services.database.writing(tenant) as connection:
                 for document in documents():
-                    item = store.Embedded(document, [], none, none)
+                    item = documents.Embedded(document, [], none, none)
                     for _ in range(1 + len(document.uri) % 2):  # some have a second version
-                        store.replace(connection, live_index(connection), tenant, uuid.uuid4(), item, "")
+                        documents.replace(connection, live_index(connection), tenant, uuid.uuid4(), item, "")
         with superuser(server, services) as connection:
             connection.execute(
                 "update document set ingested_at = timestamptz '2024-03-01 00:00Z'"
@@ -496,8 +497,8 @@ def corpus(server: EmbeddedPostgres, clone: Any, home: Any, embedder: Any) -> It
                     blocks=(), content_hash="", metadata={"order": int(order[number]), "cluster": number % 20},
                 )  # fmt: skip
                 none = np.empty((0, dimension), dtype=np.float32)
-                store.replace(
-                    connection, index, "alder", uuid.uuid4(), store.Embedded(document, chunks, vectors, none), ""
+                documents.replace(
+                    connection, index, "alder", uuid.uuid4(), documents.Embedded(document, chunks, vectors, none), ""
                 )
         with superuser(server, services) as connection:
             connection.execute("analyze")
@@ -516,7 +517,7 @@ def test_k_rows_come_back_where_k_exist(
     corpus: Corpus, share: float, few: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whichever way the filter is answered, at every selectivity; nearest first, as an exact search has them."""
-    monkeypatch.setattr("retrieval.passing.few", lambda _: few)
+    monkeypatch.setattr("retrieval.filter_plan.few", lambda _: few)
     chance = np.random.default_rng(8)
     only = Range("metadata.order", lt=int(share * DOCUMENTS))
     allowed = [place for place, order in enumerate(corpus.order) if order < share * DOCUMENTS]
@@ -543,7 +544,7 @@ def test_a_filter_for_what_is_far_from_the_question_still_fills_up(
     corpus: Corpus, few: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The nearest neighbours all fail the filter; those that pass it lie elsewhere."""
-    monkeypatch.setattr("retrieval.passing.few", lambda _: few)
+    monkeypatch.setattr("retrieval.filter_plan.few", lambda _: few)
     place = corpus.clusters.index(3)
     hits = retrieve(
         corpus.services, ALDER, "", limit=100, mode="dense", where=Equals("metadata.cluster", 11),
@@ -560,7 +561,7 @@ def test_a_filter_for_what_is_far_from_the_question_still_fills_up(
 @pytest.mark.parametrize("few", [10_000, 0])
 def test_a_filter_changes_no_score(corpus: Corpus, few: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """BM25 counts over all that the reader sees; so do idf and the extent. The order among those that pass stays."""
-    monkeypatch.setattr("retrieval.passing.few", lambda _: few)
+    monkeypatch.setattr("retrieval.filter_plan.few", lambda _: few)
     all_found = retrieve(corpus.services, ALDER, QUESTION, limit=100, mode="lexical")
     half = Range("metadata.order", lt=500)
     some = retrieve(corpus.services, ALDER, QUESTION, limit=100, mode="lexical", where=half)
@@ -573,7 +574,7 @@ def test_a_filter_changes_no_score(corpus: Corpus, few: int, monkeypatch: pytest
 @pytest.mark.parametrize("few", [10_000, 0])
 def test_a_filter_that_nothing_passes_finds_nothing(corpus: Corpus, few: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """In no mode, and it is no error."""
-    monkeypatch.setattr("retrieval.passing.few", lambda _: few)
+    monkeypatch.setattr("retrieval.filter_plan.few", lambda _: few)
     for mode in ("hybrid", "lexical", "dense"):
         assert retrieve(corpus.services, ALDER, QUESTION, mode=mode, where=Equals("title", "none such")).hits == ()
 
@@ -590,7 +591,7 @@ def test_the_explanation_names_what_served_the_vectors(
     corpus: Corpus, where: Filter, few: int, method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The vector index where a filter is asked along it, and each vector on a filter's list where that is short."""
-    monkeypatch.setattr("retrieval.passing.few", lambda _: few)
+    monkeypatch.setattr("retrieval.filter_plan.few", lambda _: few)
     vector = list(corpus.vectors[0])
     explanation = retrieve(corpus.services, ALDER, QUESTION, where=where, vector=vector, explain=True).explanation
     assert explanation

@@ -12,17 +12,17 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.server.api.server import SubprocessASGIServer
 
+import core.services
 import flows.ingest
-import knowledge.services
+from core.embedding import Embedder
+from core.errors import InvalidInput
+from core.local_postgres import EmbeddedPostgres
+from core.logs import Unforeseen
+from core.services import Services
 from flows.engine import Engine
 from flows.ingest import Watcher, ingest_documents, surroundings
 from ingest import pipeline
-from ingest.worker import Advanced, Batch, Worker, nobody
-from knowledge.embedded import EmbeddedPostgres
-from knowledge.embedding import Embedder
-from knowledge.errors import InvalidInput
-from knowledge.logs import Unforeseen
-from knowledge.services import Services
+from ingest.runs.worker import Advanced, Batch, Worker, nobody
 from tests.conftest import parsing, superuser
 from tests.test_ingest import consistency
 
@@ -184,7 +184,7 @@ def test_alone_it_opens_what_the_settings_name(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """As a worker runs it: no services and no plan are handed in. What can't be done is no run."""
-    monkeypatch.setattr(knowledge.services, "SentenceTransformerEmbedder", lambda *_: embedder)
+    monkeypatch.setattr(core.services, "SentenceTransformerEmbedder", lambda *_: embedder)
     monkeypatch.setenv("GROUNDWORK_DATABASE_URL", services.settings.database_url)
     monkeypatch.chdir(folder)
     with engine.ready():

@@ -9,9 +9,9 @@ from shutil import which
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
+from core.errors import Unreadable
 from ingest.parsers import Parsed, limits, parse
-from ingest.reading import Reader
-from knowledge.errors import Unreadable
+from ingest.sandbox.pool import Reader
 from tests.fixtures_documents import Drawn, pdf, xlsx
 
 

@@ -14,31 +14,31 @@ import anyio
 import pytest
 import yaml
 
-import groundwork
+import cli.main
 from bench import gateway_faults
 from bench.fake_models import READ, WORDS, WROTE, Fake, dripping, entry, failing, hanging, well
-from knowledge.database import Principal
-from knowledge.errors import InvalidInput, OverBudget
-from knowledge.settings import Settings
-from serving.answering import answer
-from serving.api import build_api, problem
-from serving.backing import Backing
-from serving.cache import release
-from serving.gateway.admission import Gate
-from serving.gateway.breaker import Breaker
-from serving.gateway.faults import UpstreamFault
+from core.errors import InvalidInput, OverBudget
+from core.principal import Principal
+from core.settings import Settings
+from integrations.llamaindex.llm import GatewayLLM
+from serving.answering.cache import release
+from serving.answering.generator.backing import Backing
+from serving.answering.generator.llm import Writer
+from serving.answering.pipeline import answer
+from serving.answering.types import Searched
+from serving.api.app import build_api, problem
+from serving.api.identity import LocalIdentity
+from serving.api.streaming import streamed
 from serving.gateway.gateway import Gateway, open_gateway
-from serving.gateway.llamaindex import GatewayLLM
 from serving.gateway.models import ModelsFile, Patience, read_models
 from serving.gateway.providers import open_provider
-from serving.gateway.retries import RetryBudget, jitter
+from serving.gateway.resilience.admission import Gate
+from serving.gateway.resilience.breaker import Breaker
+from serving.gateway.resilience.faults import UpstreamFault
+from serving.gateway.resilience.retries import RetryBudget, jitter
 from serving.gateway.routing import complexity, route
 from serving.gateway.transport import Pool
 from serving.gateway.types import Message, ModelFailed, ModelRequest, NoModelAvailable, Overloaded, Usage
-from serving.identity import LocalIdentity
-from serving.streaming import streamed
-from serving.types import Searched
-from serving.writing import Writer
 from tests.conftest import ROOT, served
 
 ALDER = Principal("alder")
@@ -179,7 +179,7 @@ def test_the_command_shows_a_file_and_asks_each_model(tmp_path, fake, capsys, mo
 def command(monkeypatch, *arguments):
     monkeypatch.setattr(sys, "argv", ["groundwork", *arguments])
     with pytest.raises(SystemExit) as ended:
-        groundwork.main()
+        cli.main.main()
     return ended.value.code
 
 

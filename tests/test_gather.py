@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from knowledge.database import Principal
-from knowledge.services import Services
-from knowledge.types import Span
-from retrieval.evidence import units
-from retrieval.gather import CANDIDATES, OF_ONE_DOCUMENT, PASSAGES, TOKENS, gather, length
+from core.principal import Principal
+from core.services import Services
+from core.types import Span
+from retrieval.context import CANDIDATES, OF_ONE_DOCUMENT, PASSAGES, TOKENS, gather, length
 from retrieval.retriever import retrieve
 from retrieval.types import Evidence
-from serving.answering import answer
+from serving.answering.evidence import units
+from serving.answering.pipeline import answer
 from tests.conftest import take_in_folder
 
 ALDER = Principal("alder")

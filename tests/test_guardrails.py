@@ -8,23 +8,23 @@ from pathlib import Path
 import pytest
 
 from bench import injection
-from knowledge.database import Principal
-from knowledge.services import Services
-from knowledge.types import Span
-from retrieval.evidence import units
-from retrieval.gather import gather
-from retrieval.planted import ENOUGH, planted, signs, speaks_to_a_machine, suspicion
+from core.principal import Principal
+from core.services import Services
+from core.text.invisible import smuggled, visible
+from core.types import Span
+from retrieval.context import gather
 from retrieval.retriever import retrieve
 from retrieval.types import Evidence, Hit, SentenceHit
-from retrieval.visible import smuggled, visible
-from serving.answering import answer
-from serving.guardrails.leaks import leaks
-from serving.guardrails.plain import inert, plain
-from serving.guardrails.policies import ANSWER, DRAFT, EVIDENCE, QUESTION, Drafting, sayable
-from serving.guardrails.suspicion import watch
-from serving.prompts.prompt import load_prompt
-from serving.types import DraftSentence, Support
-from serving.verification import stands
+from serving.answering.evidence import units
+from serving.answering.generator.prompts.prompt import load_prompt
+from serving.answering.guardrails.leaks import leaks
+from serving.answering.guardrails.plain import inert, plain
+from serving.answering.guardrails.policies import ANSWER, DRAFT, EVIDENCE, QUESTION, Drafting, sayable
+from serving.answering.guardrails.prompt_injection import ENOUGH, planted, signs, speaks_to_a_machine, suspicion
+from serving.answering.guardrails.suspicion import watch
+from serving.answering.pipeline import answer
+from serving.answering.types import DraftSentence, Support
+from serving.answering.verification.verifier import stands
 from tests.conftest import ROOT
 
 ALDER = Principal("alder")
@@ -308,10 +308,10 @@ def test_planted_instructions_reach_nobody(services: Services, data: Path, tmp_p
 
 def test_an_undefended_reader_would_have_been_reached(services: Services, data: Path, tmp_path: Path, monkeypatch):
     """The same without guardrails and verification, so that the test above can fail."""
-    from serving.verification import Verdict, Verifier
+    from serving.answering.verification.verifier import Verdict, Verifier
 
-    monkeypatch.setattr("serving.answering.sayable", lambda sentence, _: sentence)
-    monkeypatch.setattr("serving.answering.leaving", lambda sentence: sentence)
+    monkeypatch.setattr("serving.answering.pipeline.sayable", lambda sentence, _: sentence)
+    monkeypatch.setattr("serving.answering.pipeline.leaving", lambda sentence: sentence)
     monkeypatch.setattr(
         Verifier,
         "verdict",

@@ -15,13 +15,14 @@ from typing import NamedTuple
 
 import pytest
 
-from ingest import pipeline, wire
+from core.errors import Unreadable
+from core.principal import Principal
+from core.types import Block, Location, Span
+from ingest import pipeline
 from ingest.parsers import Parsed, parse
-from ingest.reading import Limits, Reader
+from ingest.sandbox import protocol
+from ingest.sandbox.pool import Limits, Reader
 from ingest.sources import SourceFile, open_source
-from knowledge.database import Principal
-from knowledge.errors import Unreadable
-from knowledge.types import Block, Location, Span
 from retrieval.retriever import retrieve
 from tests import hostile
 
@@ -122,7 +123,7 @@ def test_every_part_of_a_document_survives_the_way():
         Block("list", Span(7, 8), Location(("A",), slide=5)),
     )
     parsed = Parsed("a\n\nbcd\ne", blocks, "T \U0001f600", {"a": [1, None, {"b": 0.5}], "n": True})
-    assert wire.unpack(wire.pack("text/plain", parsed)) == ("text/plain", parsed)
+    assert protocol.unpack(protocol.pack("text/plain", parsed)) == ("text/plain", parsed)
 
 
 @pytest.mark.parametrize(
@@ -143,7 +144,7 @@ def test_every_part_of_a_document_survives_the_way():
 )
 def test_what_no_parser_says_is_not_believed(message):
     with pytest.raises(ValueError, match=r"."):
-        wire.unpack(message)
+        protocol.unpack(message)
 
 
 def test_a_file_that_takes_too_long_is_put_aside_and_the_next_is_read():
@@ -261,7 +262,7 @@ def test_a_child_has_no_network():
 )
 def test_a_parser_may_do_nothing_but_parse(tmp_path, attempt):
     program = (
-        "import ctypes, os, socket, subprocess, sys, ingest\nfrom ingest.confined import _guard\n"
+        "import ctypes, os, socket, subprocess, sys, ingest\nfrom ingest.sandbox.child import _guard\n"
         f"sys.addaudithook(_guard())\n{attempt.format(here=tmp_path)}"
     )
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
@@ -272,7 +273,7 @@ def test_a_parser_may_do_nothing_but_parse(tmp_path, attempt):
 @pytest.mark.parametrize("busy", [False, True])
 def test_children_die_with_a_parent_that_is_killed(busy):
     program = (
-        "import sys, threading\nfrom ingest.reading import Reader\nreader = Reader(1)\nreader.parse('a.md', b'Good.')\n"
+        "import sys, threading\nfrom ingest.sandbox.pool import Reader\nreader = Reader(1)\nreader.parse('a.md', b'Good.')\n"
         "print(reader._seats.queue[0].child.pid, flush=True)\n"
         + (f"reader.parse('a.json', b'[' + b'1,' * {20_000_000} + b'1]')" if busy else "threading.Event().wait()")
     )

@@ -11,12 +11,12 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from fastapi.testclient import TestClient
 
-from knowledge.database import Principal
-from knowledge.errors import GroundworkError, InvalidInput, Unauthenticated
-from knowledge.services import Services
-from knowledge.settings import Settings
-from serving.api import build_api
-from serving.identity import JwtIdentity, LocalIdentity, identity_provider
+from core.errors import GroundworkError, InvalidInput, Unauthenticated
+from core.principal import Principal
+from core.services import Services
+from core.settings import Settings
+from serving.api.app import build_api
+from serving.api.identity import JwtIdentity, LocalIdentity, identity_provider
 
 KEY = "a key for tests that is long enough for HS256"
 GOOD: dict[str, Any] = {

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from core.errors import InvalidInput
+from core.local_postgres import EmbeddedPostgres
+from core.principal import Principal
+from core.services import Services
 from ingest import pipeline
 from ingest.sources import open_source
-from knowledge.database import Principal
-from knowledge.embedded import EmbeddedPostgres
-from knowledge.errors import InvalidInput
-from knowledge.services import Services
 from retrieval.retriever import retrieve
-from serving.answering import answer
+from serving.answering.pipeline import answer
 from tests.conftest import superuser, take_in_folder
 
 PRINCIPAL = Principal("acme")

@@ -13,10 +13,10 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from core.embedding import Embedder
+from core.local_postgres import EmbeddedPostgres
+from core.services import Services
 from flows.engine import Engine
-from knowledge.embedded import EmbeddedPostgres
-from knowledge.embedding import Embedder
-from knowledge.services import Services
 from tests.conftest import connect_services, superuser, take_in_folder
 from tests.test_ingest import consistency
 

@@ -10,9 +10,9 @@ from llama_index.core.prompts import PromptTemplate
 from pydantic import BaseModel
 
 from bench.fake_models import entry
-from knowledge.database import Principal
+from core.principal import Principal
+from integrations.llamaindex.llm import GatewayLLM
 from serving.gateway.gateway import Gateway
-from serving.gateway.llamaindex import GatewayLLM
 from serving.gateway.models import ModelsFile, Patience
 from serving.gateway.providers import open_provider
 from serving.gateway.transport import Pool

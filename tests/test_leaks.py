@@ -4,7 +4,7 @@ import random
 from pathlib import Path
 
 from bench.leaks import HARMLESS, Text, canaries, send, table, traces
-from knowledge.services import Services
+from core.services import Services
 
 
 def test_no_secret_turns_up_and_without_protection_it_does(sample_services: Services, tmp_path: Path) -> None:

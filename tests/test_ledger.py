@@ -12,17 +12,18 @@ from typing import Any
 import psycopg
 import pytest
 
-import ingest.worker
-from ingest import ledger, pipeline
-from ingest.ledger import Share
+import ingest.runs.worker
+from core.errors import InvalidInput
+from core.local_postgres import EmbeddedPostgres
+from core.principal import Principal
+from core.services import Services
+from ingest import pipeline
 from ingest.parsers import Parsed
-from ingest.status import document
-from ingest.sweeping import sweep
-from ingest.worker import Batch, Worker
-from knowledge.database import Principal
-from knowledge.embedded import EmbeddedPostgres
-from knowledge.errors import InvalidInput
-from knowledge.services import Services
+from ingest.runs import queue
+from ingest.runs.queue import Share
+from ingest.runs.repair import sweep
+from ingest.runs.status import document
+from ingest.runs.worker import Batch, Worker
 from retrieval.retriever import retrieve
 from tests.conftest import parsing, superuser, take_in_folder
 from tests.test_ingest import consistency
@@ -85,7 +86,7 @@ def test_a_lease_that_its_worker_never_heard_of_runs_out(
     plan = planned(services, folder)
     alive = worker(services, plan)
     with services.database.writing("acme") as connection:
-        assert len(ledger.claim(connection, alive.share)) == 5
+        assert len(queue.claim(connection, alive.share)) == 5
     assert alive.claim() is None
     rows(server, services, EXPIRE)
     renew(alive)
@@ -103,7 +104,7 @@ def test_a_lease_that_its_worker_never_heard_of_runs_out(
 
 def renew(worker: Worker) -> None:
     """What a worker does every few seconds."""
-    worker._transact(lambda connection, share: ledger.beat(connection, share, tuple(worker._in_hand)))
+    worker._transact(lambda connection, share: queue.beat(connection, share, tuple(worker._in_hand)))
 
 
 def test_a_batch_that_kills_its_worker_is_taken_apart(
@@ -125,7 +126,7 @@ def test_a_batch_that_kills_its_worker_is_taken_apart(
             rows(server, services, EXPIRE)
         else:
             alive.take_in(batch)
-    assert deaths == ledger.STRIKES
+    assert deaths == queue.STRIKES
     assert alive.over()
     assert rows(server, services, "select path, stage, reason, attempts from quarantine") == [
         ("pump-3.md", "parse", "abandoned", 3)
@@ -138,7 +139,7 @@ def test_a_file_that_fails_is_put_aside_and_its_neighbours_are_not(
 ) -> None:
     """Whatever a chunker makes of it: three attempts, then the reason and the stage; and not again until it changes."""
     attempts = 0
-    chunk = ingest.worker.chunker("structure")
+    chunk = ingest.runs.worker.chunker("structure")
 
     def strange(parsed: Parsed, *rest: Any) -> Any:
         nonlocal attempts
@@ -147,17 +148,17 @@ def test_a_file_that_fails_is_put_aside_and_its_neighbours_are_not(
             raise ValueError("no such unit")
         return chunk(parsed, *rest)
 
-    monkeypatch.setattr(ingest.worker, "chunker", lambda name: strange)
+    monkeypatch.setattr(ingest.runs.worker, "chunker", lambda name: strange)
     report = take_in_folder(services, "acme", folder)
     assert report.counts == {"added": 4, "quarantined": 1}
     aside = next(outcome for outcome in report.outcomes if outcome.state == "quarantined")
     assert (aside.path, aside.reason) == ("pump-2.md", "ValueError")
     assert "ValueError at test_ledger.py:" in aside.message
     assert "no such unit" not in aside.message  # which might be a piece of the document
-    assert attempts == 1 + ledger.STRIKES  # once among others, when nobody could know
+    assert attempts == 1 + queue.STRIKES  # once among others, when nobody could know
     assert rows(server, services, "select stage, attempts from quarantine") == [("parse", 3)]
     assert take_in_folder(services, "acme", folder).counts == {"unchanged": 4, "quarantined": 1}
-    assert attempts == 1 + ledger.STRIKES
+    assert attempts == 1 + queue.STRIKES
 
 
 def test_what_the_database_can_not_hold_is_one_files_fault(
@@ -205,14 +206,14 @@ def test_a_run_that_still_plans_leaves_alone_what_a_newer_one_covers(
     older = Share("acme", pipeline.uuid.uuid4())
     origins = [pipeline.origin(str(folder))]
     with services.database.writing("acme") as connection:
-        number, _ = ledger.open_run(connection, older, "ingest", origins, "")
+        number, _ = queue.open_run(connection, older, "ingest", origins, "")
     take_in_folder(services, "acme", folder / "sub")
     with services.database.writing("acme") as connection:
         files = pipeline.open_source(origins[0].address).files()
-        ledger.begin(connection, older, number, [ledger.Task(file) for file in files], {})
-        states = {outcome.path: outcome.state for outcome in ledger.outcomes(connection, older)}
+        queue.begin(connection, older, number, [queue.Task(file) for file in files], {})
+        states = {outcome.path: outcome.state for outcome in queue.outcomes(connection, older)}
         assert states == {"sub/valve.md": "superseded"}
-        assert ledger.read(connection, share).state == "running"  # the rest of it is still its own
+        assert queue.read(connection, share).state == "running"  # the rest of it is still its own
 
 
 def test_a_killed_run_is_gone_on_with_and_does_not_stay_open(
@@ -287,7 +288,7 @@ def test_a_database_that_is_away_is_waited_for(
 ) -> None:
     """Its connections are cut inside the transaction that stores, twice; no file is blamed."""
     cuts = 0
-    hold = ledger.hold
+    hold = queue.hold
 
     def cut(connection: Any, share: Share, items: Any) -> Any:
         nonlocal cuts
@@ -302,7 +303,7 @@ def test_a_database_that_is_away_is_waited_for(
             )
         return held
 
-    monkeypatch.setattr(ledger, "hold", cut)
+    monkeypatch.setattr(queue, "hold", cut)
     report = take_in_folder(services, "acme", folder)
     assert cuts == 2
     assert report.counts == {"added": 5}
@@ -312,8 +313,8 @@ def test_a_database_that_is_away_is_waited_for(
 HELPER = """
 import sys, uuid
 from ingest import pipeline
-from knowledge.services import open_services
-from knowledge.settings import load_settings
+from core.services import open_services
+from core.settings import load_settings
 with open_services(load_settings()) as services:
     pipeline.work(services, "acme", uuid.UUID(sys.argv[1]))
 """

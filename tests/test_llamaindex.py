@@ -28,11 +28,11 @@ from llama_index.core.vector_stores.types import (
     VectorStoreQueryMode,
 )
 
-from doors.llamaindex import GroundworkEmbedding, GroundworkRetriever, GroundworkVectorStore
-from knowledge.database import Principal
-from knowledge.embedded import EmbeddedPostgres
-from knowledge.errors import InvalidInput
-from knowledge.services import Services
+from core.errors import InvalidInput
+from core.local_postgres import EmbeddedPostgres
+from core.principal import Principal
+from core.services import Services
+from integrations.llamaindex.vector_store import GroundworkEmbedding, GroundworkRetriever, GroundworkVectorStore
 from retrieval.filters import Prefix
 from retrieval.retriever import retrieve
 from tests.conftest import ROOT, connect_services, superuser
@@ -524,7 +524,7 @@ def test_the_page_for_those_who_come_from_pgvectorstore(
 ) -> None:
     """Its blocks run one after the other, as a program would."""
     monkeypatch.setenv("GROUNDWORK_DATABASE_URL", services.settings.database_url)
-    monkeypatch.setattr("knowledge.services.SentenceTransformerEmbedder", lambda name, dtype: embedder)
+    monkeypatch.setattr("core.services.SentenceTransformerEmbedder", lambda name, dtype: embedder)
     page = (ROOT / "docs" / "from-pgvectorstore.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     assert len(blocks) == 6

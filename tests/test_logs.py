@@ -9,8 +9,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from knowledge import logs
-from knowledge.errors import InvalidInput
+from core.errors import InvalidInput
 from tests.conftest import ROOT
 
 CANARY = "zanzibarplan"
@@ -20,7 +19,7 @@ CARD = "4111111111111111"
 LOGGING = """
 import logging
 import structlog
-from knowledge import logs
+from core import logs
 logs.configure()
 ours, theirs = structlog.get_logger("groundwork.test"), logging.getLogger("httpx")
 def fail():
@@ -81,7 +80,7 @@ def test_our_own_sentences_are_told_and_postgresqls_are_not() -> None:
 )
 def test_an_error_that_ends_a_process_is_told_without_its_message(code: str) -> None:
     """Also one that ends a thread."""
-    ended = run(f"from knowledge import logs\nlogs.protect()\n{code}")
+    ended = run(f"from core import logs\nlogs.protect()\n{code}")
     assert ended.returncode == 1
     assert "Error" in ended.stderr
     assert " in <module>" in ended.stderr
@@ -89,7 +88,7 @@ def test_an_error_that_ends_a_process_is_told_without_its_message(code: str) -> 
 
 
 BROKEN = """
-import groundwork, commands.questions as questions
+import groundwork, cli.questions as questions
 def fail(*_):
     raise RuntimeError(CANARY)
 questions.opened = fail

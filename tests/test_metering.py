@@ -16,17 +16,18 @@ import pytest
 from fastapi.testclient import TestClient
 
 from bench.budgets import run
-from knowledge.database import Database, Principal
-from knowledge.embedded import EmbeddedPostgres
-from knowledge.embedding import Embedder
-from knowledge.errors import InvalidInput, NotFound, OverBudget, Unavailable
-from knowledge.services import Services
-from serving.api import build_api
+from core.db.database import Database
+from core.embedding import Embedder
+from core.errors import InvalidInput, NotFound, OverBudget, Unavailable
+from core.local_postgres import EmbeddedPostgres
+from core.principal import Principal
+from core.services import Services
+from serving.api.app import build_api
+from serving.api.identity import LocalIdentity
 from serving.gateway.types import Message, Meter, ModelRequest, Usage
-from serving.identity import LocalIdentity
-from serving.metering.budgets import EACH, Budget, Measure, Payer, Per, Scope, budgets, remove_budget, set_budget
-from serving.metering.meter import PostgresMeter
-from serving.metering.report import By, lost, used
+from serving.usage.budgets import EACH, Budget, Measure, Payer, Per, Scope, budgets, remove_budget, set_budget
+from serving.usage.meter import PostgresMeter
+from serving.usage.report import By, lost, used
 from tests.conftest import connect_services, superuser
 
 MODEL = "small"

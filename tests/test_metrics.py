@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ir_measures import RR, R, Success, nDCG
 
+from core.errors import InvalidInput
 from evaluation import datasets, metrics
 from evaluation.datasets import GoldenQuestion, Question
-from knowledge.errors import InvalidInput
 
 names = st.sampled_from([f"d{number}" for number in range(12)])
 rankings = st.lists(names, unique=True, min_size=1, max_size=12)

@@ -10,11 +10,12 @@ import psycopg
 import pytest
 from psycopg import sql
 
-import knowledge.migrate
-from knowledge.database import Database
-from knowledge.embedded import EmbeddedPostgres
-from knowledge.errors import Unavailable
-from knowledge.migrate import MIGRATIONS, Model, check_pgvector, migrate
+import core.db.migrate
+from core.db.database import Database
+from core.db.migrate import MIGRATIONS, check_pgvector, migrate
+from core.errors import Unavailable
+from core.local_postgres import EmbeddedPostgres
+from core.types import Model
 
 NAMES = [path.stem for path in sorted(MIGRATIONS.glob("*.sql"))]
 
@@ -77,7 +78,7 @@ def test_a_migration_that_fails_leaves_nothing(
     name = clone()
     files = tmp_path / "migrations"
     shutil.copytree(MIGRATIONS, files)
-    monkeypatch.setattr(knowledge.migrate, "MIGRATIONS", files)
+    monkeypatch.setattr(core.db.migrate, "MIGRATIONS", files)
     (files / "9998_half.sql").write_text("create table half (); select 1 / 0;")
     with pytest.raises(psycopg.errors.DivisionByZero):
         migrate(server.conninfo(dbname=name), model)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from knowledge.services import Services
-from serving.api import build_api
-from serving.identity import LocalIdentity
+from core.services import Services
+from serving.api.app import build_api
+from serving.api.identity import LocalIdentity
 from tests.browser import Browser, browser, find_browser
 from tests.conftest import served
 

@@ -20,9 +20,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.documents import SHARE, shares
+from core.errors import Unreadable
 from ingest.parsers import EXTENSIONS, PARSERS, Parsed, media_type, parse
 from ingest.parsers.builder import Item, TextBuilder, plain
-from knowledge.errors import Unreadable
 from tests.fixtures_documents import Drawn, docx_bytes, epub, odt, pdf, pptx_bytes, prose, xlsx, zipped
 
 DATA = Path(os.environ.get("GROUNDWORK_DATA", "../shared/data"))

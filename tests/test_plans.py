@@ -12,19 +12,21 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
 from bench.growth import build, connect
+from core.db.database import numbered
+from core.db.index_version import live_index
+from core.db.migrate import own_partition
+from core.db.partitions import give_partition
+from core.embedding import Embedder
+from core.errors import InvalidInput
+from core.local_postgres import EmbeddedPostgres
+from core.principal import Principal
+from core.services import Services
+from core.text.terms import query_terms
 from evaluation.metrics import mean
-from knowledge.analysis import query_terms
-from knowledge.database import Principal, numbered
-from knowledge.embedded import EmbeddedPostgres
-from knowledge.embedding import Embedder
-from knowledge.errors import InvalidInput
-from knowledge.migrate import own_partition
-from knowledge.partitions import give_partition
-from knowledge.services import Services, live_index
+from retrieval.filter_plan import passing
 from retrieval.filters import Filter, Range
-from retrieval.passing import passing
-from retrieval.reach import EXACT, FILTERED, UNFILTERED, within_reach
 from retrieval.retriever import retrieve, search_statement
+from retrieval.search_plan import EXACT, FILTERED, UNFILTERED, within_reach
 from tests.conftest import connect_services
 
 LARGE = EXACT + 2_000

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from knowledge.errors import InvalidInput
+from core.errors import InvalidInput
+from serving.answering.generator.prompts.prompt import HERE, PLACEHOLDER, load_prompt
 from serving.gateway.types import Message
-from serving.prompts.prompt import HERE, PLACEHOLDER, load_prompt
 
 NAMES = sorted(file.stem for file in HERE.glob("*.md"))
 # Of each version's rendering with a value of its own name in each placeholder. Whoever changes a prompt counts its

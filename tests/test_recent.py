@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from ingest.recent import Recent
-from knowledge.embedding import Embedder, Vectors, _batches
+from core.embedding import Embedder, Vectors, _batches
+from ingest.store.embedding_cache import Recent
 
 TEXTS = ["The wiper is replaced every two years.", "Press the red button.", "A sentence that is only here."]
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from bench.redaction import STRUCTURED, halves, measure, missed, read_records
-from knowledge.database import Principal
-from knowledge.redaction import SENSITIVE, Pseudonyms, find, redact
-from knowledge.services import Services
-from serving.answering import stream
+from core.principal import Principal
+from core.redaction import SENSITIVE, Pseudonyms, find, redact
+from core.services import Services
+from serving.answering.guardrails.redaction import Discreet
+from serving.answering.pipeline import stream
 from serving.gateway.types import Message, ModelRequest
-from serving.guardrails.redaction import Discreet
 
 # Built from pieces, so that no scanner of this repository takes them for real ones.
 SECRETS = {

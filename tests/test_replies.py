@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.replies import Named, Reading, Written
+from serving.answering.generator.reply_parser import Named, Reading, Written
 
 ONE = {"evidence": [{"passage": 1, "quote": 'They say "27 {days}".'}], "text": "27 [full] days."}
 TWO = {"evidence": [{"passage": 2, "quote": "b"}, {"passage": 3, "quote": "c"}], "text": "Five are carried."}

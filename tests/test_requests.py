@@ -5,7 +5,7 @@ import json
 import pytest
 import yaml
 
-from serving.guardrails.requests import RULES, broken, refuse
+from serving.answering.guardrails.requests import RULES, broken, refuse
 from tests.conftest import ROOT
 
 UNSAFE = (

@@ -9,12 +9,12 @@ import torch
 from sentence_transformers import CrossEncoder
 from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
 
+from core.errors import Unavailable
+from core.principal import Principal
+from core.services import Services
+from core.settings import Settings
 from evaluation.datasets import Query
 from evaluation.retrieval import evaluate_retrieval
-from knowledge.database import Principal
-from knowledge.errors import Unavailable
-from knowledge.services import Services
-from knowledge.settings import Settings
 from retrieval.rerank import DEPTH, CrossEncoderReranker, configured
 from retrieval.retriever import retrieve
 

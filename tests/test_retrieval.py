@@ -8,14 +8,14 @@ import bm25s
 import numpy as np
 import pytest
 
+from core.errors import InvalidInput
+from core.local_postgres import EmbeddedPostgres
+from core.principal import Principal
+from core.services import Services
+from core.text.terms import terms
+from evaluation.corpus import Passage, corpus_tenant, read_corpus, take_in_corpus
 from evaluation.datasets import read_questions
 from evaluation.metrics import mean, ndcg
-from ingest.corpus import Passage, corpus_tenant, read_corpus, take_in_corpus
-from knowledge.analysis import terms
-from knowledge.database import Principal
-from knowledge.embedded import EmbeddedPostgres
-from knowledge.errors import InvalidInput
-from knowledge.services import Services
 from retrieval.retriever import K1, B, retrieve
 from tests.conftest import superuser
 

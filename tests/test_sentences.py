@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.sentences import sentences
-from knowledge.types import Span
+from core.text.sentences import sentences
+from core.types import Span
 
 
 def split(text: str) -> list[str]:

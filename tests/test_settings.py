@@ -2,8 +2,8 @@
 
 import pytest
 
-from knowledge.errors import InvalidInput
-from knowledge.settings import Settings, load_settings
+from core.errors import InvalidInput
+from core.settings import Settings, load_settings
 from tests.conftest import ROOT
 
 

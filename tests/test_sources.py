@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
+from core.errors import InvalidInput, Unavailable, Unreadable
+from core.principal import Principal
+from core.services import Services
 from ingest import pipeline
 from ingest.sources import MAX_BYTES, SourceFile, from_anywhere, open_source
-from knowledge.database import Principal
-from knowledge.errors import InvalidInput, Unavailable, Unreadable
-from knowledge.services import Services
 from retrieval.retriever import retrieve
 from tests.conftest import parsing
 

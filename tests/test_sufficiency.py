@@ -5,13 +5,13 @@ from dataclasses import replace
 
 import pytest
 
-from knowledge.database import Principal
-from knowledge.services import Services
-from retrieval.evidence import asked
+from core.principal import Principal
+from core.services import Services
 from retrieval.retriever import retrieve
 from retrieval.types import Evidence
-from serving import sufficiency
-from serving.answering import answer
+from serving.answering import answerability
+from serving.answering.pipeline import answer
+from serving.answering.question import asked
 from tests.conftest import take_in_folder
 
 ALDER = Principal("alder")
@@ -22,10 +22,10 @@ def evidence(services: Services, question: str, principal: Principal = ALDER) ->
 
 
 def test_the_model_has_a_weight_for_every_feature(sample_services):
-    found = sufficiency.features(evidence(sample_services, "How deep can I lower a Heron 200?"))
-    assert set(found) == set(sufficiency.model()["weights"])
+    found = answerability.features(evidence(sample_services, "How deep can I lower a Heron 200?"))
+    assert set(found) == set(answerability.model()["weights"])
     assert all(math.isfinite(value) for value in found.values())
-    assert 0 < sufficiency.threshold() < 1
+    assert 0 < answerability.threshold() < 1
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_forbidden_looks_like_absent(services, tmp_path):
 def test_who_may_read_it_is_answered(sample_services):
     given = answer(sample_services, Principal("alder", ("finance",)), "How large is the bonus pool for 2025?")
     assert "€742,000" in given.text
-    assert given.confidence >= sufficiency.threshold()
+    assert given.confidence >= answerability.threshold()
 
 
 @pytest.mark.parametrize(

@@ -17,25 +17,27 @@ import pytest
 from fastapi.testclient import TestClient
 from psycopg import sql
 
-import knowledge.database
+import core.db.database
 from bench.attack.retrieving import TENANT_PREDICATE, stripped
+from core.db.database import Database
+from core.db.migrate import create_index_version
+from core.embedding import Embedder
+from core.errors import NotFound, Unavailable, UnsafeDatabase
+from core.local_postgres import EmbeddedPostgres
+from core.principal import Principal
+from core.services import Services
+from core.text.terms import terms
+from core.types import Model
 from ingest import pipeline
-from knowledge.analysis import terms
-from knowledge.database import Database, Principal
-from knowledge.embedded import EmbeddedPostgres
-from knowledge.embedding import Embedder
-from knowledge.errors import NotFound, Unavailable, UnsafeDatabase
-from knowledge.migrate import Model, create_index_version
-from knowledge.services import Services
 from retrieval.retriever import retrieve
-from serving.answering import answer, stream, whole
-from serving.api import build_api
-from serving.cache import Responses
-from serving.conversation.history import History
-from serving.documents import fetch_document
+from serving.answering.cache import Responses
+from serving.answering.conversation.history import History
+from serving.answering.pipeline import answer, stream, whole
+from serving.api.app import build_api
+from serving.api.documents import fetch_document
+from serving.api.identity import LocalIdentity
 from serving.gateway.types import Message, ModelRequest, Usage
-from serving.identity import LocalIdentity
-from serving.metering.meter import PostgresMeter
+from serving.usage.meter import PostgresMeter
 from tests.conftest import ROOT, connect_services, superuser, take_in_folder
 
 TENANTS = ("north", "south", "east", "west", "centre")
@@ -227,7 +229,7 @@ def test_the_attack_works_where_the_database_does_not_defend(
     estate: Estate, server: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The control: the same stripped statements as a superuser, without taking on a role, find everything."""
-    monkeypatch.setattr(knowledge.database, "_enter", lambda *_: None)
+    monkeypatch.setattr(core.db.database, "_enter", lambda *_: None)
     name = psycopg.conninfo.conninfo_to_dict(estate.services.settings.database_url)["dbname"]
     unsafe = Database(server.conninfo(dbname=str(name)))
     unsafe._pool.open()  # `open` would refuse it

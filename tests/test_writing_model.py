@@ -10,14 +10,14 @@ import pytest
 from fastapi.testclient import TestClient
 
 from bench.fake_models import entry
-from serving.api import build_api
-from serving.backing import Backing
+from serving.answering.generator.backing import Backing
+from serving.answering.types import Fault
+from serving.api.app import build_api
+from serving.api.identity import LocalIdentity
 from serving.gateway.gateway import Gateway
 from serving.gateway.models import ModelsFile, Patience
 from serving.gateway.providers import open_provider
 from serving.gateway.transport import Pool
-from serving.identity import LocalIdentity
-from serving.types import Fault
 from tests.test_gateway import Ledger
 
 QUESTION = "What does ERR-4711 mean?"

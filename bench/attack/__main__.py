@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 
 from bench.attack.running import Result, measure
-from commands.console import progress_bar
+from cli.console import progress_bar
 
 
 def table(result: Result) -> str:

@@ -8,14 +8,14 @@ import numpy as np
 
 from bench.attack.estate import Paper, body, canary
 from bench.attack.target import Seen, Target, any_asker, question_about
-from ingest import store
-from ingest.recipe import pipeline_hash
-from ingest.sweeping import sweep
-from knowledge.database import Principal
-from knowledge.services import live_index
-from knowledge.types import Block, Chunk, Document, Location, Span
+from core.db.index_version import live_index
+from core.principal import Principal
+from core.types import Block, Chunk, Document, Location, Span
+from ingest.runs.pipeline_version import pipeline_hash
+from ingest.runs.repair import sweep
+from ingest.store import documents
 from retrieval.retriever import retrieve
-from serving.schemas import SearchOut
+from serving.api.schemas import SearchOut
 
 DOCUMENTS = 5  # that the others gain
 STATISTICS = (
@@ -74,15 +74,15 @@ def _gain(target: Target, tenant: str, readers: tuple[str, ...], texts: dict[str
         whole = Span(0, len(text))
         document = Document(uri, uri, "Gate codes", "text/plain", text, (Block("paragraph", whole),), uri, readers)
         chunk = Chunk(0, whole, text, "Gate codes", Location(), (whole,), 50)
-        items.append(store.Embedded(document, [chunk], vectors, vectors))
+        items.append(documents.Embedded(document, [chunk], vectors, vectors))
     recipe = pipeline_hash(services)
     with services.database.writing(tenant) as connection:
-        run_id = store.document_id(tenant, "attack")
-        store.replace_all(connection, live_index(connection), tenant, run_id, items, recipe)
+        run_id = documents.document_id(tenant, "attack")
+        documents.replace_all(connection, live_index(connection), tenant, run_id, items, recipe)
 
 
 def _lose(target: Target, tenant: str, uris: list[str]) -> None:
     with target.services.database.writing(tenant) as connection:
-        store.delete_all(connection, tenant, uris, store.document_id(tenant, "attack"))
+        documents.delete_all(connection, tenant, uris, documents.document_id(tenant, "attack"))
         connection.execute("delete from tombstone where uri = any (%s)", [uris])
     sweep(target.services, tenant)  # else its lexicon keeps the words, which are others' canaries

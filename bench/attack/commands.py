@@ -8,12 +8,12 @@ import sys
 from collections.abc import Iterator
 from unittest.mock import patch
 
-import groundwork
+import cli.main
 from bench.attack.estate import Paper
 from bench.attack.target import Seen, Target, any_asker, prey, question_about
 from bench.attack.web import MODES
-from commands.console import names
-from knowledge.database import Principal
+from cli.console import names
+from core.principal import Principal
 
 
 def command(target: Target, chance: random.Random) -> Seen:
@@ -62,7 +62,7 @@ def run(target: Target, arguments: list[str]) -> str:
     with _surroundings(target), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
             with patch.object(sys, "argv", ["groundwork", *arguments]):
-                groundwork.main()
+                cli.main.main()
         except SystemExit as left:
             return f"{left.code}\n{out.getvalue()}\n{err.getvalue()}"
     raise AssertionError("the command line always exits")
@@ -74,6 +74,6 @@ def _surroundings(target: Target) -> Iterator[None]:
     settings = target.services.settings
     named = {"GROUNDWORK_DATABASE_URL": settings.database_url, "GROUNDWORK_HOME": str(settings.home)}
     kept = {name: value for name, value in os.environ.items() if not name.startswith("GROUNDWORK_")}
-    loaded = patch("knowledge.services.SentenceTransformerEmbedder", lambda *_: target.services.embedder())
+    loaded = patch("core.services.SentenceTransformerEmbedder", lambda *_: target.services.embedder())
     with patch.dict(os.environ, kept | named | {"COLUMNS": "200"}, clear=True), loaded:
         yield

@@ -17,12 +17,13 @@ from typing import Any
 
 from psycopg import sql
 
+from core.db.database import Connection
+from core.principal import Principal
+from core.services import Services
 from ingest import pipeline
-from ingest.reading import Reader
-from ingest.sweeping import sweep
-from knowledge.database import Connection, Principal
-from knowledge.services import Services
-from serving.conversation.history import History
+from ingest.runs.repair import sweep
+from ingest.sandbox.pool import Reader
+from serving.answering.conversation.history import History
 
 GROUPS = ("finance", "legal", "guards")
 LETTERS = "bcdfghjklmnpqrtvwxz"

@@ -7,23 +7,22 @@ import re
 import sys
 import uuid
 from collections.abc import Iterator
-from pathlib import Path
+from types import MappingProxyType
 
 from llama_index.core.schema import QueryBundle
 from llama_index.core.vector_stores.types import FilterOperator, MetadataFilter, MetadataFilters
 
-import knowledge.database
 from bench.attack.estate import canary
 from bench.attack.target import Seen, Target, any_asker, filter_on, hidden, prey, question_about
-from doors.llamaindex import GroundworkRetriever, GroundworkVectorStore
-from knowledge.analysis import terms
-from knowledge.database import Principal
-from knowledge.errors import GroundworkError
+from core.errors import GroundworkError
+from core.principal import Principal
+from core.text.terms import terms
+from integrations.llamaindex.vector_store import GroundworkRetriever, GroundworkVectorStore
 from retrieval.filters import parse_filter
 from retrieval.retriever import retrieve
 from retrieval.types import Evidence, Mode
-from serving.answering import answer
-from serving.documents import fetch_document
+from serving.answering.pipeline import answer
+from serving.api.documents import fetch_document
 
 MODES: tuple[Mode, ...] = ("hybrid", "dense", "lexical")
 LIMITS = (1, 3, 10, 10, 10, 100, 0, 101, -1)
@@ -128,19 +127,19 @@ def llamaindex(target: Target, chance: random.Random) -> Seen:
 @contextlib.contextmanager
 def stripped(instead: str = "true") -> Iterator[None]:
     """Have every statement run with something else in place of its tenant predicate, by the code that runs it."""
-    original = knowledge.database.statement
-
-    def changed(path: Path) -> str:
-        return TENANT_PREDICATE.sub(instead, original(path))
-
-    users = [module for module in list(sys.modules.values()) if getattr(module, "statement", None) is original]
-    for module in users:
-        module.__dict__["statement"] = changed
+    users = {
+        module: module.QUERIES
+        for module in list(sys.modules.values())
+        if isinstance(getattr(module, "QUERIES", None), MappingProxyType)
+    }
+    for module, queries in users.items():
+        changed = {name: TENANT_PREDICATE.sub(instead, text) for name, text in queries.items()}
+        module.__dict__["QUERIES"] = MappingProxyType(changed)
     try:
         yield
     finally:
-        for module in users:
-            module.__dict__["statement"] = original
+        for module, queries in users.items():
+            module.__dict__["QUERIES"] = queries
 
 
 def mutated(target: Target, chance: random.Random) -> Seen:

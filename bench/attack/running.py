@@ -22,13 +22,13 @@ from bench.attack.bystanders import unmoved
 from bench.attack.commands import command
 from bench.attack.estate import Estate, fill
 from bench.attack.target import Attack, Count, Remembering, Seen, Target, question_about
-from knowledge.database import Connection, Database
-from knowledge.embedded import EmbeddedPostgres
-from knowledge.embedding import Embedder, SentenceTransformerEmbedder, describe_model
-from knowledge.migrate import migrate
-from knowledge.services import Services
-from knowledge.settings import Settings
-from serving.api import build_api
+from core.db.database import Connection, Database
+from core.db.migrate import migrate
+from core.embedding import Embedder, SentenceTransformerEmbedder, describe_model
+from core.local_postgres import EmbeddedPostgres
+from core.services import Services
+from core.settings import Settings
+from serving.api.app import build_api
 
 Advanced = Callable[[str, int], object]
 
@@ -212,7 +212,7 @@ class _Run:
         target = replace(self.target, api=open_api)
         kinds = {name: attack for name, (attack, _, _) in {**TOGETHER, **ALONE, **self._direct()}.items()}
         kinds[STRIPPED] = retrieving.mutated
-        with _defenceless(target.admin), retrieving.stripped(), patch("knowledge.database.check_isolation"):
+        with _defenceless(target.admin), retrieving.stripped(), patch("core.db.database.check_isolation"):
             undefended = replace(self, target=target)
             chosen = {
                 name: (attack, requests if name not in ALONE else requests // 3) for name, attack in kinds.items()

@@ -13,8 +13,9 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from bench.attack.estate import Estate
 from bench.attack.target import Seen, Target, any_asker
-from knowledge.database import Connection, Database, Principal
-from knowledge.errors import GroundworkError, UnsafeDatabase
+from core.db.database import Connection, Database
+from core.errors import GroundworkError, UnsafeDatabase
+from core.principal import Principal
 
 SEVERAL = 3  # pooled connections, fewer than threads, so that each is soon somebody else's
 OWN_PAPERS = sql.SQL("select tenant_id, title, path, text, metadata from groundwork.document")

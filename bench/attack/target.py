@@ -8,10 +8,11 @@ from typing import Any
 from fastapi import FastAPI
 
 from bench.attack.estate import GROUPS, OPERATOR, Estate, Paper, canary
-from knowledge.database import Connection, Principal
-from knowledge.embedding import Embedder, Vectors
-from knowledge.migrate import Model
-from knowledge.services import Services
+from core.db.database import Connection
+from core.embedding import Embedder, Vectors
+from core.principal import Principal
+from core.services import Services
+from core.types import Model
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,11 +20,11 @@ import uvicorn
 from fastapi import FastAPI
 
 from bench.attack.target import Seen, Target, any_asker, filter_on, prey, question_about
-from knowledge.database import Principal
-from knowledge.services import Services
-from serving.api import build_api
-from serving.identity import IdentityProvider, JwtIdentity
-from serving.server import claim_port
+from core.principal import Principal
+from core.services import Services
+from serving.api.app import build_api
+from serving.api.identity import IdentityProvider, JwtIdentity
+from serving.api.server import claim_port
 
 KEY = "a key that only the service and whoever issues its tokens know"
 OTHER_KEY = "a key that somebody made up, as long as the right one is, but"

@@ -28,9 +28,9 @@ from bench.faults.looking import ask_before, check, check_deleted, crowds, until
 from bench.faults.papers import Papers
 from bench.faults.processes import Server, Service, Worker, nursery
 from bench.faults.tally import KINDS, Tally
-from knowledge.database import Database
-from knowledge.services import Services
-from knowledge.settings import Settings
+from core.db.database import Database
+from core.services import Services
+from core.settings import Settings
 
 CONNECTIONS = 20  # that the readers share
 KILLS = 20, 10  # at most, while papers are rewritten and while they are only deleted

@@ -14,13 +14,16 @@ from psycopg.rows import dict_row
 from bench.faults.papers import Papers, editions, question
 from bench.faults.processes import AWAY, TENANT, Service
 from bench.faults.tally import Tally
-from ingest.store import document_id
-from ingest.sweeping import sweep
-from knowledge.database import Connection, Principal, query, statement
-from knowledge.services import Services, live_index
+from core.db.database import Connection
+from core.db.index_version import live_index
+from core.db.queries import compose_query, load_queries
+from core.principal import Principal
+from core.services import Services
+from ingest.runs.repair import sweep
+from ingest.store.documents import document_id
 from retrieval.retriever import retrieve
 
-SQL = Path(__file__).parent
+QUERIES = load_queries(Path(__file__).with_name("looking.sql"))
 READER = Principal(TENANT)
 REST = 8.0  # seconds between two crowds; each keeps a processor busy for some three
 SEARCHES = 8  # of so many readers one searches, the others open a document
@@ -93,7 +96,7 @@ def check(services: Services, papers: Papers, tally: Tally) -> None:
         _compare(papers.editions.get(name), name, rows, chunks, tally)
     with services.database.reading(READER) as connection:
         vectors = live_index(connection).vectors
-        row = connection.execute(query(SQL / "lacking.sql", vectors=vectors)).fetchone()
+        row = connection.execute(compose_query(QUERIES["lacking"], vectors=vectors)).fetchone()
     if row and row[0]:
         tally.fault("lost", f"{row[0]} chunks lack their vector or a posting")
     for finding in sweep(services, TENANT, dry_run=True):
@@ -152,4 +155,4 @@ def _chunks(connection: Connection, row: dict[str, Any]) -> list[str]:
 
 def _rows(connection: Connection, name: str, values: dict[str, Any]) -> list[dict[str, Any]]:
     with connection.cursor(row_factory=dict_row) as cursor:
-        return cursor.execute(statement(SQL / f"{name}.sql"), values).fetchall()
+        return cursor.execute(QUERIES[name], values).fetchall()

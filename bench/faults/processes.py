@@ -20,13 +20,13 @@ from psycopg.rows import TupleRow
 
 from bench.faults.papers import Papers
 from bench.faults.tally import Tally
+from core.db.database import Database
+from core.embedding import Embedder, SentenceTransformerEmbedder
+from core.errors import GroundworkError
+from core.local_postgres import EmbeddedPostgres
+from core.services import Services, start_embedded
+from core.settings import Settings, load_settings
 from ingest import pipeline
-from knowledge.database import Database
-from knowledge.embedded import EmbeddedPostgres
-from knowledge.embedding import Embedder, SentenceTransformerEmbedder
-from knowledge.errors import GroundworkError
-from knowledge.services import Services, start_embedded
-from knowledge.settings import Settings, load_settings
 
 TENANT = "faults"
 AWAY = (GroundworkError, psycopg.OperationalError, psycopg.InterfaceError)

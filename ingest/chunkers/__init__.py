@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import Protocol
 
+from core.errors import InvalidInput
+from core.types import Chunk
 from ingest.parsers import Parsed
-from knowledge.errors import InvalidInput
-from knowledge.types import Chunk
 
 TokenOffsets = Callable[[str], Sequence[int]]
 """The character offset at which each of the model's tokens of a text begins, ascending, special tokens left out."""

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
+from core.types import Location
 from ingest.chunkers.measure import Measure
-from knowledge.types import Location
 
 _SHARE = 4  # A context takes at most this fraction of a chunk: one in four tokens.
 _ARROW = " > "

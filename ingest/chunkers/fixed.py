@@ -2,13 +2,13 @@
 
 from bisect import bisect_right
 
+from core.text.sentences import sentences
+from core.types import Chunk, Location, Span
 from ingest.chunkers import TokenOffsets
 from ingest.chunkers.context import Contexts
 from ingest.chunkers.measure import Measure
 from ingest.chunkers.units import Unit
 from ingest.parsers import Parsed
-from ingest.sentences import sentences
-from knowledge.types import Chunk, Location, Span
 
 
 def chunk(parsed: Parsed, title: str, tokens: TokenOffsets, limit: int) -> list[Chunk]:

@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
+from core.types import Chunk
 from ingest.chunkers import TokenOffsets
 from ingest.chunkers.context import Contexts
 from ingest.chunkers.measure import Measure
 from ingest.chunkers.units import Unit, units_of
 from ingest.parsers import Parsed
-from knowledge.types import Chunk
 
 NEIGHBOURS = 2
 """Units before and after that stand in the context, of the same block or the blocks beside it."""

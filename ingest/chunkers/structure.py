@@ -9,12 +9,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
+from core.types import Block, Chunk, Span
 from ingest.chunkers import TokenOffsets
 from ingest.chunkers.context import Contexts
 from ingest.chunkers.measure import CHARACTERS_PER_TOKEN, Measure
 from ingest.chunkers.units import Unit, units_of
 from ingest.parsers import Parsed
-from knowledge.types import Block, Chunk, Span
 
 TARGET = 180
 """Tokens of text a chunk aims at: well below the window of a small model (256), whose vectors blur beyond."""

@@ -4,9 +4,9 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from core.text.sentences import sentences
+from core.types import Block, Location, Span
 from ingest.chunkers.measure import CHARACTERS_PER_TOKEN, Measure
-from ingest.sentences import sentences
-from knowledge.types import Block, Location, Span
 
 QUOTED = 60
 """Tokens up to which a list item or a piece of code is quoted whole."""

@@ -13,12 +13,12 @@ from importlib import import_module
 from pathlib import PurePosixPath
 from typing import Protocol
 
+from core.errors import Unreadable
+from core.types import Block
 from ingest.parsers import limits
 from ingest.parsers.encoding import decode
 from ingest.parsers.language import language_of
 from ingest.parsers.sniffing import strong_guess, weak_guess
-from knowledge.errors import Unreadable
-from knowledge.types import Block
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,21 +41,21 @@ class Parser(Protocol):
 
 # Media type -> the module whose `parse` reads it. Names, so that a library is imported when its format first comes.
 PARSERS: Mapping[str, str] = {
-    "text/markdown": "ingest.parsers.markdown",
-    "text/plain": "ingest.parsers.text",
-    "text/html": "ingest.parsers.html",
-    "application/pdf": "ingest.parsers.pdf",
-    "application/vnd.openxmlformats-officedocument.wordprocessingml.document": "ingest.parsers.docx",
-    "application/vnd.openxmlformats-officedocument.presentationml.presentation": "ingest.parsers.pptx",
-    "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet": "ingest.parsers.xlsx",
-    "text/csv": "ingest.parsers.csv",
-    "text/x-rst": "ingest.parsers.rst",
-    "application/json": "ingest.parsers.json",
-    "application/jsonl": "ingest.parsers.jsonl",
+    "text/markdown": "ingest.parsers.text.markdown",
+    "text/plain": "ingest.parsers.text.plain",
+    "text/html": "ingest.parsers.html.parser",
+    "application/pdf": "ingest.parsers.pdf.parser",
+    "application/vnd.openxmlformats-officedocument.wordprocessingml.document": "ingest.parsers.office.docx",
+    "application/vnd.openxmlformats-officedocument.presentationml.presentation": "ingest.parsers.office.pptx",
+    "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet": "ingest.parsers.office.xlsx",
+    "text/csv": "ingest.parsers.text.csv",
+    "text/x-rst": "ingest.parsers.text.rst",
+    "application/json": "ingest.parsers.text.json",
+    "application/jsonl": "ingest.parsers.text.jsonl",
     "message/rfc822": "ingest.parsers.eml",
     "application/epub+zip": "ingest.parsers.epub",
-    "application/rtf": "ingest.parsers.rtf",
-    "application/vnd.oasis.opendocument.text": "ingest.parsers.odt",
+    "application/rtf": "ingest.parsers.office.rtf",
+    "application/vnd.oasis.opendocument.text": "ingest.parsers.office.odt",
 }
 
 EXTENSIONS: Mapping[str, str] = {

@@ -15,8 +15,8 @@ from datetime import date
 from itertools import groupby
 from typing import NamedTuple
 
+from core.types import Block, BlockKind, Location, Span
 from ingest.parsers import Parsed, limits, too_large
-from knowledge.types import Block, BlockKind, Location, Span
 
 _SEPARATOR = "\n\n"
 # Controls except tab and newline; soft hyphen; zero-width, direction and other format characters; tag characters,

@@ -9,12 +9,12 @@ from datetime import datetime
 from email.message import EmailMessage, MIMEPart
 from email.utils import parsedate_to_datetime
 
+from core.errors import Unreadable
 from ingest.parsers import Parsed, limits, media_type, too_large
 from ingest.parsers import parse as parse_file
 from ingest.parsers.builder import Item, TextBuilder, one_line
-from ingest.parsers.html import write_html
-from ingest.parsers.text import write_text
-from knowledge.errors import Unreadable
+from ingest.parsers.html.parser import write_html
+from ingest.parsers.text.plain import write_text
 
 _HEADER = 4000  # Characters.
 _SHOWN = ("From", "To", "Cc", "Date")

@@ -4,7 +4,7 @@ import codecs
 from collections import Counter
 from functools import lru_cache
 
-from knowledge.errors import Unreadable
+from core.errors import Unreadable
 
 _SAMPLE = 65_536  # Detection reads this many bytes; enough to tell encodings apart, small enough to stay quick.
 _BOMS = (

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from urllib.parse import unquote
 from xml.etree.ElementTree import Element
 
+from core.errors import Unreadable
 from ingest.parsers import Parsed, limits, too_large
 from ingest.parsers.builder import TextBuilder, plain
 from ingest.parsers.encoding import read
-from ingest.parsers.html import write_html
+from ingest.parsers.html.parser import write_html
 from ingest.parsers.xml import local, read_xml, text_of
-from knowledge.errors import Unreadable
 
 _METADATA = {"creator": "author", "date": "date", "language": "language", "publisher": "publisher"}
 

@@ -2,7 +2,7 @@
 
 from xml.etree.ElementTree import Element, fromstring
 
-from knowledge.errors import Unreadable
+from core.errors import Unreadable
 
 
 def read_xml(data: bytes) -> Element:

@@ -10,11 +10,11 @@ Each lists files (`files`) and reads one (`read`); which are wanted and who may 
 from collections.abc import Iterable
 from pathlib import Path
 
+from core.errors import InvalidInput
 from ingest.sources import buckets, local, web
 from ingest.sources.address import PORTS
 from ingest.sources.selection import select
 from ingest.sources.types import MAX_BYTES, Source, SourceFile
-from knowledge.errors import InvalidInput
 
 __all__ = ["MAX_BYTES", "Source", "SourceFile", "from_anywhere", "open_source"]
 

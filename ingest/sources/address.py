@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass
 from urllib.parse import quote, unquote, urljoin, urlsplit
 
-from knowledge.errors import Unreadable
+from core.errors import Unreadable
 
 PORTS = {"http": 80, "https": 443}
 _LENGTH = 2000

@@ -6,9 +6,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from core.errors import InvalidInput, Unavailable, Unreadable
 from ingest.sources.selection import READERS_FILE, ReaderRule, Selection, read_rules
 from ingest.sources.types import MAX_BYTES, SourceFile, changed, gone, too_large
-from knowledge.errors import InvalidInput, Unavailable, Unreadable
 
 EXTRAS = {"s3": "s3", "gs": "gcs", "az": "azure"}  # scheme -> optional dependencies in pyproject.toml
 

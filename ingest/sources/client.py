@@ -17,12 +17,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from email.message import Message
 
+from core.errors import Unavailable, Unreadable
 from ingest.sources import robots
 from ingest.sources.address import Forbidden, WebAddress, joined
 from ingest.sources.guard import Resolver, public_ips, resolved, system_resolver
 from ingest.sources.robots import Robots, parse_robots
 from ingest.sources.types import MAX_BYTES, gone, too_large
-from knowledge.errors import Unavailable, Unreadable
 
 NAME = "groundwork"  # what robots.txt may call us
 USER_AGENT = "Groundwork/0.1 (document ingestion; obeys robots.txt as groundwork)"

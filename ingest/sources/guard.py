@@ -5,8 +5,8 @@ import socket
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address
 
+from core.errors import InvalidInput, Unavailable
 from ingest.sources.address import PORTS, Forbidden, WebAddress, parse_address
-from knowledge.errors import InvalidInput, Unavailable
 
 Resolver = Callable[[str, int], list[str]]  # host name and port -> IP addresses, as text
 

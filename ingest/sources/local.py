@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote_to_bytes, urlsplit
 
+from core.errors import InvalidInput, Unavailable, Unreadable
 from ingest.sources.selection import READERS_FILE, ReaderRule, Selection, read_rules
 from ingest.sources.types import MAX_BYTES, SourceFile, gone, too_large
-from knowledge.errors import InvalidInput, Unavailable, Unreadable
 
 # No link is followed, and nobody has to open the other end of a named pipe first.
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC

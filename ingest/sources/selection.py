@@ -7,8 +7,8 @@ from typing import Any
 
 import yaml
 
-from knowledge.database import check_name
-from knowledge.errors import InvalidInput
+from core.errors import InvalidInput
+from core.principal import check_name
 
 READERS_FILE = "readers.yaml"
 

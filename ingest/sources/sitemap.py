@@ -4,7 +4,7 @@ import zlib
 from dataclasses import dataclass, field
 from xml.parsers import expat
 
-from knowledge.errors import Unreadable
+from core.errors import Unreadable
 
 MAX_BYTES = 50_000_000  # the protocol's own limit, unpacked
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
-from knowledge.errors import Unreadable
+from core.errors import Unreadable
 
 MAX_BYTES = 200_000_000  # A larger file is refused unread: whatever it is, it is no document that people read.
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 
+from core.errors import InvalidInput, Unavailable, Unreadable
 from ingest.sources.address import Forbidden, WebAddress, parse_address
 from ingest.sources.client import WebClient
 from ingest.sources.guard import allowed_hosts, check_place
@@ -11,7 +12,6 @@ from ingest.sources.local import open_local
 from ingest.sources.selection import Selection
 from ingest.sources.sitemap import MAX_BYTES, parse_sitemap
 from ingest.sources.types import SourceFile, changed
-from knowledge.errors import InvalidInput, Unavailable, Unreadable
 
 LIST = "web:"  # web:FILE names a file of addresses
 MAX_PAGES = 100_000

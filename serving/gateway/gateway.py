@@ -20,15 +20,16 @@ from uuid import UUID
 
 import structlog
 
-from knowledge.errors import GroundworkError, OverBudget
-from knowledge.settings import Settings
-from serving.gateway.admission import Gate
-from serving.gateway.breaker import Breaker, State
-from serving.gateway.faults import UpstreamFault
+from core.errors import GroundworkError, OverBudget
+from core.settings import Settings
 from serving.gateway.models import ModelsFile, ModelSpec, read_models
 from serving.gateway.providers import Delta, Provider, open_provider
-from serving.gateway.retries import MOST_RETRIES, RetryBudget, jitter
+from serving.gateway.resilience.admission import Gate
+from serving.gateway.resilience.breaker import Breaker, State
+from serving.gateway.resilience.faults import UpstreamFault
+from serving.gateway.resilience.retries import MOST_RETRIES, RetryBudget, jitter
 from serving.gateway.routing import route
+from serving.gateway.tokens import most_read, open_tokens
 from serving.gateway.transport import Pool, Watch
 from serving.gateway.types import (
     Meter,
@@ -41,7 +42,6 @@ from serving.gateway.types import (
     Usage,
     leaving,
 )
-from serving.metering.tokens import most_read, open_tokens
 
 BYTES_A_TOKEN, BYTES_AT_LEAST = 4096, 1 << 20  # of a reply as it comes; a token's event takes some 300
 CHARACTERS_A_TOKEN = 32  # of a reply's text; tokens have 4 on average

@@ -14,9 +14,9 @@ from urllib.parse import urlsplit
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from knowledge.errors import InvalidInput
+from core.errors import InvalidInput
+from serving.gateway.tokens import ENDPOINT
 from serving.gateway.types import Risk, Tier
-from serving.metering.tokens import ENDPOINT
 
 VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*")
 MILLION = Decimal(1_000_000)

@@ -18,7 +18,7 @@ from typing import Any
 import httpcore
 import httpx
 
-from serving.gateway.faults import Kind, UpstreamFault, of_network
+from serving.gateway.resilience.faults import Kind, UpstreamFault, of_network
 
 SLICE = 0.1  # seconds after which a wait looks whether it has been cancelled
 KEPT = 30.0  # seconds for which an idle connection is kept

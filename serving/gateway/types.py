@@ -8,8 +8,8 @@ from decimal import Decimal
 from typing import Any, Literal, Protocol
 from uuid import UUID, uuid4
 
-from knowledge.database import Principal
-from knowledge.errors import Unavailable
+from core.errors import Unavailable
+from core.principal import Principal
 
 Role = Literal["system", "user", "assistant"]
 Tier = Literal["fast", "balanced", "strong"]  # weakest and cheapest first

@@ -9,9 +9,9 @@ from typing import Any
 
 import httpx
 
-from serving.gateway.faults import UpstreamFault, fault_of, of_status
 from serving.gateway.models import ModelSpec
 from serving.gateway.providers import Delta
+from serving.gateway.resilience.faults import UpstreamFault, fault_of, of_status
 from serving.gateway.transport import Pool, Watch
 from serving.gateway.types import ModelRequest
 

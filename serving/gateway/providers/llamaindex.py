@@ -12,10 +12,10 @@ from typing import Any
 
 from llama_index.core.base.llms.types import ChatMessage, MessageRole
 
-from knowledge.errors import InvalidInput
-from serving.gateway.faults import UpstreamFault
+from core.errors import InvalidInput
 from serving.gateway.models import ModelSpec
 from serving.gateway.providers import Delta
+from serving.gateway.resilience.faults import UpstreamFault
 from serving.gateway.transport import SLICE, Watch
 from serving.gateway.types import ModelRequest
 

@@ -9,9 +9,9 @@ from typing import Any
 import openai
 import openai.resources.chat.completions  # the client would import it with the first question, which would wait for it
 
-from serving.gateway.faults import UpstreamFault, fault_of, of_status
 from serving.gateway.models import ModelSpec
 from serving.gateway.providers import Delta
+from serving.gateway.resilience.faults import UpstreamFault, fault_of, of_status
 from serving.gateway.transport import Pool, Watch
 from serving.gateway.types import ModelRequest
 

@@ -1,0 +1,1 @@
+"""The commands, a file for each group; cli/main.py puts them together."""

@@ -1,0 +1,126 @@
+"""What every command shares: the two consoles, the options that recur, and how things are printed."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from core.errors import InvalidInput
+from core.principal import Principal
+from core.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from core.services import Services
+
+# No markup: names of files and tenants may hold square brackets.
+out = Console(highlight=False, soft_wrap=True, markup=False)
+err = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
+
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Tenant = Annotated[str, typer.Option(help="The tenant to work in; without it GROUNDWORK_TENANT.", show_default=False)]
+Groups = Annotated[str, typer.Option(help="Groups of the person asking, separated by commas.", show_default=False)]
+Mode = Annotated[Literal["hybrid", "dense", "lexical"], typer.Option(help="Which legs of the search to use.")]
+
+
+def opened(settings: Settings) -> "Services":
+    """The services of the configured database."""
+    from core import logs
+    from core.services import open_services
+
+    logs.quiet()
+    return open_services(settings)
+
+
+def administered() -> Settings:
+    """The settings, with an address whose role may change the schema."""
+    settings = load_settings()
+    if settings.database_url and not settings.admin_database_url:
+        raise InvalidInput("Set GROUNDWORK_ADMIN_DATABASE_URL to an address whose role may create roles and tables.")
+    return settings
+
+
+@contextmanager
+def administering() -> Iterator[str]:
+    """The address of a role that owns Groundwork's tables; the embedded server runs meanwhile, where that is it."""
+    from core.services import start_embedded
+
+    settings = administered()
+    if settings.admin_database_url:
+        yield settings.admin_database_url
+        return
+    embedded, _ = start_embedded(settings)
+    try:
+        yield embedded.conninfo()
+    finally:
+        embedded.stop()
+
+
+def principal(settings: Settings, tenant: str, groups: str) -> Principal:
+    """Who asks, from the options of a command."""
+    return Principal(tenant or settings.tenant, names(groups))
+
+
+def names(separated: str) -> tuple[str, ...]:
+    """Names that a person separated by commas."""
+    return tuple(name.strip() for name in separated.split(",") if name.strip())
+
+
+def print_json(value: Any) -> None:
+    """Print a result as JSON on standard output."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2, default=str) + "\n")
+
+
+def print_rows(title: str, rows: list[dict[str, Any]]) -> None:
+    """Print rows of like columns as a table."""
+    table = Table(*rows[0], title=title, box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(*(f"{value:.4f}" if isinstance(value, float) else str(value) for value in row.values()))
+    Console(highlight=False).print(table)
+
+
+def flat(row: dict[str, Any]) -> dict[str, Any]:
+    """A row whose groups, such as search_ms with p50 and p95, are columns of their own."""
+    flat: dict[str, Any] = {}
+    for name, value in row.items():
+        flat |= {f"{name} {key}": one for key, one in value.items()} if isinstance(value, dict) else {name: value}
+    return flat
+
+
+def print_facts(facts: dict[str, Any]) -> None:
+    """Print named facts, one a line."""
+    for name, value in facts.items():
+        out.print(f"{name.replace('_', ' ')}: {value}")
+
+
+def complain(sentence: str) -> int:
+    """Say on standard error what is wrong, without a secret that was typed; returns the exit code."""
+    from core.redaction import ECHOED, redact
+
+    sentence = redact(sentence, ECHOED).text
+    err.print(Text("error: ", style="red").append(sentence, style="default"))
+    return 1
+
+
+class _Rate(ProgressColumn):
+    """How many a second."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed:.1f}/s" if task.speed else "", style="progress.data.speed")
+
+
+def progress_bar(*more: str) -> Progress:
+    """A bar on standard error with a rate and the time left."""
+    columns = [TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:.0f}/{task.total:.0f}")]
+    return Progress(*columns, _Rate(), *map(TextColumn, more), TimeRemainingColumn(), console=err)
+
+
+def advance(progress: Progress, bar: TaskID) -> Callable[[int], None]:
+    """What moves a bar on."""
+    return lambda done: progress.advance(bar, done)

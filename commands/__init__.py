@@ -1,1 +1,0 @@
-"""The commands, a file for each group; groundwork.py puts them together."""

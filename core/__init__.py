@@ -1,0 +1,1 @@
+"""Shared foundation: types, settings, errors, database, embedding, text."""

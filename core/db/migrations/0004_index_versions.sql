@@ -1,0 +1,15 @@
+-- An index version is a model, at a revision, with a dimension. Its vectors lie in tables of their own, made when the
+-- version is made (core/sql/create_index_version.sql); which one is live is a row here, so a switch is one update.
+-- It holds no tenant's data, hence no tenant_id and no policy; the application may only read it.
+create table index_version (
+    index_version_id integer primary key generated always as identity,
+    model text not null,
+    revision text not null,
+    dimension integer not null check (dimension between 1 and 4000),
+    live boolean not null,
+    created_at timestamptz not null default now()
+);
+
+create unique index one_live on index_version (live) where live;
+
+grant select on index_version, schema_migration to groundwork_app, groundwork_reader, groundwork_writer;

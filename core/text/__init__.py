@@ -1,0 +1,1 @@
+"""Text analysis: everything that depends on a language."""

@@ -1,0 +1,1 @@
+"""Ingest runs: the queue, the worker, status and repair."""

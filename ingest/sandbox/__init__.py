@@ -1,0 +1,1 @@
+"""The parser sandbox: files are parsed in confined child processes."""

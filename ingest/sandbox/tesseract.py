@@ -1,0 +1,56 @@
+"""Tesseract reads pictures of pages, where it is installed: a process for each page, with limits of its own."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from shutil import which
+
+from ingest.parsers import limits
+
+_ROOT = Path(__file__).resolve().parents[2]
+
+
+class Tesseract:
+    """The program `tesseract`. `languages` are its names of them, joined by "+", such as "eng+deu"."""
+
+    def __init__(self, program: str, languages: str) -> None:
+        self._program = program
+        self._languages = languages
+
+    def text(self, image: bytes) -> str:
+        """The text on a PNG picture; empty when it finds none, takes too long or fails."""
+        command = [
+            sys.executable,
+            "-P",
+            "-s",
+            "-m",
+            "ingest.sandbox.child",
+            "run",
+            str(limits.MEMORY),
+            str(limits.OCR_SECONDS),
+        ]
+        try:
+            done = subprocess.run(  # noqa: S603 - our own interpreter, which becomes the program named at start
+                [*command, self._program, "stdin", "stdout", "-l", self._languages],
+                input=image,
+                capture_output=True,
+                timeout=limits.OCR_SECONDS,
+                check=False,
+                cwd=os.path.abspath(os.sep),
+                env=_environment(),
+            )
+        except subprocess.TimeoutExpired:
+            return ""
+        return done.stdout.decode("utf-8", "replace") if done.returncode == 0 else ""
+
+
+def installed(languages: str = "eng") -> Tesseract | None:
+    """Tesseract, where the system has it."""
+    program = which("tesseract")
+    return Tesseract(program, languages) if program else None
+
+
+def _environment() -> dict[str, str]:
+    kept = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH", "TESSDATA_PREFIX") if name in os.environ}
+    return kept | {"PYTHONPATH": str(_ROOT), "OMP_THREAD_LIMIT": "1"}

@@ -1,5 +1,0 @@
--- In: tenant. Out: how many postings have no chunk.
-select count(*) from posting p
-where p.tenant_id = %(tenant)s and not exists (
-    select from chunk c where c.tenant_id = p.tenant_id and c.chunk_id = p.chunk_id
-)

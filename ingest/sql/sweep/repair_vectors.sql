@@ -1,9 +1,0 @@
--- In: {vectors}, tenant. Out: how many passage vectors without a chunk were deleted.
-with gone as (
-    delete from {vectors} v
-    where v.tenant_id = %(tenant)s and not exists (
-        select from chunk c where c.tenant_id = v.tenant_id and c.chunk_id = v.chunk_id
-    )
-    returning 1
-)
-select count(*) from gone

@@ -1,0 +1,1 @@
+"""Writing documents, chunks and vectors to PostgreSQL."""

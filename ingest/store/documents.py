@@ -1,0 +1,334 @@
+"""The write side of PostgreSQL: documents replaced, deleted or put aside, each of them whole or not at all.
+
+A reader sees the old document or the new one, never both and never neither; what says "done" (the hashes in the
+document's row) is written in the same transaction as the chunks. Many documents share a transaction and its few
+statements, one array a column: what a statement costs is then spread over hundreds of rows.
+"""
+
+import json
+import uuid
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from psycopg.rows import class_row
+
+from core.db.database import Connection
+from core.db.index_version import IndexVersion
+from core.db.queries import compose_query, load_queries
+from core.embedding import Vectors
+from core.text.terms import term_numbers, terms
+from core.types import Block, Chunk, Document, Location
+from ingest.store import duplicates
+from ingest.store.duplicates import Arrival
+from ingest.store.editions import edition
+from ingest.store.halfvec_array import Halves, register_halves
+
+QUERIES = load_queries(Path(__file__).with_name("documents.sql"))
+
+Stored = Literal["added", "changed", "duplicate"]
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the store knows of a file: what it was last taken in (or put aside) with, and since when."""
+
+    uri: str
+    content_hash: str
+    pipeline_hash: str
+    readers: list[str]
+    tag: str | None
+    quarantined: bool
+    reason: str
+    message: str
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """A document ready to be stored: its chunks, a vector each (n, dimension), and one for each of their sentences.
+
+    `sentence_vectors` has a row for every sentence of every chunk, in order; None where none are kept. `tag` is the
+    state of the file that its source told. `content` is what it must share with another to be its duplicate, None for
+    what is always stored by itself; a `twin` was found to be one, and comes without chunks.
+    """
+
+    document: Document
+    chunks: Sequence[Chunk]
+    vectors: Vectors
+    sentence_vectors: Vectors | None
+    tag: str | None = None
+    content: str | None = None
+    twin: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Aside:
+    """A file that is put aside: why, and at which stage."""
+
+    uri: str
+    path: str
+    content_hash: str
+    stage: str
+    reason: str
+    message: str
+    attempts: int = 1
+    tag: str | None = None
+
+
+def document_id(tenant: str, uri: str) -> uuid.UUID:
+    """A document's id: always the same for the same tenant and uri, so that links to it survive its versions."""
+    return uuid.uuid5(uuid.NAMESPACE_URL, f"{tenant}\x1f{uri}")
+
+
+def known(connection: Connection, tenant: str, uri: str) -> list[Known]:
+    """What is in the store, or put aside, of the files below a source."""
+    with connection.cursor(row_factory=class_row(Known)) as cursor:
+        return cursor.execute(QUERIES["known"], {"tenant": tenant, "uri": uri}).fetchall()
+
+
+def replace(
+    connection: Connection, index: IndexVersion, tenant: str, run_id: uuid.UUID, embedded: Embedded, pipeline_hash: str
+) -> bool:
+    """Store a document in place of its earlier version; returns whether there was one."""
+    stored = replace_all(connection, index, tenant, run_id, [embedded], pipeline_hash)
+    return stored[embedded.document.uri] == "changed"
+
+
+def replace_all(
+    connection: Connection,
+    index: IndexVersion,
+    tenant: str,
+    run_id: uuid.UUID,
+    items: Sequence[Embedded],
+    pipeline_hash: str,
+) -> dict[str, Stored]:
+    """Store documents in place of their earlier versions, or as further places of what is stored; returns what became
+    of each, by uri. A twin is left out where what it was the same as is gone: it has to be taken in by itself.
+    """
+    if not items:
+        return {}
+    items = sorted(items, key=lambda item: item.document.uri)
+    sets = _reader_sets(connection, tenant, {item.document.readers for item in items})
+    arrivals = [_arrival(tenant, item, sets) for item in items]
+    duplicates.make_way(connection, tenant, arrivals)
+    same_as = duplicates.settle(connection, tenant, arrivals)
+    items = [item for item in items if item.document.uri in same_as]
+    own = [item for item in items if same_as[item.document.uri] is None]
+    values = _document_columns(tenant, items, sets, same_as) | {
+        "tenant": tenant, "run_id": run_id, "pipeline_hash": pipeline_hash
+    }  # fmt: skip
+    replaced: dict[str, bool] = dict(connection.execute(QUERIES["put_documents"], values).fetchall())
+    connection.execute(QUERIES["clear_way"], values)
+    _put_chunks(connection, index, tenant, own, sets)
+    return {
+        uri: "duplicate" if same_as[uri] else "changed" if earlier else "added" for uri, earlier in replaced.items()
+    }
+
+
+def delete(connection: Connection, tenant: str, uri: str, run_id: uuid.UUID) -> bool:
+    """Delete a document, or forget a file that was put aside; returns whether there was anything."""
+    return bool(delete_all(connection, tenant, [uri], run_id))
+
+
+def delete_all(connection: Connection, tenant: str, uris: Sequence[str], run_id: uuid.UUID) -> set[str]:
+    """Delete documents, or forget files that were put aside; returns the uris of those that were there.
+
+    What others are the same as passes to one of them first.
+    """
+    duplicates.take_leave(connection, tenant, uris)
+    values = {"tenant": tenant, "uris": sorted(uris), "run_id": run_id}
+    return {row[0] for row in connection.execute(QUERIES["delete_documents"], values).fetchall()}
+
+
+def quarantine(
+    connection: Connection, tenant: str, run_id: uuid.UUID, files: Sequence[Aside], pipeline_hash: str
+) -> None:
+    """Put files aside until they change or disappear."""
+    files = sorted(files, key=lambda file: file.uri)
+    columns = {
+        "uris": [file.uri for file in files],
+        "paths": [file.path for file in files],
+        "content_hashes": [file.content_hash for file in files],
+        "stages": [file.stage for file in files],
+        "reasons": [file.reason for file in files],
+        "messages": [storable(file.message) for file in files],
+        "attempts": [file.attempts for file in files],
+        "tags": [file.tag for file in files],
+    }
+    values = columns | {"tenant": tenant, "run_id": run_id, "pipeline_hash": pipeline_hash}
+    connection.execute(QUERIES["quarantine"], values)
+
+
+def touch(connection: Connection, tenant: str, tags: Mapping[str, str]) -> None:
+    """Note the tags of files that turned out to be as they were."""
+    values = {"tenant": tenant, "uris": sorted(tags), "tags": [tags[uri] for uri in sorted(tags)]}
+    connection.execute(QUERIES["touch"], values)
+
+
+def storable(text: str) -> str:
+    """A text that PostgreSQL can hold, whatever was in it."""
+    return text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
+
+
+def _reader_sets(connection: Connection, tenant: str, wanted: set[tuple[str, ...]]) -> dict[tuple[str, ...], int]:
+    sets = {}
+    for readers in sorted(wanted):
+        values = {"tenant": tenant, "readers": list(readers)}
+        row = connection.execute(QUERIES["reader_set"], values).fetchone()
+        if row is None:  # another transaction made it since ours took its snapshot; the next statement sees it
+            row = connection.execute(QUERIES["reader_set"], values).fetchone()
+        assert row is not None
+        sets[readers] = row[0]
+    return sets
+
+
+def _arrival(tenant: str, item: Embedded, sets: Mapping[tuple[str, ...], int]) -> Arrival:
+    uri = item.document.uri
+    return Arrival(uri, document_id(tenant, uri), item.content, sets[item.document.readers], not item.twin)
+
+
+def _document_columns(
+    tenant: str,
+    items: Sequence[Embedded],
+    sets: Mapping[tuple[str, ...], int],
+    same_as: Mapping[str, uuid.UUID | None],
+) -> dict[str, list[Any]]:
+    documents = [item.document for item in items]
+    return {
+        "document_ids": [document_id(tenant, document.uri) for document in documents],
+        "reader_set_ids": [sets[document.readers] for document in documents],
+        "uris": [document.uri for document in documents],
+        "paths": [document.path for document in documents],
+        "titles": [document.title for document in documents],
+        "media_types": [document.media_type for document in documents],
+        "content_hashes": [document.content_hash for document in documents],
+        "texts": ["" if same_as[document.uri] else document.text for document in documents],
+        "blocks": [
+            _json([] if same_as[document.uri] else [_block_json(block) for block in document.blocks])
+            for document in documents
+        ],
+        "metadata": [_json(dict(document.metadata)) for document in documents],
+        "tags": [item.tag for item in items],
+        "same_as": [same_as[document.uri] for document in documents],
+        "contents": [item.content for item in items],
+        "editions": [edition(document.path, document.metadata) for document in documents],
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A chunk with what its row says of its document, and the terms that it is found by."""
+
+    chunk: Chunk
+    document_id: uuid.UUID
+    reader_set_id: int
+    counts: Counter[str]
+
+
+def _rows(tenant: str, items: Sequence[Embedded], sets: Mapping[tuple[str, ...], int]) -> Iterator[_Row]:
+    for item in items:
+        place = document_id(tenant, item.document.uri), sets[item.document.readers]
+        for chunk in item.chunks:
+            yield _Row(chunk, *place, Counter(terms(f"{chunk.context}\n{chunk.text}")))
+
+
+def _put_chunks(
+    connection: Connection,
+    index: IndexVersion,
+    tenant: str,
+    items: Sequence[Embedded],
+    sets: Mapping[tuple[str, ...], int],
+) -> None:
+    rows = list(_rows(tenant, items, sets))
+    if not rows:
+        return
+    register_halves(connection)
+    ids = [row[0] for row in connection.execute(QUERIES["new_chunk_ids"], {"count": len(rows)}).fetchall()]
+    columns: dict[str, Any] = {
+        "tenant": tenant,
+        "chunk_ids": ids,
+        "document_ids": [row.document_id for row in rows],
+        "reader_set_ids": [row.reader_set_id for row in rows],
+        "ordinals": [row.chunk.ordinal for row in rows],
+        "starts": [row.chunk.span.start for row in rows],
+        "ends": [row.chunk.span.end for row in rows],
+        "texts": [row.chunk.text for row in rows],
+        "contexts": [row.chunk.context for row in rows],
+        "locations": [_json(_location_json(row.chunk.location)) for row in rows],
+        "tokens": [row.chunk.tokens for row in rows],
+        "lengths": [row.counts.total() for row in rows],
+        "terms": [" ".join(row.counts) for row in rows],
+        "frequencies": [" ".join(map(str, row.counts.values())) for row in rows],
+        "bands": [
+            " ".join(map(str, bands))
+            for bands in duplicates.bands([f"{row.chunk.context}\n{row.chunk.text}" for row in rows])
+        ],
+        "embeddings": Halves(np.concatenate([item.vectors for item in items])),
+    }
+    connection.execute(QUERIES["put_chunks"], columns)
+    connection.execute(QUERIES["put_postings"], columns)
+    connection.execute(compose_query(QUERIES["put_vectors"], vectors=index.vectors), columns)
+    _put_sentences(connection, index, tenant, ids, rows, items)
+
+
+def _put_sentences(
+    connection: Connection,
+    index: IndexVersion,
+    tenant: str,
+    ids: Sequence[int],
+    rows: Sequence[_Row],
+    items: Sequence[Embedded],
+) -> None:
+    sentences = [
+        (chunk_id, ordinal, row.reader_set_id, span.start, span.end, words)
+        for chunk_id, row in zip(ids, rows, strict=True)
+        for ordinal, (span, words) in enumerate(zip(row.chunk.sentences, _words(row.chunk), strict=True))
+    ]
+    if not sentences:
+        return
+    names = ("chunk_ids", "ordinals", "reader_set_ids", "starts", "ends", "words")
+    columns: dict[str, Any] = {
+        name: list(column) for name, column in zip(names, zip(*sentences, strict=True), strict=True)
+    }
+    vectors = [item.sentence_vectors for item in items if item.sentence_vectors is not None]
+    columns["embeddings"] = Halves(np.concatenate(vectors)) if vectors else []
+    columns["tenant"] = tenant
+    connection.execute(compose_query(QUERIES["put_sentences"], sentences=index.sentences), columns)
+
+
+def _words(chunk: Chunk) -> Iterator[str]:
+    """For each sentence the numbers of its terms and of those of the headings above it, between spaces."""
+    above = set(term_numbers(terms(chunk.context)))
+    for span in chunk.sentences:
+        text = chunk.text[span.start - chunk.span.start : span.end - chunk.span.start]
+        yield " ".join(map(str, sorted(above.union(term_numbers(terms(text))))))
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def _block_json(block: Block) -> dict[str, Any]:
+    place = {"kind": block.kind, "start": block.span.start, "end": block.span.end, "level": block.level}
+    return place | _location_json(block.location)
+
+
+def _location_json(location: Location) -> dict[str, Any]:
+    """What a location says; what it leaves open is left out. Written out, since this runs for every block."""
+    said: dict[str, Any] = {}
+    if location.headings:
+        said["headings"] = location.headings
+    if location.page is not None:
+        said["page"] = location.page
+    if location.slide is not None:
+        said["slide"] = location.slide
+    if location.sheet is not None:
+        said["sheet"] = location.sheet
+    if location.rows is not None:
+        said["rows"] = location.rows
+    return said

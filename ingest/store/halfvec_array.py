@@ -1,0 +1,50 @@
+"""Vectors on their way into PostgreSQL: an array of halfvec in its binary form, made of a whole matrix at once.
+
+Written out as text, one number after the other, vectors would cost more than all the rest of storing a document.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from psycopg.abc import AdaptContext
+from psycopg.adapt import Dumper
+from psycopg.pq import Format
+
+from core.db.database import Connection
+from core.embedding import Vectors
+
+
+@dataclass(frozen=True, slots=True)
+class Halves:
+    """A parameter of type halfvec[]: a row of a matrix (n, dimension) is an element."""
+
+    vectors: Vectors
+
+
+class _HalvesDumper(Dumper):
+    """The layout is that of PostgreSQL's array_send and pgvector's halfvec_send; all numbers are big-endian."""
+
+    format = Format.BINARY
+
+    def __init__(self, cls: type, context: AdaptContext | None = None) -> None:
+        super().__init__(cls, context)
+        assert context is not None
+        info = context.adapters.types["halfvec"]
+        self._element, self.oid = info.oid, info.array_oid
+
+    def dump(self, obj: Any) -> bytes:
+        count, dimension = obj.vectors.shape
+        # Dimensions of the array, whether there are NULLs, type of the elements, then length and lower bound.
+        head = np.array([1, 0, self._element, count, 1] if count else [0, 0, self._element], dtype=">i4")
+        row = np.dtype([("bytes", ">i4"), ("dimension", ">i2"), ("unused", ">i2"), ("halves", ">f2", (dimension,))])
+        rows = np.zeros(count, dtype=row)
+        rows["bytes"] = row.itemsize - 4
+        rows["dimension"] = dimension
+        rows["halves"] = obj.vectors
+        return head.tobytes() + rows.tobytes()
+
+
+def register_halves(connection: Connection) -> None:
+    """Let a connection take `Halves` as parameters."""
+    connection.adapters.register_dumper(Halves, _HalvesDumper)

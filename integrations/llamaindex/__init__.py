@@ -1,0 +1,1 @@
+"""LlamaIndex integration: retriever, vector store and LLM."""

@@ -1,0 +1,166 @@
+"""The gateway as an LLM of LlamaIndex: whoever builds with LlamaIndex gets routing, deadlines, fallback and budgets.
+
+    llm = GatewayLLM(gateway, Principal("alder"), purpose="report")
+    llm.complete("...")                                     # or chat, stream_chat, structured_predict
+    index.as_query_engine(llm=llm)
+
+What comes back is a model's text as it is, without citations and unverified; `serving.answering.pipeline.answer` is what checks.
+`groundwork`'s errors come through as they are: OverBudget, NoModelAvailable, ModelFailed.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+from llama_index.core.base.llms.types import (
+    ChatMessage,
+    ChatResponse,
+    ChatResponseAsyncGen,
+    ChatResponseGen,
+    CompletionResponse,
+    CompletionResponseGen,
+    LLMMetadata,
+    MessageRole,
+)
+from llama_index.core.bridge.pydantic import BaseModel, Field, PrivateAttr, ValidationError
+from llama_index.core.llms import CustomLLM
+from llama_index.core.llms.callbacks import llm_chat_callback, llm_completion_callback
+from llama_index.core.prompts import PromptTemplate
+
+from core.principal import Principal
+from serving.gateway.types import Message, ModelFailed, ModelRequest, Models, Reply, Role, Tier
+
+Shape = TypeVar("Shape", bound=BaseModel)
+
+ROLES: dict[MessageRole, Role] = {
+    MessageRole.SYSTEM: "system",
+    MessageRole.DEVELOPER: "system",
+    MessageRole.ASSISTANT: "assistant",
+    MessageRole.CHATBOT: "assistant",
+}  # whatever else there is counts as the user's
+
+
+class GatewayLLM(CustomLLM):
+    """Models of the gateway, in the name of one principal."""
+
+    purpose: str = Field(default="llamaindex", description="What usage records say the calls were for.")
+    tier: Tier = Field(default="balanced", description="The tier to ask first.")
+    max_tokens: int = Field(default=512, description="The longest reply, in tokens.")
+    context_window: int = Field(default=8192, description="What LlamaIndex packs prompts into, in tokens.")
+
+    _models: Models = PrivateAttr()
+    _principal: Principal = PrivateAttr()
+
+    def __init__(self, models: Models, principal: Principal, **fields: Any) -> None:
+        super().__init__(**fields)
+        self._models, self._principal = models, principal
+
+    @classmethod
+    def class_name(cls) -> str:
+        """The name that LlamaIndex logs."""
+        return "GatewayLLM"
+
+    @property
+    def metadata(self) -> LLMMetadata:
+        """What LlamaIndex wants to know of a model."""
+        return LLMMetadata(
+            context_window=self.context_window, num_output=self.max_tokens, is_chat_model=True, model_name="gateway"
+        )
+
+    @llm_chat_callback()
+    def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
+        """A whole reply. Of the keywords `schema`, `max_tokens` and `temperature` are used."""
+        reply = self._reply(messages, kwargs)
+        return _response(reply, "".join(reply), None)
+
+    @llm_chat_callback()
+    def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
+        """A reply in pieces; the first is there when this returns. Closing the generator ends the call."""
+        reply = self._reply(messages, kwargs)
+
+        def pieces() -> ChatResponseGen:
+            text = ""
+            try:
+                for piece in reply:
+                    text += piece
+                    yield _response(reply, text, piece)
+            finally:
+                reply.close()
+
+        return pieces()
+
+    @llm_completion_callback()
+    def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
+        """The same for a prompt."""
+        return _completion(self.chat([ChatMessage(content=prompt)], **kwargs))
+
+    @llm_completion_callback()
+    def stream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseGen:
+        """The same for a prompt, in pieces."""
+        responses = self.stream_chat([ChatMessage(content=prompt)], **kwargs)
+        return (_completion(response) for response in responses)
+
+    @llm_chat_callback()
+    async def achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
+        """`chat` in a thread, so that the loop goes on."""
+        return await asyncio.to_thread(self.chat, messages, **kwargs)
+
+    @llm_chat_callback()
+    async def astream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseAsyncGen:
+        """`stream_chat` in threads."""
+        responses = await asyncio.to_thread(self.stream_chat, messages, **kwargs)
+
+        async def pieces() -> ChatResponseAsyncGen:
+            try:
+                while (response := await asyncio.to_thread(next, responses, None)) is not None:
+                    yield response
+            finally:
+                await asyncio.to_thread(responses.close)
+
+        return pieces()
+
+    @llm_completion_callback()
+    async def acomplete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
+        """`complete` in a thread."""
+        return await asyncio.to_thread(self.complete, prompt, **kwargs)
+
+    def structured_predict(
+        self,
+        output_cls: type[Shape],
+        prompt: PromptTemplate,
+        llm_kwargs: dict[str, Any] | None = None,
+        **prompt_args: Any,
+    ) -> Shape:
+        """A reply of a given shape; models that can are held to its JSON schema.
+
+        Raises:
+            ModelFailed: what came back has another shape.
+        """
+        messages = prompt.format_messages(llm=self, **prompt_args)
+        text = self.chat(messages, schema=output_cls.model_json_schema(), **(llm_kwargs or {})).message.content
+        try:
+            return output_cls.model_validate_json(text or "")
+        except ValidationError as error:
+            raise ModelFailed(f"The reply is no {output_cls.__name__}; ask again, or a stronger tier.") from error
+
+    def _reply(self, messages: Sequence[ChatMessage], wanted: dict[str, Any]) -> Reply:
+        turns = [Message(ROLES.get(message.role, "user"), message.content or "") for message in messages]
+        request = ModelRequest(
+            turns, self._principal, self.purpose, tier=self.tier, schema=wanted.get("schema"),
+            max_tokens=wanted.get("max_tokens", self.max_tokens), temperature=wanted.get("temperature", 0.0),
+        )  # fmt: skip
+        return self._models.stream(request)
+
+
+def _response(reply: Reply, text: str, delta: str | None) -> ChatResponse:
+    usage = reply.usage
+    counted = {"prompt_tokens": usage.input_tokens, "completion_tokens": usage.output_tokens} if usage else {}
+    message = ChatMessage(role=MessageRole.ASSISTANT, content=text)
+    return ChatResponse(message=message, delta=delta, raw={"model": reply.model}, additional_kwargs=counted)
+
+
+def _completion(response: ChatResponse) -> CompletionResponse:
+    return CompletionResponse(
+        text=response.message.content or "", delta=response.delta, raw=response.raw,
+        additional_kwargs=response.additional_kwargs,
+    )  # fmt: skip

@@ -1,1 +1,0 @@
-"""What both paths agree on: types, settings, errors, schema, connections, the model."""

@@ -1,0 +1,1 @@
+"""Answer generation with a language model."""

@@ -1,0 +1,1 @@
+"""Verification of generated claims against the evidence."""

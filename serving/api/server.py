@@ -1,0 +1,53 @@
+"""The process that serves: a port claimed before anything slow begins, then uvicorn until it is told to stop."""
+
+import socket
+
+import uvicorn
+
+from core import logs
+from core.errors import Unavailable
+from core.services import Services
+from serving.answering.generator.backing import open_backing
+from serving.api.app import build_api
+from serving.api.identity import IdentityProvider
+from serving.usage.meter import PostgresMeter
+
+GRACE_SECONDS = 10  # for requests under way when the process is told to stop
+
+
+def claim_port(host: str, port: int) -> socket.socket:
+    """A listening socket, or one sentence about why not.
+
+    Raises:
+        Unavailable: the port is taken, or the address isn't ours.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        raise Unavailable(
+            f"Port {port} on {host} can't be used ({error.strerror or error}); choose another with --port."
+        ) from error
+
+
+def run(services: Services, identity: IdentityProvider, listener: socket.socket) -> None:
+    """Serve until SIGINT or SIGTERM; logs are JSON lines on standard error.
+
+    Raises:
+        InvalidInput: see `open_backing`.
+    """
+    logs.configure()
+    backing = open_backing(services.settings, PostgresMeter(services.database))
+    server = uvicorn.Server(
+        uvicorn.Config(
+            build_api(services, identity, backing),
+            log_config=None,
+            log_level="warning",
+            access_log=False,
+            timeout_graceful_shutdown=GRACE_SECONDS,
+        )
+    )
+    try:
+        server.run(sockets=[listener])
+    finally:
+        backing.close()

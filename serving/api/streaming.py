@@ -1,0 +1,101 @@
+"""An answer on its way to its reader: at once, or as server-sent events (HTML standard, 9.2), only what is verified.
+
+searched   how much was looked through
+sentence   a verified sentence, with the citations that are new with it
+answer     the whole answer or the refusal, as /v1/ask gives it without streaming; the last event
+problem    in place of `answer`: what went wrong on the way, as RFC 9457 has it
+"""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Generator, Iterator
+from typing import cast
+
+import anyio
+import structlog
+from anyio.to_thread import run_sync
+from fastapi import Request
+from fastapi.responses import StreamingResponse
+from pydantic import BaseModel
+
+from core.errors import GroundworkError
+from serving.answering.pipeline import whole
+from serving.answering.types import Answer, Event, Said
+from serving.api.schemas import AnswerOut, Problem, SaidOut, SearchedOut
+from serving.gateway.types import leaving
+
+MEDIA_TYPE = "text/event-stream"
+
+log = structlog.get_logger("groundwork.api")
+
+
+def streamed(events: Iterator[Event]) -> StreamingResponse:
+    """A response that sends events as they come. What is wrong with the question is raised here, before the first.
+
+    Whoever leaves early ends the work: calls of models that are just waited for are cancelled, and `events` is closed.
+    """
+    first = next(events)
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}  # no proxy may hold sentences back
+    return StreamingResponse(_sent(first, events), media_type=MEDIA_TYPE, headers=headers)
+
+
+async def at_once(events: Iterator[Event], request: Request) -> AnswerOut:
+    """The whole answer; whoever hangs up before it is there cancels the calls of models that are made for it."""
+    left = threading.Event()
+    leaving.set(left)
+
+    async def watch() -> None:  # not by `is_disconnected`, which never says so behind our middleware
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        left.set()
+
+    watching = asyncio.create_task(watch())
+    try:
+        return AnswerOut.of(await run_sync(whole, events))
+    finally:
+        watching.cancel()
+
+
+async def _sent(first: Event, events: Iterator[Event]) -> AsyncIterator[bytes]:
+    working = threading.Lock()  # held by the thread that makes the next event; it goes on where nobody waits for it
+
+    def following() -> Event | None:
+        with working:
+            return next(events, None)
+
+    def close() -> None:
+        with working:
+            cast("Generator[Event]", events).close()
+
+    left = threading.Event()
+    leaving.set(left)
+    try:
+        event: Event | None = first
+        while event is not None:
+            yield _event(event)
+            event = await run_sync(following, abandon_on_cancel=True)
+    except GroundworkError as error:
+        yield _problem(error)
+    except Exception as error:  # a fault of ours: the log has it, the reader a sentence
+        log.error("unforeseen", error=type(error).__name__, exc_info=error)
+        yield _problem(GroundworkError("Something went wrong here; the log has it."), 500)
+    finally:
+        left.set()
+        with anyio.CancelScope(shield=True):
+            await run_sync(close)
+
+
+def _event(event: Event) -> bytes:
+    if isinstance(event, Answer):
+        return _line("answer", AnswerOut.of(event))
+    if isinstance(event, Said):
+        return _line("sentence", SaidOut.of(event))
+    return _line("searched", SearchedOut(documents=event.documents, passages=event.passages))
+
+
+def _problem(error: GroundworkError, status: int | None = None) -> bytes:
+    return _line("problem", Problem.of(error, status))
+
+
+def _line(name: str, body: BaseModel) -> bytes:
+    return f"event: {name}\ndata: {body.model_dump_json()}\n\n".encode()

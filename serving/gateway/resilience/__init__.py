@@ -1,0 +1,1 @@
+"""Retries, circuit breaker, admission and fault classes of the gateway."""

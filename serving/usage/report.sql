@@ -1,0 +1,31 @@
+-- name: usage
+-- What was used, summed up. In: tenant, by (day, model, team, key or purpose), since (a time, or NULL for all).
+-- Out: a row each: name (day: of UTC), calls, input_tokens, output_tokens, cost; how many of the calls were counted by us
+-- alone (estimated), failed, were cancelled, and were made past a soft limit (tight).
+select
+    case %(by)s
+        when 'day' then to_char(u.at at time zone 'UTC', 'YYYY-MM-DD')
+        when 'model' then u.model
+        when 'team' then u.team
+        when 'key' then u.key
+        else u.purpose
+    end as name,
+    count(*) as calls,
+    sum(u.input_tokens)::bigint as input_tokens,
+    sum(u.output_tokens)::bigint as output_tokens,
+    sum(u.cost) as cost,
+    count(*) filter (where not u.counted) as estimated,
+    count(*) filter (where u.outcome = 'failed') as failed,
+    count(*) filter (where u.outcome = 'cancelled') as cancelled,
+    count(*) filter (where u.tight) as tight
+from usage u
+where u.tenant_id = %(tenant)s and (%(since)s::timestamptz is null or u.at >= %(since)s)
+group by 1
+order by 1
+
+-- name: lost
+-- Calls whose process died before it said what they did use. In: tenant, since (a time, or NULL for all).
+-- Out: one row: calls, and the tokens and cost that they can have used at most.
+select count(*) as calls, coalesce(sum(tokens), 0)::bigint as tokens, coalesce(sum(cost), 0) as cost
+from reservation
+where tenant_id = %(tenant)s and expires_at <= now() and (%(since)s::timestamptz is null or expires_at >= %(since)s)
