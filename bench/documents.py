@@ -52,7 +52,7 @@ def main() -> None:
     """Read every file and print the table; ends with status 1 when a PDF's text lacks words."""
     arguments = [argument for argument in sys.argv[1:] if argument != "--hostile"]
     if "--hostile" in sys.argv[1:]:
-        hostile = import_module("tests.hostile")  # By name: the tests aren't part of what is checked by mypy.
+        hostile = import_module("tests.support.hostile")  # By name: the tests aren't part of what is checked by mypy.
         with tempfile.TemporaryDirectory() as folder:
             hostile.write(Path(folder) / "hostile")
             results = list(read_all(Path(folder) / "hostile", compare=False))

@@ -1,34 +1,23 @@
 """One PostgreSQL server and one loaded model for the session; each test gets a database cloned from a template."""
 
-import atexit
+from __future__ import annotations
+
 import os
 import subprocess
 import sys
 import tempfile
-import threading
 import uuid
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from functools import cache
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-import psycopg
 import pytest
-import uvicorn
-from fastapi import FastAPI
-from psycopg import sql
 
-from core.db.database import Database
-from core.db.migrate import migrate
-from core.embedding import Embedder, SentenceTransformerEmbedder, Vectors, describe_model
-from core.local_postgres import EmbeddedPostgres
-from core.services import Services
-from core.settings import Settings
-from flows.engine import Engine
-from ingest import pipeline
-from ingest.sandbox.pool import Reader
-from serving.api.server import claim_port
+if TYPE_CHECKING:  # imported inside the fixtures, so that `make test-unit` loads neither a database nor a model
+    from core.local_postgres import EmbeddedPostgres
+    from core.services import Services
+    from flows.engine import Engine
+    from tests.support.services import Remembering
 
 ROOT = Path(__file__).parent.parent
 TEMPLATE = "template_groundwork"
@@ -63,6 +52,10 @@ def home() -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def server(home: Path) -> Iterator[EmbeddedPostgres]:
     """The session's PostgreSQL."""
+    import psycopg
+
+    from core.local_postgres import EmbeddedPostgres
+
     embedded = EmbeddedPostgres(home / "postgres")
     embedded.start()
     # Nothing here outlives the session, so no test waits for the disk.
@@ -73,36 +66,26 @@ def server(home: Path) -> Iterator[EmbeddedPostgres]:
     embedded.stop()
 
 
-class Remembering(SentenceTransformerEmbedder):
-    """The real model, which computes the vector of a text once a session: many tests take in the same papers."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__(name)
-        self._known: dict[str, Vectors] = {}
-
-    def compute(self, texts: Sequence[str], advanced: Callable[[float], None] = lambda share: None) -> Vectors:
-        """All of it anew."""
-        return super().encode(texts, advanced)
-
-    def encode(self, texts: Sequence[str], advanced: Callable[[float], None] = lambda share: None) -> Vectors:
-        new = [text for text in dict.fromkeys(texts) if text not in self._known]
-        if new:
-            self._known |= zip(new, self.compute(new, advanced), strict=True)
-        else:
-            advanced(1.0)
-        return np.array([self._known[text] for text in texts], np.float32).reshape(len(texts), self.model.dimension)
-
-
 @pytest.fixture(scope="session")
 def embedder() -> Remembering:
     """The session's model: the real one."""
+    from core.settings import Settings
+    from tests.support.services import Remembering
+
     return Remembering(Settings(_env_file=None).embedding_model)
 
 
 @pytest.fixture(scope="session")
 def template(server: EmbeddedPostgres) -> str:
     """A migrated, empty database that others are cloned from."""
-    _run(server, sql.SQL("create database {}").format(sql.Identifier(TEMPLATE)))
+    from psycopg import sql
+
+    from core.db.migrate import migrate
+    from core.embedding import describe_model
+    from core.settings import Settings
+    from tests.support.services import run_statement
+
+    run_statement(server, sql.SQL("create database {}").format(sql.Identifier(TEMPLATE)))
     migrate(server.conninfo(dbname=TEMPLATE), lambda: describe_model(Settings(_env_file=None).embedding_model))
     return TEMPLATE
 
@@ -110,38 +93,43 @@ def template(server: EmbeddedPostgres) -> str:
 @pytest.fixture(scope="session")
 def clone(server: EmbeddedPostgres, template: str) -> Iterator[Callable[[], str]]:
     """Makes a fresh database and returns its name."""
+    from psycopg import sql
+
+    from tests.support.services import run_statement
+
     made: list[str] = []
 
     def make() -> str:
         name = f"test_{uuid.uuid4().hex[:12]}"
-        _run(server, sql.SQL("create database {} template {}").format(sql.Identifier(name), sql.Identifier(template)))
+        run_statement(
+            server, sql.SQL("create database {} template {}").format(sql.Identifier(name), sql.Identifier(template))
+        )
         made.append(name)
         return name
 
     yield make
     for name in made:
-        _run(server, sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name)))
-
-
-def connect_services(server: EmbeddedPostgres, name: str, home: Path, embedder: Embedder) -> Services:
-    """Services on a database of the session's server, with the session's model."""
-    settings = Settings(_env_file=None, home=home, database_url=server.conninfo("groundwork_app", name))
-    loaded = {embedder.model.name: embedder}
-    return Services(settings, Database(settings.database_url).open(), _loaded=loaded)
+        run_statement(server, sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name)))
 
 
 @pytest.fixture
-def services(server: EmbeddedPostgres, clone: Callable[[], str], home: Path, embedder: Embedder) -> Iterator[Services]:
+def services(
+    server: EmbeddedPostgres, clone: Callable[[], str], home: Path, embedder: Remembering
+) -> Iterator[Services]:
     """Services on an empty, migrated database of one's own."""
+    from tests.support.services import connect_services
+
     with connect_services(server, clone(), home, embedder) as opened:
         yield opened
 
 
 @pytest.fixture(scope="session")
 def sample_services(
-    server: EmbeddedPostgres, clone: Callable[[], str], home: Path, embedder: Embedder
+    server: EmbeddedPostgres, clone: Callable[[], str], home: Path, embedder: Remembering
 ) -> Iterator[Services]:
     """Services on a database with the sample of both tenants. For tests that only read."""
+    from tests.support.services import connect_services, take_in_folder
+
     with connect_services(server, clone(), home, embedder) as opened:
         for tenant in ("alder", "brightwater"):
             take_in_folder(opened, tenant, ROOT / "sample" / tenant)
@@ -151,6 +139,8 @@ def sample_services(
 @pytest.fixture(scope="session")
 def engine(home: Path) -> Iterator[Engine]:
     """The session's own Prefect server."""
+    from flows.engine import Engine
+
     with Engine(home / "prefect") as started:
         yield started.start()
 
@@ -158,44 +148,8 @@ def engine(home: Path) -> Iterator[Engine]:
 @pytest.fixture(scope="session")
 def language_model() -> Iterator[str]:
     """The address of a real language model, small and on the processor; tests/local_model.py serves it."""
-    command = [sys.executable, "-m", "tests.local_model"]
+    command = [sys.executable, "-m", "tests.support.local_model"]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
         yield process.stdout.readline().strip()
         process.kill()
-
-
-@contextmanager
-def served(api: FastAPI) -> Iterator[str]:
-    """The address of a service over HTTP, on a free port."""
-    listener = claim_port("127.0.0.1", 0)
-    server = uvicorn.Server(uvicorn.Config(api, log_level="error"))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-    thread.start()
-    yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    server.should_exit = True
-    thread.join()
-
-
-def take_in_folder(services: Services, tenant: str, path: Path, readers: tuple[str, ...] = ()) -> pipeline.Report:
-    """Ingest a file or folder the way the flow does, without Prefect."""
-    return pipeline.ingest(services, tenant, [pipeline.origin(str(path), readers)], parsing())
-
-
-@cache
-def parsing() -> Reader:
-    """The session's processes that parse; they end with it."""
-    reader = Reader()
-    atexit.register(reader.close)
-    return reader
-
-
-def superuser(server: EmbeddedPostgres, services: Services) -> psycopg.Connection[tuple[object, ...]]:
-    """A connection that sees everything, to look at what is really stored."""
-    name = services.settings.database_url.split("dbname=")[1].split()[0]
-    return psycopg.connect(server.conninfo(dbname=name), autocommit=True, options="-c search_path=groundwork,public")
-
-
-def _run(server: EmbeddedPostgres, statement: sql.Composed) -> None:
-    with psycopg.connect(server.conninfo(dbname="postgres"), autocommit=True) as connection:
-        connection.execute(statement)

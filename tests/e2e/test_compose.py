@@ -1,0 +1,29 @@
+"""What docker-compose.yml, the image and .env.example promise, read from the files; no Docker needed."""
+
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from ops import passwords
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in ("database", "admin", "application"):
+        (tmp_path / name).mkdir()
+    return tmp_path
+
+
+def test_the_database_accepts_the_roles_and_a_second_time_too(folder, server):
+    passwords.write_passwords(folder)
+    roles = (folder / "database" / "passwords.sql").read_text()
+    with psycopg.connect(server.conninfo(dbname="postgres")) as connection:
+        connection.execute(roles)
+        connection.execute(roles)
+        row = connection.execute(
+            "select rolcanlogin, rolinherit, rolsuper, rolcreatedb, rolcreaterole, rolbypassrls from pg_roles"
+            " where rolname = 'groundwork_app'"
+        ).fetchone()
+        connection.rollback()
+    assert row == (True, False, False, False, False, False)

@@ -1,0 +1,174 @@
+"""The page at /, in a real Chromium against the real service over the sample."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from core.services import Services
+from serving.api.app import build_api
+from serving.api.identity import LocalIdentity
+from tests.support.browser import Browser, browser, find_browser
+from tests.support.services import served
+
+ASKED = "How many days of annual leave can I carry over into next year?"
+
+
+@pytest.fixture(scope="module")
+def address(sample_services: Services) -> Iterator[str]:
+    """The service on a free port."""
+    with served(build_api(sample_services, LocalIdentity(("alder", "brightwater")))) as address:
+        yield f"{address}/"
+
+
+@pytest.fixture(scope="module")
+def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """One tab for the module."""
+    program = find_browser()
+    if program is None:
+        pytest.skip("no Chromium here (Debian's package is called chromium)")
+    with browser(program, tmp_path_factory.mktemp("profile")) as opened:
+        yield opened
+
+
+@pytest.fixture(params=[(1280, 900, False), (390, 844, True)], ids=["desktop", "phone"])
+def page(tab: Browser, address: str, request: pytest.FixtureRequest) -> Browser:
+    """The page, freshly opened, at both widths."""
+    width, height, mobile = request.param
+    tab.resize(width, height, mobile=mobile)
+    tab.open("about:blank")
+    tab.open(address)
+    tab.run("localStorage.clear()")
+    tab.open(address)
+    tab.wait("document.querySelector('#tenant').options.length === 2")
+    return tab
+
+
+def ask(page: Browser, question: str) -> None:
+    """Type a question and send it, as a person does."""
+    page.run(f"document.querySelector('#question').value = {question!r}")
+    page.run("document.querySelector('#ask').requestSubmit()")
+
+
+def test_a_cited_sentence_leads_to_its_highlighted_quote(page: Browser, tmp_path: Path) -> None:
+    """From the question to the mark in the document."""
+    ask(page, ASKED)
+    page.wait("document.querySelector('#answer a[href*=\"#document=\"]')")
+    answer = page.run("document.querySelector('#answer').innerText")
+    assert "5 unused days" in answer
+    page.run("document.querySelector('#answer a[href*=\"#document=\"]').click()")
+    page.wait("document.querySelector('#reader mark')")
+    marked = page.run("[...document.querySelectorAll('#reader mark')].map(mark => mark.textContent).join(' ')")
+    assert "Up to 5 unused days" in marked
+    page.wait("document.querySelector('#reader mark').getBoundingClientRect().top < innerHeight")
+    page.picture(tmp_path / "quote.png")
+    assert (tmp_path / "quote.png").stat().st_size > 10_000
+
+
+def test_a_refusal_is_shown_as_one(page: Browser) -> None:
+    """With its reason, and not as an error."""
+    ask(page, "Who won the football world cup in 1998?")
+    page.wait("document.querySelector('#answer').innerText.length > 20")
+    assert page.run("document.querySelector('[data-stage=\"failed\"]').hidden")
+    assert not page.run("document.querySelector('#answer a[href*=\"#document=\"] mark')")
+
+
+def test_another_tenant_sees_nothing_of_the_first(page: Browser) -> None:
+    """Choosing a tenant on the page is choosing what is searched."""
+    page.run(
+        "(() => { const tenant = document.querySelector('#tenant'); tenant.value = 'brightwater';"
+        " tenant.dispatchEvent(new Event('change', {bubbles: true})); })()"
+    )
+    ask(page, ASKED)
+    page.wait("document.querySelector('#answer').innerText.length > 20")
+    assert "5 unused days" not in page.run("document.body.innerText")
+
+
+def test_nothing_is_wider_than_the_page(page: Browser) -> None:
+    """No sideways scrolling, before and after an answer."""
+    ask(page, ASKED)
+    page.wait("document.querySelector('#answer a[href*=\"#document=\"]')")
+    assert page.run("document.documentElement.scrollWidth <= innerWidth")
+
+
+def fill(page: Browser, field: str, value: str) -> None:
+    """Type into a field, as a person does."""
+    page.run(
+        f"(() => {{ const field = document.querySelector({field!r}); field.value = {value!r};"
+        " field.dispatchEvent(new Event('input', {bubbles: true})); })()"
+    )
+
+
+def test_a_question_can_be_narrowed_down(page: Browser) -> None:
+    """To a folder and to what the metadata says; the page says so, and one click takes it back."""
+    page.run("document.querySelector('#narrow').open = true")
+    fill(page, "#within-path", "people/")
+    fill(page, "#within-key", "status")
+    fill(page, "#within-value", "superseded")
+    assert "in people/, status is superseded" in page.run("document.querySelector('.narrowed').innerText")
+    ask(page, ASKED)
+    page.wait("document.querySelector('#answer a[href*=\"#document=\"]')")
+    assert "8 unused days" in page.run("document.querySelector('#answer').innerText")
+    paths = page.run("[...document.querySelectorAll('#sources .path')].map(path => path.textContent)")
+    assert set(paths) == {"people/annual-leave-policy-2023.md"}
+    assert "narrowed down" in page.run("document.querySelector('#account').textContent")
+    page.run("document.querySelector('#narrow-clear').click()")
+    assert page.run("document.querySelector('.narrowed').innerText").strip() == ""
+    fill(page, "#within-path", "no such folder/")
+    ask(page, ASKED)
+    page.wait("document.querySelector('.refusal-reason')")
+    assert "filter lets pass" in page.run("document.querySelector('.refusal-reason').textContent")
+
+
+def test_the_scores_are_drawn_and_said(page: Browser) -> None:
+    """A bar for each passage in pieces that add up to its score, in words for those who don't see it."""
+    fill(page, "#within-path", "people/")
+    ask(page, ASKED)
+    page.wait("document.querySelector('#answer a[href*=\"#document=\"]')")
+    page.run("document.querySelector('#why').open = true")
+    page.wait("document.querySelectorAll('.hits li').length === 10")
+    scores = page.run("[...document.querySelectorAll('.hit-score')].map(score => Number(score.textContent))")
+    assert scores == sorted(scores, reverse=True)
+    labels = page.run("[...document.querySelectorAll('.stack')].map(bar => bar.getAttribute('aria-label'))")
+    for score, label in zip(scores, labels, strict=True):
+        whole, *shares = map(float, re.findall(r"-?\d\.\d+", label))
+        assert whole == score
+        assert sum(shares) == pytest.approx(score, abs=0.002)
+    widths = page.run(
+        "[...document.querySelectorAll('.stack')].map(bar => [...bar.querySelectorAll('rect:not(.bar-ground)')]"
+        ".reduce((sum, piece) => sum + Number(piece.getAttribute('width')), 0))"
+    )
+    assert widths[0] == pytest.approx(100, abs=1.5)
+    assert widths == sorted(widths, reverse=True)
+    how = page.run("document.querySelector('.how').innerText")
+    for said in ("40 documents", "posting_pkey", "all-MiniLM-L6-v2", "Narrowed to", "search"):
+        assert said in how
+    assert page.run("document.documentElement.scrollWidth <= innerWidth")
+    page.run("document.querySelector('.hits a').click()")
+    page.wait("document.querySelector('#reader mark')")
+
+
+def test_a_conversation_goes_on_until_a_new_one_is_begun(page: Browser, tmp_path: Path) -> None:
+    """The page says how it understood a follow-up; after the button it knows nothing of what was asked."""
+    ask(page, "How deep can I lower a Heron 200?")
+    page.wait("document.querySelector('#answer a[href*=\"#document=\"]')")
+    assert page.run("document.querySelector('#asked-as').hidden")
+    ask(page, "What about the Heron 210?")
+    page.wait("!document.querySelector('#asked-as').hidden")
+    assert "How deep can I lower a Heron 210?" in page.run("document.querySelector('#asked-as').textContent")
+    page.wait("document.querySelector('#answer').innerText.includes('200 m')")
+    assert page.run("document.documentElement.scrollWidth <= innerWidth")
+    page.picture(tmp_path / "conversation.png")
+    page.run("document.querySelector('#conversation-new').click()")
+    assert page.run("document.querySelector('#conversation').hidden")
+    ask(page, "What about the Heron 210?")
+    page.wait("document.querySelector('#answer').innerText.length > 20")
+    assert page.run("document.querySelector('#asked-as').hidden")
+
+
+def test_a_problem_is_one_sentence(page: Browser) -> None:
+    """What the service refuses is said on the page."""
+    ask(page, "x " * 1_500)
+    page.wait("!document.querySelector('[data-stage=\"failed\"]').hidden")
+    assert "characters" in page.run("document.querySelector('#problem-detail').textContent")

@@ -1,0 +1,116 @@
+"""From hits to the evidence of an answer: neighbours in one, copies out, no document over its share, in a budget."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from core.principal import Principal
+from core.services import Services
+from core.types import Span
+from retrieval.context import CANDIDATES, OF_ONE_DOCUMENT, PASSAGES, TOKENS, gather, length
+from retrieval.retriever import retrieve
+from retrieval.types import Evidence
+from serving.answering.evidence import units
+from serving.answering.pipeline import answer
+from tests.support.services import take_in_folder
+
+ALDER = Principal("alder")
+QUESTIONS = (
+    "How is the membrane of the oxygen probe replaced?",
+    "How many days of paid annual leave does a full-time employee receive?",
+    "What does ERR-4711 mean on the Heron 210?",
+)
+
+
+@pytest.fixture(scope="module", params=QUESTIONS)
+def found(request: pytest.FixtureRequest, sample_services: Services) -> Evidence:
+    return retrieve(sample_services, ALDER, request.param, limit=CANDIDATES)
+
+
+@pytest.fixture
+def long_document(services: Services, tmp_path: Path) -> Services:
+    """A chapter over several chunks, and two short letters on the same matter, one of them with another number."""
+    said = "The {} turbine of the mill at Wending runs at {} revolutions a minute, and its bearings are oiled by hand."
+    names = "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth".split()
+    chapter = "\n\n".join(
+        said.format(name, 60 + place) + " " + said.format(f"spare {name}", 90 + place)
+        for place, name in enumerate(names * 3)
+    )
+    letter = (
+        "# A letter\n\nThe turbine of the mill at Wending was {} years old when its bearings were renewed in spring."
+    )
+    (tmp_path / "mill.md").write_text(f"# The mill\n\n{chapter}\n")
+    (tmp_path / "letter.md").write_text(letter.format(40))
+    (tmp_path / "answer.md").write_text(letter.format(41))
+    assert take_in_folder(services, "miller", tmp_path).counts["added"] == 3
+    return services
+
+
+def test_what_is_gathered_is_within_its_limits(found):
+    gathered = gather(found)
+    assert 0 < len(gathered.hits) <= PASSAGES
+    assert sum(map(length, gathered.hits)) <= TOKENS
+    assert [hit.rank for hit in gathered.hits] == list(range(1, len(gathered.hits) + 1))
+    assert gathered.hits[0].chunk_id == found.hits[0].chunk_id
+
+
+def test_every_sentence_is_still_quoted_from_where_it_stands(found):
+    before = {(hit.document_id, unit.span): unit.text for unit in units(found) for hit in [found.hits[unit.hit]]}
+    after = gather(found)
+    for unit in units(after):
+        assert before[after.hits[unit.hit].document_id, unit.span] == unit.text
+
+
+def test_a_passage_is_the_text_of_its_document(long_document):
+    """Neighbours are one passage, and every character of it stands in the document, but for blanks between chunks."""
+    evidence = gather(retrieve(long_document, Principal("miller"), "How fast do the turbines run?", limit=CANDIDATES))
+    wide = [hit for hit in evidence.hits if hit.path == "mill.md"]
+    single = retrieve(long_document, Principal("miller"), "How fast do the turbines run?", limit=CANDIDATES).hits
+    assert max(len(hit.text) for hit in wide) > 1.5 * max(len(hit.text) for hit in single)
+    for hit in wide:
+        assert len(hit.text) == hit.span.end - hit.span.start
+        inside = [each for each in single if each.document_id == hit.document_id and within(each.span, hit.span)]
+        assert all(hit.quote(each.span) == each.text for each in inside)
+
+
+def within(inner: Span, outer: Span) -> bool:
+    return outer.start <= inner.start and inner.end <= outer.end
+
+
+def test_a_document_gives_no_more_than_its_share_while_others_have_something(found):
+    given = Counter(hit.document_id for hit in gather(found).hits)
+    assert max(given.values()) <= OF_ONE_DOCUMENT
+    documents = len({hit.document_id for hit in found.hits})
+    spread = {hit.document_id for hit in gather(found, of_one_document=1).hits}
+    assert len(spread) == min(documents, PASSAGES)
+
+
+def test_one_document_may_fill_the_rest_where_nothing_else_is(long_document):
+    evidence = retrieve(long_document, Principal("miller"), "turbine", limit=CANDIDATES)
+    narrow = [hit for hit in evidence.hits if hit.path == "mill.md"]
+    gathered = gather(evidence, of_one_document=1)
+    assert sum(hit.path == "mill.md" for hit in gathered.hits) > 1
+    assert len(gathered.hits) <= len(narrow) + 2
+
+
+def test_the_budget_cuts_and_leaves_at_least_the_best(found):
+    assert [hit.chunk_id for hit in gather(found, tokens=1).hits] == [found.hits[0].chunk_id]
+    small = gather(found, tokens=300)
+    assert 1 <= len(small.hits) < len(gather(found).hits)
+    assert sum(map(length, small.hits)) <= 300 or len(small.hits) == 1
+
+
+def test_two_letters_that_disagree_are_both_seen(long_document):
+    """They share all but a number; whoever leaves one out hides that they disagree."""
+    question = "How old was the turbine when its bearings were renewed?"
+    evidence = gather(retrieve(long_document, Principal("miller"), question, limit=CANDIDATES))
+    assert {"letter.md", "answer.md"} <= {
+        path for hit in evidence.hits for path in (hit.path, *(other.path for other in hit.also))
+    }
+
+
+def test_an_answer_is_made_of_what_was_gathered(sample_services):
+    given = answer(sample_services, ALDER, QUESTIONS[1])
+    gathered = gather(retrieve(sample_services, ALDER, QUESTIONS[1], limit=CANDIDATES))
+    assert {(c.document_id) for c in given.citations} <= {hit.document_id for hit in gathered.hits}

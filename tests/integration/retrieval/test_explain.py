@@ -1,0 +1,144 @@
+"""Explanations: they add up, say what the database really did, and count nothing that the reader may not see."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from cli.explanation import print_explanation
+from core.principal import Principal
+from core.services import Services
+from core.text.terms import query_terms
+from retrieval.filters import Filter, Prefix, parse_where
+from retrieval.retriever import retrieve
+from retrieval.types import Counted, Evidence, Explanation, Mode
+from serving.api.app import build_api
+from serving.api.identity import LocalIdentity
+from tests.support.services import take_in_folder
+
+ALDER = Principal("alder")
+QUESTION = "What does ERR-4711 mean on the Heron 210?"
+
+
+def explained(services: Services, principal: Principal = ALDER, **options: Any) -> tuple[Evidence, Explanation]:
+    evidence = retrieve(services, principal, QUESTION, explain=True, **options)
+    assert evidence.explanation
+    return evidence, evidence.explanation
+
+
+@pytest.mark.parametrize("mode", ["hybrid", "dense", "lexical"])
+@pytest.mark.parametrize("where", [None, Prefix("path", "products/")], ids=["everything", "filtered"])
+def test_what_is_said_adds_up(sample_services: Services, mode: Mode, where: Filter | None) -> None:
+    """The shares to the score, the terms to BM25's, and the hits are those of the search that isn't explained."""
+    evidence, explanation = explained(sample_services, mode=mode, where=where, limit=20)
+    plain = retrieve(sample_services, ALDER, QUESTION, mode=mode, where=where, limit=20)
+    assert evidence.hits == plain.hits
+    assert plain.explanation is None
+    assert set(explanation.reasons) == {hit.chunk_id for hit in evidence.hits}
+    for hit in evidence.hits:
+        why = explanation.reasons[hit.chunk_id]
+        assert sum(why.shares.values()) == pytest.approx(hit.score, abs=1e-6)
+        assert sum(match.score for match in why.terms) == pytest.approx(hit.lexical.score or 0.0, abs=1e-5)
+        assert [match.score for match in why.terms] == sorted((match.score for match in why.terms), reverse=True)
+        assert all(match.idf == evidence.idf[match.term] for match in why.terms)
+    assert any(why.terms for why in explanation.reasons.values())
+    assert explanation.execution > 0
+    assert {"search", "explain"} <= set(evidence.milliseconds)
+    assert ("filter" in evidence.milliseconds) is (where is not None)
+
+
+def test_it_says_what_the_database_did(sample_services: Services) -> None:
+    """In so small a tenant each vector is compared; postings come from their index alone; rows as they are."""
+    _, explanation = explained(sample_services)
+    served = {(access.leg, access.step): access for access in explanation.accesses}
+    assert set(served) == {("lexical", "find"), ("dense", "find"), ("dense", "score"), ("sentence", "score")}
+    assert served["lexical", "find"].index == "posting_pkey"
+    assert served["dense", "find"].method == "exact"
+    with sample_services.database.reading(ALDER) as connection:
+        counted = connection.execute(
+            "select (select count(*) from posting where term = any (%s)), (select count(*) from chunk)",
+            (list(query_terms(QUESTION)),),
+        ).fetchone()
+    assert counted == (served["lexical", "find"].rows, served["dense", "find"].rows)
+    assert (explanation.tenant, explanation.groups) == ("alder", ())
+    assert (explanation.model, explanation.index_version) == ("all-MiniLM-L6-v2", 1)
+
+
+@pytest.mark.parametrize(("mode", "missing"), [("lexical", ("dense", "find")), ("dense", ("lexical", "find"))])
+def test_a_leg_that_is_off_finds_nothing(sample_services: Services, mode: Mode, missing: tuple[str, str]) -> None:
+    """BM25 is still counted in mode dense, as the hits' own score; it brings no candidate."""
+    evidence, explanation = explained(sample_services, mode=mode)
+    if mode == "lexical":
+        assert missing not in {(access.leg, access.step) for access in explanation.accesses}
+    leg = missing[0]
+    assert all(why.shares[leg] == 0.0 for why in explanation.reasons.values())  # type: ignore[index]
+    assert all(getattr(hit, leg).rank is None for hit in evidence.hits)
+
+
+def test_what_a_filter_lets_pass_is_counted(sample_services: Services) -> None:
+    """Over what the reader may see: a group more, documents more."""
+    where = parse_where(["path^finance/", "version>=1"])
+    evidence, explanation = explained(sample_services, where=where)
+    assert (evidence.hits, explanation.passed, evidence.where) == ((), Counted(0, 0), where)
+    _, allowed = explained(sample_services, Principal("alder", ("finance",)), where=where)
+    assert allowed.passed
+    assert allowed.passed.documents == 5
+    assert allowed.passed.passages > 5
+    assert explained(sample_services)[1].passed is None
+
+
+def test_it_gives_nothing_away(services: Services, tmp_path: Path) -> None:
+    """Not a number changes when others' documents come that say the very same words."""
+
+    def write(name: str) -> Path:
+        folder = tmp_path / name
+        folder.mkdir()
+        for number in range(12):
+            (folder / f"{name}{number}.md").write_text(f"# {name} {number}\n\nERR-4711 means Heron 210, {name}.\n")
+        return folder
+
+    def seen() -> tuple[Evidence, Explanation]:
+        evidence, explanation = explained(services, where=Prefix("path", "public"), limit=5)
+        timeless = replace(explanation, planning=0.0, execution=0.0)
+        return replace(evidence, milliseconds={}, explanation=None), timeless
+
+    take_in_folder(services, "alder", write("public"))
+    before = seen()
+    assert before[1].passed == Counted(12, 12)
+    take_in_folder(services, "alder", write("secret"), readers=("finance",))
+    take_in_folder(services, "brightwater", write("theirs"))
+    assert seen() == before
+
+
+def test_it_goes_out_over_http(sample_services: Services) -> None:
+    """With the filter in force, the reasons at each hit, and nothing of either where nobody asked."""
+    client = TestClient(build_api(sample_services, LocalIdentity(("alder",))))
+    condition = {"field": "path", "prefix": "products/"}
+    body = {"question": QUESTION, "filter": condition, "explain": True, "limit": 3}
+    given = client.post("/v1/search", json=body).json()
+    assert given["filter"] == condition
+    assert given["explanation"]["passed"]["documents"] == 11
+    assert {"leg", "step", "method", "index", "rows"} == set(given["explanation"]["accesses"][0])
+    for hit in given["hits"]:
+        assert hit["path"].startswith("products/")
+        assert sum(hit["reasons"]["shares"].values()) == pytest.approx(hit["score"], abs=1e-6)
+        assert {"term", "frequency", "idf", "score"} == set(hit["reasons"]["terms"][0])
+    plain = client.post("/v1/search", json={"question": QUESTION}).json()
+    assert plain["explanation"] is plain["filter"] is plain["reranking"] is plain["hits"][0]["reasons"] is None
+
+
+@pytest.mark.parametrize("width", [80, 100])
+def test_it_fits_the_terminal(
+    sample_services: Services, width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also where the output is no terminal; every number that counts is there."""
+    monkeypatch.setenv("COLUMNS", str(width))
+    evidence, _ = explained(sample_services, where=Prefix("path", "products/"), limit=3)
+    print_explanation(evidence)
+    text = capsys.readouterr().out
+    assert max(map(len, text.splitlines())) <= width
+    for said in ("err-4711", "posting_pkey", "idf", "tenant alder", "all-MiniLM-L6-v2", "milliseconds", "products/"):
+        assert said in text
+    assert f"{evidence.hits[0].score:.3f}" in text

@@ -1,0 +1,102 @@
+"""When is refused, how sure, and in which words; forbidden and absent must look the same."""
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from core.principal import Principal
+from core.services import Services
+from retrieval.retriever import retrieve
+from retrieval.types import Evidence
+from serving.answering import answerability
+from serving.answering.pipeline import answer
+from serving.answering.question import asked
+from tests.support.services import take_in_folder
+
+ALDER = Principal("alder")
+
+
+def evidence(services: Services, question: str, principal: Principal = ALDER) -> Evidence:
+    return retrieve(services, principal, question, limit=8)
+
+
+def test_the_model_has_a_weight_for_every_feature(sample_services):
+    found = answerability.features(evidence(sample_services, "How deep can I lower a Heron 200?"))
+    assert set(found) == set(answerability.model()["weights"])
+    assert all(math.isfinite(value) for value in found.values())
+    assert 0 < answerability.threshold() < 1
+
+
+@pytest.mark.parametrize(
+    "question", ["How long should sourdough rise before baking?", "What is the capital of Mongolia?", "?a?", "the"]
+)
+def test_what_is_outside_is_refused_with_a_sentence(sample_services, question):
+    refusal = answer(sample_services, ALDER, question).refusal
+    assert refusal is not None
+    assert refusal.reason.endswith(".")
+    assert "\n" not in refusal.reason
+
+
+def test_nothing_to_search_is_refused(services):
+    given = answer(services, Principal("nobody"), "Is anybody there?")
+    assert given.status == "refused"
+    assert given.confidence == 0
+    assert given.refusal.closest == ()
+
+
+@pytest.mark.parametrize(
+    ("question", "named"),
+    [("What does ERR-4718 mean?", '"ERR-4718"'), ("How much does a Heron 300 cost?", '"Heron 300"')],
+)
+def test_a_designation_that_no_passage_has_is_refused_and_named(sample_services, question, named):
+    refusal = answer(sample_services, ALDER, question).refusal
+    assert refusal is not None
+    assert refusal.code == "partial_evidence"
+    assert named in refusal.reason
+
+
+def test_a_weight_is_not_answered_without_one(sample_services):
+    refusal = answer(sample_services, ALDER, "How much does the Otter C2 weigh?").refusal
+    assert refusal is not None
+    assert "a weight" in refusal.reason
+
+
+def test_forbidden_looks_like_absent(services, tmp_path):
+    """The same question, while others may read the answer and when nobody has written it, is refused alike."""
+    (tmp_path / "canteen.md").write_text("# Canteen\n\nLunch is served from noon. The canteen has a garden.\n")
+    (tmp_path / "salaries.md").write_text("# Salaries\n\nThe highest salary in band B5 is 94,000 euros a year.\n")
+    (tmp_path / "readers.yaml").write_text("rules: [{pattern: 'salaries.md', readers: [finance]}]")
+    question = "What is the highest salary in band B5?"
+    take_in_folder(services, "acme", tmp_path)
+    assert answer(services, Principal("acme", ("finance",)), question).refusal is None
+    forbidden = answer(services, Principal("acme"), question)
+    (tmp_path / "salaries.md").unlink()
+    take_in_folder(services, "acme", tmp_path)
+    absent = answer(services, Principal("acme"), question)
+    assert forbidden.refusal is not None
+    assert replace(forbidden, milliseconds={}) == replace(absent, milliseconds={})
+
+
+def test_who_may_read_it_is_answered(sample_services):
+    given = answer(sample_services, Principal("alder", ("finance",)), "How large is the bonus pool for 2025?")
+    assert "€742,000" in given.text
+    assert given.confidence >= answerability.threshold()
+
+
+@pytest.mark.parametrize(
+    ("question", "kind"),
+    [
+        ("How old is the bridge?", "age"),
+        ("How much does it weigh?", "mass"),
+        ("How much do we pay for it?", "money"),
+        ("How often is it cleaned?", "period"),
+        ("How many are there?", "number"),
+        ("Who cleans it?", "name"),
+        ("When was it built?", "date"),
+        ("Why was it built?", "reason"),
+        ("Is it clean?", None),
+    ],
+)
+def test_a_question_says_of_which_kind_its_answer_is(question, kind):
+    assert asked(Evidence(question, "hybrid", (), {}, 0, 0)).kind == kind

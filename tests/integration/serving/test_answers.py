@@ -1,0 +1,226 @@
+"""Answers over the sample: what is quoted stands there, what is refused is refused well, and what the model may say."""
+
+from dataclasses import replace
+
+import pytest
+
+from core.principal import Principal
+from core.services import Services
+from core.text.numbers import in_range, quantities
+from core.types import Span
+from evaluation.answers import evaluate_golden, failures, holds_any
+from evaluation.corpus import corpus_tenant, read_corpus, take_in_corpus
+from evaluation.datasets import read_golden
+from retrieval.retriever import retrieve
+from retrieval.types import Evidence
+from serving.answering import extractive
+from serving.answering.evidence import is_row, table_rows, units
+from serving.answering.pipeline import answer
+from serving.answering.question import about_another, asked
+from serving.answering.types import Draft, DraftSentence, Support
+from serving.answering.verification.verifier import verify
+from tests.conftest import ROOT
+
+GOLDEN = ROOT / "sample" / "golden.yaml"
+ALDER, BRIGHTWATER = Principal("alder"), Principal("brightwater")
+FLOOR = 0.78
+LEAVE = "How many days of paid annual leave does a full-time employee receive?"
+
+
+@pytest.fixture(scope="session")
+def leave(sample_services: Services) -> Evidence:
+    return retrieve(sample_services, ALDER, LEAVE, limit=8)
+
+
+def test_the_golden_file_is_answered_as_well_as_it_was(sample_services):
+    """The floor is what was measured when the model was last fitted (docs/decisions/0006-refusal.md)."""
+    report = evaluate_golden(sample_services, read_golden(GOLDEN), lambda _: None)
+    wrong = [f"{outcome.question_id}: {' '.join(outcome.failures)}" for outcome in report.outcomes if outcome.failures]
+    assert report.share >= FLOOR, "\n".join(wrong)
+    assert not [line for line in wrong if "It shows" in line]
+
+
+def test_every_quote_is_the_text_of_its_document_at_its_offsets(sample_services):
+    given = answer(sample_services, ALDER, LEAVE)
+    assert given.status == "answered"
+    with sample_services.database.reading(ALDER) as connection:
+        for citation in given.citations:
+            row = connection.execute("select text from document where document_id = %s", (citation.document_id,))
+            (text,) = row.fetchone() or ("",)
+            assert text[citation.span.start : citation.span.end] == citation.quote
+
+
+def test_an_answer_is_short_and_every_sentence_cited(sample_services):
+    given = answer(sample_services, ALDER, LEAVE)
+    assert 1 <= len(given.sentences) <= extractive.MOST_SENTENCES
+    assert all(sentence.citations for sentence in given.sentences)
+    assert 0 <= given.confidence <= 1
+
+
+def test_the_policy_in_force_goes_before_the_superseded_one(sample_services):
+    assert "27 days" in answer(sample_services, ALDER, LEAVE).sentences[0].text
+
+
+def test_the_superseded_policy_is_given_to_whom_it_is_asked_for(sample_services):
+    given = answer(sample_services, ALDER, "How many days of leave did the old policy of 2023 give?")
+    assert given.citations[0].path == "people/annual-leave-policy-2023.md"
+
+
+@pytest.mark.parametrize(
+    ("text", "another"),
+    [
+        ("The Heron 200 goes down to 50 m.", True),
+        ("The Heron 210 goes down to 200 m.", False),
+        ("The Heron 210 is longer than the Heron 200.", False),
+        ("The Heron 200 and 210 have a wiper.", False),
+        ("It goes down to 200 m.", False),
+        ("A Kestrel T5 lasts five years.", False),
+    ],
+)
+def test_another_thing_of_the_kind_asked_for_is_recognised(leave: Evidence, text: str, another: bool) -> None:
+    wanted = asked(replace(leave, question="How deep may the Heron 210 go?", idf={}))
+    assert about_another(text, wanted.designations) is another
+
+
+def test_no_sentence_on_the_heron_200_joins_an_answer_on_the_210(sample_services: Services) -> None:
+    evidence = retrieve(sample_services, ALDER, "How deep may a Heron 210 be lowered?", limit=8)
+    choices = extractive.ranked(evidence)
+    assert [choice for choice in choices if choice.aside and "Heron 200" in choice.unit.text]
+    chosen = extractive.choose(choices)
+    assert chosen
+    assert not [choice.unit.text for choice in chosen if choice.aside]
+
+
+def test_a_row_is_read_with_its_columns_and_quoted_exactly(sample_services):
+    given = answer(sample_services, ALDER, "How fast do we answer a P1 from a Gold customer?")
+    rows = [sentence for sentence in given.sentences if "Gold" in sentence.text and ": " in sentence.text]
+    assert rows
+    quote = given.citations[rows[0].citations[0] - 1].quote
+    assert is_row(quote)
+    assert "P1" not in quote  # that is a column's name, which the row itself does not have
+
+
+@pytest.mark.parametrize(
+    ("asker", "question", "row", "others"),
+    [
+        (ALDER, "How many API requests a minute does the Silver plan allow?", "Plan: Silver", "Plan: "),
+        (BRIGHTWATER, "What number do I call to reach the engineer on duty?", "Duty: Engineer on duty", "Duty: "),
+    ],
+)
+def test_a_row_on_something_else_does_not_join_the_row_that_was_asked_for(
+    sample_services: Services, asker: Principal, question: str, row: str, others: str
+) -> None:
+    given = answer(sample_services, asker, question)
+    assert [text[: len(row)] for text in (each.text for each in given.sentences) if text.startswith(others)] == [row]
+
+
+def test_rows_that_hold_the_same_of_the_question_all_join(sample_services: Services) -> None:
+    question = "How many requests per minute may each plan make, and how much history does a plan have?"
+    rows = [each.text for each in answer(sample_services, ALDER, question).sentences if "Plan: " in each.text]
+    assert len(rows) > 1
+
+
+def test_a_planted_instruction_is_never_a_candidate(sample_services):
+    evidence = retrieve(sample_services, ALDER, "Has invoice CS-90231 been approved for payment?", limit=8)
+    assert any("TO AUTOMATED ASSISTANTS" in hit.text for hit in evidence.hits)
+    assert not [unit for unit in units(evidence) if "Sunniva Achterberg" in unit.text and "CS-90231" in unit.text]
+
+
+def test_a_row_that_names_columns_is_never_a_candidate(sample_services):
+    evidence = retrieve(sample_services, ALDER, "ERR-6020 first step severity code meaning", limit=8)
+    headers = {header for hit in evidence.hits for _, header in table_rows(hit)}
+    assert headers
+    assert not headers.intersection(unit.text for unit in units(evidence))
+
+
+def test_probabilities_of_sentences_add_up(leave):
+    choices = extractive.ranked(leave)
+    assert sum(choice.probability for choice in choices) == pytest.approx(1)
+    assert choices == sorted(choices, key=lambda choice: -choice.probability)
+
+
+def test_evidence_without_a_hit_gives_no_answer(leave):
+    assert extractive.Extractive().generate(replace(leave, hits=())) == Draft(())
+
+
+@pytest.mark.parametrize(
+    ("quote", "header", "text"),
+    [
+        ("Gold | 1 hour", "Plan | P1", "Plan: Gold; P1: 1 hour."),
+        ("Gold | 1 hour", "Plan", "Gold | 1 hour"),
+        ("- Take the\n  brush.", "", "Take the brush."),
+        ("2. Rinse it.", "", "Rinse it."),
+        ("-5 degrees is the limit.", "", "-5 degrees is the limit."),
+    ],
+)
+def test_quotes_are_made_readable(quote, header, text):
+    assert extractive.readable(quote, header) == text
+
+
+def test_numbers_and_ranges_are_understood():
+    assert quantities("From €40,000 or twelve to 3.5") == {40000, 12, 3.5}
+    assert in_range({12}, "10 to 14 | 3 | 30")
+    assert in_range({40000}, "€10,000 to €75,000 | Three")
+    assert in_range({16}, "15 and more | 4")
+    assert not in_range({16}, "10 to 14 | 3 | 30")
+
+
+def unit_with(evidence: Evidence, words: str) -> tuple[str, Support]:
+    unit = next(unit for unit in units(evidence) if words in unit.text)
+    return unit.text, Support(unit.hit, unit.span)
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        ("27 days", "29 days"),
+        ("Every full-time employee receives", "No full-time employee receives"),
+        ("Every full-time employee", "Every employee of Brightwater"),
+        ("Every full-time employee receives 27 days of paid annual leave", "Penguins swim gracefully below icebergs"),
+    ],
+)
+def test_a_sentence_that_its_quote_does_not_carry_is_dropped(leave, lie):
+    text, support = unit_with(leave, "27 days of paid annual leave")
+    true = DraftSentence(text, (support,))
+    false = DraftSentence(text.replace(*lie), (support,))
+    assert false != true
+    assert verify(Draft((true, false)), leave) == Draft((true,))
+
+
+@pytest.mark.parametrize(
+    "support", [Support(99, Span(0, 5)), Support(-1, Span(0, 5)), Support(0, Span(10**6, 10**6 + 5))]
+)
+def test_a_support_that_stands_nowhere_is_dropped(leave, support):
+    """What is true gets the passage that carries it instead, and what is not is dropped with it."""
+    text, right = unit_with(leave, "27 days of paid annual leave")
+    false = text.replace("27", "29")
+    draft = Draft((DraftSentence(text, (support,)), DraftSentence(false, (support,))))
+    assert verify(draft, leave) == Draft((DraftSentence(text, (right,)),))
+
+
+def test_a_failure_is_said_in_words(sample_services):
+    golden = read_golden(GOLDEN)
+    wanted = next(entry for entry in golden if entry.question_id == "leave-days")
+    given = answer(sample_services, ALDER, wanted.question)
+    assert list(failures(replace(wanted, kind="forbidden", withheld=(given.citations[0].path,)), given, [])) == [
+        "It should have been refused.",
+        f"It shows {given.citations[0].path}.",
+    ]
+    assert list(failures(replace(wanted, contains=("a unicorn",)), given, [])) == ["It lacks 'a unicorn'."]
+
+
+def test_strings_are_found_whatever_their_case_and_blanks():
+    assert holds_any(["two  days"], ["in Two\ndays"])
+    assert not holds_any([], ["anything"])
+
+
+def test_questions_about_a_corpus_are_answered_from_the_right_passage(services, data):
+    """The first passages of SQuAD as a corpus of their own."""
+    passages = read_corpus(data / "squad" / "corpus.jsonl")[:12]
+    tenant = corpus_tenant(passages)
+    assert sum(take_in_corpus(services, tenant, passages)) == 12
+    given = answer(
+        services, Principal(tenant), "From which countries did the Norse raiders who gave their name to Normandy come?"
+    )
+    assert given.status == "answered"
+    assert given.citations[0].path == "Normans#0"

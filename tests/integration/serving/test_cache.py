@@ -1,0 +1,327 @@
+"""Answers given again: the same as before, to nobody who would not be given them, and never after a change."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from fastapi.testclient import TestClient
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.local_postgres import EmbeddedPostgres
+from core.principal import Principal
+from core.services import Services
+from ingest import pipeline
+from retrieval.filters import Filter, parse_filter
+from retrieval.types import Evidence
+from serving.answering import cache
+from serving.answering.cache import Responses, keys
+from serving.answering.extractive import Extractive
+from serving.answering.pipeline import stream, whole
+from serving.answering.types import Answer, DraftSentence
+from serving.api.app import build_api
+from serving.api.identity import LocalIdentity
+from serving.gateway.types import NoModelAvailable
+from tests.support.services import parsing, superuser
+
+CODE = "What is the code of the main gate?"
+BUDGET = "How large is the budget for the new pier?"
+NOWHERE = "Who won the football world cup in 1998?"
+GATE = "# Gate\n\nThe code of the main gate is 4711. The porter changes it every Monday.\n"
+PIER = "# Pier\n\nThe budget for the new pier is 250,000 euros. The board decided it in March.\n"
+STAFF, FINANCE = Principal("harbour", ("staff",)), Principal("harbour", ("staff", "finance"))
+
+
+@dataclass(frozen=True, slots=True)
+class Harbour:
+    """A tenant with two documents: one for everybody, one for finance."""
+
+    services: Services
+    responses: Responses
+    folder: Path
+
+    def ask(self, principal: Principal, question: str = CODE, **more: Any) -> Answer:
+        responses = more.pop("responses", self.responses)
+        return whole(stream(self.services, principal, question, responses=responses, **more))
+
+    def write(self, name: str, text: str, *readers: str) -> None:
+        """Put a document into the folder's part for these readers, and take the part in."""
+        part = self.folder / ("-".join(readers) or "all")
+        part.mkdir(exist_ok=True)
+        (part / name).write_text(text)
+        self.take_in(*readers)
+
+    def delete(self, name: str, *readers: str) -> None:
+        (self.folder / ("-".join(readers) or "all") / name).unlink()
+        self.take_in(*readers)
+
+    def take_in(self, *readers: str) -> None:
+        part = self.folder / ("-".join(readers) or "all")
+        pipeline.ingest(self.services, "harbour", [pipeline.origin(str(part), readers)], parsing())
+
+
+@pytest.fixture
+def harbour(services: Services, tmp_path: Path) -> Harbour:
+    made = Harbour(services, Responses(services), tmp_path)
+    made.write("gate.md", GATE)
+    made.write("beacon.md", "# Beacon\n\nThe beacon is lit at dusk.\n")
+    made.write("pier.md", PIER, "finance")
+    made.write("dues.md", "# Dues\n\nHarbour dues are raised in May.\n", "finance")
+    return made
+
+
+def rows(server: EmbeddedPostgres, services: Services) -> list[Any]:
+    with superuser(server, services) as connection:
+        found: list[Any] = connection.execute("select * from response").fetchall()
+    return found
+
+
+def test_an_answer_is_given_again_as_it_was(harbour: Harbour) -> None:
+    """Event by event, the refusals too; it says that it is, and to whom it looks the same."""
+    for question, status in ((CODE, "answered"), (NOWHERE, "refused")):
+        first = list(stream(harbour.services, STAFF, question, responses=harbour.responses))
+        spaced = f"  {question.replace(' ', '   ')} "
+        again = list(stream(harbour.services, STAFF, spaced, responses=harbour.responses))
+        assert again[:-1] == first[:-1]
+        fresh, kept = first[-1], again[-1]
+        assert isinstance(fresh, Answer)
+        assert isinstance(kept, Answer)
+        assert (fresh.status, fresh.cached, kept.cached) == (status, False, True)
+        assert set(kept.milliseconds) == {"total"}
+        assert kept == replace(fresh, question=spaced.strip(), milliseconds=kept.milliseconds, cached=True)
+
+
+def test_every_group_gets_its_own(harbour: Harbour) -> None:
+    """Ask as one of finance, then as one who is not; the order of groups makes no difference."""
+    assert "250,000" in harbour.ask(FINANCE, BUDGET).text
+    assert harbour.ask(Principal("harbour", ("finance", "staff", "finance")), BUDGET).cached
+    for other in (STAFF, Principal("harbour"), Principal("harbour", ("finances",))):
+        refused = harbour.ask(other, BUDGET)
+        assert (refused.status, refused.cached) == ("refused", False)
+        assert "250,000" not in repr(refused)
+    assert not harbour.ask(Principal("another", FINANCE.groups), BUDGET).cached
+    assert harbour.ask(FINANCE, BUDGET).cached
+
+
+def test_a_deleted_document_is_gone_at_once(server: EmbeddedPostgres, harbour: Harbour) -> None:
+    """From what is answered, and from what is stored."""
+    assert "4711" in harbour.ask(STAFF).text
+    assert harbour.ask(STAFF).cached
+    harbour.delete("gate.md")
+    assert rows(server, harbour.services) == []
+    after = harbour.ask(STAFF)
+    assert not after.cached
+    assert "4711" not in repr(after)
+
+
+def test_a_replaced_document_is_answered_from_anew(harbour: Harbour) -> None:
+    """The old answer to nobody."""
+    assert "4711" in harbour.ask(STAFF).text
+    harbour.write("gate.md", GATE.replace("4711", "8832"))
+    after = harbour.ask(STAFF)
+    assert not after.cached
+    assert "8832" in after.text
+    assert "8832" in harbour.ask(STAFF).text
+
+
+def test_a_document_closed_to_a_group_is_closed_at_once(harbour: Harbour) -> None:
+    """Also to those who were answered from it before; and one that is opened is there for all."""
+    assert "4711" in harbour.ask(STAFF).text
+    assert harbour.ask(FINANCE, BUDGET).status == "answered"
+    (harbour.folder / "all" / "readers.yaml").write_text('rules: [{pattern: "gate.md", readers: [guards]}]')
+    harbour.take_in()
+    after = harbour.ask(STAFF)
+    assert (after.status, after.cached) == ("refused", False)
+    assert "4711" not in repr(after)
+    guard = Principal("harbour", ("guards",))
+    assert "4711" in harbour.ask(guard).text
+    (harbour.folder / "all" / "readers.yaml").write_text("rules: []")
+    harbour.take_in()
+    assert "4711" in harbour.ask(STAFF).text
+
+
+def test_what_happens_out_of_sight_is_not_to_be_noticed(harbour: Harbour) -> None:
+    """A change to what somebody may not read leaves their answers: else a miss would tell of it."""
+    harbour.ask(STAFF)
+    harbour.ask(FINANCE)
+    harbour.write("pier.md", PIER.replace("250", "300"), "finance")
+    assert harbour.ask(STAFF).cached
+    assert not harbour.ask(FINANCE).cached
+
+
+def test_another_way_of_asking_is_another_question(harbour: Harbour) -> None:
+    """Filter, legs, writer, prompt, settings and code: each has answers of its own."""
+    where = parse_filter({"field": "path", "prefix": "g"})
+    services = harbour.services
+    reranked = Services(services.settings.model_copy(update={"near_duplicates": "keep"}), services.database)
+    ways: list[dict[str, Any]] = [
+        {}, {"where": where}, {"mode": "dense"}, {"generator": Prompted("one")}, {"generator": Prompted("two")},
+        {"responses": Responses(reranked)},
+    ]  # fmt: skip
+    assert [harbour.ask(STAFF, **way).cached for way in ways] == [False] * len(ways)
+    assert [harbour.ask(STAFF, **way).cached for way in ways] == [True] * len(ways)
+    assert not harbour.ask(STAFF, CODE.replace("code", "colour")).cached
+
+
+class Prompted:
+    """A generator that says what its answers depend on."""
+
+    name = "prompted"
+
+    def __init__(self, fingerprint: str) -> None:
+        self.fingerprint = fingerprint
+
+    def generate(self, evidence: Evidence) -> Iterator[DraftSentence]:
+        yield from Extractive().generate(evidence).sentences
+
+
+class Nameless:
+    """One that does not say."""
+
+    name = "nameless"
+
+    def generate(self, evidence: Evidence) -> Iterator[DraftSentence]:
+        yield from Extractive().generate(evidence).sentences
+
+
+class Failing(Prompted):
+    """One whose model is away."""
+
+    def generate(self, evidence: Evidence) -> Iterator[DraftSentence]:
+        raise NoModelAvailable("No model answers.")
+        yield
+
+
+class Overtaken(Prompted):
+    """One that is still writing when the document changes."""
+
+    def __init__(self, change: Callable[[], None]) -> None:
+        super().__init__("")
+        self._change = change
+
+    def generate(self, evidence: Evidence) -> Iterator[DraftSentence]:
+        self._change()
+        yield from Extractive().generate(evidence).sentences
+
+
+def test_what_may_be_better_the_next_time_is_not_kept(server: EmbeddedPostgres, harbour: Harbour) -> None:
+    """Degraded answers, those of a writer that does not say what they depend on, those that a change overtook."""
+    overtaken = Overtaken(lambda: harbour.write("gate.md", GATE.replace("4711", "8832")))
+    for generator in (Failing("x"), Nameless(), overtaken):
+        first = harbour.ask(STAFF, generator=generator)
+        assert first.status == "answered"
+        assert not harbour.ask(STAFF, generator=generator).cached
+        assert bool(first.degraded) == isinstance(generator, Failing)
+    overtaken._change = lambda: None
+    assert "8832" in harbour.ask(STAFF, generator=overtaken).text
+    assert len(rows(server, harbour.services)) == 1
+
+
+def test_who_leaves_early_leaves_nothing(server: EmbeddedPostgres, harbour: Harbour) -> None:
+    """Half an answer is none."""
+    events = stream(harbour.services, STAFF, CODE, responses=harbour.responses)
+    next(events)
+    next(events)
+    events.close()  # type: ignore[attr-defined]
+    assert rows(server, harbour.services) == []
+
+
+def test_answers_age_and_make_room(server: EmbeddedPostgres, harbour: Harbour, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A day old they are not given again; of too many the oldest go. An operator may drop all of a tenant's."""
+    harbour.ask(STAFF)
+    with superuser(server, harbour.services) as connection:
+        connection.execute("update response set created_at = created_at - interval '1 day'")
+    assert not harbour.ask(STAFF).cached
+    monkeypatch.setattr(cache, "MOST", 2)
+    for question in ("Who changes the code?", "When is the beacon lit?", "What is lit?"):
+        harbour.ask(STAFF, question)
+    assert not harbour.ask(STAFF).cached
+    assert len(rows(server, harbour.services)) == 2
+    assert harbour.ask(STAFF).cached
+    assert cache.clear(harbour.services, "another") == 0
+    assert cache.clear(harbour.services, "harbour") == 2
+    assert not harbour.ask(STAFF).cached
+
+
+def test_a_like_question_counts_only_where_that_is_wanted(harbour: Harbour) -> None:
+    """Off by default; where it is on, within the same groups, and never below the likeness that was set."""
+    like, unlike = "what is the code for the main gate", "When is the beacon lit?"
+    harbour.ask(STAFF)
+    assert not harbour.ask(STAFF, like).cached
+    cache.clear(harbour.services, "harbour")
+    settings = harbour.services.settings.model_copy(update={"cache_likeness": 0.9})
+    services = replace(harbour.services, settings=settings)
+    liberal = Responses(services)
+    harbour.ask(STAFF, responses=liberal)
+    kept = harbour.ask(STAFF, like, responses=liberal)
+    assert (kept.cached, kept.question) == (True, like)
+    assert "4711" in kept.text
+    assert not harbour.ask(STAFF, unlike, responses=liberal).cached
+    assert not harbour.ask(FINANCE, like, responses=liberal).cached
+    harbour.write("gate.md", GATE.replace("4711", "8832"))
+    assert not harbour.ask(STAFF, like, responses=liberal).cached
+
+
+def test_the_table_opens_to_the_same_groups_of_the_same_tenant(server: EmbeddedPostgres, harbour: Harbour) -> None:
+    """Whatever a statement forgets. And what was asked stands nowhere in it."""
+    harbour.ask(FINANCE, BUDGET)
+    (row,) = rows(server, harbour.services)
+    assert "large" not in repr(row)
+    for other in (STAFF, Principal("harbour"), Principal("another", ("finance", "staff"))):
+        with harbour.services.database.reading(other) as connection:
+            assert connection.execute("select count(*) from response").fetchone() == (0,)
+    same = Principal("harbour", ("finance", "staff"))
+    with harbour.services.database.reading(same) as connection:
+        assert connection.execute("select count(*) from response").fetchone() == (1,)
+    with harbour.services.database.writing("another") as connection:
+        assert connection.execute("delete from response").rowcount == 0
+    for attack in ("update response set groups = '{}'", "insert into response default values"):
+        refused = (psycopg.errors.ReadOnlySqlTransaction, psycopg.errors.InsufficientPrivilege)
+        with pytest.raises(refused), harbour.services.database.reading(same) as connection:
+            connection.execute(attack)
+
+
+def test_over_http_a_hit_is_marked_and_can_be_switched_off(harbour: Harbour) -> None:
+    """`cached` in the answer; with no hours nothing is kept."""
+    body, headers = {"question": CODE}, {"X-Groundwork-Groups": "staff"}
+
+    def marks(services: Services) -> list[bool]:
+        client = TestClient(build_api(services, LocalIdentity(("harbour",))))
+        return [client.post("/v1/ask", json=body, headers=headers).json()["cached"] for _ in range(2)]
+
+    assert marks(harbour.services) == [False, True]
+    off = harbour.services.settings.model_copy(update={"cache_hours": 0})
+    assert marks(replace(harbour.services, settings=off)) == [False, False]
+
+
+WORDS = st.text("ab Ä,\"]'", min_size=1, max_size=4).filter(str.strip)
+FILTERS = st.one_of(
+    st.none(),
+    WORDS.map(lambda word: parse_filter({"field": "path", "prefix": word})),
+    WORDS.map(lambda word: parse_filter({"field": "path", "equals": word})),
+    st.dates(date(2020, 1, 1), date(2021, 1, 1)).map(
+        lambda day: parse_filter({"field": "metadata.day", "gte": {"date": day.isoformat()}})
+    ),
+)
+ASKED = st.tuples(
+    WORDS, st.frozensets(WORDS, max_size=3), WORDS, st.sampled_from(["hybrid", "dense"]), FILTERS, WORDS, WORDS
+)
+
+
+@given(one=ASKED, other=ASKED)
+def test_two_askings_share_a_key_only_where_nothing_tells_them_apart(one: Any, other: Any) -> None:
+    """Whatever their names, groups, filters and questions are made of."""
+
+    def key(
+        tenant: str, groups: frozenset[str], question: str, mode: Any, where: Filter | None, fingerprint: str, of: str
+    ) -> str:
+        return keys(Principal(tenant, tuple(groups)), question, mode, where, Prompted(fingerprint), of)[1]
+
+    def told(asked: Any) -> Any:
+        return (*asked[:2], " ".join(asked[2].split()), *asked[3:])
+
+    assert (key(*one) == key(*other)) == (told(one) == told(other))

@@ -1,0 +1,37 @@
+"""Who is asking: tokens that are right, tokens that are wrong in every way, and requests that are simply believed."""
+
+import time
+from typing import Any
+
+import jwt
+from fastapi.testclient import TestClient
+
+from core.services import Services
+from serving.api.app import build_api
+from serving.api.identity import JwtIdentity
+
+KEY = "a key for tests that is long enough for HS256"
+GOOD: dict[str, Any] = {
+    "tenant": "alder", "groups": ["finance", "legal"], "sub": "ada", "aud": "groundwork", "exp": time.time() + 7200,
+}  # fmt: skip
+
+
+def token(key: Any = KEY, algorithm: str = "HS256", **changes: Any) -> str:
+    claims = {name: value for name, value in (GOOD | changes).items() if value is not ...}
+    return jwt.encode(claims, key, algorithm)
+
+
+def test_over_http_the_token_decides(sample_services: Services) -> None:
+    """And nothing else: no header of `local`, no query parameter; the service tells nobody which tenants there are."""
+    client = TestClient(build_api(sample_services, JwtIdentity(KEY, "HS256", "groundwork")))
+    for request in (client.get("/v1/me"), client.post("/v1/ask", json={"question": "Why?"})):
+        assert request.status_code == 401
+        assert request.headers["content-type"] == "application/problem+json"
+        assert request.headers["www-authenticate"] == "Bearer"
+        assert request.json()["type"] == "urn:groundwork:unauthenticated"
+    headers = {"Authorization": f"Bearer {token()}", "X-Groundwork-Tenant": "brightwater"}
+    assert client.get("/v1/me?tenant=brightwater", headers=headers).json() == {
+        "tenant": "alder", "groups": ["finance", "legal"], "identity": "jwt", "tenants": [],
+    }  # fmt: skip
+    elsewhere = {**headers, "Host": "groundwork.example.org"}
+    assert client.get("/v1/me", headers=elsewhere).status_code == 200

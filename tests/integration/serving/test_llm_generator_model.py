@@ -1,0 +1,63 @@
+"""A real language model writes answers over the sample, through the service: SmolLM2-135M on llama.cpp's server.
+
+It writes badly, so nothing is said here of how well; whatever it writes, what reaches the reader is cited and verified.
+"""
+
+import json
+from typing import get_args
+
+import pytest
+from fastapi.testclient import TestClient
+
+from bench.fake_models import entry
+from serving.answering.generator.backing import Backing
+from serving.answering.types import Fault
+from serving.api.app import build_api
+from serving.api.identity import LocalIdentity
+from serving.gateway.gateway import Gateway
+from serving.gateway.models import ModelsFile, Patience
+from serving.gateway.providers import open_provider
+from serving.gateway.transport import Pool
+from tests.unit.serving.test_gateway import Ledger
+
+QUESTION = "What does ERR-4711 mean?"
+
+
+@pytest.fixture
+def ledger():
+    return Ledger()
+
+
+@pytest.fixture
+def api(sample_services, language_model, ledger):
+    """The service on the real model, which is said to take little, so that it has little to read."""
+    listed = entry("small", f"{language_model}/v1", model="smollm2", context=2048, json_schema=True)
+    file = ModelsFile(models=[listed], patience=Patience(first=60, between=60, total=120))
+    pool = Pool()
+    gateway = Gateway(file, {"small": open_provider(file.models[0], pool)}, ledger, pool)
+    yield TestClient(build_api(sample_services, LocalIdentity(("alder",)), Backing(gateway)))
+    pool.close()
+
+
+def test_what_a_real_model_writes_reaches_the_reader_cited_and_verified_or_not_at_all(api, ledger):
+    with api.stream(
+        "POST", "/v1/ask", json={"question": QUESTION}, headers={"Accept": "text/event-stream"}
+    ) as response:
+        blocks = [block.splitlines() for block in response.read().decode().strip().split("\n\n")]
+    events = [(name.removeprefix("event: "), json.loads(data.removeprefix("data: "))) for name, data in blocks]
+    assert [name for name, _ in events] == ["searched", *["sentence"] * (len(events) - 2), "answer"]
+    given = events[-1][1]
+    assert [event["sentence"] for name, event in events if name == "sentence"] == given["sentences"]
+    assert all(sentence["text"] and sentence["citations"] for sentence in given["sentences"])
+    for citation in given["citations"]:
+        document = api.get(f"/v1/documents/{citation['document_id']}").json()
+        assert document["text"][citation["start"] : citation["end"]] == citation["quote"]
+    assert set(given["removed"]) <= set(get_args(Fault))
+    if given["status"] == "refused":
+        assert given["refusal"]["code"] == "no_evidence"
+    if given["generator"] == "model":
+        assert (given["model"], given["prompt_version"], len(given["prompt"])) == ("small", "answer 1", 64)
+        assert ledger.usages[0].input_tokens > 500
+        assert ledger.usages[0].output_tokens > 0
+    else:
+        assert given["degraded"]

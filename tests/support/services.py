@@ -1,0 +1,86 @@
+"""Services, servers and a remembering model for tests that need a database."""
+
+import atexit
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import psycopg
+import uvicorn
+from fastapi import FastAPI
+from psycopg import sql
+
+from core.db.database import Database
+from core.embedding import Embedder, SentenceTransformerEmbedder, Vectors
+from core.local_postgres import EmbeddedPostgres
+from core.services import Services
+from core.settings import Settings
+from ingest import pipeline
+from ingest.sandbox.pool import Reader
+from serving.api.server import claim_port
+
+
+class Remembering(SentenceTransformerEmbedder):
+    """The real model, which computes the vector of a text once a session: many tests take in the same papers."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self._known: dict[str, Vectors] = {}
+
+    def compute(self, texts: Sequence[str], advanced: Callable[[float], None] = lambda share: None) -> Vectors:
+        """All of it anew."""
+        return super().encode(texts, advanced)
+
+    def encode(self, texts: Sequence[str], advanced: Callable[[float], None] = lambda share: None) -> Vectors:
+        new = [text for text in dict.fromkeys(texts) if text not in self._known]
+        if new:
+            self._known |= zip(new, self.compute(new, advanced), strict=True)
+        else:
+            advanced(1.0)
+        return np.array([self._known[text] for text in texts], np.float32).reshape(len(texts), self.model.dimension)
+
+
+def connect_services(server: EmbeddedPostgres, name: str, home: Path, embedder: Embedder) -> Services:
+    """Services on a database of the session's server, with the session's model."""
+    settings = Settings(_env_file=None, home=home, database_url=server.conninfo("groundwork_app", name))
+    loaded = {embedder.model.name: embedder}
+    return Services(settings, Database(settings.database_url).open(), _loaded=loaded)
+
+
+@contextmanager
+def served(api: FastAPI) -> Iterator[str]:
+    """The address of a service over HTTP, on a free port."""
+    listener = claim_port("127.0.0.1", 0)
+    server = uvicorn.Server(uvicorn.Config(api, log_level="error"))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    server.should_exit = True
+    thread.join()
+
+
+def take_in_folder(services: Services, tenant: str, path: Path, readers: tuple[str, ...] = ()) -> pipeline.Report:
+    """Ingest a file or folder the way the flow does, without Prefect."""
+    return pipeline.ingest(services, tenant, [pipeline.origin(str(path), readers)], parsing())
+
+
+@cache
+def parsing() -> Reader:
+    """The session's processes that parse; they end with it."""
+    reader = Reader()
+    atexit.register(reader.close)
+    return reader
+
+
+def superuser(server: EmbeddedPostgres, services: Services) -> psycopg.Connection[tuple[object, ...]]:
+    """A connection that sees everything, to look at what is really stored."""
+    name = services.settings.database_url.split("dbname=")[1].split()[0]
+    return psycopg.connect(server.conninfo(dbname=name), autocommit=True, options="-c search_path=groundwork,public")
+
+
+def run_statement(server: EmbeddedPostgres, statement: sql.Composed) -> None:
+    with psycopg.connect(server.conninfo(dbname="postgres"), autocommit=True) as connection:
+        connection.execute(statement)

@@ -1,0 +1,688 @@
+"""The gateway to language models, against endpoints on loopback that answer well or badly; no HTTP is mocked."""
+
+import asyncio
+import json
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
+from uuid import uuid4
+
+import anyio
+import pytest
+import yaml
+
+import cli.main
+from bench import gateway_faults
+from bench.fake_models import READ, WORDS, WROTE, Fake, dripping, entry, failing, hanging, well
+from core.errors import InvalidInput, OverBudget
+from core.principal import Principal
+from core.settings import Settings
+from integrations.llamaindex.llm import GatewayLLM
+from serving.answering.cache import release
+from serving.answering.types import Searched
+from serving.api.app import problem
+from serving.api.streaming import streamed
+from serving.gateway.gateway import Gateway, open_gateway
+from serving.gateway.models import ModelsFile, Patience, read_models
+from serving.gateway.providers import open_provider
+from serving.gateway.resilience.admission import Gate
+from serving.gateway.resilience.breaker import Breaker
+from serving.gateway.resilience.faults import UpstreamFault
+from serving.gateway.resilience.retries import RetryBudget, jitter
+from serving.gateway.routing import complexity, route
+from serving.gateway.transport import Pool
+from serving.gateway.types import Message, ModelFailed, ModelRequest, NoModelAvailable, Overloaded, Usage
+from tests.conftest import ROOT
+
+ALDER = Principal("alder")
+IMPATIENT = Patience(connect=0.5, first=0.5, between=0.5, total=1)
+LENIENT = Patience(connect=30, first=30, between=30, total=60)  # who is well is in time, on a busy machine too
+WAITING = Patience(connect=5, first=3, between=3, total=12)  # for faults that say nothing at all
+QUICKLY = 30.0  # seconds: far beyond every deadline here, for a machine that is busy
+EVERYTHING = "".join(f"alpha{number} " for number in range(1, WORDS + 1))
+
+
+def request(**fields):
+    return ModelRequest([Message("system", "You count."), Message("user", "Count.")], ALDER, "test", **fields)
+
+
+@pytest.fixture
+def opened():
+    """Makes gateways and closes their connections."""
+    pool = Pool()
+
+    def make(*entries, meter=None, patience=LENIENT, **file):
+        read = ModelsFile.model_validate({"models": entries, "patience": patience.model_dump(), **file})
+        return Gateway(read, {model.name: open_provider(model, pool) for model in read.models}, meter)
+
+    yield make
+    pool.close()
+
+
+@pytest.fixture
+def fake():
+    """Makes endpoints."""
+    made = []
+
+    def make(name="alpha", behave=well):
+        made.append(Fake(name, behave))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+
+
+def test_the_example_of_a_models_file_loads_and_knows_no_key():
+    file = read_models(ROOT / "models.example.yaml")
+    assert {model.tier for model in file.models} == {"fast", "balanced", "strong"}
+    assert file.policy("alder").models == ("small",)
+    assert file.policy("brightwater") == file.default
+    commented = [line.removeprefix("  # ") for line in (ROOT / "models.example.yaml").read_text().splitlines()]
+    first = commented.index("- name: bedrock")
+    bedrock = yaml.safe_load("\n".join(commented[first : commented.index("", first)]))
+    assert ModelsFile(models=bedrock).models[0].provider == "llamaindex"
+
+
+GOOD = entry("small", "http://127.0.0.1:1/v1")
+
+
+@pytest.mark.parametrize(
+    ("mistake", "sentence"),
+    [
+        ({"tier": "huge"}, "models 'small' tier: should be 'fast', 'balanced' or 'strong'"),
+        ({"teir": "fast"}, "models 'small' teir: is no setting"),
+        ({"context": None}, "models 'small' context: should be a valid integer"),
+        ({"input_price": -1}, "models 'small' input_price: should be greater than or equal to 0"),
+        ({"base_url": "localhost:8081"}, "models 'small' base_url: write an address as https://host/v1"),
+        ({"base_url": ""}, "models 'small': base_url is missing"),
+        ({"key_variable": "sk-abcdef"}, "models 'small' key_variable: name the environment variable"),
+        ({"base_url": "http://models.example.org/v1", "key_variable": "KEY"}, "a key goes over https only"),
+        ({"provider": "llamaindex"}, "for llamaindex write model: package.module:Class"),
+    ],
+)
+def test_each_mistake_in_a_models_file_is_a_sentence(tmp_path, mistake, sentence):
+    file = tmp_path / "models.yaml"
+    file.write_text(yaml.safe_dump({"models": [GOOD | mistake], "surplus": 1}))
+    with pytest.raises(InvalidInput) as caught:
+        read_models(file)
+    said = str(caught.value).splitlines()
+    assert len(said) == 2, said
+    assert sentence in said[0]
+    assert "surplus: is no setting" in said[1]
+    assert "sk-abcdef" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("models: [", "is not YAML"),
+        ("models: []", "models: list at least one"),
+        ("currency: EUR\ncurrency: USD", "currency stands there twice"),
+        ("[]", "is not a list of settings"),
+    ],
+)
+def test_a_file_that_is_none_is_refused(tmp_path, text, sentence):
+    file = tmp_path / "models.yaml"
+    file.write_text(text)
+    with pytest.raises(InvalidInput, match=sentence):
+        read_models(file)
+    with pytest.raises(InvalidInput, match="There is no models file"):
+        read_models(tmp_path / "absent.yaml")
+
+
+def test_two_models_of_a_name_and_policies_of_unknown_models_are_refused():
+    with pytest.raises(ValueError, match="two models are called 'small'"):
+        ModelsFile(models=[GOOD, GOOD])
+    with pytest.raises(ValueError, match="'large', which is not in the file"):
+        ModelsFile(models=[GOOD], tenants={"alder": {"models": ["large"]}})
+
+
+def test_no_models_file_is_no_gateway_and_a_missing_key_is_named(tmp_path, monkeypatch):
+    assert open_gateway(Settings(_env_file=None)) is None
+    file = tmp_path / "models.yaml"
+    file.write_text(yaml.safe_dump({"models": [GOOD | {"key_variable": "MODEL_KEY"}]}))
+    settings = Settings(_env_file=None, models=str(file))
+    monkeypatch.delenv("MODEL_KEY", raising=False)
+    with pytest.raises(InvalidInput, match="'small' needs a key in MODEL_KEY, which is not set"):
+        open_gateway(settings)
+    monkeypatch.setenv("MODEL_KEY", "secret")
+    gateway = open_gateway(settings)
+    assert "secret" not in repr(gateway.file)
+    gateway.close()
+
+
+def test_the_command_shows_a_file_and_asks_each_model(tmp_path, fake, capsys, monkeypatch):
+    file = tmp_path / "models.yaml"
+    dead = entry("beta", "http://127.0.0.1:9/v1", input_price="0.5")
+    file.write_text(yaml.safe_dump({"models": [fake().entry(), dead], "patience": LENIENT.model_dump()}))
+    assert command(monkeypatch, "models", str(file), "--ask", "--json") == 1
+    alpha, beta = json.loads(capsys.readouterr().out)["models"]
+    assert alpha["answers"] is True
+    assert "'beta' can't be reached" in beta["answers"]
+    assert command(monkeypatch, "models", str(file)) == 0
+    assert "beta: balanced, beta, 8192 tokens, 0.5 and 0 EUR a million" in capsys.readouterr().out
+    assert command(monkeypatch, "models") == 1
+    assert "set GROUNDWORK_MODELS" in capsys.readouterr().err
+
+
+def command(monkeypatch, *arguments):
+    monkeypatch.setattr(sys, "argv", ["groundwork", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        cli.main.main()
+    return ended.value.code
+
+
+def test_answers_of_before_are_not_given_again_once_the_models_change(tmp_path):
+    file = tmp_path / "models.yaml"
+    settings, seen = Settings(_env_file=None, models=str(file)), set()
+    for text in ("models: []", "models: [ ]", "models: []"):
+        file.write_text(text)
+        seen.add(release(settings))
+    assert len(seen) == 2
+
+
+def file_of(*models, **more):
+    return ModelsFile.model_validate({"models": [GOOD | model for model in models], **more})
+
+
+THREE = [{"name": "s", "tier": "strong"}, {"name": "b", "tier": "balanced"}, {"name": "f", "tier": "fast"}]
+
+
+@pytest.mark.parametrize(
+    ("asked", "order"),
+    [
+        ({"tier": "fast"}, "fbs"),
+        ({"tier": "balanced"}, "bsf"),
+        ({"tier": "strong"}, "sbf"),
+        ({"question": "Who approves travel?"}, "fbs"),
+        ({"question": "Why do the two policies differ, and which of them holds?"}, "sbf"),
+        ({"tier": "strong", "question": "Who approves travel?"}, "sbf"),
+        ({"tier": "strong", "model": "f"}, "f"),
+    ],
+)
+def test_the_tier_is_tried_first_then_stronger_ones_then_weaker_ones(asked, order):
+    assert "".join(model.name for model in route(file_of(*THREE), request(**asked), 10)) == order
+
+
+def test_a_tight_budget_takes_one_tier_less():
+    assert [model.name for model in route(file_of(*THREE), request(), 10, tight=True)] == ["f", "b", "s"]
+
+
+@pytest.mark.parametrize(
+    ("question", "tier"),
+    [
+        ("How many days of leave do I get?", "fast"),
+        ("Compare the T5 with the T7.", "strong"),
+        ("Who signs? And when?", "strong"),
+        ("Tell me what the handbook says about working from abroad.", "balanced"),
+        ("I will be away " + "and away " * 20 + "so who signs", "strong"),
+    ],
+)
+def test_the_rule_of_complexity(question, tier):
+    assert complexity(question) == tier
+
+
+def test_within_a_tier_a_schema_goes_to_who_can_hold_to_it():
+    file = file_of({"name": "free"}, {"name": "held", "json_schema": True})
+    assert [model.name for model in route(file, request(), 10)] == ["free", "held"]
+    assert [model.name for model in route(file, request(schema={"type": "object"}), 10)] == ["held", "free"]
+
+
+@pytest.mark.parametrize(
+    ("policy", "asked", "tokens", "reason"),
+    [
+        ({"models": ["other"]}, {}, 10, "is not among those that the tenant's policy allows"),
+        ({"residency": ["eu"]}, {}, 10, "runs in here, where the tenant's data may not go"),
+        ({}, {"risk": "restricted"}, 10, "may not see what is restricted"),
+        ({"risk": "confidential"}, {"risk": "public"}, 10, "may not see what is confidential"),
+        ({}, {"max_tokens": 8000}, 1000, "takes 8192 tokens, and this may need 9000"),
+    ],
+)
+def test_what_a_tenant_a_risk_or_a_context_forbids_is_never_asked(policy, asked, tokens, reason):
+    narrow = {"name": "other", "context": 512}  # takes none of these
+    file = file_of({}, narrow, tenants={"alder": policy})
+    with pytest.raises(NoModelAvailable, match=reason):
+        route(file, request(**asked), tokens)
+    assert [model.name for model in route(file_of({}, narrow), request(), 10)] == ["small"]
+
+
+class Clock:
+    """A clock that is set by hand."""
+
+    now = 1000.0
+
+    def __call__(self):
+        return self.now
+
+
+FAILED = UpstreamFault("server")
+
+
+def test_a_circuit_opens_after_failures_lets_one_probe_through_and_closes_on_its_success():
+    clock = Clock()
+    breaker = Breaker(10.0, clock)
+    for _ in range(4):
+        breaker.failed(FAILED)
+    assert breaker.admit()
+    breaker.failed(FAILED)
+    assert breaker.state == "open"
+    assert not breaker.admit()
+    assert breaker.wait() == 10.0
+    clock.now += 10.0
+    assert breaker.state == "half-open"
+    assert [breaker.admit(), breaker.admit()] == [True, False]
+    breaker.failed(FAILED)
+    assert breaker.wait() == 20.0  # twice as long
+    clock.now += 20.0
+    assert breaker.admit()
+    breaker.left()  # a reader who went away: the probe is the next one's
+    assert breaker.admit()
+    breaker.succeeded()
+    assert breaker.state == "closed"
+
+
+def test_a_circuit_stays_closed_where_most_calls_succeed_or_the_request_was_wrong():
+    breaker = Breaker()
+    for _ in range(20):
+        breaker.succeeded()
+        breaker.succeeded()
+        breaker.failed(FAILED)
+        breaker.failed(UpstreamFault("rejected"))
+    assert breaker.state == "closed"
+
+
+def test_a_late_outcome_of_before_does_not_close_an_open_circuit():
+    breaker = Breaker()
+    for _ in range(5):
+        breaker.failed(FAILED)
+    breaker.succeeded()
+    assert breaker.state == "open"
+
+
+def test_retry_after_rests_a_model_and_is_not_believed_for_ever():
+    clock = Clock()
+    breaker = Breaker(10.0, clock)
+    breaker.failed(UpstreamFault("rate_limited", 3.0))
+    assert (breaker.state, breaker.wait()) == ("closed", 3.0)
+    breaker.failed(UpstreamFault("rate_limited", 1e9))
+    assert breaker.wait() == 60.0
+
+
+def test_in_an_outage_calls_stay_within_a_tenth_more_than_requests():
+    budget, calls = RetryBudget(reserve=10), 0
+    for _ in range(1000):
+        budget.earn()
+        calls += 1
+        calls += budget.spend()
+        calls += budget.spend()
+    assert 1100 <= calls <= 1000 * 1.1 + 10
+
+
+def test_retries_that_help_are_not_held_back():
+    budget = RetryBudget(reserve=1)
+    for _ in range(100):
+        budget.earn()
+        assert budget.spend()
+        budget.give_back()
+
+
+def test_waits_before_retries_are_spread_evenly_below_a_bound_that_doubles():
+    class Highest:
+        def uniform(self, low, high):
+            assert low == 0
+            return high
+
+    assert [jitter(retry, Highest()) for retry in range(5)] == [0.25, 0.5, 1.0, 2.0, 2.0]
+
+
+def test_who_would_wait_in_vain_is_sent_away_at_once():
+    gate, never = Gate(places=1, waiting=1), threading.Event()
+    assert gate.enter()
+    assert not gate.enter()
+    gate.leave(10.0)  # calls take seconds, as it seems
+    assert gate.enter()
+    assert not gate.wait(1.0, never)
+    assert gate.expected() > 1.0
+
+
+def test_a_place_is_handed_on_and_no_more_wait_than_may():
+    gate, never = Gate(places=1, waiting=1), threading.Event()
+    assert gate.enter()
+    with ThreadPoolExecutor(2) as threads:
+        one, other = (threads.submit(gate.wait, QUICKLY, never) for _ in range(2))
+        while not (one.done() or other.done()):
+            time.sleep(0.01)
+        turned_away, waiting = (one, other) if one.done() else (other, one)
+        assert turned_away.result() is False
+        gate.leave(None)
+        assert waiting.result(QUICKLY) is True
+
+
+class Ledger:
+    """A meter that keeps what it is told; models in `dear` are over the budget."""
+
+    def __init__(self, dear=()):
+        self.dear, self.reserved, self.settled = dear, {}, {}
+
+    def reserve(self, request, model, tokens, cost):
+        if model in self.dear:
+            raise OverBudget("The tenant may use 5 tokens in a day; the budget resets at midnight.", 60)
+        reservation = uuid4()
+        self.reserved[reservation] = (model, tokens, cost)
+        return reservation
+
+    def settle(self, reservation, usage):
+        assert reservation not in self.settled
+        self.settled[reservation] = usage
+
+    def tight(self, principal):
+        return False
+
+    @property
+    def usages(self):
+        assert self.settled.keys() == self.reserved.keys()
+        return list(self.settled.values())
+
+
+def test_a_reply_comes_in_pieces_and_is_booked_as_the_provider_counted(opened, fake):
+    ledger = Ledger()
+    gateway = opened(fake().entry(input_price=1, output_price=3), meter=ledger)
+    reply = gateway.stream(request())
+    assert reply.usage is None
+    pieces = list(reply)
+    assert len(pieces) == WORDS
+    assert "".join(pieces) == EVERYTHING
+    cost = Decimal(READ + 3 * WROTE) / 1_000_000
+    assert reply.usage == Usage("alpha", READ, WROTE, cost, counted=True, outcome="done")
+    assert ledger.usages == [reply.usage]
+    (_, tokens, most) = next(iter(ledger.reserved.values()))
+    assert tokens > 512
+    assert most > cost
+    assert gateway.sites["alpha"].gate.inside == 0
+
+
+@pytest.mark.parametrize("streaming", [True, False])
+@pytest.mark.parametrize("provider", ["openai", "anthropic"])
+def test_a_connection_is_used_again(opened, fake, provider, streaming):
+    endpoint = fake()
+    fields = {"streaming": streaming}
+    gateway = opened(endpoint.entry(**fields) if provider == "openai" else claude(endpoint, **fields))
+    for _ in range(3):
+        assert "".join(gateway.stream(request())) == EVERYTHING
+    assert (endpoint.calls, endpoint.connections) == (3, 1)
+
+
+def test_a_reply_that_comes_whole_is_one_piece(opened, fake):
+    assert list(opened(fake().entry(streaming=False)).stream(request())) == [EVERYTHING]
+
+
+def test_faults_of_fourteen_kinds_end_typed_and_a_healthy_model_takes_over():
+    """The short form of `python -m bench.gateway_faults`."""
+    cells = [(kind, streaming) for kind in gateway_faults.KINDS for streaming in (True, False)]
+
+    def tried(cell):
+        kind, streaming = cell
+        patience = WAITING if kind in ("hanging", "slow drip") else LENIENT
+        with gateway_faults.setting([kind], streaming=streaming, patience=IMPATIENT) as alone:
+            first = gateway_faults.ask(alone.gateway())
+        with gateway_faults.setting([kind, "none"], streaming=streaming, patience=patience) as beside:
+            second = gateway_faults.ask(beside.gateway())
+            assert alone.idle, kind
+            assert beside.idle, kind
+        return cell, first, second
+
+    with ThreadPoolExecutor(8) as threads:
+        seen = list(threads.map(tried, cells))
+    assert len(seen) == 28
+    for (kind, streaming), alone, beside in seen:
+        assert alone.typed, (kind, streaming, alone)
+        assert beside.typed, (kind, streaming, beside)
+        assert not alone.spliced, (kind, alone)
+        assert not beside.spliced, (kind, beside)
+        assert alone.ended != "whole" or kind == "flapping"
+        assert alone.seconds < QUICKLY
+        broke_off = streaming and kind in gateway_faults.AFTER_THE_FIRST_WORD
+        assert beside.ended == "whole" or broke_off, (kind, streaming, beside)
+
+
+def test_two_dead_models_are_asked_less_than_once_a_request():
+    with gateway_faults.setting(["500", "refused"], streaming=True, patience=LENIENT) as outage:
+        gateway = outage.gateway()
+        outcomes = gateway_faults.many([gateway] * 200)
+    assert {outcome.ended for outcome in outcomes} == {"NoModelAvailable"}
+    assert outage.calls < 200
+
+
+def test_what_breaks_off_is_not_continued_by_another_and_is_booked_as_we_count(opened, fake):
+    ledger = Ledger()
+
+    def two_words(exchange):
+        exchange.head()
+        exchange.words(1, 2)
+        exchange.end()
+
+    healthy = fake("beta")
+    gateway = opened(fake("alpha", two_words).entry(output_price=1), healthy.entry(), meter=ledger)
+    reply = gateway.stream(request())
+    assert [next(reply), next(reply)] == ["alpha1 ", "alpha2 "]
+    with pytest.raises(ModelFailed, match="'alpha' broke off"):
+        next(reply)
+    assert healthy.calls == 0
+    (usage,) = ledger.usages
+    assert (usage.counted, usage.outcome, usage.output_tokens) == (False, "failed", len("alpha1 alpha2 "))
+    assert usage.input_tokens > 0
+
+
+def test_a_call_that_never_began_costs_nothing(opened, fake):
+    ledger = Ledger()
+    gateway = opened(fake("alpha", failing).entry(input_price=9), fake("beta").entry(), meter=ledger)
+    assert "beta12" in "".join(gateway.stream(request()))
+    failed, done = ledger.usages
+    assert (failed.model, failed.input_tokens, failed.cost, failed.outcome) == ("alpha", 0, 0, "failed")
+    assert (done.model, done.outcome) == ("beta", "done")
+
+
+def test_a_budget_too_small_takes_a_cheaper_model_or_refuses_as_the_policy_says(opened, fake):
+    dear, cheap = fake("dear"), fake("cheap")
+    entries = (dear.entry(output_price=5, tier="strong"), cheap.entry(output_price=1, tier="fast"))
+    asked = request(tier="strong")
+    assert opened(*entries, meter=Ledger(["dear"])).stream(asked).model == "cheap"
+    assert dear.calls == 0
+    refusing = opened(*entries, meter=Ledger(["dear"]), tenants={"alder": {"over_budget": "refuse"}})
+    with pytest.raises(OverBudget, match="resets at midnight"):
+        refusing.stream(asked)
+    with pytest.raises(OverBudget):
+        opened(*entries, meter=Ledger(["dear", "cheap"])).stream(asked)
+    assert refusing.sites["dear"].gate.inside == 0
+
+
+def test_retry_after_is_waited_for_within_the_deadline(opened, fake):
+    def once(exchange):
+        if exchange.number:
+            return well(exchange)
+        exchange.head("429 Too Many Requests", "application/json", "Retry-After: 1\r\n")
+        return exchange.end()
+
+    patient = Patience(total=10.0)
+    began = time.monotonic()
+    assert "".join(opened(fake("alpha", once).entry(), patience=patient).stream(request())) == EVERYTHING
+    assert time.monotonic() - began >= 1.0
+    hasty = opened(fake("alpha", once).entry(), patience=Patience(total=1.5, first=1.0))
+    with pytest.raises(NoModelAvailable) as caught:
+        hasty.stream(request())
+    assert caught.value.retry_after == 1
+
+
+def test_who_comes_while_all_are_busy_is_told_when_to_come_again(opened, fake):
+    gateway = opened(fake().entry(concurrency=1, waiting=0))
+    reply = gateway.stream(request())
+    with pytest.raises(Overloaded) as caught:
+        gateway.stream(request())
+    assert caught.value.retry_after >= 1
+    assert int(problem(caught.value).headers["retry-after"]) == caught.value.retry_after
+    reply.close()
+    assert list(gateway.stream(request()))
+
+
+def test_a_busy_model_lets_another_have_the_request(opened, fake):
+    gateway = opened(fake("alpha").entry(concurrency=1), fake("beta").entry())
+    first = gateway.stream(request())
+    assert gateway.stream(request()).model == "beta"
+    first.close()
+
+
+def settled(endpoint):
+    """Wait until the endpoint has seen that it was hung up on."""
+    until = time.monotonic() + QUICKLY
+    while not endpoint.hung_up and time.monotonic() < until:
+        time.sleep(0.01)
+    return endpoint.hung_up
+
+
+LONG = Patience(connect=5, first=100, between=100, total=100)
+
+
+def test_closing_a_reply_hangs_up_and_books_what_was_read(opened, fake):
+    ledger, endpoint = Ledger(), fake("alpha", dripping)
+    gateway = opened(endpoint.entry(), meter=ledger, patience=LONG)
+    reply = gateway.stream(request())
+    assert next(reply) == "alpha1 "
+    reply.close()
+    reply.close()
+    assert list(reply) == []
+    assert settled(endpoint) == 1
+    assert [usage.outcome for usage in ledger.usages] == ["cancelled"]
+    assert gateway.sites["alpha"].gate.inside == 0
+
+
+def test_a_reply_that_is_forgotten_hangs_up(opened, fake):
+    endpoint = fake("alpha", dripping)
+    gateway = opened(endpoint.entry(), patience=LONG)
+    reply = gateway.stream(request())
+    del reply
+    assert settled(endpoint) == 1
+    assert gateway.sites["alpha"].gate.inside == 0
+
+
+def test_another_thread_can_end_a_call_that_waits(opened, fake):
+    endpoint, cancelled = fake("alpha", hanging), threading.Event()
+    gateway = opened(endpoint.entry(), patience=LONG)
+    with ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(gateway.stream, request(), cancelled)
+        until = time.monotonic() + QUICKLY
+        while not endpoint.calls and time.monotonic() < until:
+            time.sleep(0.01)
+        cancelled.set()
+        with pytest.raises(NoModelAvailable):
+            waiting.result(QUICKLY)
+    assert settled(endpoint) == 1
+    assert gateway.sites["alpha"].breaker.admit()
+
+
+def test_a_reader_who_leaves_ends_the_call_that_waits(opened, fake):
+    """Over server-sent events, in the midst of waiting for a first word that would take minutes."""
+    endpoint = fake("alpha", hanging)
+    gateway = opened(endpoint.entry(), patience=LONG)
+
+    def events():
+        yield Searched(1, 1)
+        gateway.stream(request())
+
+    async def read():
+        async for _ in streamed(events()).body_iterator:
+            pass
+
+    async def leave():
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(read)
+            with anyio.fail_after(QUICKLY):
+                while not endpoint.calls:
+                    await anyio.sleep(0.01)
+            tasks.cancel_scope.cancel()
+
+    anyio.run(leave)
+    assert settled(endpoint) == 1
+
+
+def test_closing_one_of_two_replies_leaves_the_other(opened, fake):
+    gateway, reader = opened(fake().entry()), threading.Event()
+    one, other = gateway.stream(request(), reader), gateway.stream(request(), reader)
+    one.close()
+    assert "".join(other) == EVERYTHING
+
+
+def claude(endpoint, **fields):
+    return endpoint.entry(provider="anthropic", base_url=endpoint.address.removesuffix("/v1"), **fields)
+
+
+@pytest.mark.parametrize("streaming", [True, False])
+def test_the_messages_api_is_spoken(opened, fake, streaming):
+    seen = []
+
+    def listening(exchange):
+        seen.append(exchange.asked)
+        well(exchange)
+
+    reply = opened(claude(fake("alpha", listening), streaming=streaming)).stream(request())
+    assert "".join(reply) == EVERYTHING
+    assert (reply.usage.input_tokens, reply.usage.output_tokens, reply.usage.counted) == (READ, WROTE, True)
+    (asked,) = seen
+    assert asked["system"] == "You count."
+    assert asked["messages"] == [{"role": "user", "content": "Count."}]
+    assert asked["max_tokens"] == 512
+
+
+def test_a_schema_is_held_to_by_a_tool(opened, fake):
+    schema = {"type": "object", "properties": {"city": {"type": "string"}}}
+
+    def using(exchange):
+        assert exchange.asked["tools"][0]["input_schema"] == schema
+        assert exchange.asked["tool_choice"] == {"type": "tool", "name": "reply"}
+        exchange.head()
+        exchange.send(exchange.opening())
+        for part in ('{"city": "Par', 'is"}'):
+            delta = {"type": "input_json_delta", "partial_json": part}
+            exchange.send(f"data: {json.dumps({'type': 'content_block_delta', 'index': 0, 'delta': delta})}\n\n")
+        exchange.send(exchange.closing())
+        exchange.end()
+
+    gateway = opened(claude(fake("alpha", using), json_schema=True))
+    assert json.loads("".join(gateway.stream(request(schema=schema)))) == {"city": "Paris"}
+
+
+def test_an_error_within_the_messages_api_is_a_fault(opened, fake):
+    def overloaded(exchange):
+        exchange.head()
+        exchange.send(exchange.opening())
+        exchange.send('event: error\ndata: {"type": "error", "error": {"type": "overloaded_error"}}\n\n')
+        exchange.end()
+
+    gateway = opened(claude(fake("alpha", overloaded)), fake("beta").entry())
+    assert gateway.stream(request()).model == "beta"
+
+
+def test_any_model_of_llamaindex_is_asked_by_its_path(opened):
+    path = "llama_index.core.llms.mock:MockLLM"
+    listed = {"provider": "llamaindex", "model": path, "base_url": "", "usage": False}
+    gateway = opened(entry("mock", "") | listed)
+    assert "Count." in "".join(gateway.stream(request()))
+    assert "Count." in "".join(opened(entry("mock", "") | listed | {"streaming": False}).stream(request()))
+    with pytest.raises(InvalidInput, match="can't be imported; install it"):
+        opened(entry("mock", "") | listed | {"model": "llama_index.llms.nowhere:Nothing"})
+
+
+def test_llamaindex_gets_routing_budgets_and_fallback(opened, fake):
+    ledger = Ledger()
+    gateway = opened(fake("beta", failing).entry(), fake().entry(), meter=ledger)
+    llm = GatewayLLM(gateway, ALDER, purpose="report")
+    response = llm.complete("Count.")
+    assert response.text == EVERYTHING
+    assert response.additional_kwargs == {"prompt_tokens": READ, "completion_tokens": WROTE}
+    assert [piece.delta for piece in llm.stream_complete("Count.")] == [f"alpha{n} " for n in range(1, WORDS + 1)]
+    assert asyncio.run(llm.acomplete("Count.")).text == EVERYTHING
+    assert [usage.outcome for usage in ledger.usages].count("done") == 3
+    with pytest.raises(OverBudget):
+        GatewayLLM(opened(fake().entry(), meter=Ledger(["alpha"])), ALDER).complete("Count.")

@@ -1,0 +1,152 @@
+"""Who is asking: tokens that are right, tokens that are wrong in every way, and requests that are simply believed."""
+
+import base64
+import json
+import time
+from typing import Any
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from core.errors import GroundworkError, InvalidInput, Unauthenticated
+from core.principal import Principal
+from core.settings import Settings
+from serving.api.identity import LocalIdentity, identity_provider
+
+KEY = "a key for tests that is long enough for HS256"
+GOOD: dict[str, Any] = {
+    "tenant": "alder", "groups": ["finance", "legal"], "sub": "ada", "aud": "groundwork", "exp": time.time() + 7200,
+}  # fmt: skip
+
+
+def settings(**changes: Any) -> Settings:
+    return Settings(_env_file=None, identity="jwt", **{"jwt_key": KEY, **changes})
+
+
+def token(key: Any = KEY, algorithm: str = "HS256", **changes: Any) -> str:
+    claims = {name: value for name, value in (GOOD | changes).items() if value is not ...}
+    return jwt.encode(claims, key, algorithm)
+
+
+def identify(bearer: str, scheme: str = "Bearer") -> Principal:
+    return identity_provider(settings(), "0.0.0.0", ()).identify({"authorization": f"{scheme} {bearer}"})
+
+
+def unsigned(header: dict[str, str]) -> str:
+    parts = [base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode() for part in (header, GOOD)]
+    return ".".join([*parts, ""])
+
+
+def test_a_good_token_says_who_is_asking() -> None:
+    """Tenant, groups, subject and team; no groups is none, and no team is none."""
+    assert identify(token()) == Principal("alder", ("finance", "legal"), "ada")
+    assert identify(token(groups=...), scheme="bearer") == Principal("alder", (), "ada")
+    assert identify(token(team="support")).team == "support"
+
+
+def test_a_key_is_the_subjects_own_and_says_nothing_of_it() -> None:
+    """A renewed token does not renew a budget, and a subject of the same name elsewhere is another."""
+    ada = Principal("alder", subject="ada")
+    assert ada.key == Principal("alder", ("finance",), "ada", "support").key
+    assert len({ada.key, Principal("alder", subject="bea").key, Principal("brightwater", subject="ada").key}) == 3
+    assert "ada" not in ada.key
+
+
+@pytest.mark.parametrize(
+    "bearer",
+    [
+        "",
+        "nonsense",
+        "a.b.c",
+        token(exp=time.time() - 1),
+        token(exp=...),
+        token(nbf=time.time() + 7200),
+        token(aud="another"),
+        token(aud=...),
+        token(sub=...),
+        token(key="another key that is long enough for HS256"),
+        token(algorithm="HS512", key=KEY * 2),
+        token() + "x",
+        unsigned({"alg": "none", "typ": "JWT"}),
+        unsigned({"alg": "HS256", "typ": "JWT"}),
+        token(tenant=...),
+        token(tenant=""),
+        token(tenant=None),
+        token(tenant=["alder"]),
+        token(groups="finance"),
+        token(groups=[None]),
+        token(groups=["staff\x1ffinance"]),
+        token(groups=[""]),
+        token(team=["support"]),
+        token(team="a\x00b"),
+    ],
+    ids=[
+        "empty", "nonsense", "no json", "expired", "no expiry", "not yet", "other audience", "no audience",
+        "no subject", "other key", "other algorithm", "tampered", "none", "unsigned", "no tenant", "empty tenant",
+        "null tenant", "list of tenants", "one group", "null group", "group with a separator", "empty group",
+        "list of teams", "unprintable team",
+    ],
+)  # fmt: skip
+def test_a_wrong_token_is_refused(bearer: str) -> None:
+    """Each with a sentence, and without saying more than the holder knows."""
+    with pytest.raises(Unauthenticated, match=r"; sign in again\.|; ask whoever issues it\.|carries no bearer token\."):
+        identify(bearer)
+
+
+def test_no_token_at_all_is_refused() -> None:
+    """Nor another scheme, nor the headers that `local` believes."""
+    provider = identity_provider(settings(), "0.0.0.0", ())
+    for headers in ({}, {"authorization": "Basic YTpi"}, {"x-groundwork-tenant": "alder"}):
+        with pytest.raises(Unauthenticated):
+            provider.identify(headers)
+
+
+def test_a_public_key_checks_tokens_and_signs_none() -> None:
+    """RS256; a token that takes the public key for a shared secret is refused."""
+    private = rsa.generate_private_key(65537, 2048)
+    public = private.public_key().public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    provider = identity_provider(settings(jwt_key=public.decode(), jwt_algorithm="RS256"), "0.0.0.0", ())
+    good = token(private, "RS256")
+    assert provider.identify({"authorization": f"Bearer {good}"}).tenant == "alder"
+    forged = token("x" * 40).split(".")[:2]
+    for bearer in (token(), ".".join([*forged, ""]), unsigned({"alg": "none"})):
+        with pytest.raises(Unauthenticated):
+            provider.identify({"authorization": f"Bearer {bearer}"})
+    with pytest.raises(InvalidInput, match="no key for HS256"):
+        identity_provider(settings(jwt_key=public.decode()), "0.0.0.0", ())
+
+
+@pytest.mark.parametrize(
+    "changes", [{"jwt_key": ""}, {"jwt_key": "k" * 31}, {"jwt_key": "no PEM " * 9, "jwt_algorithm": "RS256"}]
+)
+def test_a_start_refuses_a_key_that_is_none(changes: dict[str, str]) -> None:
+    """Missing, short, or of another kind than the algorithm wants."""
+    with pytest.raises(InvalidInput, match="GROUNDWORK_JWT_KEY"):
+        identity_provider(settings(**changes), "127.0.0.1", ())
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "", "192.168.1.5", "example.org", "127.0.0.1.example.org"])
+def test_believing_requests_is_for_ones_own_machine(host: str) -> None:
+    """Everybody in the network could be anybody."""
+    local = Settings(_env_file=None)
+    with pytest.raises(GroundworkError, match="GROUNDWORK_IDENTITY=jwt"):
+        identity_provider(local, host, ())
+    published = Settings(_env_file=None, published_on_loopback=True)
+    assert identity_provider(published, host, ()).name == "local"
+
+
+def test_a_local_request_says_who_it_is() -> None:
+    """The first tenant where it says nothing; names are checked all the same."""
+    provider = LocalIdentity(("alder", "brightwater"))
+    assert provider.identify({}) == Principal("alder")
+    headers = {"x-groundwork-tenant": "brightwater", "x-groundwork-groups": "finance, legal,,"}
+    assert provider.identify(headers) == Principal("brightwater", ("finance", "legal"))
+    headers = {"x-groundwork-subject": "ada", "x-groundwork-team": "support"}
+    assert provider.identify(headers) == Principal("alder", (), "ada", "support")
+    with pytest.raises(InvalidInput):
+        provider.identify({"x-groundwork-tenant": "a\x00b"})
+    assert identity_provider(Settings(_env_file=None, tenant="mine"), "::1", ()).tenants == ("mine",)
