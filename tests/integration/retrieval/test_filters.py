@@ -22,7 +22,7 @@ from core.local_postgres import EmbeddedPostgres
 from core.principal import Principal
 from core.services import Services
 from core.types import Chunk, Document, Location, Span
-from ingest.store import documents
+from ingest.store import documents as document_store
 from retrieval.filter_sql import clause
 from retrieval.filters import (
     FIELDS,
@@ -192,9 +192,9 @@ def filtered(
         for tenant in ("alder", "brightwater"):
             with services.database.writing(tenant) as connection:
                 for document in documents():
-                    item = documents.Embedded(document, [], none, none)
+                    item = document_store.Embedded(document, [], none, none)
                     for _ in range(1 + len(document.uri) % 2):  # some have a second version
-                        documents.replace(connection, live_index(connection), tenant, uuid.uuid4(), item, "")
+                        document_store.replace(connection, live_index(connection), tenant, uuid.uuid4(), item, "")
         with superuser(server, services) as connection:
             connection.execute(
                 "update document set ingested_at = timestamptz '2024-03-01 00:00Z'"
@@ -324,8 +324,8 @@ def corpus(server: EmbeddedPostgres, clone: Any, home: Any, embedder: Any) -> It
                     blocks=(), content_hash="", metadata={"order": int(order[number]), "cluster": number % 20},
                 )  # fmt: skip
                 none = np.empty((0, dimension), dtype=np.float32)
-                documents.replace(
-                    connection, index, "alder", uuid.uuid4(), documents.Embedded(document, chunks, vectors, none), ""
+                document_store.replace(
+                    connection, index, "alder", uuid.uuid4(), document_store.Embedded(document, chunks, vectors, none), ""
                 )
         with superuser(server, services) as connection:
             connection.execute("analyze")
