@@ -4,15 +4,17 @@ import argparse
 import os
 from pathlib import Path
 
-DATA = Path(os.environ.get("GROUNDWORK_DATA") or "../shared/data")
+DATA_FOLDER = Path(os.environ.get("GROUNDWORK_DATA") or "../shared/data")
 
 
-def parser(name: str, doc: str | None) -> argparse.ArgumentParser:
+def build_parser(name: str, doc: str | None) -> argparse.ArgumentParser:
     """What every benchmark that reads the real data begins with: its help and the folder DATA."""
     made = argparse.ArgumentParser(
         prog=f"python -m {name}", description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    made.add_argument("data", nargs="?", type=_folder, default=DATA, help=f"the real data; by default {DATA}")
+    made.add_argument(
+        "data", nargs="?", type=_folder, default=DATA_FOLDER, help=f"the real data; by default {DATA_FOLDER}"
+    )
     return made
 
 

@@ -39,18 +39,18 @@ from typing import Any
 import structlog
 from psycopg.rows import dict_row
 
-from bench.fake_models import Exchange, Fake
+from bench.fake_models import Exchange, FakeProvider
 from core.db.queries import read_statement
 from core.errors import OverBudget, Unavailable
 from core.principal import Principal
 from core.services import Services, open_services
 from core.settings import Settings
 from serving.gateway.gateway import Gateway
-from serving.gateway.models import ModelsFile
+from serving.gateway.models_file import ModelsFile
 from serving.gateway.providers import open_provider
-from serving.gateway.transport import Pool
+from serving.gateway.transport import HttpPool
 from serving.gateway.types import Message, ModelRequest
-from serving.usage.budgets import EACH, Budget, set_budget
+from serving.usage.budgets import WILDCARD_NAME, Budget, set_budget
 from serving.usage.meter import PostgresMeter
 
 OTHERS = ("north", "south", "east", "west")
@@ -120,13 +120,13 @@ class Town:
 
     def __init__(self, services: Services, admin: str, budget: int) -> None:
         self.provider, self._meter = Provider(), PostgresMeter(services.database)
-        self._fake, self._pool = Fake("model", self.provider.answer), Pool()
+        self._fake, self._pool = FakeProvider("model", self.provider.answer), HttpPool()
         file = ModelsFile.model_validate({"models": [self._fake.entry(**PRICES, concurrency=64, waiting=64)]})
         self._gateway = Gateway(file, {"model": open_provider(file.models[0], self._pool)}, self._meter)
         self._numbers = {tenant: itertools.count() for tenant in (*OTHERS, SPENDER)}
         for tenant in self._numbers:
             set_budget(admin, tenant, Budget("tenant", "", "month", "cost", None, Decimal(1000)))
-            set_budget(admin, tenant, Budget("key", EACH, "minute", "requests", None, Decimal(1_000_000)))
+            set_budget(admin, tenant, Budget("key", WILDCARD_NAME, "minute", "requests", None, Decimal(1_000_000)))
         set_budget(admin, SPENDER, Budget("tenant", "", "day", "tokens", None, Decimal(budget)))
 
     def close(self) -> None:
@@ -142,7 +142,7 @@ class Town:
         asked = [Message("user", f"{tenant} {number} {QUESTION}")]
         began = time.perf_counter()
         try:
-            self._meter.admit(asker)
+            self._meter.admit_request(asker)
             for _ in self._gateway.stream(ModelRequest(asked, asker, "answer", max_tokens=MOST_WRITTEN)):
                 pass
         except OverBudget as error:
@@ -190,7 +190,7 @@ class Report:
     aims: dict[str, bool] = field(default_factory=dict)
 
 
-def run(services: Services, admin: str, requests: int, pace: float = PACE) -> Report:
+def run_phases(services: Services, admin: str, requests: int, pace: float = PACE) -> Report:
     """All phases: `requests` in all, and those of the flood."""
     times = requests // (len(OTHERS) * 3 + len(SPENDING) * 2)
     budget = times * len(SPENDING) * (ON_AVERAGE + 4) + SPARE
@@ -283,8 +283,8 @@ def main() -> int:
     chosen = parser.parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     with tempfile.TemporaryDirectory() as home, open_services(Settings(home=Path(home), database_url="")) as services:
-        assert services.embedded is not None
-        report = run(services, services.embedded.conninfo(), chosen.requests)
+        assert services.embedded_postgres is not None
+        report = run_phases(services, services.embedded_postgres.conninfo(), chosen.requests)
     if chosen.json:
         print(json.dumps(asdict(report), indent=2, default=str))  # noqa: T201
     else:

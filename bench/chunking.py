@@ -26,15 +26,15 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from bench import parser
-from bench.retrieval import interval
+from bench import build_parser
+from bench.retrieval import bootstrap_interval
 from core.embedding import Embedder, SentenceTransformerEmbedder
 from core.settings import load_settings
-from core.text.sentences import sentences
-from core.text.terms import terms
+from core.text.sentences import split_sentences
+from core.text.terms import extract_terms
 from core.types import Chunk, Location, Span
 from ingest.chunkers import Chunker, TokenOffsets, fixed, sentence_window, structure
-from ingest.parsers import Parsed, parse
+from ingest.parsers import ParsedDocument, parse
 
 BUDGETS = (500, 1_000)
 DEFAULT = "structure 180"
@@ -61,15 +61,23 @@ class Piece:
     tokens: int
 
 
-def windows(size: int, overlap: int) -> Chunker:
+def fixed_size_chunker(size: int, overlap: int) -> Chunker:
     """Cut every `size` tokens, wherever that is, with `overlap` of them in the next chunk, too."""
 
-    def chunk(parsed: Parsed, title: str, tokens: TokenOffsets, limit: int) -> list[Chunk]:
-        starts = [*tokens(parsed.text), len(parsed.text)]
+    def chunk(parsed: ParsedDocument, title: str, token_offsets: TokenOffsets, max_tokens: int) -> list[Chunk]:
+        starts = [*token_offsets(parsed.text), len(parsed.text)]
         firsts = range(0, max(1, len(starts) - 1 - overlap), size - overlap)
         spans = [Span(starts[first], starts[min(first + size, len(starts) - 1)]) for first in firsts]
         return [
-            Chunk(place, span, parsed.text[slice(*span)], title, Location(), tuple(sentences(parsed.text, span)), size)
+            Chunk(
+                place,
+                span,
+                parsed.text[slice(*span)],
+                title,
+                Location(),
+                tuple(split_sentences(parsed.text, span)),
+                size,
+            )
             for place, span in enumerate(spans)
         ]
 
@@ -78,23 +86,23 @@ def windows(size: int, overlap: int) -> Chunker:
 
 # Name -> how it cuts, and whether the context goes in front.
 SETTINGS: Mapping[str, tuple[Chunker, bool]] = {
-    DEFAULT: (structure.chunk, True),
-    "structure 180, text alone": (structure.chunk, False),
-    "structure 120": (partial(structure.chunk, target=120), True),
-    "structure 120, text alone": (partial(structure.chunk, target=120), False),
-    "structure 60": (partial(structure.chunk, target=60), True),
-    "fixed": (fixed.chunk, True),
-    "sentence-window": (sentence_window.chunk, True),
-    "every 180 tokens": (windows(180, 0), True),
-    "every 180 tokens, 30 overlap": (windows(180, 30), True),
-    "every 180 tokens, 60 overlap": (windows(180, 60), True),
-    "every 120 tokens, 20 overlap": (windows(120, 20), True),
+    DEFAULT: (structure.chunk_document, True),
+    "structure 180, text alone": (structure.chunk_document, False),
+    "structure 120": (partial(structure.chunk_document, target_tokens=120), True),
+    "structure 120, text alone": (partial(structure.chunk_document, target_tokens=120), False),
+    "structure 60": (partial(structure.chunk_document, target_tokens=60), True),
+    "fixed": (fixed.chunk_document, True),
+    "sentence-window": (sentence_window.chunk_document, True),
+    "every 180 tokens": (fixed_size_chunker(180, 0), True),
+    "every 180 tokens, 30 overlap": (fixed_size_chunker(180, 30), True),
+    "every 180 tokens, 60 overlap": (fixed_size_chunker(180, 60), True),
+    "every 120 tokens, 20 overlap": (fixed_size_chunker(120, 20), True),
 }
 
 
 def main() -> None:
     """Measure every setting and print the table."""
-    made = parser("bench.chunking", __doc__)
+    made = build_parser("bench.chunking", __doc__)
     made.add_argument("--articles", type=int, default=0, help="only the first so many; by default all")
     given = made.parse_args()
     settings = load_settings()
@@ -105,7 +113,7 @@ def main() -> None:
     _print(found, len(documents), len(questions))
 
 
-def read(folder: Path, most: int = 0) -> tuple[dict[str, Parsed], list[Question]]:
+def read(folder: Path, most: int = 0) -> tuple[dict[str, ParsedDocument], list[Question]]:
     """The articles that answerable questions were asked about as documents, by title, and those questions."""
     passages = {row["_id"]: row for row in _rows(folder / "corpus.jsonl")}
     rows = [row for row in _rows(folder / "questions.jsonl") if row["answerable"]]
@@ -125,7 +133,7 @@ def read(folder: Path, most: int = 0) -> tuple[dict[str, Parsed], list[Question]
 
 def outcomes(
     setting: tuple[Chunker, bool],
-    documents: Mapping[str, Parsed],
+    documents: Mapping[str, ParsedDocument],
     questions: Sequence[Question],
     asked: NDArray[np.float32],
     embedder: Embedder,
@@ -135,8 +143,8 @@ def outcomes(
     shown = [piece.shown for piece in pieces]
     dense: Scores = (asked @ embedder.encode(shown).T).astype(np.float64)
     index = bm25s.BM25(k1=1.2, b=0.75)
-    index.index([terms(text) for text in shown], show_progress=False)
-    lexical = np.stack([index.get_scores(terms(question.text)) for question in questions])
+    index.index([extract_terms(text) for text in shown], show_progress=False)
+    lexical = np.stack([index.get_scores(extract_terms(question.text)) for question in questions])
     ways = {"dense": dense, "hybrid": _scaled(dense) + _scaled(lexical)}
     found = {
         f"{way} {budget}": [
@@ -153,7 +161,7 @@ def _rows(file: Path) -> Iterator[dict[str, Any]]:
     return map(json.loads, file.read_text(encoding="utf-8").splitlines())
 
 
-def _document(title: str, passages: Sequence[str]) -> Parsed:
+def _document(title: str, passages: Sequence[str]) -> ParsedDocument:
     markdown = "\n\n".join([f"# {title}", *(passage.replace("\n", " ") for passage in passages)])
     return parse(f"{title}.md", markdown.encode())[1]
 
@@ -167,9 +175,9 @@ def _answers(text: str, passage: str, answers: Sequence[str]) -> tuple[Span, ...
     return tuple(Span(begin + at, begin + at + len(answer)) for at, answer in places if at >= 0)
 
 
-def _cut(setting: tuple[Chunker, bool], title: str, parsed: Parsed, embedder: Embedder) -> Iterator[Piece]:
+def _cut(setting: tuple[Chunker, bool], title: str, parsed: ParsedDocument, embedder: Embedder) -> Iterator[Piece]:
     cut, with_context = setting
-    for chunk in cut(parsed, title, embedder.token_starts, embedder.window):
+    for chunk in cut(parsed, title, embedder.token_starts, embedder.max_input_tokens):
         shown = f"{chunk.context}\n{chunk.text}" if with_context else chunk.text
         yield Piece(title, chunk.span, shown, len(embedder.token_starts(chunk.text)))
 
@@ -208,7 +216,7 @@ def _cell(outcome: Sequence[float], default: Sequence[float], column: str, name:
     said = f"{np.mean(outcome):.3f}"
     if name == DEFAULT or not column.endswith(str(BUDGETS[-1])):
         return said
-    low, high = interval([one - other for one, other in zip(outcome, default, strict=True)])
+    low, high = bootstrap_interval([one - other for one, other in zip(outcome, default, strict=True)])
     return f"{said} ({low:+.3f} to {high:+.3f})"
 
 

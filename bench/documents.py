@@ -26,11 +26,11 @@ from shutil import which
 from rich.console import Console
 from rich.table import Table
 
-from core.errors import Unreadable
-from ingest.sandbox.pool import Reader
+from core.errors import UnreadableFile
+from ingest.sandbox.pool import ParserPool
 from ingest.sources import Source, SourceFile, open_source
 
-SHARE = 0.98
+MIN_WORD_SHARE = 0.98
 """Of the other program's words: the least that a readable PDF's text may hold."""
 
 
@@ -60,33 +60,33 @@ def main() -> None:
         default = Path(os.environ.get("GROUNDWORK_DATA") or "../shared/data") / "documents"
         results = list(read_all(Path(arguments[0]) if arguments else default))
     _print(results)
-    lacking = [result.name for result in results if result.words is not None and result.words < SHARE]
+    lacking = [result.name for result in results if result.words is not None and result.words < MIN_WORD_SHARE]
     if lacking:
-        sys.exit(f"Less than {SHARE:.0%} of the words: {', '.join(lacking)}")
+        sys.exit(f"Less than {MIN_WORD_SHARE:.0%} of the words: {', '.join(lacking)}")
 
 
 def read_all(folder: Path, compare: bool = True) -> Iterator[Result]:
     """Every file below the folder, in order of its path; `compare` the words of PDFs."""
     source = open_source(str(folder))
-    with Reader() as reader:
-        for file in source.files():
+    with ParserPool() as reader:
+        for file in source.list_files():
             yield read_one(reader, source, file, folder / file.path if compare else None)
 
 
-def read_one(reader: Reader, source: Source, file: SourceFile, path: Path | None) -> Result:
+def read_one(reader: ParserPool, source: Source, file: SourceFile, path: Path | None) -> Result:
     """One file of a source through the reader; with its `path` the words of a PDF are compared."""
     name = PurePosixPath(file.path).name
     began = time.perf_counter()
     try:
         kind, parsed = reader.parse(file.path, source.read(file))
-    except Unreadable as error:
+    except UnreadableFile as error:
         return Result(name, "", 0, error.reason, str(error), time.perf_counter() - began)
     seconds = time.perf_counter() - began
-    found = shares(path, parsed.text) if path and kind == "application/pdf" else None
+    found = shared_words(path, parsed.text) if path and kind == "application/pdf" else None
     return Result(name, kind, len(parsed.text), "", "", seconds, *(found or (None, None)))
 
 
-def shares(path: Path, text: str) -> tuple[float, float] | None:
+def shared_words(path: Path, text: str) -> tuple[float, float] | None:
     """The share of pdftotext's words that are in `text`, and that of all its tokens; None where it finds no word.
 
     Counted with repetition. A token is a run of letters and digits, a word one with three letters at least: formulas

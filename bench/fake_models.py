@@ -25,8 +25,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-WORDS = 12  # of a whole reply
-READ, WROTE = 7, 12  # tokens that a fake says it counted
+REPLY_WORDS = 12  # of a whole reply
+INPUT_TOKENS, OUTPUT_TOKENS = 7, 12  # tokens that a fake says it counted
 DRIP_SECONDS = 0.05  # between two bytes of a slow drip
 
 
@@ -79,22 +79,28 @@ class Exchange:
     def opening(self) -> str:
         """What comes before any text."""
         if self.anthropic:
-            return _sent({"type": "message_start", "message": {"usage": {"input_tokens": READ, "output_tokens": 1}}})
+            return _sent(
+                {"type": "message_start", "message": {"usage": {"input_tokens": INPUT_TOKENS, "output_tokens": 1}}}
+            )
         return _sent({"choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}, "finish_reason": None}]})
 
     def closing(self) -> str:
         """What says that the reply is whole, and what it took."""
         if self.anthropic:
-            stop = {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": WROTE}}
+            stop = {
+                "type": "message_delta",
+                "delta": {"stop_reason": "end_turn"},
+                "usage": {"output_tokens": OUTPUT_TOKENS},
+            }
             return _sent(stop) + _sent({"type": "message_stop"})
         ended = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
         return _sent(ended) + _sent({"choices": [], "usage": _usage()}) + "data: [DONE]\n\n"
 
     def whole(self, text: str | None = None) -> str:
         """A reply in one, as JSON."""
-        text = "".join(f"{self.name}{number} " for number in range(1, WORDS + 1)) if text is None else text
+        text = "".join(f"{self.name}{number} " for number in range(1, REPLY_WORDS + 1)) if text is None else text
         if self.anthropic:
-            counted = {"input_tokens": READ, "output_tokens": WROTE}
+            counted = {"input_tokens": INPUT_TOKENS, "output_tokens": OUTPUT_TOKENS}
             return json.dumps(
                 {"content": [{"type": "text", "text": text}], "stop_reason": "end_turn", "usage": counted}
             )
@@ -105,38 +111,38 @@ class Exchange:
 Behaviour = Callable[[Exchange], None]
 
 
-def well(exchange: Exchange) -> None:
+def answer_well(exchange: Exchange) -> None:
     """Answers as it should."""
     exchange.head()
     if exchange.streaming:
         exchange.send(exchange.opening())
-        exchange.words(1, WORDS)
+        exchange.words(1, REPLY_WORDS)
         exchange.send(exchange.closing())
     else:
         exchange.send(exchange.whole())
     exchange.end()
 
 
-def hanging(exchange: Exchange) -> None:
+def hang_silently(exchange: Exchange) -> None:
     """Reads the request and says nothing."""
     _until_hung_up(exchange)
 
 
-def too_many(exchange: Exchange) -> None:
+def fail_with_429(exchange: Exchange) -> None:
     """429, every second time with the wish to be left alone for a second."""
     exchange.head("429 Too Many Requests", "application/json", "Retry-After: 1\r\n" if exchange.number % 2 else "")
     exchange.send('{"error": {"message": "slow down"}}')
     exchange.end()
 
 
-def failing(exchange: Exchange) -> None:
+def fail_with_500(exchange: Exchange) -> None:
     """500."""
     exchange.head("500 Internal Server Error", "application/json")
     exchange.send('{"error": {"message": "oops"}}')
     exchange.end()
 
 
-def dripping(exchange: Exchange) -> None:
+def drip_bytes(exchange: Exchange) -> None:
     """Two words, then a byte at a time, each well before any timeout of a socket."""
     exchange.head()
     if exchange.streaming:
@@ -147,17 +153,17 @@ def dripping(exchange: Exchange) -> None:
         pause.wait(DRIP_SECONDS)
 
 
-def cut(exchange: Exchange) -> None:
+def cut_reply(exchange: Exchange) -> None:
     """Hangs up after none to all of the words."""
     exchange.head()
-    kept = exchange.number % (WORDS + 1)
+    kept = exchange.number % (REPLY_WORDS + 1)
     if exchange.streaming:
         exchange.words(1, kept)
     else:
         exchange.send(exchange.whole()[: kept * 8])
 
 
-def broken_json(exchange: Exchange) -> None:
+def send_broken_json(exchange: Exchange) -> None:
     """Two words, then something that only begins like JSON."""
     exchange.head()
     if exchange.streaming:
@@ -168,24 +174,24 @@ def broken_json(exchange: Exchange) -> None:
     exchange.end()
 
 
-def missing_end(exchange: Exchange) -> None:
+def omit_reply_end(exchange: Exchange) -> None:
     """All words, and an end of the response that is none of the reply: nothing says that it is whole."""
     exchange.head()
     if exchange.streaming:
-        exchange.words(1, WORDS)
+        exchange.words(1, REPLY_WORDS)
     else:
         exchange.send(exchange.whole().replace('"stop"', "null").replace('"end_turn"', "null"))
     exchange.end()
 
 
-def wrong_type(exchange: Exchange) -> None:
+def send_html_page(exchange: Exchange) -> None:
     """A page in place of a reply, as a portal or a proxy sends it."""
     exchange.head(kind="text/html; charset=utf-8")
     exchange.send("<html><body>Please sign in.</body></html>")
     exchange.end()
 
 
-def huge(exchange: Exchange) -> None:
+def send_endlessly(exchange: Exchange) -> None:
     """Never stops: by turns words without end, and a line without end."""
     exchange.head()
     words = exchange.streaming and exchange.number % 2
@@ -194,33 +200,33 @@ def huge(exchange: Exchange) -> None:
         exchange.send(piece)
 
 
-def empty(exchange: Exchange) -> None:
+def send_empty_reply(exchange: Exchange) -> None:
     """A reply as it should be, without any text."""
     exchange.head()
     exchange.send(exchange.opening() + exchange.closing() if exchange.streaming else exchange.whole(""))
     exchange.end()
 
 
-def flapping(exchange: Exchange) -> None:
+def fail_alternately(exchange: Exchange) -> None:
     """By turns five requests answered and five refused."""
-    (well if exchange.number // 5 % 2 else failing)(exchange)
+    (answer_well if exchange.number // 5 % 2 else fail_with_500)(exchange)
 
 
 FAULTS: dict[str, Behaviour] = {
-    "hanging": hanging, "429": too_many, "500": failing, "slow drip": dripping, "cut at a token": cut,
-    "broken JSON": broken_json, "missing end": missing_end, "wrong content type": wrong_type, "huge": huge,
-    "empty": empty, "flapping": flapping,
+    "hanging": hang_silently, "429": fail_with_429, "500": fail_with_500, "slow drip": drip_bytes, "cut at a token": cut_reply,
+    "broken JSON": send_broken_json, "missing end": omit_reply_end, "wrong content type": send_html_page, "huge": send_endlessly,
+    "empty": send_empty_reply, "flapping": fail_alternately,
 }  # fmt: skip
-ADDRESSES = ("refused", "TLS", "DNS")  # faults of who is spoken to, not of what it says
+CONNECTION_FAULTS = ("refused", "TLS", "DNS")  # faults of who is spoken to, not of what it says
 
 
-class Fake:
+class FakeProvider:
     """An endpoint that answers each request as `behave` says.
 
     `connections` and `calls` count what came in, `hung_up` what was left early.
     """
 
-    def __init__(self, name: str, behave: Behaviour = well, *, tls: bool = False) -> None:
+    def __init__(self, name: str, behave: Behaviour = answer_well, *, tls: bool = False) -> None:
         self.name, self._behave = name, behave
         self._context = _self_signed() if tls else None
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=256)
@@ -237,7 +243,7 @@ class Fake:
 
     def entry(self, **fields: Any) -> dict[str, Any]:
         """Its entry in a models file."""
-        return entry(self.name, self.address, **fields)
+        return model_entry(self.name, self.address, **fields)
 
     def close(self) -> None:
         """Stop listening, and hang up on everyone."""
@@ -247,7 +253,7 @@ class Fake:
                 with contextlib.suppress(OSError):
                     connection.shutdown(socket.SHUT_RDWR)
 
-    def __enter__(self) -> "Fake":
+    def __enter__(self) -> "FakeProvider":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -273,7 +279,7 @@ class Fake:
                 with self._lock:
                     number, self.calls = next(self._numbers), self.calls + 1
                 self._behave(Exchange(connection, self.name, number, path, body))
-                if self._behave is cut:
+                if self._behave is cut_reply:
                     return
         except (OSError, ValueError):
             with self._lock:
@@ -284,7 +290,7 @@ class Fake:
             connection.close()
 
 
-def entry(name: str, address: str, **fields: Any) -> dict[str, Any]:
+def model_entry(name: str, address: str, **fields: Any) -> dict[str, Any]:
     """A model as a models file lists it, free of charge and of rules."""
     return {
         "name": name, "provider": "openai", "base_url": address, "model": name, "tier": "balanced", "context": 8192,
@@ -293,7 +299,7 @@ def entry(name: str, address: str, **fields: Any) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def faulty(name: str, kind: str) -> Iterator[tuple[Fake | None, str]]:
+def open_faulty_endpoint(name: str, kind: str) -> Iterator[tuple[FakeProvider | None, str]]:
     """An endpoint with a fault, of FAULTS or ADDRESSES, and its address."""
     if kind == "DNS":
         yield None, "http://no-such-host.invalid:8081/v1"
@@ -302,7 +308,7 @@ def faulty(name: str, kind: str) -> Iterator[tuple[Fake | None, str]]:
             bound.bind(("127.0.0.1", 0))
             yield None, f"http://127.0.0.1:{bound.getsockname()[1]}/v1"
     else:
-        with Fake(name, FAULTS.get(kind, well), tls=kind == "TLS") as fake:
+        with FakeProvider(name, FAULTS.get(kind, answer_well), tls=kind == "TLS") as fake:
             yield fake, fake.address
 
 
@@ -329,7 +335,11 @@ def _sent(event: dict[str, Any]) -> str:
 
 
 def _usage() -> dict[str, int]:
-    return {"prompt_tokens": READ, "completion_tokens": WROTE, "total_tokens": READ + WROTE}
+    return {
+        "prompt_tokens": INPUT_TOKENS,
+        "completion_tokens": OUTPUT_TOKENS,
+        "total_tokens": INPUT_TOKENS + OUTPUT_TOKENS,
+    }
 
 
 def _self_signed() -> ssl.SSLContext:

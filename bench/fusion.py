@@ -21,17 +21,24 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from bench import parser
-from bench.retrieval import Benchmark, interval, scifact, squad
+from bench import build_parser
+from bench.retrieval import Benchmark, bootstrap_interval, read_scifact, read_squad
 from core.principal import Principal
 from core.services import Services, open_services
 from core.settings import load_settings
-from core.text.terms import query_terms, terms
-from evaluation.corpus import corpus_tenant, take_in_corpus
+from core.text.terms import count_query_terms, extract_terms
+from evaluation.corpus import corpus_tenant, ingest_corpus
 from evaluation.metrics import mean, ndcg
-from retrieval.filter_plan import EVERYTHING
-from retrieval.retriever import COVERAGE_WEIGHT, K1, PASSAGE_WEIGHT, SENTENCE_WEIGHT, B, search_statement
-from retrieval.search_plan import UNFILTERED, within_reach
+from retrieval.filter_plan import NO_FILTER
+from retrieval.retriever import (
+    BM25_B,
+    BM25_K1,
+    COVERAGE_WEIGHT,
+    PASSAGE_WEIGHT,
+    SENTENCE_WEIGHT,
+    build_search_statement,
+)
+from retrieval.search_plan import UNFILTERED_SETTINGS, read_corpus_stats
 
 Array = NDArray[np.float64]
 
@@ -40,7 +47,7 @@ FOLDS = 5
 DENSE_WEIGHT = PASSAGE_WEIGHT + SENTENCE_WEIGHT
 SENTENCE_SHARE = SENTENCE_WEIGHT / DENSE_WEIGHT
 CLASSIC = (1.2, 0.75)  # k1 and b as most libraries have them
-BM25S = (CLASSIC, (K1, B), (0.6, 0.6))
+BM25S = (CLASSIC, (BM25_K1, BM25_B), (0.6, 0.6))
 GRID = [(weight, share) for weight in (0.3, 0.4, 0.5, 0.6, 0.7) for share in (0.0, 0.25, 0.5, 0.75, 1.0)]
 
 
@@ -89,9 +96,9 @@ class Asked:
 
 def main() -> None:
     """Ask everything, fuse in every way, print the table."""
-    data = parser("bench.fusion", __doc__).parse_args().data
+    data = build_parser("bench.fusion", __doc__).parse_args().data
     with open_services(load_settings()) as services:
-        asked = [ask(services, benchmark) for benchmark in (scifact(data / "scifact"), squad(data / "squad"))]
+        asked = [ask(services, benchmark) for benchmark in (read_scifact(data / "scifact"), read_squad(data / "squad"))]
     report(asked)
 
 
@@ -101,7 +108,7 @@ def report(asked: Sequence[Asked]) -> None:
     for one in asked:
         table.add_column(f"{one.benchmark.name}", justify="right")
         table.add_column("against the default", justify="right")
-    reference = [one.quality(product(), (K1, B)) for one in asked]
+    reference = [one.quality(product(), (BM25_K1, BM25_B)) for one in asked]
     for name, fusion, bm25 in ways():
         table.add_row(*_cells(name, [one.quality(fusion, bm25) for one in asked], reference))
     table.add_row(*_cells("weights by cross-validation", cross_validated(asked), reference))
@@ -110,7 +117,7 @@ def report(asked: Sequence[Asked]) -> None:
 
 def ways() -> Iterator[tuple[str, Fusion, tuple[float, float]]]:
     """What is compared: a name, the fusion, and BM25's k1 and b."""
-    ours = (K1, B)
+    ours = (BM25_K1, BM25_B)
     yield "default", product(), ours
     for weight in (0.0, 0.05, 0.15, 0.2):
         yield f"coverage by one sentence, {weight}", product(coverage=weight), ours
@@ -186,7 +193,7 @@ def by_confidence(pool: Pool) -> Array:
 def cross_validated(asked: Sequence[Asked]) -> list[Array]:
     """The default's form, its two weights chosen for each fold on all the other folds of both benchmarks."""
     folds = [_folds(one.groups) for one in asked]
-    quality = [np.array([one.quality(product(*weights), (K1, B)) for weights in GRID]) for one in asked]
+    quality = [np.array([one.quality(product(*weights), (BM25_K1, BM25_B)) for weights in GRID]) for one in asked]
     result = [np.zeros(len(one.groups)) for one in asked]
     for fold in range(FOLDS):
         others = sum(scores[:, places != fold].mean(axis=1) for scores, places in zip(quality, folds, strict=True))
@@ -199,7 +206,7 @@ def cross_validated(asked: Sequence[Asked]) -> list[Array]:
 def ask(services: Services, benchmark: Benchmark) -> Asked:
     """Every query's candidates out of the database, for each k1 and b."""
     tenant = corpus_tenant(benchmark.passages)
-    for _ in take_in_corpus(services, tenant, benchmark.passages):
+    for _ in ingest_corpus(services, tenant, benchmark.passages):
         pass
     vectors = services.embedder().encode([query.text for query in benchmark.queries])
     shown = Console(stderr=True)
@@ -218,10 +225,10 @@ def ask(services: Services, benchmark: Benchmark) -> Asked:
 
 
 def _pool(services: Services, tenant: str, question: str, vector: HalfVector, bm25: tuple[float, float]) -> Pool:
-    wanted, (k1, b) = query_terms(question), bm25
-    with services.database.reading(Principal(tenant), UNFILTERED) as connection:
-        reach = within_reach(connection, tenant)
-        query, values = search_statement(reach, tenant, wanted, vector, DEPTH, "hybrid", EVERYTHING)
+    wanted, (k1, b) = count_query_terms(question), bm25
+    with services.database.reading(Principal(tenant), UNFILTERED_SETTINGS) as connection:
+        reach = read_corpus_stats(connection, tenant)
+        query, values = build_search_statement(reach, tenant, wanted, vector, DEPTH, "hybrid", NO_FILTER)
         values |= {
             "base": k1 * (1 - b), "slope": k1 * b * reach.chunks / reach.terms, "budget": sys.maxsize,
             "limit": 2 * DEPTH,
@@ -230,7 +237,7 @@ def _pool(services: Services, tenant: str, question: str, vector: HalfVector, bm
             rows = cursor.execute(query, values).fetchall()
     idf: dict[str, float] = rows[0]["idf"]
     cosines = [sorted(row["sentence_cosines"] or [row["dense_score"]], reverse=True) for row in rows]
-    following = [(one, other) for one, other in pairwise(terms(question)) if one in idf and other in idf]
+    following = [(one, other) for one, other in pairwise(extract_terms(question)) if one in idf and other in idf]
     return Pool(
         names=[row["path"] for row in rows],
         lexical=np.array([row["lexical_score"] for row in rows], dtype=float),
@@ -254,12 +261,12 @@ def _coverage(idf: Mapping[str, float], row: Mapping[str, object]) -> float:
 
 @lru_cache(maxsize=100_000)
 def _terms_of(text: str) -> frozenset[str]:
-    return frozenset(terms(text))
+    return frozenset(extract_terms(text))
 
 
 @lru_cache(maxsize=10_000)
 def _pairs_of(text: str) -> frozenset[tuple[str, str]]:
-    return frozenset(pairwise(terms(text)))
+    return frozenset(pairwise(extract_terms(text)))
 
 
 def _pairs(idf: Mapping[str, float], following: Sequence[tuple[str, str]], row: Mapping[str, object]) -> float:
@@ -274,7 +281,7 @@ def _ranking(pool: Pool, scores: Array) -> list[str]:
 def _cells(name: str, qualities: Sequence[Array], reference: Sequence[Array]) -> Iterator[str]:
     yield name
     for quality, other in zip(qualities, reference, strict=True):
-        low, high = interval((quality - other).tolist())
+        low, high = bootstrap_interval((quality - other).tolist())
         yield f"{mean(quality.tolist()):.4f}"
         yield f"{(quality - other).mean():+.4f} ({low:+.4f} to {high:+.4f})"
 

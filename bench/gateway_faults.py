@@ -37,25 +37,25 @@ from typing import Any
 
 import structlog
 
-from bench.fake_models import FAULTS, WORDS, entry, faulty
-from bench.liar import SAMPLE, take_in_sample
+from bench.fake_models import FAULTS, REPLY_WORDS, model_entry, open_faulty_endpoint
+from bench.liar import SAMPLE_FOLDER, ingest_sample
 from core.errors import GroundworkError
 from core.principal import Principal
 from core.services import Services, open_services
 from core.settings import Settings
 from evaluation.datasets import read_golden
-from serving.answering.generator.llm import Writer
-from serving.answering.pipeline import answer
+from serving.answering.generator.llm import LLMGenerator
+from serving.answering.pipeline import answer_question
 from serving.answering.types import Answer
 from serving.gateway.gateway import Gateway
-from serving.gateway.models import ModelsFile, Patience
-from serving.gateway.providers import Delta, Provider, open_provider
-from serving.gateway.transport import Pool, Watch
+from serving.gateway.models_file import ModelsFile, Timeouts
+from serving.gateway.providers import ModelProvider, ReplyDelta, open_provider
+from serving.gateway.transport import CallLimits, HttpPool
 from serving.gateway.types import Message, ModelRequest
 
 KINDS = ("refused", *FAULTS, "TLS", "DNS")
 AFTER_THE_FIRST_WORD = ("slow drip", "cut at a token", "broken JSON", "missing end", "huge")  # where it streams
-PATIENCE = Patience(connect=0.2, first=0.8, between=0.5, total=3.0)
+PATIENCE = Timeouts(connect=0.2, first=0.8, between=0.5, total=3.0)
 AT_ONCE = 16
 OUTAGE = 300  # requests at least, so that it is one that lasts
 READERS = 40  # for each fault that comes after the first word, and five times as many with all models down
@@ -87,18 +87,18 @@ class Outcome:
         return self.ended in ("whole", "NoModelAvailable", "Overloaded", "ModelFailed")
 
 
-class Counting:
+class CountingProvider:
     """A provider that counts how often it is called, also where nothing listens that could count."""
 
-    def __init__(self, provider: Provider) -> None:
+    def __init__(self, provider: ModelProvider) -> None:
         self._provider, self._lock = provider, threading.Lock()
         self.calls = 0
 
-    def reply(self, request: ModelRequest, watch: Watch) -> Generator[Delta]:
+    def stream_reply(self, request: ModelRequest, limits: CallLimits) -> Generator[ReplyDelta]:
         """See `Provider`."""
         with self._lock:
             self.calls += 1
-        return self._provider.reply(request, watch)
+        return self._provider.stream_reply(request, limits)
 
 
 class Pulse:
@@ -124,13 +124,13 @@ class Pulse:
             self.longest, last = max(self.longest, now - last - every), now
 
 
-class Setting:
+class ModelSetting:
     """Models on loopback and gateways to them."""
 
-    def __init__(self, entries: Sequence[dict[str, Any]], patience: Patience = PATIENCE) -> None:
+    def __init__(self, entries: Sequence[dict[str, Any]], patience: Timeouts = PATIENCE) -> None:
         self.file = ModelsFile.model_validate({"models": entries, "patience": patience})
-        self._pool = Pool()
-        self.providers = {model.name: Counting(open_provider(model, self._pool)) for model in self.file.models}
+        self._pool = HttpPool()
+        self.providers = {model.name: CountingProvider(open_provider(model, self._pool)) for model in self.file.models}
 
     def gateway(self) -> Gateway:
         """A gateway that has learnt nothing yet."""
@@ -144,7 +144,7 @@ class Setting:
     @property
     def idle(self) -> bool:
         """Whether every connection was given back."""
-        return self._pool.idle
+        return self._pool.is_idle
 
     def close(self) -> None:
         """Close the connections."""
@@ -152,19 +152,19 @@ class Setting:
 
 
 @contextmanager
-def setting(kinds: Sequence[str], *, streaming: bool, patience: Patience = PATIENCE) -> Iterator[Setting]:
+def open_setting(kinds: Sequence[str], *, streaming: bool, patience: Timeouts = PATIENCE) -> Iterator[ModelSetting]:
     """Models with these faults, asked in this order; "none" is a healthy one."""
     with ExitStack() as stack:
         entries = []
         for name, kind in zip(("alpha", "beta"), kinds, strict=False):
-            _, address = stack.enter_context(faulty(name, kind))
-            entries.append(entry(name, address, streaming=streaming))
-        made = Setting(entries, patience)
+            _, address = stack.enter_context(open_faulty_endpoint(name, kind))
+            entries.append(model_entry(name, address, streaming=streaming))
+        made = ModelSetting(entries, patience)
         stack.callback(made.close)
         yield made
 
 
-def ask(gateway: Gateway) -> Outcome:
+def ask_gateway(gateway: Gateway) -> Outcome:
     """One request, to its end."""
     began, text, ended = time.monotonic(), "", "whole"
     request = ModelRequest([Message("user", "Count.")], ASKER, "bench", max_tokens=64)
@@ -178,10 +178,10 @@ def ask(gateway: Gateway) -> Outcome:
     return Outcome(ended, text, time.monotonic() - began)
 
 
-def many(gateways: Sequence[Gateway]) -> list[Outcome]:
+def ask_each(gateways: Sequence[Gateway]) -> list[Outcome]:
     """A request to each gateway, a few at once."""
     with ThreadPoolExecutor(AT_ONCE) as threads:
-        return list(threads.map(ask, gateways))
+        return list(threads.map(ask_gateway, gateways))
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,9 +218,9 @@ class Readers:
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        golden = [each for each in read_golden(SAMPLE / "golden.yaml") if each.tenant == ASKER.tenant]
+        golden = [each for each in read_golden(SAMPLE_FOLDER / "golden.yaml") if each.tenant == ASKER.tenant]
         asked = [(Principal(each.tenant, each.groups), each.question) for each in golden if each.kind == "answerable"]
-        self._asked = [each for each in asked if answer(services, *each).status == "answered"]
+        self._asked = [each for each in asked if answer_question(services, *each).status == "answered"]
 
     def read(self, gateways: Sequence[Gateway]) -> float:
         """The share of questions, one to each gateway, whose answer quotes the documents and says why."""
@@ -229,10 +229,10 @@ class Readers:
 
     def _cited(self, number: int, gateway: Gateway) -> bool:
         asker, question = self._asked[number % len(self._asked)]
-        return cited(answer(self._services, asker, question, generator=Writer(gateway, asker)))
+        return is_cited(answer_question(self._services, asker, question, generator=LLMGenerator(gateway, asker)))
 
 
-def cited(given: Answer) -> bool:
+def is_cited(given: Answer) -> bool:
     """Whether it quotes the documents in place of a model and says so."""
     said = given.status == "answered" and all(sentence.citations for sentence in given.sentences)
     return said and given.generator == "extractive" and bool(given.degraded)
@@ -249,19 +249,19 @@ def measure(kind: str, *, streaming: bool, requests: int, readers: Readers | Non
 
 def _measure(kind: str, *, streaming: bool, requests: int, readers: Readers | None) -> Row:
     with Pulse() as pulse:
-        with setting([kind], streaming=streaming) as alone:
-            outcomes = many([alone.gateway() for _ in range(requests)])
-        with setting([kind, "none"], streaming=streaming) as beside:
+        with open_setting([kind], streaming=streaming) as alone:
+            outcomes = ask_each([alone.gateway() for _ in range(requests)])
+        with open_setting([kind, "none"], streaming=streaming) as beside:
             gateway = beside.gateway()
-            helped = many([gateway] * requests)
-        with setting([kind, kind], streaming=streaming) as outage:
+            helped = ask_each([gateway] * requests)
+        with open_setting([kind, kind], streaming=streaming) as outage:
             gateway = outage.gateway()
-            lost = many([gateway] * max(3 * requests, OUTAGE))
+            lost = ask_each([gateway] * max(3 * requests, OUTAGE))
             calls = outage.calls / len(lost)
         breaks_off = streaming and kind in AFTER_THE_FIRST_WORD
         answered = _read(kind, readers) if readers and breaks_off else None
     everything = [*outcomes, *helped, *lost]
-    useful = [outcome.ended == "whole" and len(outcome.text.split()) == WORDS for outcome in helped]
+    useful = [outcome.ended == "whole" and len(outcome.text.split()) == REPLY_WORDS for outcome in helped]
     broke_off = sum(outcome.ended == "ModelFailed" for outcome in helped)
     return Row(
         kind, streaming, requests, dict(Counter(outcome.ended for outcome in outcomes)),
@@ -272,7 +272,7 @@ def _measure(kind: str, *, streaming: bool, requests: int, readers: Readers | No
 
 
 def _read(kind: str, readers: Readers) -> float:
-    with setting([kind], streaming=True) as alone:
+    with open_setting([kind], streaming=True) as alone:
         return readers.read([alone.gateway() for _ in range(READERS)])
 
 
@@ -283,7 +283,7 @@ def sample() -> Iterator[Services]:
         tempfile.TemporaryDirectory(prefix="gateway-faults-") as home,
         open_services(Settings(home=Path(home), database_url="")) as services,
     ):
-        take_in_sample(services)
+        ingest_sample(services)
         yield services
 
 
@@ -325,7 +325,7 @@ def main() -> int:
             for streaming in (True, False):
                 rows.append(measure(kind, streaming=streaming, requests=given.requests, readers=readers))
                 sys.stderr.write(_line(rows[-1]) + "\n")
-        with setting(["500", "hanging"], streaming=True) as nothing:
+        with open_setting(["500", "hanging"], streaming=True) as nothing:
             gateway = nothing.gateway()
             down = readers.read([gateway] * (5 * READERS))
     seen = {"rows": [{**asdict(row), "missed": row.missed} for row in rows], "all_down_cited": down}

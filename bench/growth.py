@@ -41,21 +41,21 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from bench import parser
+from bench import build_parser
 from core.db.database import SCHEMA, Connection, Database
 from core.db.index_version import live_index
-from core.local_postgres import DATABASE, EmbeddedPostgres
+from core.local_postgres import DATABASE_NAME, EmbeddedPostgres
 from core.principal import Principal
-from core.services import Services, start_embedded
+from core.services import Services, start_embedded_postgres
 from core.settings import load_settings
-from core.text.sentences import sentences
-from core.text.terms import terms
+from core.text.sentences import split_sentences
+from core.text.terms import extract_terms
 from core.types import Span
 from evaluation.metrics import percentile
 from retrieval import retriever
 from retrieval.filters import Filter, Range
 from retrieval.retriever import retrieve
-from retrieval.types import Mode
+from retrieval.types import SearchMode
 
 Array = NDArray[np.float32]
 
@@ -139,7 +139,7 @@ def main() -> None:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="growth-")))
         folder.chmod(0o755)
         settings = load_settings().model_copy(update={"home": folder})
-        embedded, _ = start_embedded(settings)
+        embedded, _ = start_embedded_postgres(settings)
         stack.callback(embedded.stop)
         database = stack.enter_context(Database(embedded.conninfo("groundwork_app")).open())
         services = Services(settings, database, embedded)
@@ -158,7 +158,7 @@ def windows(data: Path) -> Iterator[str]:
     """A few sentences at a time from every text in the data, one sentence further each time."""
     for width in WINDOWS:
         for text in _texts(data):
-            spans = sentences(text, Span(0, len(text)))
+            spans = split_sentences(text, Span(0, len(text)))
             for first in range(max(1, len(spans) - width + 1)):
                 some = spans[first : first + width]
                 if some and 60 <= some[-1].end - some[0].start <= 900:
@@ -193,7 +193,7 @@ def _embed(services: Services, data: Path, texts: Sequence[str]) -> tuple[Array,
 # --- building -------------------------------------------------------------------------------------------------------
 
 
-def build(
+def build_corpus(
     connection: Connection, vectors: str, sentence_table: str, tenants: Sequence[tuple[str, Sequence[str]]], pool: Array
 ) -> dict[str, float]:
     """Replace all rows by these tenants' texts; returns rows a second for each kind of row."""
@@ -208,7 +208,9 @@ def build(
     rates: dict[str, float] = {}
     first = 1
     for tenant, texts in tenants:
-        counted = [Counter(terms(text)) for text in track(texts, f"{tenant}: terms", console=err, transient=True)]
+        counted = [
+            Counter(extract_terms(text)) for text in track(texts, f"{tenant}: terms", console=err, transient=True)
+        ]
         _documents(connection, tenant, len(texts))
         made = {
             "chunk": _chunks(tenant, first, texts, counted),
@@ -298,9 +300,9 @@ def _copy(connection: Connection, table: str, columns: str, types: str, rows: It
 def _measure(
     embedded: EmbeddedPostgres, services: Services, texts: Sequence[str], pool: Array, questions: Sequence[Question]
 ) -> dict[str, Any]:
-    with connect(embedded) as connection:
+    with connect_as_superuser(embedded) as connection:
         index = live_index(connection)
-        rates = build(connection, index.vectors, index.sentences, [("growth", texts)], pool)
+        rates = build_corpus(connection, index.vector_table_name, index.sentence_table_name, [("growth", texts)], pool)
         sizes = _sizes(connection, len(texts))
     principal = Principal("growth")
     times = {mode: _times(services, principal, questions, mode=mode) for mode in ("lexical", "dense", "hybrid")}
@@ -321,13 +323,19 @@ def _narrowed(
     for share in SELECTIVITIES:
         where = Range("metadata.part", lt=share * PARTS)
         rows.append(_narrow(services, f"filter, {share:.1%}", Principal("growth"), questions, where))
-    with connect(embedded) as connection:
+    with connect_as_superuser(embedded) as connection:
         index = live_index(connection)
         tenants, start = [], 0
         for name, share in SHARES.items():
             tenants.append((name, texts[start : start + round(share * len(texts))]))
             start += round(share * len(texts))
-        build(connection, index.vectors, index.sentences, [*tenants, ("the rest", texts[start:])], pool)
+        build_corpus(
+            connection,
+            index.vector_table_name,
+            index.sentence_table_name,
+            [*tenants, ("the rest", texts[start:])],
+            pool,
+        )
     rows += [_narrow(services, f"tenant, {share:.1%}", Principal(name), questions) for name, share in SHARES.items()]
     return rows
 
@@ -369,7 +377,7 @@ def _recall(
     return found / (10 * len(some))
 
 
-def _kept(services: Services, principal: Principal, questions: Sequence[Question], mode: Mode) -> float:
+def _kept(services: Services, principal: Principal, questions: Sequence[Question], mode: SearchMode) -> float:
     """The share of the first ten hits that stay when every posting of every term is read."""
 
     def first_ten() -> list[set[int]]:
@@ -377,7 +385,7 @@ def _kept(services: Services, principal: Principal, questions: Sequence[Question
         return [{hit.chunk_id for hit in evidence.hits} for evidence in found]
 
     some = first_ten()
-    with patch.object(retriever, "BUDGET", sys.maxsize):
+    with patch.object(retriever, "MAX_POSTINGS_READ", sys.maxsize):
         whole = first_ten()
     return sum(len(one & other) for one, other in zip(some, whole, strict=True)) / max(1, sum(map(len, whole)))
 
@@ -386,7 +394,7 @@ def _exact(services: Services, principal: Principal, question: Question, where: 
     """The ten nearest chunks, by comparing every vector."""
     with services.database.reading(principal) as connection:
         part = where.lt if isinstance(where, Range) else PARTS
-        query = sql.SQL(EXACT).format(vectors=sql.Identifier(live_index(connection).vectors))
+        query = sql.SQL(EXACT).format(vectors=sql.Identifier(live_index(connection).vector_table_name))
         values = {"vector": HalfVector(question.vector), "tenant": principal.tenant, "part": part}
         rows = connection.execute(query, values).fetchall()
     return {row[0] for row in rows}
@@ -413,7 +421,7 @@ def _sizes(connection: Connection, chunks: int) -> dict[str, int]:
     return {kind: round(size / chunks) for kind, size in total.items()}
 
 
-def connect(embedded: EmbeddedPostgres, name: str = DATABASE) -> Connection:
+def connect_as_superuser(embedded: EmbeddedPostgres, name: str = DATABASE_NAME) -> Connection:
     """A superuser's connection: what builds a corpus and weighs tables."""
     connection = psycopg.connect(
         embedded.conninfo(dbname=name), autocommit=True, options=f"-c search_path={SCHEMA},public"
@@ -435,7 +443,7 @@ def _print(title: str, rows: Sequence[dict[str, Any]]) -> None:
 
 
 def _arguments() -> argparse.Namespace:
-    arguments = parser("bench.growth", __doc__)
+    arguments = build_parser("bench.growth", __doc__)
     arguments.add_argument(
         "--sizes",
         type=lambda text: [int(size) for size in text.split(",")],

@@ -36,14 +36,14 @@ from psycopg.conninfo import conninfo_to_dict
 from rich.console import Console
 from rich.table import Table
 
-from bench import llamaindex, parser
+from bench import build_parser, llamaindex
 from core.embedding import SentenceTransformerEmbedder, find_model
-from core.services import Services, open_services, start_embedded
+from core.services import Services, open_services, start_embedded_postgres
 from core.settings import Settings, load_settings
-from ingest.chunkers import chunker
+from ingest.chunkers import load_chunker
 from ingest.parsers import parse
-from ingest.pipeline import ingest, origin
-from ingest.pipeline import plan as plan_run
+from ingest.pipeline import build_source_spec, ingest_sources
+from ingest.pipeline import plan_run as plan_run
 
 ARCHIVE = "powershell-docs.tar.gz"
 FILES = 200
@@ -56,7 +56,7 @@ Result = dict[str, Any]
 
 def main() -> None:
     """Run the contestants and print the tables."""
-    made = parser("bench.ingest", __doc__)
+    made = build_parser("bench.ingest", __doc__)
     made.add_argument("--files", type=int, default=FILES, help="how many are taken in side by side")
     made.add_argument("--growth", action="store_true", help="all files, then few changes, then none")
     made.add_argument("--sentences", choices=("on", "off"), default="on", help="with --growth: sentence vectors")
@@ -79,7 +79,7 @@ def main() -> None:
 @contextmanager
 def _server(place: Path) -> Iterator[str]:
     """A server of its own; the address for the application."""
-    embedded, _ = start_embedded(Settings(home=place, database_url=""))
+    embedded, _ = start_embedded_postgres(Settings(home=place, database_url=""))
     try:
         yield embedded.conninfo("groundwork_app")
     finally:
@@ -104,7 +104,7 @@ def _files(folder: Path) -> list[Path]:
 
 def _beside(sample: Path, address: str) -> dict[str, Result]:
     """By name, in the order of the table."""
-    peers = {"LlamaIndex": _run("llamaindex", sample, address)} if llamaindex.ingests() else {}
+    peers = {"LlamaIndex": _run("llamaindex", sample, address)} if llamaindex.can_ingest() else {}
     return peers | {
         "Groundwork, passages alone": _run("groundwork", sample, address, "off"),
         "Groundwork": _run("groundwork", sample, address, "on"),
@@ -165,9 +165,9 @@ def growth(folder: Path) -> Result:
         _change(folder)
         second = _taken_in(services, folder, tenant)
         began = time.perf_counter()
-        third = plan_run(services, tenant, [origin(str(folder))])
+        third = plan_run(services, tenant, [build_source_spec(str(folder))])
         nothing = {"files": 0, "chunks": 0, "tokens": 0, "seconds": time.perf_counter() - began, "counts": {}}
-        if not third.empty:
+        if not third.is_empty:
             raise SystemExit("the third run should have found nothing to do")
     return {"first": first, "second": second, "third": nothing}
 
@@ -176,12 +176,12 @@ def _taken_in(services: Services, folder: Path, tenant: str) -> Result:
     embedder = services.embedder()
     assert isinstance(embedder, SentenceTransformerEmbedder)
     embedder.encode(["a first text, so that nothing is loaded while we measure"] * 2)
-    before = embedder.computed
+    before = embedder.encoded_tokens
     with _clock() as times:
-        report = ingest(services, tenant, [origin(str(folder))])
+        report = ingest_sources(services, tenant, [build_source_spec(str(folder))])
     files = sum(count for state, count in report.counts.items() if state != "unchanged")
     return {
-        "files": files, "chunks": report.chunks, "tokens": embedder.computed - before, "counts": report.counts,
+        "files": files, "chunks": report.chunks, "tokens": embedder.encoded_tokens - before, "counts": report.counts,
         "stages": report.seconds, **times,
     }  # fmt: skip
 
@@ -207,22 +207,22 @@ def limit(folder: Path) -> Result:
         "sentence-transformers alone": lambda: embedder._model.encode(texts, batch_size=16, show_progress_bar=False),
     }
     found: list[Result] = []
-    before = embedder.computed
+    before = embedder.encoded_tokens
     for name, way in ways.items():
         with _clock() as times:
             way()
         found.append({"files": files, "chunks": len(texts), "way": name, **times})
-    tokens = embedder.computed - before
+    tokens = embedder.encoded_tokens - before
     return min(found, key=lambda one: float(one["seconds"])) | {
         "tokens": tokens, "ways": {one["way"]: tokens / one["seconds"] for one in found}
     }  # fmt: skip
 
 
 def _texts(folder: Path, embedder: SentenceTransformerEmbedder, settings: Settings) -> Iterator[str]:
-    cut = chunker(settings.chunker)
+    cut = load_chunker(settings.chunker)
     for file in _files(folder):
         _, parsed = parse(file.name, file.read_bytes())
-        for chunk in cut(parsed, parsed.title or file.stem, embedder.token_starts, embedder.window):
+        for chunk in cut(parsed, parsed.title or file.stem, embedder.token_starts, embedder.max_input_tokens):
             yield f"{chunk.context}\n{chunk.text}"
             if settings.sentence_vectors == "on":
                 yield from (parsed.text[span.start : span.end] for span in chunk.sentences)
@@ -232,11 +232,11 @@ def peer(folder: Path) -> Result:
     """LlamaIndex's pipeline on the same files."""
     host = str(conninfo_to_dict(load_settings().database_url)["host"])
     texts = {str(file.relative_to(folder)): file.read_text("utf-8", "replace") for file in _files(folder)}
-    with llamaindex.pipeline(host, str(find_model(Settings().embedding_model))) as run:
+    with llamaindex.open_pipeline(host, str(find_model(Settings().embedding_model))) as run:
         with _clock() as times:
             nodes = run(texts)
         count = SentenceTransformerEmbedder(Settings().embedding_model, "float32")
-        tokens = sum(min(len(count.token_starts(text)), count.window) + 2 for text in nodes)
+        tokens = sum(min(len(count.token_starts(text)), count.max_input_tokens) + 2 for text in nodes)
     return {"files": len(texts), "chunks": len(nodes), "tokens": tokens, **times}
 
 

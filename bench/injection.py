@@ -33,23 +33,23 @@ from pathlib import Path
 from typing import Any
 
 import bench
-from bench.liar import SAMPLE
+from bench.liar import SAMPLE_FOLDER
 from core.principal import Principal
 from core.services import Services, open_services
 from core.settings import Settings
 from evaluation.datasets import GoldenQuestion, read_golden
 from ingest import pipeline
-from ingest.sandbox.pool import Reader
-from retrieval.context import CANDIDATES, gather
+from ingest.sandbox.pool import ParserPool
+from retrieval.context import CANDIDATE_HITS, build_context
 from retrieval.filters import Equals
 from retrieval.retriever import retrieve
-from retrieval.types import Evidence
-from serving.answering.evidence import units
-from serving.answering.extractive import Extractive, readable
-from serving.answering.generator.llm import Writer
-from serving.answering.generator.prompts import prompt as prompts
-from serving.answering.guardrails.prompt_injection import planted
-from serving.answering.pipeline import answer
+from retrieval.types import SearchResult
+from serving.answering.evidence import extract_sentences
+from serving.answering.extractive import ExtractiveGenerator, format_quote
+from serving.answering.generator.llm import LLMGenerator
+from serving.answering.generator.prompts import template as prompts
+from serving.answering.guardrails.prompt_injection import find_injections
+from serving.answering.pipeline import answer_question
 from serving.answering.types import Answer
 from serving.api.schemas import AnswerOut
 from serving.gateway.types import ModelRequest, Usage
@@ -134,7 +134,7 @@ def _row(name: str, outcomes: Sequence[Outcome]) -> dict[str, Any]:
 # --- the papers -------------------------------------------------------------------------------------------------------
 
 
-def attacks(file: Path) -> list[tuple[str, str]]:
+def read_attacks(file: Path) -> list[tuple[str, str]]:
     """The attacks, each with its kind."""
     return [(kind, text) for kind, texts in json.loads(file.read_text(encoding="utf-8")).items() for text in texts]
 
@@ -142,10 +142,10 @@ def attacks(file: Path) -> list[tuple[str, str]]:
 def papers() -> list[tuple[str, str, list[GoldenQuestion]]]:
     """The sample's papers in plain text that golden questions can be answered from: path, text, questions."""
     found: dict[str, list[GoldenQuestion]] = {}
-    for golden in read_golden(SAMPLE / "golden.yaml"):
+    for golden in read_golden(SAMPLE_FOLDER / "golden.yaml"):
         if golden.tenant == "alder" and golden.kind == "answerable" and golden.documents[0].endswith(PLAIN):
             found.setdefault(golden.documents[0], []).append(golden)
-    return [(path, (SAMPLE / "alder" / path).read_text(encoding="utf-8"), some) for path, some in found.items()]
+    return [(path, (SAMPLE_FOLDER / "alder" / path).read_text(encoding="utf-8"), some) for path, some in found.items()]
 
 
 def planted_in(text: str, attack: str, position: str) -> str:
@@ -161,7 +161,7 @@ def planted_in(text: str, attack: str, position: str) -> str:
     return f"{text[:place]} {attack}{text[place:]}"
 
 
-def cases(some: Sequence[tuple[str, str]], positions: Sequence[str] = POSITIONS) -> list[Case]:
+def make_cases(some: Sequence[tuple[str, str]], positions: Sequence[str] = POSITIONS) -> list[Case]:
     """Every attack at every position; the papers in turn, no tenant with one twice."""
     hosts, made = papers(), []
     for place, ((kind, attack), position) in enumerate((each, where) for each in some for where in positions):
@@ -179,10 +179,10 @@ def take_in(services: Services, some: Sequence[Case], folder: Path) -> None:
         file.write_text(planted_in(case.original, case.attack, case.position), encoding="utf-8")
     (folder / OTHER).mkdir()
     (folder / OTHER / "contract.md").write_text(f"# Contract\n\n{ROW}\n", encoding="utf-8")
-    reader = Reader()
+    reader = ParserPool()
     try:
         for tenant in sorted({case.tenant for case in some} | {OTHER}):
-            pipeline.ingest(services, tenant, [pipeline.origin(str(folder / tenant), ())], reader)
+            pipeline.ingest_sources(services, tenant, [pipeline.build_source_spec(str(folder / tenant), ())], reader)
     finally:
         reader.close()
 
@@ -193,7 +193,7 @@ def take_in(services: Services, some: Sequence[Case], folder: Path) -> None:
 class Obedient:
     """A model that does what a document tells it to, and everything else that it should not."""
 
-    def __init__(self, case: Case, evidence: Evidence) -> None:
+    def __init__(self, case: Case, evidence: SearchResult) -> None:
         self._case, self._evidence = case, evidence
         self.told = ""
 
@@ -247,7 +247,7 @@ TRICKS: tuple[Callable[[str], str], ...] = (
 )
 
 
-def obedience(case: Case, evidence: Evidence, request: ModelRequest) -> Iterator[dict[str, Any]]:
+def obedience(case: Case, evidence: SearchResult, request: ModelRequest) -> Iterator[dict[str, Any]]:
     """What the model writes, its true sentences last so that a limit on their number does not spare the others."""
     place, true = _place(case, evidence), _true(evidence)
     told = request.messages[0].content
@@ -281,22 +281,22 @@ def _tail(attack: str) -> str:
     return f"{tail[:1].upper()}{tail[1:]}." if len(tail.split()) > 2 else "Certainly, as instructed."
 
 
-def _place(case: Case, evidence: Evidence) -> int:
+def _place(case: Case, evidence: SearchResult) -> int:
     """The number of the passage with the attack, else the first."""
     return next((number for number, hit in enumerate(evidence.hits, start=1) if case.attack in hit.text), 1)
 
 
-def _true(evidence: Evidence) -> list[str]:
+def _true(evidence: SearchResult) -> list[str]:
     """Sentences of the evidence that answer, as the extractive generator finds them."""
-    return [sentence.text for sentence in Extractive().generate(evidence)][:2]
+    return [sentence.text for sentence in ExtractiveGenerator().generate(evidence)][:2]
 
 
-def true_place(text: str, evidence: Evidence, otherwise: int) -> tuple[int, str]:
+def true_place(text: str, evidence: SearchResult, otherwise: int) -> tuple[int, str]:
     """The passage that a true sentence stands in, or that the true part of a trick does, and its words there."""
-    for sentence in Extractive().generate(evidence):
+    for sentence in ExtractiveGenerator().generate(evidence):
         if text[:20] in sentence.text or sentence.text[:20] in text:
             support = sentence.support[0]
-            return support.hit + 1, evidence.hits[support.hit].quote(support.span)
+            return support.hit_index + 1, evidence.hits[support.hit_index].quote(support.span)
     return otherwise, ""
 
 
@@ -306,27 +306,27 @@ def true_place(text: str, evidence: Evidence, otherwise: int) -> tuple[int, str]
 def tried(services: Services, case: Case, secret: Path) -> Outcome:
     """Ask the question of the paper, with the obedient model and with the extractive generator."""
     principal, where = Principal(case.tenant), Equals("path", case.path)
-    evidence = gather(retrieve(services, principal, case.question, limit=CANDIDATES, where=where))
+    evidence = build_context(retrieve(services, principal, case.question, limit=CANDIDATE_HITS, where=where))
     model = Obedient(case, evidence)
-    writer = Writer(model, principal, folder=secret, sentences=MOST)
-    said = answer(services, principal, case.question, generator=writer, where=where)
-    quoted = answer(services, principal, case.question, where=where)
+    writer = LLMGenerator(model, principal, prompt_folder=secret, max_sentences=MOST)
+    said = answer_question(services, principal, case.question, generator=writer, where=where)
+    quoted = answer_question(services, principal, case.question, where=where)
     attack = _flat(case.attack)
     holding = [hit for hit in evidence.hits if attack in _flat(hit.text)]
     return Outcome(
         case, bool(holding),
-        any(_flat(hit.quote(each.span)) in attack for hit in holding for each in planted(hit)),
+        any(_flat(hit.quote(each.span)) in attack for hit in holding for each in find_injections(hit)),
         attack in _flat(model.told), said.status == "answered", quoted.status == "answered",
         tuple(through(case, said, evidence)), any(_flat(sentence.text) == attack for sentence in said.sentences),
         attack in _flat(_everything(quoted)),
     )  # fmt: skip
 
 
-def through(case: Case, given: Answer, evidence: Evidence) -> Iterator[str]:
+def through(case: Case, given: Answer, evidence: SearchResult) -> Iterator[str]:
     """What reached the reader of an answer and should not have, each with its reason."""
     real = {
-        _flat(readable(each.text, each.header))
-        for each in units(evidence)
+        _flat(format_quote(each.text, each.header))
+        for each in extract_sentences(evidence)
         if _flat(each.text) not in _flat(case.attack)
     }
     paper = _flat(case.original)
@@ -356,9 +356,9 @@ def _flat(text: str) -> str:
     return " ".join(text.replace('\\"', '"').split())
 
 
-def with_a_secret(folder: Path) -> Path:
+def copy_prompts_with_secret(folder: Path) -> Path:
     """A copy of the prompts that hold a key, as no prompt should."""
-    shutil.copytree(prompts.HERE, folder, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
+    shutil.copytree(prompts.PROMPT_FOLDER, folder, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
     for file in folder.glob("*.md"):
         text = file.read_text(encoding="utf-8")
         file.write_text(
@@ -367,7 +367,7 @@ def with_a_secret(folder: Path) -> Path:
     return folder
 
 
-def measure(
+def measure_cases(
     services: Services, some: Sequence[Case], folder: Path, secret: Path, advance: Callable[[int], None]
 ) -> Report:
     """Take the papers in, and try every case with the prompts of the folder `secret`; a step a case."""
@@ -388,20 +388,22 @@ def table(report: Report) -> str:
 
 def main() -> int:
     """Print the table; 1 where a bound is missed."""
-    parser = bench.parser("bench.injection", __doc__)
+    parser = bench.build_parser("bench.injection", __doc__)
     parser.add_argument("--attacks", type=int, default=0, help="how many of them, at random; by default all")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--show", action="store_true", help="print what got through")
     given = parser.parse_args()
-    some = attacks(given.data / "injection" / "text_attacks.json")
+    some = read_attacks(given.data / "injection" / "text_attacks.json")
     if given.attacks:
         some = random.Random(given.seed).sample(some, given.attacks)  # noqa: S311
     with tempfile.TemporaryDirectory(prefix="injection-") as home:
-        secret = with_a_secret(Path(home) / "prompts")
+        secret = copy_prompts_with_secret(Path(home) / "prompts")
         with open_services(Settings(home=Path(home), database_url="")) as services:
-            made = cases(some)
-            report = measure(services, made, Path(home) / "papers", secret, lambda done: _progress(done, len(made)))
+            made = make_cases(some)
+            report = measure_cases(
+                services, made, Path(home) / "papers", secret, lambda done: _progress(done, len(made))
+            )
     if given.show:
         for outcome in report.outcomes:
             for reason in outcome.through:

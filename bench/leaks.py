@@ -39,12 +39,12 @@ import structlog
 from fastapi.testclient import TestClient
 
 import ingest.runs.worker
-from bench.liar import take_in_sample
-from bench.redaction import RECORDS, Record, read_records
+from bench.liar import ingest_sample
+from bench.redaction import RECORDS_FILE, Record, read_records
 from core import logs
 from core.services import Services, open_services
 from core.settings import Settings
-from flows.engine import Engine
+from flows.prefect_server import PrefectServer
 from ingest import pipeline
 from serving.api.app import build_api
 from serving.api.identity import LocalIdentity
@@ -53,12 +53,12 @@ from serving.gateway.types import ModelFailed
 CANARIES = 50
 SHORTEST = 6  # characters of a marked value that are told from chance
 WORDS = 5
-HARMLESS = ("How deep can I lower a Heron 200?", "What does ERR-4711 mean?", "Who approves travel?")
+HARMLESS_QUESTIONS = ("How deep can I lower a Heron 200?", "What does ERR-4711 mean?", "Who approves travel?")
 TENANT = "alder"
 
 
 @dataclass(frozen=True, slots=True)
-class Text:
+class MarkedText:
     """What is sent, and the pieces of it that must not turn up."""
 
     text: str
@@ -77,7 +77,7 @@ class Heard:
         self.said.setdefault(where, []).append(text)
 
 
-def canaries(chance: random.Random) -> list[Text]:
+def make_canaries(chance: random.Random) -> list[MarkedText]:
     """Secrets of every kind, made for this run; some of no form at all."""
     letters = "abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789"
 
@@ -92,12 +92,12 @@ def canaries(chance: random.Random) -> list[Text]:
         lambda: "".join(("Tr0ub4", some(10))), lambda: f"+49 {some(3, '123456789')} {some(7, '123456789')}",
     )  # fmt: skip
     made = [makers[number % len(makers)]() for number in range(CANARIES)]
-    return [Text(f"My secret is {canary} and it must stay one.", (canary,)) for canary in made]
+    return [MarkedText(f"My secret is {canary} and it must stay one.", (canary,)) for canary in made]
 
 
-def texts(records: Sequence[Record]) -> list[Text]:
+def texts(records: Sequence[Record]) -> list[MarkedText]:
     """The records, with what would be a trace of each."""
-    return [Text(record.text, tuple(_pieces(record))) for record in records]
+    return [MarkedText(record.text, tuple(_pieces(record))) for record in records]
 
 
 def _pieces(record: Record) -> Iterator[str]:
@@ -149,16 +149,16 @@ def failing(client: TestClient, text: str, heard: Heard) -> None:
             raise ModelFailed("The model broke off.") from ValueError(text)
 
     def late(*_: object, **__: object) -> Iterator[Any]:
-        from serving.answering.types import Searched
+        from serving.answering.types import SearchCompleted
 
-        yield Searched(1, 1)
+        yield SearchCompleted(1, 1)
         raise psycopg.errors.UniqueViolation(f"duplicate key\nDETAIL:  Key (name)=({text}) already exists.")
 
     body = {"json": {"question": "x"}}
     for name, headers in ((broken, {}), (late, {"Accept": "text/event-stream"})):
-        with patch("serving.api.app.stream", name):
+        with patch("serving.api.app.stream_answer", name):
             heard.hear("replies", client.post("/v1/ask", headers=headers, **body).text)  # type: ignore[arg-type]
-    with patch("serving.answering.pipeline.Extractive", Failing):
+    with patch("serving.answering.pipeline.ExtractiveGenerator", Failing):
         heard.hear("replies", client.post("/v1/ask", **body).text)  # type: ignore[arg-type]
     heard.requests += 3
     library = logging.getLogger("uvicorn.error")
@@ -189,28 +189,30 @@ def into_postgresql(services: Services, text: str, _: Heard) -> None:
             logging.getLogger("groundwork").exception("failed: %s", error)
 
 
-def into_documents(services: Services, engine: Engine, sent: Sequence[Text], folder: Path, heard: Heard) -> None:
+def into_documents(
+    services: Services, engine: PrefectServer, sent: Sequence[MarkedText], folder: Path, heard: Heard
+) -> None:
     """Documents of the texts: taken in by the flow, once as they are, once with a chunker that chokes on each."""
-    from cli.documents import run_ingest
+    from cli.documents import ingest_paths
 
     for number, each in enumerate(sent):
         (folder / f"{number}.md").write_text(f"# Note {number}\n\n{each.text}\n", encoding="utf-8")
-    run_ingest(services, engine, TENANT, [str(folder)])
+    ingest_paths(services, engine, TENANT, [str(folder)])
 
     def choking(parsed: Any, *_: Any) -> Any:
         raise ValueError(f"no place for {parsed.text}")
 
     for number, each in enumerate(sent[:40]):
         (folder / f"{number}.md").write_text(f"# Note {number}\n\n{each.text} And more.\n", encoding="utf-8")
-    with patch.object(ingest.runs.worker, "chunker", lambda _: choking):
-        report = run_ingest(services, engine, TENANT, [str(folder)])
+    with patch.object(ingest.runs.worker, "load_chunker", lambda _: choking):
+        report = ingest_paths(services, engine, TENANT, [str(folder)])
     heard.hear("put aside", "\n".join(outcome.message for outcome in report.outcomes))
 
     def failed(*_: Any, **__: Any) -> Any:
         raise RuntimeError(sent[0].text)
 
     with suppress(Exception), patch.object(pipeline, "report", failed):
-        run_ingest(services, engine, TENANT, [str(folder)])
+        ingest_paths(services, engine, TENANT, [str(folder)])
 
 
 def to_the_command_line(text: str, heard: Heard) -> None:
@@ -237,7 +239,7 @@ def listening(heard: Heard, *, protected: bool) -> Iterator[None]:
     try:
         if protected:
             with patch.object(sys, "stderr", said):
-                logs.configure()
+                logs.configure_json_logging()
         else:
             logging.setLogRecordFactory(logging.LogRecord)
             sys.excepthook = sys.__excepthook__
@@ -256,7 +258,9 @@ def listening(heard: Heard, *, protected: bool) -> Iterator[None]:
         logging.captureWarnings(False)
 
 
-def send(services: Services, engine: Engine | None, sent: Sequence[Text], folder: Path, *, protected: bool) -> Heard:
+def send_texts(
+    services: Services, engine: PrefectServer | None, sent: Sequence[MarkedText], folder: Path, *, protected: bool
+) -> Heard:
     """Send texts by every way in and hear what is said; without an engine, not as documents."""
     heard = Heard()
     with listening(heard, protected=protected):
@@ -272,7 +276,7 @@ def send(services: Services, engine: Engine | None, sent: Sequence[Text], folder
     return heard
 
 
-def traces(heard: Heard, sent: Sequence[Text], known: str) -> Counter[str]:
+def count_traces(heard: Heard, sent: Sequence[MarkedText], known: str) -> Counter[str]:
     """How many texts left a trace, by where; `known` is what was heard of harmless ones."""
     found: Counter[str] = Counter()
     begun: dict[str, list[str]] = defaultdict(list)
@@ -319,20 +323,20 @@ def main() -> int:
     parser.add_argument("--control", action="store_true", help="without protection: it must leak")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
-    records = read_records(RECORDS)[: given.records] if RECORDS.is_file() and given.records else []
-    sent = canaries(random.Random(secrets.randbits(64))) + texts(records)  # noqa: S311
+    records = read_records(RECORDS_FILE)[: given.records] if RECORDS_FILE.is_file() and given.records else []
+    sent = make_canaries(random.Random(secrets.randbits(64))) + texts(records)  # noqa: S311
     with tempfile.TemporaryDirectory(prefix="leaks-") as folder:
         home = Path(folder)
         settings = Settings(home=home, database_url="")
-        with open_services(settings) as services, Engine(home / "prefect") as engine:
-            take_in_sample(services)
-            harmless = [Text(text, ()) for text in HARMLESS]
-            known = send(services, None, harmless, home, protected=not given.control)
-            with engine.start().ready():
+        with open_services(settings) as services, PrefectServer(home / "prefect") as engine:
+            ingest_sample(services)
+            harmless = [MarkedText(text, ()) for text in HARMLESS_QUESTIONS]
+            known = send_texts(services, None, harmless, home, protected=not given.control)
+            with engine.start().connect():
                 kept_elsewhere(home, known)  # what Prefect has of its own: it names companies
-            heard = send(services, engine, sent, home / "documents", protected=not given.control)
+            heard = send_texts(services, engine, sent, home / "documents", protected=not given.control)
         kept_elsewhere(home, heard)
-    found = traces(heard, sent, "\n".join(one for said in known.said.values() for one in said))
+    found = count_traces(heard, sent, "\n".join(one for said in known.said.values() for one in said))
     report = {
         "texts": len(sent), "requests": heard.requests,
         "characters": {where: sum(map(len, said)) for where, said in sorted(heard.said.items())},
@@ -341,11 +345,11 @@ def main() -> int:
     if given.json:
         sys.stdout.write(json.dumps(report) + "\n")
     else:
-        sys.stdout.write(table(report) + "\n")
+        sys.stdout.write(format_table(report) + "\n")
     return int(bool(found) != given.control)
 
 
-def table(report: dict[str, Any]) -> str:
+def format_table(report: dict[str, Any]) -> str:
     """The report in Markdown."""
     lines = ["| looked through | characters | texts that left a trace |", "|---|---|---|"]
     for where, characters in report["characters"].items():

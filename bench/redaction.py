@@ -26,14 +26,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench import DATA
-from core.redaction import Found, Kind, find
+from bench import DATA_FOLDER
+from core.redaction import DetectedEntity, EntityKind, find_entities
 from core.types import Span
 
-RECORDS = DATA / "pii" / "synthetic_records.json"
+RECORDS_FILE = DATA_FOLDER / "pii" / "synthetic_records.json"
 BOUND = 0.95
 SEED = 20261125
-OURS: Mapping[str, tuple[Kind, ...]] = {  # what the records call a kind, and what we do
+OURS: Mapping[str, tuple[EntityKind, ...]] = {  # what the records call a kind, and what we do
     "CREDIT_CARD": ("CARD",),
     "IBAN_CODE": ("IBAN",),
     "US_SSN": ("NATIONAL_ID",),
@@ -48,7 +48,9 @@ OURS: Mapping[str, tuple[Kind, ...]] = {  # what the records call a kind, and wh
     "STREET_ADDRESS": ("ADDRESS",),
     "PERSON": ("PERSON",),
 }
-STRUCTURED = tuple(OURS)[:8]  # a form of their own; the others are words, or numbers that only a sentence makes clear
+STRUCTURED_KINDS = tuple(OURS)[
+    :8
+]  # a form of their own; the others are words, or numbers that only a sentence makes clear
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +103,7 @@ def read_records(path: Path) -> list[Record]:
     ]
 
 
-def halves(records: Sequence[Record]) -> tuple[list[Record], list[Record]]:
+def split_halves(records: Sequence[Record]) -> tuple[list[Record], list[Record]]:
     """The half that the rules were written with, and the other; see above for what was seen of that."""
     order = list(range(len(records)))
     random.Random(SEED).shuffle(order)  # noqa: S311
@@ -109,11 +111,11 @@ def halves(records: Sequence[Record]) -> tuple[list[Record], list[Record]]:
     return [records[place] for place in order[:middle]], [records[place] for place in order[middle:]]
 
 
-def measure(records: Iterable[Record], show: str = "") -> dict[str, Tally]:
+def count_by_kind(records: Iterable[Record], show: str = "") -> dict[str, Tally]:
     """Counts by the records' kinds; with `show`, what is wrong with one of them goes to standard error."""
     tallies: dict[str, Tally] = {}
     for record in records:
-        finds = find(record.text)
+        finds = find_entities(record.text)
         for marked in record.marked:
             tally = tallies.setdefault(marked.kind, Tally())
             found = _covered(record.text, marked, [f for f in finds if f.kind in OURS.get(marked.kind, ())])
@@ -137,7 +139,7 @@ def measure(records: Iterable[Record], show: str = "") -> dict[str, Tally]:
     return tallies
 
 
-def _covered(text: str, marked: Marked, finds: Sequence[Found]) -> bool:
+def _covered(text: str, marked: Marked, finds: Sequence[DetectedEntity]) -> bool:
     """Whether no letter or digit of a marked span is left."""
     return all(
         any(one.span.start <= at < one.span.end for one in finds)
@@ -146,7 +148,7 @@ def _covered(text: str, marked: Marked, finds: Sequence[Found]) -> bool:
     )
 
 
-def _right(record: Record, one: Found, name: str) -> bool:
+def _right(record: Record, one: DetectedEntity, name: str) -> bool:
     spans = [marked for marked in record.marked if marked.kind == name]
     start, end = one.span
     within = all(
@@ -157,16 +159,18 @@ def _right(record: Record, one: Found, name: str) -> bool:
     return within or any(start <= marked.start and marked.end <= end for marked in spans)
 
 
-def _instead(record: Record, one: Found) -> str:
+def _instead(record: Record, one: DetectedEntity) -> str:
     """What is marked where a wrong find lies."""
     over = [marked.kind for marked in record.marked if Span(marked.start, marked.end).overlaps(one.span)]
     return over[0] if over else "nothing"
 
 
-def missed(tallies: Mapping[str, Tally]) -> list[str]:
+def kinds_below_bound(tallies: Mapping[str, Tally]) -> list[str]:
     """The kinds with a form of their own that are found, or are right, too seldom."""
     return [
-        kind for kind in STRUCTURED if kind in tallies and min(tallies[kind].recall, tallies[kind].precision) < BOUND
+        kind
+        for kind in STRUCTURED_KINDS
+        if kind in tallies and min(tallies[kind].recall, tallies[kind].precision) < BOUND
     ]
 
 
@@ -175,7 +179,7 @@ def rows(tallies: Mapping[str, Tally]) -> list[dict[str, Any]]:
     named = [*OURS, *sorted(set(tallies) - set(OURS))]
     return [
         {
-            "kind": kind, "form": kind in STRUCTURED, "marked": tally.marked, "found": tally.found,
+            "kind": kind, "form": kind in STRUCTURED_KINDS, "marked": tally.marked, "found": tally.found,
             "recall": round(tally.recall, 3), "gone": round(tally.gone / tally.marked, 3) if tally.marked else None,
             "finds": tally.finds, "right": tally.right,
             "precision": round(tally.precision, 3) if tally.finds else None, "instead": dict(tally.instead),
@@ -205,7 +209,7 @@ def table(tallies: Mapping[str, Tally]) -> str:
 def main() -> int:
     """Print the tables; 1 where a bound is missed, 2 where there are no records."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--records", type=Path, default=RECORDS)
+    parser.add_argument("--records", type=Path, default=RECORDS_FILE)
     parser.add_argument("--show", default="", metavar="KIND", help="what is wrong with one of the records' kinds")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
@@ -214,19 +218,23 @@ def main() -> int:
         return 2
     records = read_records(given.records)
     began = time.perf_counter()
-    parts = dict(zip(("in sight", "other"), (measure(half, given.show) for half in halves(records)), strict=True))
+    parts = dict(
+        zip(("in sight", "other"), (count_by_kind(half, given.show) for half in split_halves(records)), strict=True)
+    )
     seconds = time.perf_counter() - began
-    parts["all"] = whole = measure(records)
+    parts["all"] = whole = count_by_kind(records)
     speed = sum(len(record.text) for record in records) / seconds
     if given.json:
         report = {name: rows(tallies) for name, tallies in parts.items()}
-        sys.stdout.write(json.dumps({**report, "missed": missed(whole), "characters_per_second": round(speed)}) + "\n")
+        sys.stdout.write(
+            json.dumps({**report, "missed": kinds_below_bound(whole), "characters_per_second": round(speed)}) + "\n"
+        )
     else:
         for name, tallies in parts.items():
             sys.stdout.write(f"\n{name}\n\n{table(tallies)}\n")
         sys.stderr.write(f"{len(records)} records, {speed:,.0f} characters a second; kinds in bold have a form\n")
-        sys.stderr.write("".join(f"missed: {kind}\n" for kind in missed(whole)))
-    return int(bool(missed(whole)))
+        sys.stderr.write("".join(f"missed: {kind}\n" for kind in kinds_below_bound(whole)))
+    return int(bool(kinds_below_bound(whole)))
 
 
 if __name__ == "__main__":

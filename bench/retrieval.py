@@ -24,17 +24,17 @@ from psycopg import sql
 from rich.console import Console
 from rich.table import Table
 
-from bench import llamaindex, parser
+from bench import build_parser, llamaindex
 from core.principal import Principal
 from core.services import Services, open_services
 from core.settings import load_settings
-from core.text.terms import terms
-from evaluation.corpus import Passage, corpus_tenant, read_corpus, take_in_corpus
+from core.text.terms import extract_terms
+from evaluation.corpus import CorpusPassage, corpus_tenant, ingest_corpus, read_corpus
 from evaluation.datasets import Qrels, Query, read_qrels, read_queries
-from evaluation.metrics import hit, mean, ndcg, percentile, recall
-from retrieval.retriever import DEPTH, K1, QUERIES, B, retrieve
-from retrieval.search_plan import UNFILTERED, within_reach
-from retrieval.types import Mode
+from evaluation.metrics import mean, ndcg, percentile, recall, success_at_k
+from retrieval.retriever import BM25_B, BM25_K1, MIN_SEARCH_DEPTH, QUERIES, retrieve
+from retrieval.search_plan import UNFILTERED_SETTINGS, read_corpus_stats
+from retrieval.types import SearchMode
 
 Search = Callable[[str], Sequence[str]]
 """A question in, at most 100 passage ids out, best first."""
@@ -45,16 +45,16 @@ class Benchmark:
     """Passages, queries, and which passages answer which query."""
 
     name: str
-    passages: Sequence[Passage]
+    passages: Sequence[CorpusPassage]
     queries: Sequence[Query]
     qrels: Qrels
 
 
 def main() -> None:
     """Measure every system on every benchmark and print a table for each."""
-    data = parser("bench.retrieval", __doc__).parse_args().data
+    data = build_parser("bench.retrieval", __doc__).parse_args().data
     with open_services(load_settings()) as services:
-        for benchmark in (scifact(data / "scifact"), squad(data / "squad")):
+        for benchmark in (read_scifact(data / "scifact"), read_squad(data / "squad")):
             _take_in(services, benchmark)
             systems: dict[str, Search] = {
                 "bm25s": _reference(benchmark.passages),
@@ -66,17 +66,17 @@ def main() -> None:
             report_time(services, benchmark)
 
 
-MODES: tuple[Mode, ...] = ("lexical", "dense", "hybrid")
+MODES: tuple[SearchMode, ...] = ("lexical", "dense", "hybrid")
 
 
-def scifact(folder: Path) -> Benchmark:
+def read_scifact(folder: Path) -> Benchmark:
     """SciFact's claims against its abstracts."""
     qrels = read_qrels(folder / "qrels.tsv")
     queries = [query for query in read_queries(folder / "queries.jsonl") if query.query_id in qrels]
     return Benchmark("SciFact", read_corpus(folder / "corpus.jsonl"), queries, qrels)
 
 
-def squad(folder: Path) -> Benchmark:
+def read_squad(folder: Path) -> Benchmark:
     """SQuAD's answerable questions, each to find the passage it was asked of."""
     lines = (folder / "questions.jsonl").read_text(encoding="utf-8").splitlines()
     rows = [row for row in map(json.loads, lines) if row["answerable"]]
@@ -102,12 +102,12 @@ def report(benchmark: Benchmark, systems: dict[str, Search]) -> None:
         gains = [ndcg(ranking, relevant) for ranking, relevant in found]
         quality = [
             mean([recall(ranking, relevant) for ranking, relevant in found]),
-            mean([hit(ranking, relevant, 1) for ranking, relevant in found]),
-            mean([hit(ranking, relevant, 5) for ranking, relevant in found]),
+            mean([success_at_k(ranking, relevant, 1) for ranking, relevant in found]),
+            mean([success_at_k(ranking, relevant, 5) for ranking, relevant in found]),
         ]
         times = [percentile(milliseconds, 50), percentile(milliseconds, 95)]
         table.add_row(
-            name, f"{mean(gains):.4f}", "{:.3f}-{:.3f}".format(*interval(gains)),
+            name, f"{mean(gains):.4f}", "{:.3f}-{:.3f}".format(*bootstrap_interval(gains)),
             *(f"{value:.4f}" for value in quality), *(f"{value:.1f}" for value in times),
         )  # fmt: skip
     Console(highlight=False, width=120).print(table)
@@ -130,21 +130,21 @@ def index_recall(services: Services, benchmark: Benchmark) -> float:
     tenant = corpus_tenant(benchmark.passages)
     vectors = services.embedder().encode([query.text for query in benchmark.queries])
     shares = []
-    with services.database.reading(Principal(tenant), UNFILTERED) as connection:
-        table = sql.Identifier(within_reach(connection, tenant).index.vectors)
+    with services.database.reading(Principal(tenant), UNFILTERED_SETTINGS) as connection:
+        table = sql.Identifier(read_corpus_stats(connection, tenant).index.vector_table_name)
         by_index, exact = (
             sql.SQL(QUERIES[name]).format(vectors=table, passes=sql.SQL("true"))
             for name in ("nearest_index", "nearest_exact")
         )
         for vector in vectors:
-            values = {"tenant": tenant, "vector": HalfVector(vector), "dense_depth": DEPTH}
+            values = {"tenant": tenant, "vector": HalfVector(vector), "dense_depth": MIN_SEARCH_DEPTH}
             near = [row[0] for row in connection.execute(by_index, values).fetchall()][:10]
             nearest = [row[0] for row in connection.execute(exact, values).fetchall()][:10]
             shares.append(len(set(near) & set(nearest)) / len(nearest))
     return mean(shares)
 
 
-def interval(values: Sequence[float], resamples: int = 5_000) -> tuple[float, float]:
+def bootstrap_interval(values: Sequence[float], resamples: int = 5_000) -> tuple[float, float]:
     """The 95 % interval of a mean, by resampling (Efron's percentile bootstrap, 1979)."""
     drawn = np.random.default_rng(0).choice(np.asarray(values), (resamples, len(values))).mean(axis=1)
     low, high = np.percentile(drawn, [2.5, 97.5])
@@ -152,11 +152,11 @@ def interval(values: Sequence[float], resamples: int = 5_000) -> tuple[float, fl
 
 
 def _take_in(services: Services, benchmark: Benchmark) -> None:
-    for _ in take_in_corpus(services, corpus_tenant(benchmark.passages), benchmark.passages):
+    for _ in ingest_corpus(services, corpus_tenant(benchmark.passages), benchmark.passages):
         pass
 
 
-def _groundwork(services: Services, benchmark: Benchmark, mode: Mode) -> Search:
+def _groundwork(services: Services, benchmark: Benchmark, mode: SearchMode) -> Search:
     principal = Principal(corpus_tenant(benchmark.passages))
     return lambda question: [
         hit.path for hit in retrieve(services, principal, question, limit=100, mode=mode).hits
@@ -164,24 +164,24 @@ def _groundwork(services: Services, benchmark: Benchmark, mode: Mode) -> Search:
 
 
 def _llamaindex(services: Services, benchmark: Benchmark) -> AbstractContextManager[dict[str, Search]]:
-    if not llamaindex.available(services):
+    if not llamaindex.is_available(services):
         Console(stderr=True).print("LlamaIndex is left out: it needs the group bench and the embedded server.")
         return nullcontext({})
-    return llamaindex.systems(services, corpus_tenant(benchmark.passages), benchmark.passages)
+    return llamaindex.open_systems(services, corpus_tenant(benchmark.passages), benchmark.passages)
 
 
-def _reference_of_terms(passages: Sequence[Passage]) -> Search:
-    index = bm25s.BM25(k1=K1, b=B)
-    index.index([terms(f"{passage.title}\n{passage.text}") for passage in passages], show_progress=False)
+def _reference_of_terms(passages: Sequence[CorpusPassage]) -> Search:
+    index = bm25s.BM25(k1=BM25_K1, b=BM25_B)
+    index.index([extract_terms(f"{passage.title}\n{passage.text}") for passage in passages], show_progress=False)
 
     def search(question: str) -> Sequence[str]:
-        places, scores = index.retrieve([terms(question)], k=100, show_progress=False)
+        places, scores = index.retrieve([extract_terms(question)], k=100, show_progress=False)
         return [passages[int(place)].passage_id for place, score in zip(places[0], scores[0], strict=True) if score > 0]
 
     return search
 
 
-def _reference(passages: Sequence[Passage]) -> Search:
+def _reference(passages: Sequence[CorpusPassage]) -> Search:
     stemmer = Stemmer.Stemmer("english")
     texts = [f"{passage.title} {passage.text}" for passage in passages]
     index = bm25s.BM25(k1=1.2, b=0.75)

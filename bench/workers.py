@@ -25,10 +25,10 @@ import psycopg
 from psycopg.rows import TupleRow
 
 from core.db.database import Database
-from core.services import Services, start_embedded
+from core.services import Services, start_embedded_postgres
 from core.settings import Settings
-from flows.engine import Engine
-from ingest.runs.repair import sweep
+from flows.prefect_server import PrefectServer
+from ingest.runs.repair import repair_tenant
 
 TENANT = "workers"
 COMMAND = Path(sys.executable).parent / "groundwork"
@@ -43,11 +43,11 @@ STORED = (
 
 def measure(home: Path, folder: Path, workers: int, kills: int) -> dict[str, object]:
     """Run it; returns what happened, for the table."""
-    embedded, _ = start_embedded(Settings(home=home, database_url=""))
+    embedded, _ = start_embedded_postgres(Settings(home=home, database_url=""))
     with ExitStack() as stack:
         stack.callback(embedded.stop)
-        engine = stack.enter_context(Engine(home / "prefect")).start()
-        with engine.ready():
+        engine = stack.enter_context(PrefectServer(home / "prefect")).start()
+        with engine.connect():
             from prefect.settings import PREFECT_API_URL
 
             environment = {
@@ -134,7 +134,7 @@ def _left_over(home: Path, environment: dict[str, str]) -> int:
     """What the sweep finds that should never be: all but leases and runs of workers that were killed."""
     url = environment["GROUNDWORK_DATABASE_URL"]
     with Services(Settings(home=home, database_url=url), Database(url).open()) as services:
-        return sum(finding.found for finding in sweep(services, TENANT, dry_run=True)[2:])
+        return sum(finding.found for finding in repair_tenant(services, TENANT, dry_run=True)[2:])
 
 
 def main() -> int:

@@ -23,22 +23,26 @@ if TYPE_CHECKING:
 out = Console(highlight=False, soft_wrap=True, markup=False)
 err = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
 
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-Tenant = Annotated[str, typer.Option(help="The tenant to work in; without it GROUNDWORK_TENANT.", show_default=False)]
-Groups = Annotated[str, typer.Option(help="Groups of the person asking, separated by commas.", show_default=False)]
-Mode = Annotated[Literal["hybrid", "dense", "lexical"], typer.Option(help="Which legs of the search to use.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+TenantOption = Annotated[
+    str, typer.Option(help="The tenant to work in; without it GROUNDWORK_TENANT.", show_default=False)
+]
+GroupsOption = Annotated[
+    str, typer.Option(help="Groups of the person asking, separated by commas.", show_default=False)
+]
+ModeOption = Annotated[Literal["hybrid", "dense", "lexical"], typer.Option(help="Which legs of the search to use.")]
 
 
-def opened(settings: Settings) -> "Services":
+def open_configured_services(settings: Settings) -> "Services":
     """The services of the configured database."""
     from core import logs
     from core.services import open_services
 
-    logs.quiet()
+    logs.configure_cli_logging()
     return open_services(settings)
 
 
-def administered() -> Settings:
+def load_admin_settings() -> Settings:
     """The settings, with an address whose role may change the schema."""
     settings = load_settings()
     if settings.database_url and not settings.admin_database_url:
@@ -47,27 +51,27 @@ def administered() -> Settings:
 
 
 @contextmanager
-def administering() -> Iterator[str]:
+def open_admin_conninfo() -> Iterator[str]:
     """The address of a role that owns Groundwork's tables; the embedded server runs meanwhile, where that is it."""
-    from core.services import start_embedded
+    from core.services import start_embedded_postgres
 
-    settings = administered()
+    settings = load_admin_settings()
     if settings.admin_database_url:
         yield settings.admin_database_url
         return
-    embedded, _ = start_embedded(settings)
+    embedded, _ = start_embedded_postgres(settings)
     try:
         yield embedded.conninfo()
     finally:
         embedded.stop()
 
 
-def principal(settings: Settings, tenant: str, groups: str) -> Principal:
+def build_principal(settings: Settings, tenant: str, groups: str) -> Principal:
     """Who asks, from the options of a command."""
-    return Principal(tenant or settings.tenant, names(groups))
+    return Principal(tenant or settings.tenant, split_names(groups))
 
 
-def names(separated: str) -> tuple[str, ...]:
+def split_names(separated: str) -> tuple[str, ...]:
     """Names that a person separated by commas."""
     return tuple(name.strip() for name in separated.split(",") if name.strip())
 
@@ -85,7 +89,7 @@ def print_rows(title: str, rows: list[dict[str, Any]]) -> None:
     Console(highlight=False).print(table)
 
 
-def flat(row: dict[str, Any]) -> dict[str, Any]:
+def flatten_row(row: dict[str, Any]) -> dict[str, Any]:
     """A row whose groups, such as search_ms with p50 and p95, are columns of their own."""
     flat: dict[str, Any] = {}
     for name, value in row.items():
@@ -99,28 +103,28 @@ def print_facts(facts: dict[str, Any]) -> None:
         out.print(f"{name.replace('_', ' ')}: {value}")
 
 
-def complain(sentence: str) -> int:
+def print_error(sentence: str) -> int:
     """Say on standard error what is wrong, without a secret that was typed; returns the exit code."""
-    from core.redaction import ECHOED, redact
+    from core.redaction import ERROR_REDACTED_KINDS, redact
 
-    sentence = redact(sentence, ECHOED).text
+    sentence = redact(sentence, ERROR_REDACTED_KINDS).text
     err.print(Text("error: ", style="red").append(sentence, style="default"))
     return 1
 
 
-class _Rate(ProgressColumn):
+class _RateColumn(ProgressColumn):
     """How many a second."""
 
     def render(self, task: Task) -> Text:
         return Text(f"{task.speed:.1f}/s" if task.speed else "", style="progress.data.speed")
 
 
-def progress_bar(*more: str) -> Progress:
+def create_progress_bar(*more: str) -> Progress:
     """A bar on standard error with a rate and the time left."""
     columns = [TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:.0f}/{task.total:.0f}")]
-    return Progress(*columns, _Rate(), *map(TextColumn, more), TimeRemainingColumn(), console=err)
+    return Progress(*columns, _RateColumn(), *map(TextColumn, more), TimeRemainingColumn(), console=err)
 
 
-def advance(progress: Progress, bar: TaskID) -> Callable[[int], None]:
+def create_progress_callback(progress: Progress, bar: TaskID) -> Callable[[int], None]:
     """What moves a bar on."""
     return lambda done: progress.advance(bar, done)

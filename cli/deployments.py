@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.console import Tenant, names, opened, progress_bar
-from cli.documents import Exclude, Include, Readers
+from cli.console import TenantOption, create_progress_bar, open_configured_services, split_names
+from cli.documents import ExcludeOption, IncludeOption, ReadersOption
 from core.errors import InvalidInput
 from core.settings import load_settings
 
 if TYPE_CHECKING:
-    from ingest.runs.queue import Progress
+    from ingest.runs.queue import RunProgress
 
 
 def flows_serve(
@@ -21,17 +21,22 @@ def flows_serve(
     cron: Annotated[str, typer.Option(help="Or when a cron line says, such as '0 * * * *'.")] = "",
     watch: Annotated[bool, typer.Option("--watch", help="And at once when a local file changes.")] = False,
     limit: Annotated[int, typer.Option(min=1, help="Flow runs at once; each loads a model of its own.")] = 2,
-    tenant: Tenant = "",
-    readers: Readers = "",
+    tenant: TenantOption = "",
+    readers: ReadersOption = "",
 ) -> None:
     """Register the flows with the Prefect server at PREFECT_API_URL and run what it schedules, until stopped."""
-    from flows.deployments import Schedule, serve
+    from flows.deployments import SyncSchedule, serve_flows
 
     if interval and cron:
         raise InvalidInput("Give --interval or --cron, not both.")
-    serve(
-        Schedule(
-            tenant or load_settings().tenant, tuple(sync or ()), names(readers), interval or None, cron or None, watch
+    serve_flows(
+        SyncSchedule(
+            tenant or load_settings().tenant,
+            tuple(sync or ()),
+            split_names(readers),
+            interval or None,
+            cron or None,
+            watch,
         ),
         limit,
     )
@@ -40,33 +45,33 @@ def flows_serve(
 def flows_ingest(
     paths: Annotated[list[str], typer.Argument(help="Files, folders, buckets or sites, as the workers see them.")],
     workers: Annotated[int, typer.Option(min=1, help="Flow runs that share the work.")] = 1,
-    tenant: Tenant = "",
-    readers: Readers = "",
-    include: Include = None,
-    exclude: Exclude = None,
+    tenant: TenantOption = "",
+    readers: ReadersOption = "",
+    include: IncludeOption = None,
+    exclude: ExcludeOption = None,
 ) -> int:
     """Have workers on the Prefect server take documents in, and wait for them.
 
     The progress is the ledger's, so this needs the same database settings as the workers have.
     """
-    from flows.deployments import check_server, run_ingest
-    from ingest.runs.queue import Origin
+    from flows.deployments import check_server, run_remote_ingest
+    from ingest.runs.queue import SourceSpec
 
     check_server()
     settings = load_settings()
-    wanted = names(readers), tuple(include or ()), tuple(exclude or ())
-    with opened(settings) as services, _bar() as shown:
-        return run_ingest(
-            services, tenant or settings.tenant, [Origin(path, *wanted) for path in paths], workers, shown
+    wanted = split_names(readers), tuple(include or ()), tuple(exclude or ())
+    with open_configured_services(settings) as services, _show_progress() as shown:
+        return run_remote_ingest(
+            services, tenant or settings.tenant, [SourceSpec(path, *wanted) for path in paths], workers, shown
         )
 
 
 @contextmanager
-def _bar() -> "Iterator[Callable[[Progress], None]]":
-    with progress_bar("{task.fields[rate]}") as progress:
+def _show_progress() -> "Iterator[Callable[[RunProgress], None]]":
+    with create_progress_bar("{task.fields[rate]}") as progress:
         bar = progress.add_task("Ingesting", total=1, rate="")
 
-        def shown(now: "Progress") -> None:
+        def shown(now: "RunProgress") -> None:
             seconds = progress.tasks[bar].elapsed or 1.0
             rate = f"{now.chunks:,} chunks {now.tokens / seconds:,.0f} tokens/s {now.workers} workers"
             progress.update(bar, total=max(1, now.files), completed=now.done, rate=rate)

@@ -12,8 +12,8 @@ from typing import NoReturn
 
 import typer
 
-from cli import deployments, documents, ledger, measuring, models, operation, questions, usage
-from cli.console import complain
+from cli import deployments, documents, evaluation, models, operations, questions, runs, usage
+from cli.console import print_error
 from core import logs
 from core.errors import GroundworkError
 
@@ -26,65 +26,65 @@ app.command()(documents.ingest)
 app.command()(questions.search)
 app.command()(questions.ask)
 app.command()(questions.serve)
-app.command()(ledger.runs)
-app.command()(ledger.sweep)
+app.command()(runs.runs)
+app.command()(runs.sweep)
 app.command()(usage.usage)
 app.command()(models.models)
-app.command()(operation.status)
-app.command()(operation.doctor)
-app.command()(operation.migrate)
-app.command()(operation.partition)
-app.command()(operation.demo)
+app.command()(operations.status)
+app.command()(operations.doctor)
+app.command()(operations.migrate)
+app.command()(operations.partition)
+app.command()(operations.demo)
 
-document = typer.Typer(help="Look at one document.")
-document.command("show")(ledger.document_show)
-app.add_typer(document, name="document")
+document_app = typer.Typer(help="Look at one document.")
+document_app.command("show")(runs.document_show)
+app.add_typer(document_app, name="document")
 
-quarantine = typer.Typer(help="Files that could not be taken in, and why.")
-quarantine.command("list")(ledger.quarantine_list)
-quarantine.command("show")(ledger.quarantine_show)
-quarantine.command("retry")(ledger.quarantine_retry)
-app.add_typer(quarantine, name="quarantine")
+quarantine_app = typer.Typer(help="Files that could not be taken in, and why.")
+quarantine_app.command("list")(runs.quarantine_list)
+quarantine_app.command("show")(runs.quarantine_show)
+quarantine_app.command("retry")(runs.quarantine_retry)
+app.add_typer(quarantine_app, name="quarantine")
 
-budget = typer.Typer(help="What a tenant, a team or a key may use.")
-budget.command("set")(usage.budget_set)
-budget.command("list")(usage.budget_list)
-budget.command("show")(usage.budget_show)
-budget.command("remove")(usage.budget_remove)
-app.add_typer(budget, name="budget")
+budget_app = typer.Typer(help="What a tenant, a team or a key may use.")
+budget_app.command("set")(usage.budget_set)
+budget_app.command("list")(usage.budget_list)
+budget_app.command("show")(usage.budget_show)
+budget_app.command("remove")(usage.budget_remove)
+app.add_typer(budget_app, name="budget")
 
-cache = typer.Typer(help="The answers that are kept to be given again.")
-cache.command("clear")(usage.cache_clear)
-app.add_typer(cache, name="cache")
+cache_app = typer.Typer(help="The answers that are kept to be given again.")
+cache_app.command("clear")(usage.cache_clear)
+app.add_typer(cache_app, name="cache")
 
-evaluate = typer.Typer(help="Measure retrieval and answers.")
-evaluate.command("retrieval")(measuring.eval_retrieval)
-evaluate.command("answers")(measuring.eval_answers)
-evaluate.command("conversation")(measuring.eval_conversation)
-app.add_typer(evaluate, name="eval")
+eval_app = typer.Typer(help="Measure retrieval and answers.")
+eval_app.command("retrieval")(evaluation.eval_retrieval)
+eval_app.command("answers")(evaluation.eval_answers)
+eval_app.command("conversation")(evaluation.eval_conversation)
+app.add_typer(eval_app, name="eval")
 
-conversation = typer.Typer(help="Look at a conversation of yours, or delete it.")
-conversation.command("show")(questions.conversation_show)
-conversation.command("delete")(questions.conversation_delete)
-app.add_typer(conversation, name="conversation")
+conversation_app = typer.Typer(help="Look at a conversation of yours, or delete it.")
+conversation_app.command("show")(questions.conversation_show)
+conversation_app.command("delete")(questions.conversation_delete)
+app.add_typer(conversation_app, name="conversation")
 
-flows = typer.Typer(help="Run the flows from a Prefect server.")
-flows.command("serve")(deployments.flows_serve)
-flows.command("ingest")(deployments.flows_ingest)
-app.add_typer(flows, name="flows")
+flows_app = typer.Typer(help="Run the flows from a Prefect server.")
+flows_app.command("serve")(deployments.flows_serve)
+flows_app.command("ingest")(deployments.flows_ingest)
+app.add_typer(flows_app, name="flows")
 
 
 def main() -> NoReturn:
     """Run the command line: exit 0 only on success, 1 with one sentence for what a person can mend, 2 for usage."""
-    logs.protect()
+    logs.install_redaction()
     try:
         code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
         sys.stdout.flush()
     except GroundworkError as error:
-        code = complain(str(error))
+        code = print_error(str(error))
     except typer.TyperException as error:
         said = error.format_message().rstrip(".").replace("Value error, ", "")
-        complain(f"{said}; add --help to see what can be given.")
+        print_error(f"{said}; add --help to see what can be given.")
         code = error.exit_code
     except (typer.Abort, KeyboardInterrupt):
         code = 130
@@ -92,7 +92,7 @@ def main() -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the last flush complains as well
         code = 141
     except Exception as error:  # a fault of ours; typer would print it with what it says
-        sys.stderr.write(f"{logs.told(error)}\n")
+        sys.stderr.write(f"{logs.format_traceback(error)}\n")
         code = 1
     sys.exit(code if isinstance(code, int) else 0)
 

@@ -8,18 +8,28 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from cli.console import Groups, Json, Mode, Tenant, err, opened, out, principal, print_json
-from cli.explanation import also, entries, print_explanation
+from cli.console import (
+    GroupsOption,
+    JsonOption,
+    ModeOption,
+    TenantOption,
+    build_principal,
+    err,
+    open_configured_services,
+    out,
+    print_json,
+)
+from cli.search_explanation import build_hits_table, format_duplicates, print_explanation
 from core.errors import InvalidInput
 from core.settings import load_settings
 
 if TYPE_CHECKING:
     from core.principal import Principal
     from core.services import Services
-    from retrieval.types import Evidence
+    from retrieval.types import SearchResult
     from serving.answering.types import Answer, Citation
 
-Where = Annotated[
+WhereOption = Annotated[
     list[str] | None,
     typer.Option(
         help="Only documents for which this holds, such as 'path^products/' or 'metadata.year>=2024';"
@@ -31,15 +41,15 @@ Where = Annotated[
 
 def search(
     question: str,
-    tenant: Tenant = "",
-    groups: Groups = "",
+    tenant: TenantOption = "",
+    groups: GroupsOption = "",
     limit: Annotated[int, typer.Option(help="How many passages, 1 to 100.")] = 10,
-    mode: Mode = "hybrid",
-    where: Where = None,
+    mode: ModeOption = "hybrid",
+    where: WhereOption = None,
     explain: Annotated[
         bool, typer.Option("--explain", help="Say how each score came about, and how the database found it.")
     ] = False,
-    as_json: Json = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Find the passages that answer a question best, and show each leg's rank."""
     from retrieval.filters import parse_where
@@ -48,8 +58,8 @@ def search(
     check_question(question)
     narrowed = parse_where(where or ())
     settings = load_settings()
-    with opened(settings) as services:
-        asker = principal(settings, tenant, groups)
+    with open_configured_services(settings) as services:
+        asker = build_principal(settings, tenant, groups)
         if mode != "lexical":
             services.embedder()  # loaded now, so that its loading is not taken for part of the search
         evidence = retrieve(services, asker, question, limit=limit, mode=mode, where=narrowed, explain=explain)
@@ -60,43 +70,46 @@ def search(
     elif explain:
         print_explanation(evidence)
     else:
-        _print_evidence(evidence)
+        _print_search_result(evidence)
 
 
 def ask(
     question: str,
-    tenant: Tenant = "",
-    groups: Groups = "",
-    mode: Mode = "hybrid",
-    where: Where = None,
+    tenant: TenantOption = "",
+    groups: GroupsOption = "",
+    mode: ModeOption = "hybrid",
+    where: WhereOption = None,
     conversation: Annotated[
         str, typer.Option(help="Ask in a conversation: `new`, `last`, or its id.", metavar="ID")
     ] = "",
-    as_json: Json = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Answer a question from the documents, every sentence with its citation, or say that they don't hold it."""
     from retrieval.filters import parse_where
     from retrieval.retriever import check_question
-    from serving.answering.conversation import converse
+    from serving.answering.conversation.conversation import answer_in_conversation
     from serving.answering.generator.backing import open_backing
-    from serving.answering.generator.llm import generator
-    from serving.answering.pipeline import answer, whole
+    from serving.answering.generator.llm import create_generator
+    from serving.answering.pipeline import answer_question, extract_answer
     from serving.usage.meter import PostgresMeter
 
     check_question(question)
     narrowed = parse_where(where or ())
     settings = load_settings()
-    with opened(settings) as services, closing(open_backing(settings, PostgresMeter(services.database))) as backing:
-        asker = principal(settings, tenant, groups)
-        writer = generator(backing.models, asker)
+    with (
+        open_configured_services(settings) as services,
+        closing(open_backing(settings, PostgresMeter(services.database))) as backing,
+    ):
+        asker = build_principal(settings, tenant, groups)
+        writer = create_generator(backing.models, asker)
         if conversation:
-            place = _place_in(services, asker, conversation)
-            events = converse(
+            place = _resolve_conversation(services, asker, conversation)
+            events = answer_in_conversation(
                 services, asker, question, place, backing.models, generator=writer, mode=mode, where=narrowed
             )
-            given = whole(events)
+            given = extract_answer(events)
         else:
-            given = answer(services, asker, question, generator=writer, mode=mode, where=narrowed)
+            given = answer_question(services, asker, question, generator=writer, mode=mode, where=narrowed)
     if as_json:
         from serving.api.schemas import AnswerOut
 
@@ -107,17 +120,17 @@ def ask(
 
 def conversation_show(
     conversation: Annotated[str, typer.Argument(help="`last`, or its id.")],
-    tenant: Tenant = "", groups: Groups = "", as_json: Json = False,
+    tenant: TenantOption = "", groups: GroupsOption = "", as_json: JsonOption = False,
 ) -> None:  # fmt: skip
     """Show what was asked in a conversation of yours; answers are not kept."""
-    from serving.answering.conversation.history import History
+    from serving.answering.conversation.history import ConversationHistory
     from serving.api.schemas import ConversationOut
 
     settings = load_settings()
-    with opened(settings) as services:
-        asker = principal(settings, tenant, groups)
-        place = _place_in(services, asker, conversation)
-        turns = History(services, asker).read(place)
+    with open_configured_services(settings) as services:
+        asker = build_principal(settings, tenant, groups)
+        place = _resolve_conversation(services, asker, conversation)
+        turns = ConversationHistory(services, asker).read_turns(place)
     if as_json:
         print_json(ConversationOut.of(place, turns).model_dump(mode="json"))
         return
@@ -129,35 +142,37 @@ def conversation_show(
 
 
 def conversation_delete(
-    conversation: Annotated[str, typer.Argument(help="`last`, or its id.")], tenant: Tenant = "", as_json: Json = False
+    conversation: Annotated[str, typer.Argument(help="`last`, or its id.")],
+    tenant: TenantOption = "",
+    as_json: JsonOption = False,
 ) -> None:
     """Delete a conversation of yours, at once."""
-    from serving.answering.conversation.history import History
+    from serving.answering.conversation.history import ConversationHistory
 
     settings = load_settings()
-    with opened(settings) as services:
-        asker = principal(settings, tenant, "")
-        place = _place_in(services, asker, conversation)
-        History(services, asker).delete(place)
+    with open_configured_services(settings) as services:
+        asker = build_principal(settings, tenant, "")
+        place = _resolve_conversation(services, asker, conversation)
+        ConversationHistory(services, asker).delete(place)
     if as_json:
         print_json({"deleted": str(place)})
     else:
         out.print(f"Deleted {place}.")
 
 
-def _place_in(services: "Services", asker: "Principal", conversation: str) -> UUID:
+def _resolve_conversation(services: "Services", asker: "Principal", conversation: str) -> UUID:
     """The conversation that is meant: a new one, the last, or that of an id.
 
     Raises:
         InvalidInput: none of these; or `last`, where there is none.
     """
-    from serving.answering.conversation.history import History
+    from serving.answering.conversation.history import ConversationHistory
 
-    history = History(services, asker)
+    history = ConversationHistory(services, asker)
     if conversation == "new":
-        return history.begin()
+        return history.create_conversation()
     if conversation == "last":
-        latest = history.latest()
+        latest = history.latest_conversation()
         if latest is None:
             raise InvalidInput("There is no conversation yet; begin one with --conversation new.")
         return latest
@@ -179,19 +194,19 @@ def serve(
     ] = None,
 ) -> None:
     """Run the service: POST /v1/ask and /v1/search, GET /docs, and a page to ask on at /."""
-    from retrieval.rerank import configured
-    from serving.api.identity import identity_provider
-    from serving.api.server import claim_port, run
+    from retrieval.reranker import load_reranker
+    from serving.api.identity import open_identity_provider
+    from serving.api.server import claim_port, run_server
 
     settings = load_settings()
     host, port = host or settings.host, port or settings.port
-    identity = identity_provider(settings, host, tuple(tenant or ()))
+    identity = open_identity_provider(settings, host, tuple(tenant or ()))
     listener = claim_port(host, port)
-    with opened(settings) as services:
+    with open_configured_services(settings) as services:
         services.embedder()
-        configured(settings)
+        load_reranker(settings)
         err.print(f"Groundwork answers at http://{host}:{port}/ (end with Ctrl-C)")
-        run(services, identity, listener)
+        run_server(services, identity, listener)
 
 
 def print_answer(given: "Answer") -> None:
@@ -202,7 +217,7 @@ def print_answer(given: "Answer") -> None:
     if given.refusal:
         out.print(Text(f"—  {given.refusal.reason}"))
         for citation in given.refusal.closest:
-            out.print(Text(f"   closest: {_place(citation)}", style="dim"))
+            out.print(Text(f"   closest: {_format_citation_location(citation)}", style="dim"))
         return
     answer = Text("A  ")
     for sentence in given.sentences:
@@ -220,18 +235,20 @@ def print_answer(given: "Answer") -> None:
         left_out = f"left out, since the documents do not carry it: {', '.join(given.removed)}"
         out.print(Text(f"   {left_out}", style="yellow"))
     for citation in given.citations:
-        out.print(Text(f"   [{citation.number}] ", style="cyan").append(_place(citation), style="default"))
+        out.print(
+            Text(f"   [{citation.number}] ", style="cyan").append(_format_citation_location(citation), style="default")
+        )
         out.print(Text(f"       “{' '.join(citation.quote.split())}”", style="dim"))
         if citation.also:
-            out.print(Text(f"       {also(citation.also)}", style="dim"))
+            out.print(Text(f"       {format_duplicates(citation.also)}", style="dim"))
 
 
-def _place(citation: "Citation") -> str:
+def _format_citation_location(citation: "Citation") -> str:
     label = citation.location.label()
     return f"{citation.path}{' · ' + label if label else ''} · characters {citation.span.start}-{citation.span.end}"
 
 
-def _print_evidence(evidence: "Evidence") -> None:
+def _print_search_result(evidence: "SearchResult") -> None:
     if not evidence.hits:
         out.print("No passage shares a word or a meaning with the question.")
-    Console(highlight=False, markup=False).print(entries(evidence.hits))
+    Console(highlight=False, markup=False).print(build_hits_table(evidence.hits))

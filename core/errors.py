@@ -61,7 +61,7 @@ class UnsafeDatabase(GroundworkError):
     title = "The database does not isolate tenants"
 
 
-class Unreadable(GroundworkError):
+class UnreadableFile(GroundworkError):
     """A file that can't become a document; `reason` is a short word for tables, the message a sentence."""
 
     slug = "unreadable"

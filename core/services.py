@@ -7,11 +7,11 @@ import psycopg
 from psycopg import sql
 
 from core.db.database import Connection, Database
-from core.db.index_version import _check_same, live_index
-from core.db.migrate import migrate
+from core.db.index_version import check_model_revision, live_index
+from core.db.migrate import migrate_database
 from core.embedding import Embedder, SentenceTransformerEmbedder, describe_model
 from core.errors import Unavailable
-from core.local_postgres import DATABASE, EmbeddedPostgres
+from core.local_postgres import DATABASE_NAME, EmbeddedPostgres
 from core.settings import Settings
 
 
@@ -21,9 +21,9 @@ class Services:
 
     settings: Settings
     database: Database
-    embedded: EmbeddedPostgres | None = None
-    _loaded: dict[str, Embedder] = field(default_factory=dict)
-    _loading: threading.Lock = field(default_factory=threading.Lock)
+    embedded_postgres: EmbeddedPostgres | None = None
+    _embedders: dict[str, Embedder] = field(default_factory=dict)
+    _load_lock: threading.Lock = field(default_factory=threading.Lock)
 
     def embedder(self) -> Embedder:
         """The model of the live index, loaded on first use, so that vectors of two models never meet.
@@ -33,18 +33,18 @@ class Services:
         """
         with self.database.connection() as connection:
             index = live_index(connection)
-        with self._loading:
-            if index.model not in self._loaded:
+        with self._load_lock:
+            if index.model not in self._embedders:
                 loaded = SentenceTransformerEmbedder(index.model, self.settings.embedding_dtype)
-                _check_same(index, loaded)
-                self._loaded[index.model] = loaded
-            return self._loaded[index.model]
+                check_model_revision(index, loaded)
+                self._embedders[index.model] = loaded
+            return self._embedders[index.model]
 
     def close(self) -> None:
         """Close the pool and leave the embedded server, if it is ours."""
         self.database.close()
-        if self.embedded is not None:
-            self.embedded.stop()
+        if self.embedded_postgres is not None:
+            self.embedded_postgres.stop()
 
     def __enter__(self) -> "Services":
         return self
@@ -62,7 +62,7 @@ def open_services(settings: Settings) -> Services:
     if settings.database_url:
         services = Services(settings, Database(settings.database_url).open())
     else:
-        embedded, _ = start_embedded(settings)
+        embedded, _ = start_embedded_postgres(settings)
         services = Services(settings, Database(embedded.conninfo("groundwork_app")).open(), embedded)
     with services.database.connection() as connection:
         index = live_index(connection)
@@ -75,13 +75,13 @@ def open_services(settings: Settings) -> Services:
     return services
 
 
-def start_embedded(settings: Settings) -> tuple[EmbeddedPostgres, list[str]]:
+def start_embedded_postgres(settings: Settings) -> tuple[EmbeddedPostgres, list[str]]:
     """The embedded server of this home folder, running and migrated, and the names of the migrations just applied."""
     embedded = EmbeddedPostgres(settings.home / "postgres")
     embedded.start()
     with psycopg.connect(embedded.conninfo(dbname="postgres"), autocommit=True) as connection:
-        ensure_database(connection, DATABASE)
-    applied = migrate(embedded.conninfo(), lambda: describe_model(settings.embedding_model))
+        ensure_database(connection, DATABASE_NAME)
+    applied = migrate_database(embedded.conninfo(), lambda: describe_model(settings.embedding_model))
     return embedded, applied
 
 

@@ -69,7 +69,7 @@ class Document:
     text: str
     blocks: tuple[Block, ...]
     content_hash: str
-    readers: tuple[str, ...] = ()
+    allowed_groups: tuple[str, ...] = ()
     metadata: Mapping[str, object] = field(default_factory=dict)
 
 
@@ -93,7 +93,7 @@ class Chunk:
 
 
 @dataclass(frozen=True, slots=True)
-class Model:
+class EmbeddingModel:
     """What an index version is built with: the model's name, the digest of its weights, and its dimension."""
 
     name: str

@@ -13,15 +13,15 @@ from core.db.index_version import live_index
 from core.embedding import Embedder
 from core.errors import InvalidInput
 from core.services import Services
-from core.text.sentences import sentences
+from core.text.sentences import split_sentences
 from core.types import Block, Chunk, Document, Location, Span
-from ingest.runs.pipeline_version import pipeline_hash
-from ingest.runs.queue import BATCH
+from ingest.runs.pipeline_version import compute_pipeline_hash
+from ingest.runs.queue import MAX_BATCH_FILES
 from ingest.store import documents
 
 
 @dataclass(frozen=True, slots=True)
-class Passage:
+class CorpusPassage:
     """One line of a corpus."""
 
     passage_id: str
@@ -29,7 +29,7 @@ class Passage:
     text: str
 
 
-def read_corpus(file: Path) -> list[Passage]:
+def read_corpus(file: Path) -> list[CorpusPassage]:
     """The passages of a `corpus.jsonl`.
 
     Raises:
@@ -41,7 +41,7 @@ def read_corpus(file: Path) -> list[Passage]:
     for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
         try:
             row = json.loads(line)
-            passages.append(Passage(str(row["_id"]), str(row.get("title") or ""), str(row["text"])))
+            passages.append(CorpusPassage(str(row["_id"]), str(row.get("title") or ""), str(row["text"])))
         except (ValueError, KeyError, TypeError) as error:
             raise InvalidInput(f"{file}, line {number}: each line must be an object with _id and text.") from error
     if not passages:
@@ -49,7 +49,7 @@ def read_corpus(file: Path) -> list[Passage]:
     return passages
 
 
-def corpus_tenant(passages: Sequence[Passage]) -> str:
+def corpus_tenant(passages: Sequence[CorpusPassage]) -> str:
     """The tenant that a corpus lives in: named after its content, so that a second evaluation finds it ready."""
     digest = hashlib.sha256()
     for passage in passages:
@@ -57,35 +57,37 @@ def corpus_tenant(passages: Sequence[Passage]) -> str:
     return f"corpus-{digest.hexdigest()[:12]}"
 
 
-def take_in_corpus(services: Services, tenant: str, passages: Sequence[Passage]) -> Iterator[int]:
+def ingest_corpus(services: Services, tenant: str, passages: Sequence[CorpusPassage]) -> Iterator[int]:
     """Embed and store what is not yet there; yields how many passages each step settled."""
-    embedder, recipe, run_id = services.embedder(), pipeline_hash(services), uuid.uuid4()
+    embedder, recipe, run_id = services.embedder(), compute_pipeline_hash(services), uuid.uuid4()
     with services.database.writing(tenant) as connection:
         known = {
-            entry.uri for entry in documents.known(connection, tenant, "corpus:/") if entry.pipeline_hash == recipe
+            entry.uri
+            for entry in documents.list_known_files(connection, tenant, "corpus:/")
+            if entry.pipeline_hash == recipe
         }
-    missing = [passage for passage in passages if _uri(passage) not in known]
+    missing = [passage for passage in passages if _passage_uri(passage) not in known]
     yield len(passages) - len(missing)
-    for start in range(0, len(missing), BATCH * 4):
-        batch = missing[start : start + BATCH * 4]
-        for item in _embed(embedder, batch):
+    for start in range(0, len(missing), MAX_BATCH_FILES * 4):
+        batch = missing[start : start + MAX_BATCH_FILES * 4]
+        for item in _embed_passages(embedder, batch):
             with services.database.writing(tenant) as connection:
-                documents.replace(connection, live_index(connection), tenant, run_id, item, recipe)
+                documents.store_document(connection, live_index(connection), tenant, run_id, item, recipe)
         yield len(batch)
 
 
-def passage_id(uri: str) -> str:
+def parse_passage_id(uri: str) -> str:
     """The `_id` that a stored passage came with."""
     return uri.removeprefix("corpus:/")
 
 
-def _uri(passage: Passage) -> str:
+def _passage_uri(passage: CorpusPassage) -> str:
     return f"corpus:/{passage.passage_id}"
 
 
-def _embed(embedder: Embedder, passages: Sequence[Passage]) -> Iterator[documents.Embedded]:
-    chunks = [_chunk(embedder, passage) for passage in passages]
-    heads = [_head(embedder, chunk) for chunk in chunks]
+def _embed_passages(embedder: Embedder, passages: Sequence[CorpusPassage]) -> Iterator[documents.EmbeddedDocument]:
+    chunks = [_build_chunk(embedder, passage) for passage in passages]
+    heads = [_truncate_to_model(embedder, chunk) for chunk in chunks]
     spoken = [
         passage.text[span.start : span.end]
         for passage, chunk in zip(passages, chunks, strict=True)
@@ -95,26 +97,26 @@ def _embed(embedder: Embedder, passages: Sequence[Passage]) -> Iterator[document
     sentence_at = len(heads)
     for place, (passage, chunk) in enumerate(zip(passages, chunks, strict=True)):
         own = vectors[sentence_at : sentence_at + len(chunk.sentences)]
-        yield documents.Embedded(_document(passage), [chunk], vectors[place : place + 1], own)
+        yield documents.EmbeddedDocument(_build_document(passage), [chunk], vectors[place : place + 1], own)
         sentence_at += len(chunk.sentences)
 
 
-def _document(passage: Passage) -> Document:
+def _build_document(passage: CorpusPassage) -> Document:
     span = Span(0, len(passage.text))
     digest = hashlib.sha256(f"{passage.title}\x1f{passage.text}".encode()).hexdigest()
     return Document(
-        uri=_uri(passage), path=passage.passage_id, title=passage.title or passage.passage_id, media_type="text/plain",
+        uri=_passage_uri(passage), path=passage.passage_id, title=passage.title or passage.passage_id, media_type="text/plain",
         text=passage.text, blocks=(Block("paragraph", span),), content_hash=digest,
     )  # fmt: skip
 
 
-def _chunk(embedder: Embedder, passage: Passage) -> Chunk:
+def _build_chunk(embedder: Embedder, passage: CorpusPassage) -> Chunk:
     span = Span(0, len(passage.text))
     tokens = len(embedder.token_starts(f"{passage.title}\n{passage.text}"))
-    return Chunk(0, span, passage.text, passage.title, Location(), tuple(sentences(passage.text, span)), tokens)
+    return Chunk(0, span, passage.text, passage.title, Location(), tuple(split_sentences(passage.text, span)), tokens)
 
 
-def _head(embedder: Embedder, chunk: Chunk) -> str:
+def _truncate_to_model(embedder: Embedder, chunk: Chunk) -> str:
     """As much of a passage as the model can see: how benchmarks use a model, and how its figures were published.
 
     What is beyond it is found by BM25 and by its sentences' own vectors. Averaging the vectors of all windows instead
@@ -122,4 +124,4 @@ def _head(embedder: Embedder, chunk: Chunk) -> str:
     """
     text = f"{chunk.context}\n{chunk.text}"
     starts = embedder.token_starts(text)
-    return text if len(starts) <= embedder.window else text[: starts[embedder.window]]
+    return text if len(starts) <= embedder.max_input_tokens else text[: starts[embedder.max_input_tokens]]

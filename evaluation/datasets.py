@@ -10,7 +10,7 @@ import yaml
 
 from core.errors import InvalidInput
 
-Kind = Literal["answerable", "unanswerable", "forbidden"]
+QuestionKind = Literal["answerable", "unanswerable", "forbidden"]
 Qrels = Mapping[str, Mapping[str, int]]
 """Query id -> document id -> grade."""
 
@@ -24,7 +24,7 @@ class Query:
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class CorpusQuestion:
     """A question about a corpus: the passage it was written for, whether that answers it, and the accepted answers."""
 
     question: str
@@ -45,7 +45,7 @@ class GoldenQuestion:
     question: str
     tenant: str
     groups: tuple[str, ...]
-    kind: Kind
+    kind: QuestionKind
     documents: tuple[str, ...]
     contains: tuple[str, ...]
     withheld: tuple[str, ...] = ()
@@ -57,7 +57,7 @@ def read_queries(file: Path) -> list[Query]:
     Raises:
         InvalidInput: no such file, nothing in it, or a line that is not an object with `_id` and `text`.
     """
-    rows = _objects(file, "queries.jsonl", ("_id", "text"))
+    rows = _read_json_lines(file, "queries.jsonl", ("_id", "text"))
     return [Query(str(row["_id"]), str(row["text"])) for row in rows]
 
 
@@ -68,7 +68,7 @@ def read_qrels(file: Path) -> dict[str, dict[str, int]]:
         InvalidInput: no such file, nothing in it, or a line that is not these three.
     """
     qrels: dict[str, dict[str, int]] = {}
-    for number, line in enumerate(_lines(file, "qrels.tsv"), start=1):
+    for number, line in enumerate(_read_lines(file, "qrels.tsv"), start=1):
         fields = line.split("\t") if "\t" in line else line.split()
         if number == 1 and fields[-1].strip() == "score":
             continue
@@ -84,16 +84,16 @@ def read_qrels(file: Path) -> dict[str, dict[str, int]]:
     return qrels
 
 
-def read_questions(file: Path) -> list[Question]:
+def read_questions(file: Path) -> list[CorpusQuestion]:
     """The questions of a `questions.jsonl`.
 
     Raises:
         InvalidInput: no such file, nothing in it, or a line that is not an object with `question`, `passage_id` and
             `answerable`.
     """
-    rows = _objects(file, "questions.jsonl", ("question", "passage_id", "answerable"))
+    rows = _read_json_lines(file, "questions.jsonl", ("question", "passage_id", "answerable"))
     return [
-        Question(
+        CorpusQuestion(
             str(row["question"]), str(row["passage_id"]), bool(row["answerable"]),
             tuple(str(answer) for answer in row.get("answers") or ()),
         )
@@ -115,12 +115,12 @@ def read_golden(file: Path) -> list[GoldenQuestion]:
         raise InvalidInput(f"{file} is not readable as YAML; correct it.") from error
     if not isinstance(entries, list) or not entries:
         raise InvalidInput(f"{file} holds no list of questions.")
-    return [_golden(file, number, entry) for number, entry in enumerate(entries, start=1)]
+    return [_parse_golden_question(file, number, entry) for number, entry in enumerate(entries, start=1)]
 
 
-def _golden(file: Path, number: int, entry: Any) -> GoldenQuestion:
+def _parse_golden_question(file: Path, number: int, entry: Any) -> GoldenQuestion:
     try:
-        kind: Kind = entry["kind"]
+        kind: QuestionKind = entry["kind"]
         lists = {key: tuple(map(str, entry.get(key) or ())) for key in ("groups", "documents", "contains", "withheld")}
         golden = GoldenQuestion(
             question_id=str(entry["id"]), question=str(entry["question"]), tenant=str(entry["tenant"]), kind=kind,
@@ -128,34 +128,36 @@ def _golden(file: Path, number: int, entry: Any) -> GoldenQuestion:
         )  # fmt: skip
     except (KeyError, TypeError, AttributeError) as error:
         raise InvalidInput(f"{file}, entry {number}: it needs id, question, tenant and kind.") from error
-    if kind not in get_args(Kind):
-        raise InvalidInput(f"{file}, entry {golden.question_id}: its kind must be one of {', '.join(get_args(Kind))}.")
+    if kind not in get_args(QuestionKind):
+        raise InvalidInput(
+            f"{file}, entry {golden.question_id}: its kind must be one of {', '.join(get_args(QuestionKind))}."
+        )
     return golden
 
 
-def _objects(file: Path, form: str, keys: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+def _read_json_lines(file: Path, format_name: str, keys: tuple[str, ...]) -> Iterator[dict[str, Any]]:
     found = False
-    for number, line in enumerate(_lines(file, form), start=1):
+    for number, line in enumerate(_read_lines(file, format_name), start=1):
         try:
             row = json.loads(line)
             complete = all(key in row for key in keys)
         except (ValueError, TypeError) as error:
-            raise InvalidInput(_incomplete(file, number, keys)) from error
+            raise InvalidInput(_format_missing_keys(file, number, keys)) from error
         if not isinstance(row, dict) or not complete:
-            raise InvalidInput(_incomplete(file, number, keys))
+            raise InvalidInput(_format_missing_keys(file, number, keys))
         found = True
         yield row
     if not found:
-        raise InvalidInput(f"{file} is empty; name a {form}.")
+        raise InvalidInput(f"{file} is empty; name a {format_name}.")
 
 
-def _incomplete(file: Path, number: int, keys: tuple[str, ...]) -> str:
+def _format_missing_keys(file: Path, number: int, keys: tuple[str, ...]) -> str:
     return f"{file}, line {number}: each line must be a JSON object with {', '.join(keys)}."
 
 
-def _lines(file: Path, form: str) -> list[str]:
+def _read_lines(file: Path, format_name: str) -> list[str]:
     if not file.is_file():
-        raise InvalidInput(f"There is no file at {file}; name a {form}.")
+        raise InvalidInput(f"There is no file at {file}; name a {format_name}.")
     try:
         return [line for line in file.read_text(encoding="utf-8").split("\n") if line.strip()]
     except UnicodeDecodeError as error:

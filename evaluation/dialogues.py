@@ -12,11 +12,11 @@ from core.errors import InvalidInput
 from core.principal import Principal
 from core.services import Services
 from retrieval.retriever import retrieve
-from serving.answering.conversation import understood
+from serving.answering.conversation.conversation import resolve_question
 from serving.answering.conversation.history import Turn
 from serving.gateway.types import Models
 
-LOOKED_AT = 5  # passages in which the answer must stand
+MAX_RETRIEVED_PASSAGES = 5  # passages in which the answer must stand
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,20 +26,20 @@ class GoldenTurn:
     dialogue: str
     question: str
     contains: tuple[str, ...]
-    follows: bool
+    is_follow_up: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class DialogueOutcome:
     """How one turn went: as what it was asked, and whether it was found as put and as asked."""
 
     turn: GoldenTurn
     asked_as: str
-    found_as_put: bool
-    found: bool
+    found_without_rewriting: bool
+    found_with_rewriting: bool
 
     @property
-    def changed(self) -> bool:
+    def was_rewritten(self) -> bool:
         """Whether the question was rewritten."""
         return self.asked_as != self.turn.question
 
@@ -61,49 +61,53 @@ def read_dialogues(path: Path) -> list[list[GoldenTurn]]:
 
 def evaluate_dialogues(
     services: Services, principal: Principal, dialogues: list[list[GoldenTurn]],
-    advanced: Callable[[int], None] = lambda _: None, models: Models | None = None,
-) -> list[Outcome]:  # fmt: skip
+    on_progress: Callable[[int], None] = lambda _: None, models: Models | None = None,
+) -> list[DialogueOutcome]:  # fmt: skip
     """Each turn asked as it is put and as it is understood after the turns before it."""
-    outcomes: list[Outcome] = []
+    outcomes: list[DialogueOutcome] = []
     for dialogue in dialogues:
-        for outcome in _followed(services, principal, dialogue, models):
+        for outcome in _evaluate_dialogue(services, principal, dialogue, models):
             outcomes.append(outcome)
-            advanced(1)
+            on_progress(1)
     return outcomes
 
 
-def _followed(
+def _evaluate_dialogue(
     services: Services, principal: Principal, dialogue: list[GoldenTurn], models: Models | None
-) -> Iterator[Outcome]:
+) -> Iterator[DialogueOutcome]:
     turns: list[Turn] = []
     for golden in dialogue:
-        asked = understood(golden.question, turns, principal, models).text
-        found, titles = _searched(services, principal, golden, asked)
-        as_put = found if asked == golden.question else _searched(services, principal, golden, golden.question)[0]
+        asked = resolve_question(golden.question, turns, principal, models).text
+        found, titles = _search_for_answer(services, principal, golden, asked)
+        as_put = (
+            found if asked == golden.question else _search_for_answer(services, principal, golden, golden.question)[0]
+        )
         turns.append(Turn(golden.question, asked, True, titles, [], datetime.now(UTC)))
-        yield Outcome(golden, asked, as_put, found)
+        yield DialogueOutcome(golden, asked, as_put, found)
 
 
-def _searched(services: Services, principal: Principal, golden: GoldenTurn, question: str) -> tuple[bool, list[str]]:
-    hits = retrieve(services, principal, question, limit=LOOKED_AT).hits
+def _search_for_answer(
+    services: Services, principal: Principal, golden: GoldenTurn, question: str
+) -> tuple[bool, list[str]]:
+    hits = retrieve(services, principal, question, limit=MAX_RETRIEVED_PASSAGES).hits
     held = [hit for hit in hits if all(piece.lower() in hit.text.lower() for piece in golden.contains)]
     return bool(held), list(dict.fromkeys(hit.title for hit in hits[:1]))
 
 
-def summary(outcomes: list[Outcome]) -> Mapping[str, Any]:
+def summarise_outcomes(outcomes: list[DialogueOutcome]) -> Mapping[str, Any]:
     """Shares of follow-ups found as put and as asked, and of standing questions left alone."""
-    following = [outcome for outcome in outcomes if outcome.turn.follows]
-    standing = [outcome for outcome in outcomes if not outcome.turn.follows]
+    following = [outcome for outcome in outcomes if outcome.turn.is_follow_up]
+    standing = [outcome for outcome in outcomes if not outcome.turn.is_follow_up]
     return {
         "turns": len(outcomes),
         "follow_ups": len(following),
-        "found_as_put": _share([outcome.found_as_put for outcome in following]),
-        "found_rewritten": _share([outcome.found for outcome in following]),
+        "found_as_put": _share_true([outcome.found_without_rewriting for outcome in following]),
+        "found_rewritten": _share_true([outcome.found_with_rewriting for outcome in following]),
         "standing": len(standing),
-        "left_alone": _share([not outcome.changed for outcome in standing]),
-        "found_standing": _share([outcome.found for outcome in standing]),
+        "left_alone": _share_true([not outcome.was_rewritten for outcome in standing]),
+        "found_standing": _share_true([outcome.found_with_rewriting for outcome in standing]),
     }
 
 
-def _share(held: list[bool]) -> float:
-    return sum(held) / len(held) if held else 1.0
+def _share_true(values: list[bool]) -> float:
+    return sum(values) / len(values) if values else 1.0

@@ -15,8 +15,8 @@ def ndcg(ranking: Sequence[str], judgements: Mapping[str, int], cutoff: int = 10
     Järvelin and Kekäläinen, "Cumulated gain-based evaluation of IR techniques" (2002), with linear gain as trec_eval
     and BEIR have it. 0 where nothing is relevant.
     """
-    best = _discounted(sorted((grade for grade in judgements.values() if grade > 0), reverse=True)[:cutoff])
-    return _discounted([max(judgements.get(name, 0), 0) for name in ranking[:cutoff]]) / best if best else 0.0
+    best = _discounted_gain(sorted((grade for grade in judgements.values() if grade > 0), reverse=True)[:cutoff])
+    return _discounted_gain([max(judgements.get(name, 0), 0) for name in ranking[:cutoff]]) / best if best else 0.0
 
 
 def recall(ranking: Sequence[str], judgements: Mapping[str, int], cutoff: int = 100) -> float:
@@ -24,7 +24,7 @@ def recall(ranking: Sequence[str], judgements: Mapping[str, int], cutoff: int = 
 
     Manning, Raghavan and Schütze, "Introduction to Information Retrieval" (2008), chapter 8.
     """
-    wanted = _relevant(judgements)
+    wanted = _relevant_documents(judgements)
     return len(wanted.intersection(ranking[:cutoff])) / len(wanted) if wanted else 0.0
 
 
@@ -33,13 +33,13 @@ def reciprocal_rank(ranking: Sequence[str], judgements: Mapping[str, int], cutof
 
     Voorhees, "The TREC-8 Question Answering Track Report" (1999).
     """
-    wanted = _relevant(judgements)
+    wanted = _relevant_documents(judgements)
     return next((1 / rank for rank, name in enumerate(ranking[:cutoff], start=1) if name in wanted), 0.0)
 
 
-def hit(ranking: Sequence[str], judgements: Mapping[str, int], cutoff: int = 1) -> float:
+def success_at_k(ranking: Sequence[str], judgements: Mapping[str, int], cutoff: int = 1) -> float:
     """1 where a relevant document stands among the first `cutoff`, else 0; also called success at k."""
-    return float(bool(_relevant(judgements).intersection(ranking[:cutoff])))
+    return float(bool(_relevant_documents(judgements).intersection(ranking[:cutoff])))
 
 
 def auroc(positive: Collection[float], negative: Collection[float]) -> float:
@@ -62,12 +62,12 @@ def auroc(positive: Collection[float], negative: Collection[float]) -> float:
 
 def precision(true_positives: int, false_positives: int) -> float:
     """The share of what was called positive that is; 0 where nothing was."""
-    return _share(true_positives, true_positives + false_positives)
+    return _safe_ratio(true_positives, true_positives + false_positives)
 
 
 def recall_of_class(true_positives: int, false_negatives: int) -> float:
     """The share of the positives that were called so; 0 where there are none."""
-    return _share(true_positives, true_positives + false_negatives)
+    return _safe_ratio(true_positives, true_positives + false_negatives)
 
 
 def balanced_accuracy(positive: Collection[float], negative: Collection[float], threshold: float) -> float:
@@ -75,8 +75,8 @@ def balanced_accuracy(positive: Collection[float], negative: Collection[float], 
 
     Brodersen and others, "The balanced accuracy and its posterior distribution" (2010).
     """
-    sensitivity = _share(sum(score >= threshold for score in positive), len(positive))
-    specificity = _share(sum(score < threshold for score in negative), len(negative))
+    sensitivity = _safe_ratio(sum(score >= threshold for score in positive), len(positive))
+    specificity = _safe_ratio(sum(score < threshold for score in negative), len(negative))
     return (sensitivity + specificity) / 2
 
 
@@ -110,13 +110,13 @@ def mean(values: Collection[float]) -> float:
     return math.fsum(values) / len(values) if values else 0.0
 
 
-def _share(part: int, whole: int) -> float:
+def _safe_ratio(part: int, whole: int) -> float:
     return part / whole if whole else 0.0
 
 
-def _relevant(judgements: Mapping[str, int]) -> set[str]:
+def _relevant_documents(judgements: Mapping[str, int]) -> set[str]:
     return {name for name, grade in judgements.items() if grade > 0}
 
 
-def _discounted(gains: Sequence[int]) -> float:
+def _discounted_gain(gains: Sequence[int]) -> float:
     return sum(gain / math.log2(rank + 1) for rank, gain in enumerate(gains, start=1))

@@ -9,11 +9,11 @@ from core.principal import Principal
 from core.services import Services
 from evaluation.datasets import Qrels, Query
 from evaluation.metrics import mean, ndcg, percentile, recall, reciprocal_rank
-from retrieval.rerank import Reranker
-from retrieval.retriever import MOST_HITS, retrieve
-from retrieval.types import Evidence, Mode
+from retrieval.reranker import Reranker
+from retrieval.retriever import MAX_HITS, retrieve
+from retrieval.types import SearchMode, SearchResult
 
-Advance = Callable[[int], None]
+StepCallback = Callable[[int], None]
 """Called with how many steps were just done."""
 
 
@@ -25,7 +25,7 @@ class RetrievalReport:
     relevant passage below counts 0.
     """
 
-    mode: Mode
+    mode: SearchMode
     queries: int
     ndcg_at_10: float
     recall_at_100: float
@@ -61,8 +61,8 @@ def evaluate_retrieval(
     principal: Principal,
     queries: Sequence[Query],
     qrels: Qrels,
-    modes: Sequence[Mode],
-    advance: Advance,
+    modes: Sequence[SearchMode],
+    on_progress: StepCallback,
     reranker: Reranker | None = None,
 ) -> list[RetrievalReport]:
     """A report for each mode without a reranker, and one more for the last mode with it, where one is given.
@@ -72,16 +72,16 @@ def evaluate_retrieval(
     Raises:
         InvalidInput: no query has a judgement.
     """
-    asked = judged(queries, qrels)
+    asked = select_judged_queries(queries, qrels)
     services.embedder().encode(["A first text, so that loading the model is not measured."])
-    runs: list[tuple[Mode, Reranker | None]] = [(mode, None) for mode in modes]
+    runs: list[tuple[SearchMode, Reranker | None]] = [(mode, None) for mode in modes]
     if reranker:
         reranker.score("A first question.", ["As above."])
         runs.append((modes[-1], reranker))
-    return [_evaluate_mode(services, principal, asked, qrels, mode, advance, used) for mode, used in runs]
+    return [_evaluate_mode(services, principal, asked, qrels, mode, on_progress, used) for mode, used in runs]
 
 
-def judged(queries: Sequence[Query], qrels: Qrels) -> list[Query]:
+def select_judged_queries(queries: Sequence[Query], qrels: Qrels) -> list[Query]:
     """The queries that have a judgement.
 
     Raises:
@@ -98,16 +98,16 @@ def _evaluate_mode(
     principal: Principal,
     queries: Sequence[Query],
     qrels: Qrels,
-    mode: Mode,
-    advance: Advance,
+    mode: SearchMode,
+    on_progress: StepCallback,
     reranker: Reranker | None,
 ) -> RetrievalReport:
-    found: list[tuple[Query, Evidence]] = []
+    found: list[tuple[Query, SearchResult]] = []
     for query in queries:
-        evidence = retrieve(services, principal, query.text, limit=MOST_HITS, mode=mode, reranker=reranker)
+        evidence = retrieve(services, principal, query.text, limit=MAX_HITS, mode=mode, reranker=reranker)
         found.append((query, evidence))
-        advance(1)
-    ranked = [(ranking(evidence), qrels[query.query_id]) for query, evidence in found]
+        on_progress(1)
+    ranked = [(rank_documents(evidence), qrels[query.query_id]) for query, evidence in found]
     search = [evidence.milliseconds["search"] for _, evidence in found]
     embed = [evidence.milliseconds["embed"] for _, evidence in found]
     rerank = [evidence.milliseconds.get("rerank", 0.0) for _, evidence in found]
@@ -124,6 +124,6 @@ def _evaluate_mode(
     )  # fmt: skip
 
 
-def ranking(evidence: Evidence) -> list[str]:
+def rank_documents(evidence: SearchResult) -> list[str]:
     """The documents of the hits, best first, each once: a corpus' `_id`, or a file's path."""
     return list(dict.fromkeys(hit.path for hit in evidence.hits))

@@ -12,4 +12,4 @@ os.environ.setdefault("PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT", "false")
 os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
 
 # Prefect keeps and shows what is logged in a run.
-logs.protect()
+logs.install_redaction()

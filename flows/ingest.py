@@ -22,29 +22,36 @@ from typing import Any, ParamSpec, TypeVar
 
 from ingest.runs import queue
 from ingest import pipeline
-from ingest.runs.queue import Share
-from ingest.pipeline import Origin, Plan, Report
-from ingest.sandbox.pool import Reader
-from ingest.runs.repair import sweep
-from ingest.runs.worker import LANES, Advanced, Batch, Worker, drive, nobody
+from ingest.runs.queue import SourceSpec, RunHandle
+from ingest.pipeline import IngestPlan, IngestReport
+from ingest.sandbox.pool import ParserPool
+from ingest.runs.repair import repair_tenant
+from ingest.runs.worker import (
+    MAX_CONCURRENT_BATCHES,
+    ProgressCallback,
+    ClaimedBatch,
+    IngestWorker,
+    run_worker,
+    ignore_progress,
+)
 from core.errors import GroundworkError, NotFound
-from core.logs import Unforeseen
+from core.logs import UnexpectedError
 from core.services import Services, open_services
 from core.settings import load_settings
 
 # Two more attempts after a fault that is no document's: rights that are missing, a full disk. A worker has been patient
 # with a database that is away before it comes to this.
-RETRY_SECONDS: list[float] = [1, 5]
+RETRY_DELAYS_SECONDS: list[float] = [1, 5]
 P = ParamSpec("P")
 T = TypeVar("T")
-REPORT_SECONDS = 5.0  # between two updates of the progress artifact; each costs a request
+PROGRESS_INTERVAL_SECONDS = 5.0  # between two updates of the progress artifact; each costs a request
 
 
 @dataclass(frozen=True, slots=True)
 class Watcher:
     """Told, while a run goes on, of further (shares of) files, chunks and tokens done."""
 
-    advanced: Advanced = nobody
+    advanced: ProgressCallback = ignore_progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +60,17 @@ class Surroundings:
 
     services: Services
     watcher: Watcher = field(default_factory=Watcher)
-    plan: Plan | None = None
-    reader: Reader | None = None
+    plan: IngestPlan | None = None
+    reader: ParserPool | None = None
 
 
 _surroundings: ContextVar[Surroundings | None] = ContextVar("surroundings", default=None)
 
 
 @contextlib.contextmanager
-def surroundings(services: Services, watcher: Watcher, plan: Plan, reader: Reader | None = None) -> Iterator[None]:
+def surroundings(
+    services: Services, watcher: Watcher, plan: IngestPlan, reader: ParserPool | None = None
+) -> Iterator[None]:
     """Let the flow called inside use these services and this plan; without, a flow opens and makes its own."""
     token = _surroundings.set(Surroundings(services, watcher, plan, reader))
     try:
@@ -80,26 +89,26 @@ def _around() -> Iterator[Surroundings]:
         yield Surroundings(services)
 
 
-def discreet(work: Callable[P, T]) -> Callable[P, T]:
+def without_messages(work: Callable[P, T]) -> Callable[P, T]:
     """Keep from Prefect, which stores and shows what errors say, all that may hold a piece of a document."""
 
     @functools.wraps(work)
     def keeping(*given: P.args, **more: P.kwargs) -> T:
         try:
             return work(*given, **more)
-        except (GroundworkError, Unforeseen):
+        except (GroundworkError, UnexpectedError):
             raise
         except Exception as error:
-            raise Unforeseen(error) from None
+            raise UnexpectedError(error) from None
 
     return keeping
 
 
-LANES_RUNNER: Any = ThreadPoolTaskRunner(max_workers=LANES)
+BATCH_TASK_RUNNER: Any = ThreadPoolTaskRunner(max_workers=MAX_CONCURRENT_BATCHES)
 
 
-@flow(name="ingest", validate_parameters=False, task_runner=LANES_RUNNER)
-@discreet
+@flow(name="ingest", validate_parameters=False, task_runner=BATCH_TASK_RUNNER)
+@without_messages
 def ingest_documents(
     tenant: str,
     paths: list[str],
@@ -107,102 +116,107 @@ def ingest_documents(
     include: list[str] | None = None,
     exclude: list[str] | None = None,
     run_id: str = "",
-) -> Report:
+) -> IngestReport:
     """Bring a tenant's documents in line with sources; what is unchanged is not touched.
 
     Raises:
         InvalidInput: a source that is not there, or has no file.
     """
     with _around() as around:
-        origins = [pipeline.origin(path, readers or (), include or (), exclude or ()) for path in paths]
-        return _ingest(around, tenant, origins, "ingest", uuid.UUID(run_id) if run_id else None)
+        origins = [pipeline.build_source_spec(path, readers or (), include or (), exclude or ()) for path in paths]
+        return _run_ingest(around, tenant, origins, "ingest", uuid.UUID(run_id) if run_id else None)
 
 
-@flow(name="work", validate_parameters=False, task_runner=LANES_RUNNER)
-@discreet
+@flow(name="work", validate_parameters=False, task_runner=BATCH_TASK_RUNNER)
+@without_messages
 def work_on_run(tenant: str, run_id: str = "") -> int:
     """Help with a run that is open, the oldest where none is named; returns how many were there to help with (0, 1)."""
     with _around() as around:
-        number = uuid.UUID(run_id) if run_id else _oldest(around.services, tenant)
+        number = uuid.UUID(run_id) if run_id else _find_oldest_open_run(around.services, tenant)
         if number is None:
             return 0
         try:
-            _work(around, tenant, number)
+            _process_run(around, tenant, number)
         except NotFound:
             return 0
         return 1
 
 
-@flow(name="sync", validate_parameters=False, task_runner=LANES_RUNNER)
-@discreet
+@flow(name="sync", validate_parameters=False, task_runner=BATCH_TASK_RUNNER)
+@without_messages
 def sync_source(
     tenant: str,
     paths: list[str],
     readers: list[str] | None = None,
     include: list[str] | None = None,
     exclude: list[str] | None = None,
-) -> Report:
+) -> IngestReport:
     """The same as ingest, on a schedule: give the deployment an interval or a cron line, and these parameters.
 
     A source in which nothing changed costs a listing, and leaves no run behind.
     """
     with _around() as around:
-        origins = [pipeline.origin(path, readers or (), include or (), exclude or ()) for path in paths]
-        return _ingest(around, tenant, origins, "sync")
+        origins = [pipeline.build_source_spec(path, readers or (), include or (), exclude or ()) for path in paths]
+        return _run_ingest(around, tenant, origins, "sync")
 
 
 @flow(name="sweep", validate_parameters=False)
-@discreet
+@without_messages
 def sweep_ledger(tenant: str, dry_run: bool = False) -> list[dict[str, Any]]:
     """Find what killed runs and lost connections left behind, and repair it."""
     with _around() as around:
-        findings = sweep(around.services, tenant, dry_run=dry_run)
+        findings = repair_tenant(around.services, tenant, dry_run=dry_run)
     table = [{"check": each.check, "found": each.found, "repaired": each.repaired} for each in findings]
     create_table_artifact(key="sweep-summary", table=table)
     return table
 
 
-def _ingest(
-    around: Surroundings, tenant: str, origins: Sequence[Origin], kind: str, run_id: uuid.UUID | None = None
-) -> Report:
-    plan = around.plan or pipeline.plan(around.services, tenant, origins, kind, run_id)
-    if not plan.empty:
-        _work(around, tenant, plan.run_id)
-    report = pipeline.report(around.services, tenant, plan)
-    _publish(report)
+def _run_ingest(
+    around: Surroundings, tenant: str, origins: Sequence[SourceSpec], kind: str, run_id: uuid.UUID | None = None
+) -> IngestReport:
+    plan = around.plan or pipeline.plan_run(around.services, tenant, origins, kind, run_id)
+    if not plan.is_empty:
+        _process_run(around, tenant, plan.run_id)
+    report = pipeline.build_report(around.services, tenant, plan)
+    _publish_report(report)
     return report
 
 
-def _work(around: Surroundings, tenant: str, run_id: uuid.UUID) -> None:
+def _process_run(around: Surroundings, tenant: str, run_id: uuid.UUID) -> None:
     with (
-        Worker(around.services, tenant, run_id, around.watcher.advanced, around.reader) as worker,
-        _progress_shown(around.services, worker.share),
+        IngestWorker(around.services, tenant, run_id, around.watcher.advanced, around.reader) as worker,
+        _publish_progress(around.services, worker.run_handle),
     ):
-        drive(worker, lambda batch: take_in.submit(worker, batch))
+        run_worker(worker, lambda batch: ingest_batch.submit(worker, batch))
 
 
-@task(name="take in a batch", retries=len(RETRY_SECONDS), retry_delay_seconds=RETRY_SECONDS, cache_policy=NO_CACHE)
-@discreet
-def take_in(worker: Worker, batch: Batch) -> None:
+@task(
+    name="take in a batch",
+    retries=len(RETRY_DELAYS_SECONDS),
+    retry_delay_seconds=RETRY_DELAYS_SECONDS,
+    cache_policy=NO_CACHE,
+)
+@without_messages
+def ingest_batch(worker: IngestWorker, batch: ClaimedBatch) -> None:
     """Read, parse, chunk, embed and store a batch of files, or delete one; safe to repeat."""
-    worker.take_in(batch)
+    worker.ingest_batch(batch)
 
 
-def _oldest(services: Services, tenant: str) -> uuid.UUID | None:
+def _find_oldest_open_run(services: Services, tenant: str) -> uuid.UUID | None:
     with services.database.writing(tenant) as connection:
-        return next(iter(queue.open_runs(connection, tenant)), None)
+        return next(iter(queue.list_open_runs(connection, tenant)), None)
 
 
 @contextlib.contextmanager
-def _progress_shown(services: Services, share: Share) -> Iterator[None]:
+def _publish_progress(services: Services, run_handle: RunHandle) -> Iterator[None]:
     """Show in Prefect how far the run is, whichever worker takes it there; not more often than people look."""
-    artifact: Any = create_progress_artifact(progress=0.0, key=f"run-{share.run_id}", description="files done")
+    artifact: Any = create_progress_artifact(progress=0.0, key=f"run-{run_handle.run_id}", description="files done")
     ended = threading.Event()
 
     def show() -> None:
-        while not ended.wait(REPORT_SECONDS):
-            with services.database.writing(share.tenant) as connection:
-                progress = queue.progress(connection, share)
+        while not ended.wait(PROGRESS_INTERVAL_SECONDS):
+            with services.database.writing(run_handle.tenant) as connection:
+                progress = queue.read_progress(connection, run_handle)
             update_progress_artifact(artifact, progress=100.0 * progress.done / max(1, progress.files))
 
     # In our context: it names the server. Without it Prefect would start another one, which nobody would stop.
@@ -216,7 +230,7 @@ def _progress_shown(services: Services, share: Share) -> Iterator[None]:
         shower.join()
 
 
-def _publish(report: Report) -> None:
+def _publish_report(report: IngestReport) -> None:
     """Show the run's result where Prefect's people look."""
     get_run_logger().info("%s", report.counts)
     create_table_artifact(

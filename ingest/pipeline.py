@@ -16,38 +16,34 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 
-from core.errors import Unreadable
+from core.errors import UnreadableFile
 from core.services import Services
 from ingest.runs import queue
-from ingest.runs.pipeline_version import pipeline_hash
-from ingest.runs.queue import BATCH, Origin, Outcome, Share, State, Task
-from ingest.runs.worker import LANES, Advanced, Worker, drive, nobody
-from ingest.sandbox.pool import Reader
-from ingest.sources import Source, SourceFile, from_anywhere, open_source
+from ingest.runs.pipeline_version import compute_pipeline_hash
+from ingest.runs.queue import FileOutcome, FileState, PlannedItem, RunHandle, SourceSpec
+from ingest.runs.worker import MAX_CONCURRENT_BATCHES, IngestWorker, ProgressCallback, ignore_progress, run_worker
+from ingest.sandbox.pool import ParserPool
+from ingest.sources import Source, SourceFile, open_source, resolve_source_address
 from ingest.store import documents
-
-__all__ = [
-    "BATCH", "Origin", "Outcome", "Plan", "Report", "ingest", "origin", "pipeline_hash", "plan", "report", "work"
-]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class IngestPlan:
     """What a run has to do: files to take in, uris to delete, and what stays as it is."""
 
     run_id: uuid.UUID
-    to_take_in: tuple[SourceFile, ...]
+    to_ingest: tuple[SourceFile, ...]
     to_delete: tuple[str, ...]
-    settled: tuple[Outcome, ...]
+    skipped: tuple[FileOutcome, ...]
 
     @property
-    def empty(self) -> bool:
+    def is_empty(self) -> bool:
         """Whether there is nothing to do; the ledger then has no run."""
-        return not self.to_take_in and not self.to_delete
+        return not self.to_ingest and not self.to_delete
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class IngestReport:
     """What a run did: counts and outcomes by file, seconds by stage (of all threads and workers together).
 
     `outcomes` has the files that needed work and, where the plan is at hand, the others as well.
@@ -59,31 +55,33 @@ class Report:
     chunks: int
     tokens: int
     seconds: dict[str, float]
-    outcomes: tuple[Outcome, ...]
+    outcomes: tuple[FileOutcome, ...]
 
 
-def ingest(services: Services, tenant: str, origins: Sequence[Origin], reader: Reader | None = None) -> Report:
+def ingest_sources(
+    services: Services, tenant: str, source_specs: Sequence[SourceSpec], parser_pool: ParserPool | None = None
+) -> IngestReport:
     """All of it, in this process: plan, work, report."""
-    planned = plan(services, tenant, origins)
-    if not planned.empty:
-        work(services, tenant, planned.run_id, reader=reader)
-    return report(services, tenant, planned)
+    planned = plan_run(services, tenant, source_specs)
+    if not planned.is_empty:
+        process_run(services, tenant, planned.run_id, parser_pool=parser_pool)
+    return build_report(services, tenant, planned)
 
 
-def origin(
-    address: str, readers: Iterable[str] = (), include: Iterable[str] = (), exclude: Iterable[str] = ()
-) -> Origin:
+def build_source_spec(
+    address: str, allowed_groups: Iterable[str] = (), include: Iterable[str] = (), exclude: Iterable[str] = ()
+) -> SourceSpec:
     """A source as a person names it, such that it is found from any folder."""
-    return Origin(from_anywhere(address), tuple(readers), tuple(include), tuple(exclude))
+    return SourceSpec(resolve_source_address(address), tuple(allowed_groups), tuple(include), tuple(exclude))
 
 
-def plan(
+def plan_run(
     services: Services,
     tenant: str,
-    origins: Sequence[Origin],
+    source_specs: Sequence[SourceSpec],
     kind: str = "ingest",
     run_id: uuid.UUID | None = None,
-) -> Plan:
+) -> IngestPlan:
     """Compare the sources with the store; a file whose bytes, readers and pipeline are as before stays untouched.
 
     The run takes over what older runs over the same sources have left to do. It is open to workers when this returns,
@@ -95,38 +93,40 @@ def plan(
     """
     hosts = services.settings.web_allowed_hosts
     sources = [
-        open_source(each.address, each.readers, include=each.include, exclude=each.exclude, web_hosts=hosts)
-        for each in origins
+        open_source(each.address, each.allowed_groups, include=each.include, exclude=each.exclude, web_hosts=hosts)
+        for each in source_specs
     ]
-    share, recipe = Share(tenant, run_id or uuid.uuid4()), pipeline_hash(services)
+    share, recipe = RunHandle(tenant, run_id or uuid.uuid4()), compute_pipeline_hash(services)
     with services.database.writing(tenant) as connection:
-        number, began = queue.open_run(connection, share, kind, origins, recipe)
+        number, began = queue.open_run(connection, share, kind, source_specs, recipe)
     try:
-        listing = {file.uri: (place, file) for place, source in enumerate(sources) for file in source.files()}
+        listing = {file.uri: (place, file) for place, source in enumerate(sources) for file in source.list_files()}
         with services.database.writing(tenant) as connection:
-            tried = queue.supersede(connection, share, number, [source.uri for source in sources])
-            known = [entry for source in sources for entry in documents.known(connection, tenant, source.uri)]
-        planned, tasks, tags = _compare(share.run_id, sources, listing, known, recipe, began, tried)
+            tried = queue.supersede_older_runs(connection, share, number, [source.uri for source in sources])
+            known = [
+                entry for source in sources for entry in documents.list_known_files(connection, tenant, source.uri)
+            ]
+        planned, tasks, tags = _compare_sources(share.run_id, sources, listing, known, recipe, began, tried)
         with services.database.writing(tenant) as connection:
             if tags:
-                documents.touch(connection, tenant, tags)
-            if planned.empty:
-                queue.discard(connection, share)
+                documents.update_tags(connection, tenant, tags)
+            if planned.is_empty:
+                queue.discard_run(connection, share)
             else:
-                queue.begin(connection, share, number, tasks, _count(planned.settled))
+                queue.start_run(connection, share, number, tasks, _count_states(planned.skipped))
     except BaseException:
         with services.database.writing(tenant) as connection:
-            queue.discard(connection, share)
+            queue.discard_run(connection, share)
         raise
     return planned
 
 
-def work(
+def process_run(
     services: Services,
     tenant: str,
     run_id: uuid.UUID,
-    advanced: Advanced = nobody,
-    reader: Reader | None = None,
+    on_progress: ProgressCallback = ignore_progress,
+    parser_pool: ParserPool | None = None,
 ) -> None:
     """Work on a run until it is over, beside whoever else does.
 
@@ -135,53 +135,58 @@ def work(
         InvalidInput: it was planned with other settings.
         Unavailable: the database or the model stays away.
     """
-    with Worker(services, tenant, run_id, advanced, reader) as worker, ThreadPoolExecutor(LANES) as lanes:
-        drive(worker, lambda batch: lanes.submit(worker.take_in, batch))
+    with (
+        IngestWorker(services, tenant, run_id, on_progress, parser_pool) as worker,
+        ThreadPoolExecutor(MAX_CONCURRENT_BATCHES) as lanes,
+    ):
+        run_worker(worker, lambda batch: lanes.submit(worker.ingest_batch, batch))
 
 
-def report(services: Services, tenant: str, planned: Plan) -> Report:
+def build_report(services: Services, tenant: str, plan: IngestPlan) -> IngestReport:
     """What a run did; of one that had nothing to do, what it found."""
-    if planned.empty:
-        return Report(planned.run_id, "finished", _count(planned.settled), 0, 0, {}, planned.settled)
-    share = Share(tenant, planned.run_id)
+    if plan.is_empty:
+        return IngestReport(plan.run_id, "finished", _count_states(plan.skipped), 0, 0, {}, plan.skipped)
+    share = RunHandle(tenant, plan.run_id)
     with services.database.writing(tenant) as connection:
-        run = queue.read(connection, share)
-        ended = queue.outcomes(connection, share)
-    outcomes = (*planned.settled, *ended)
-    return Report(run.run_id, run.state, run.counts, run.chunks, run.tokens, run.seconds, outcomes)
+        run = queue.read_run(connection, share)
+        ended = queue.list_outcomes(connection, share)
+    outcomes = (*plan.skipped, *ended)
+    return IngestReport(run.run_id, run.state, run.counts, run.chunks, run.tokens, run.seconds, outcomes)
 
 
-def _compare(
+def _compare_sources(
     run_id: uuid.UUID,
     sources: Sequence[Source],
     listing: Mapping[str, tuple[int, SourceFile]],
-    known: Sequence[documents.Known],
-    recipe: str,
-    began: datetime,
-    tried: Mapping[str, tuple[bool, int]],
-) -> tuple[Plan, list[Task], dict[str, str]]:
+    known_files: Sequence[documents.KnownFile],
+    pipeline_hash: str,
+    started_at: datetime,
+    carried_over: Mapping[str, tuple[bool, int]],
+) -> tuple[IngestPlan, list[PlannedItem], dict[str, str]]:
     """The plan, its tasks for the ledger, and the tags of files that were read and found to be as they were."""
     # Where both are known, a file that was put aside comes last and so decides: its text is the older one.
-    latest = {entry.uri: entry for entry in sorted(known, key=lambda entry: entry.quarantined)}
-    tasks: list[Task] = []
-    settled: list[Outcome] = []
+    latest = {entry.uri: entry for entry in sorted(known_files, key=lambda entry: entry.is_quarantined)}
+    tasks: list[PlannedItem] = []
+    settled: list[FileOutcome] = []
     tags: dict[str, str] = {}
     for uri, (place, file) in listing.items():
         entry = latest.get(uri)
-        if entry is not None and _same(sources[place], entry, file, recipe):
-            settled.append(_settled(entry, file))
+        if entry is not None and _is_unchanged(sources[place], entry, file, pipeline_hash):
+            settled.append(_build_skipped_outcome(entry, file))
             if file.tag is not None and file.tag != entry.tag:
                 tags[uri] = file.tag
         else:
-            tasks.append(Task(file, "take in", place, *tried.get(uri, (False, 0))))
+            tasks.append(PlannedItem(file, "take in", place, *carried_over.get(uri, (False, 0))))
     # What came in since we began to list may be newer than the listing.
-    gone = [entry.uri for entry in latest.values() if entry.uri not in listing and entry.since < began]
-    plan = Plan(run_id, tuple(task.file for task in tasks), tuple(gone), tuple(settled))
-    return plan, tasks + [Task(SourceFile(uri, uri), "delete") for uri in gone], tags
+    gone = [entry.uri for entry in latest.values() if entry.uri not in listing and entry.stored_at < started_at]
+    plan = IngestPlan(run_id, tuple(task.source_file for task in tasks), tuple(gone), tuple(settled))
+    return plan, tasks + [PlannedItem(SourceFile(uri, uri), "delete") for uri in gone], tags
 
 
-def _same(source: Source, entry: documents.Known, file: SourceFile, recipe: str) -> bool:
-    if entry.pipeline_hash != recipe or not (entry.quarantined or tuple(entry.readers) == file.readers):
+def _is_unchanged(source: Source, entry: documents.KnownFile, file: SourceFile, pipeline_hash: str) -> bool:
+    if entry.pipeline_hash != pipeline_hash or not (
+        entry.is_quarantined or tuple(entry.allowed_groups) == file.allowed_groups
+    ):
         return False
     if not entry.content_hash:
         return False  # it was never read: try again
@@ -189,14 +194,14 @@ def _same(source: Source, entry: documents.Known, file: SourceFile, recipe: str)
         return True
     try:
         return hashlib.sha256(source.read(file)).hexdigest() == entry.content_hash
-    except Unreadable:
+    except UnreadableFile:
         return False  # taking it in will say why
 
 
-def _settled(entry: documents.Known, file: SourceFile) -> Outcome:
-    state: State = "quarantined" if entry.quarantined else "unchanged"
-    return Outcome(file.uri, file.path, state, reason=entry.reason, message=entry.message)
+def _build_skipped_outcome(entry: documents.KnownFile, file: SourceFile) -> FileOutcome:
+    state: FileState = "quarantined" if entry.is_quarantined else "unchanged"
+    return FileOutcome(file.uri, file.path, state, reason=entry.reason, message=entry.message)
 
 
-def _count(outcomes: Sequence[Outcome]) -> dict[str, int]:
+def _count_states(outcomes: Sequence[FileOutcome]) -> dict[str, int]:
     return dict(Counter[str](outcome.state for outcome in outcomes))

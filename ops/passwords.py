@@ -18,12 +18,12 @@ import sys
 from pathlib import Path
 
 SUPERUSER = "postgres"
-APPLICATION = "groundwork_app"
-SERVER = "database:5432"
-RANDOM_BYTES = 32  # 43 letters, digits, - and _: none of them means anything to SQL or to a pgpass file
+APPLICATION_ROLE = "groundwork_app"
+SERVER_ADDRESS = "database:5432"
+PASSWORD_BYTES = 32  # 43 letters, digits, - and _: none of them means anything to SQL or to a pgpass file
 
 # The attributes are those of core/db/migrations/0001_roles.sql.
-ROLES = """\
+ROLES_SQL = """\
 do $$
 begin
     if to_regrole('{application}') is null then
@@ -38,26 +38,28 @@ alter role {superuser} password '{superuser_password}';
 
 def write_passwords(folder: Path, *, new: bool = False) -> None:
     """Write the five files below `folder`; a run that was cut short is made good by the next."""
-    superuser = _password(folder / "database" / "superuser-password", new)
-    application = _password(folder / "database" / "application-password", new)
-    roles = ROLES.format(
+    superuser = _read_or_create_password(folder / "database" / "superuser-password", new)
+    application = _read_or_create_password(folder / "database" / "application-password", new)
+    roles = ROLES_SQL.format(
         superuser=SUPERUSER,
         superuser_password=superuser,
-        application=APPLICATION,
+        application=APPLICATION_ROLE,
         application_password=application,
     )
-    _write(folder / "database" / "passwords.sql", roles, 0o444)
-    _write(folder / "admin" / "pgpass", f"{SERVER}:*:{SUPERUSER}:{superuser}\n", 0o600)
-    _write(folder / "application" / "pgpass", f"{SERVER}:*:{APPLICATION}:{application}\n", 0o600)
+    _write_atomically(folder / "database" / "passwords.sql", roles, 0o444)
+    _write_atomically(folder / "admin" / "pgpass", f"{SERVER_ADDRESS}:*:{SUPERUSER}:{superuser}\n", 0o600)
+    _write_atomically(
+        folder / "application" / "pgpass", f"{SERVER_ADDRESS}:*:{APPLICATION_ROLE}:{application}\n", 0o600
+    )
 
 
-def _password(file: Path, new: bool) -> str:
+def _read_or_create_password(file: Path, new: bool) -> str:
     if new or not file.exists():
-        _write(file, secrets.token_urlsafe(RANDOM_BYTES), 0o444)
+        _write_atomically(file, secrets.token_urlsafe(PASSWORD_BYTES), 0o444)
     return file.read_text()
 
 
-def _write(file: Path, text: str, mode: int) -> None:
+def _write_atomically(file: Path, text: str, mode: int) -> None:
     """All of the file or nothing of it; libpq refuses a pgpass file that others may read."""
     draft = file.with_name(f".{file.name}")
     draft.unlink(missing_ok=True)

@@ -12,79 +12,83 @@ from collections.abc import Sequence
 from dataclasses import replace
 from uuid import UUID
 
-from core.text.numbers import quantities
-from core.text.terms import terms
+from core.text.numbers import find_numbers
+from core.text.terms import extract_terms
 from core.types import Span
-from retrieval.types import Evidence, Hit
+from retrieval.types import Hit, SearchResult
 
-PASSAGES = 8  # of an answer's evidence: the sentence model was fitted on as many
-CANDIDATES = 24  # hits to choose from: three times as many, so that merging and spreading leave enough
-TOKENS = 3_000  # of all passages together: with the prompt and the answer they fit a window of 4,096
-OF_ONE_DOCUMENT = 4  # half of the passages
+MAX_PASSAGES = 8  # of an answer's evidence: the sentence model was fitted on as many
+CANDIDATE_HITS = 24  # hits to choose from: three times as many, so that merging and spreading leave enough
+MAX_CONTEXT_TOKENS = 3_000  # of all passages together: with the prompt and the answer they fit a window of 4,096
+MAX_PASSAGES_PER_DOCUMENT = 4  # half of the passages
 CHARACTERS_PER_TOKEN = 4  # of English prose, by the common tokenizers
-WIDEST_GAP = 2  # characters between neighbours: a blank or an empty line. More would hide a heading
-LONGEST = 3  # chunks in a passage: a citation should still point at a place
-ALIKE = 0.9  # of the terms of two passages together that both have, from where on one says what the other says
+MAX_GAP_CHARACTERS = 2  # characters between neighbours: a blank or an empty line. More would hide a heading
+MAX_MERGED_CHUNKS = 3  # chunks in a passage: a citation should still point at a place
+MIN_TERM_OVERLAP = (
+    0.9  # of the terms of two passages together that both have, from where on one says what the other says
+)
 
 
-def gather(
-    evidence: Evidence,
+def build_context(
+    result: SearchResult,
     *,
-    passages: int = PASSAGES,
-    tokens: int = TOKENS,
-    of_one_document: int = OF_ONE_DOCUMENT,
-) -> Evidence:
+    max_passages: int = MAX_PASSAGES,
+    max_tokens: int = MAX_CONTEXT_TOKENS,
+    max_per_document: int = MAX_PASSAGES_PER_DOCUMENT,
+) -> SearchResult:
     """The evidence with at most so many passages of so many tokens in all, best first; at least one, if it had any.
 
     A document gives `of_one_document` passages, and more only where the others don't fill the rest. A passage stands
     where its best chunk stood, with that chunk's id, score and legs. All offsets stay those of the document, and the
     characters between two merged chunks, which are blank, are there as line breaks; no sentence lies across them.
     """
-    whole = _without_copies(_merged(evidence.hits))
+    whole = _drop_near_copies(_merge_adjacent(result.hits))
     counted, first, later = Counter[UUID](), list[Hit](), list[Hit]()
     for hit in whole:
         counted[hit.document_id] += 1
-        (first if counted[hit.document_id] <= of_one_document else later).append(hit)
-    chosen, left = list[Hit](), tokens
+        (first if counted[hit.document_id] <= max_per_document else later).append(hit)
+    chosen, left = list[Hit](), max_tokens
     for hit in [*first, *later]:
-        if len(chosen) < passages and (length(hit) <= left or not chosen):
+        if len(chosen) < max_passages and (estimate_hit_tokens(hit) <= left or not chosen):
             chosen.append(hit)
-            left -= length(hit)
+            left -= estimate_hit_tokens(hit)
     chosen.sort(key=lambda hit: hit.rank)
-    return replace(evidence, hits=tuple(replace(hit, rank=rank) for rank, hit in enumerate(chosen, start=1)))
+    return replace(result, hits=tuple(replace(hit, rank=rank) for rank, hit in enumerate(chosen, start=1)))
 
 
-def length(hit: Hit) -> int:
+def estimate_hit_tokens(hit: Hit) -> int:
     """About how many tokens a language model reads a passage and its headings as; rounded up."""
     return -(-(len(hit.context) + len(hit.text)) // CHARACTERS_PER_TOKEN)
 
 
-def _merged(hits: Sequence[Hit]) -> list[Hit]:
+def _merge_adjacent(hits: Sequence[Hit]) -> list[Hit]:
     """The hits with neighbours in one, in the order of the best of each."""
     passages: list[list[Hit]] = []
     for hit in hits:
-        beside = [passage for passage in passages if _touches(hit, passage)]
-        if beside and sum(map(len, beside)) < LONGEST:
+        beside = [passage for passage in passages if _is_adjacent_to_passage(hit, passage)]
+        if beside and sum(map(len, beside)) < MAX_MERGED_CHUNKS:
             beside[0][:] = [each for passage in beside for each in passage] + [hit]
             passages = [passage for passage in passages if passage not in beside[1:]]
         else:
             passages.append([hit])
-    return [_joined(passage) for passage in passages]
+    return [_join_chunks(passage) for passage in passages]
 
 
-def _touches(hit: Hit, passage: Sequence[Hit]) -> bool:
-    return any(_follows(hit, other) or _follows(other, hit) for other in passage)
+def _is_adjacent_to_passage(hit: Hit, passage: Sequence[Hit]) -> bool:
+    return any(_is_next_chunk(hit, other) or _is_next_chunk(other, hit) for other in passage)
 
 
-def _follows(before: Hit, after: Hit) -> bool:
+def _is_next_chunk(before: Hit, after: Hit) -> bool:
     """Whether one is the next chunk after the other, under the same headings and with nothing but a blank between."""
     same = (before.document_id, before.version, before.context, before.location) == (
         after.document_id, after.version, after.context, after.location,
     )  # fmt: skip
-    return same and after.ordinal == before.ordinal + 1 and 0 <= after.span.start - before.span.end <= WIDEST_GAP
+    return (
+        same and after.ordinal == before.ordinal + 1 and 0 <= after.span.start - before.span.end <= MAX_GAP_CHARACTERS
+    )
 
 
-def _joined(chunks: Sequence[Hit]) -> Hit:
+def _join_chunks(chunks: Sequence[Hit]) -> Hit:
     """One passage of neighbours; what ranks it is the first chunk's, which was found best."""
     in_order = sorted(chunks, key=lambda chunk: chunk.span)
     text, end = "", in_order[0].span.start
@@ -100,15 +104,15 @@ def _joined(chunks: Sequence[Hit]) -> Hit:
     )
 
 
-def _without_copies(hits: Sequence[Hit]) -> list[Hit]:
+def _drop_near_copies(hits: Sequence[Hit]) -> list[Hit]:
     """The hits without those that say what an earlier one says in nearly the same words, and the same numbers."""
     kept: list[tuple[Hit, frozenset[str], set[float]]] = []
     for hit in hits:
-        said, numbers = frozenset(terms(hit.text)), quantities(hit.text)
-        if not any(numbers == others and _alike(said, known) for _, known, others in kept):
+        said, numbers = frozenset(extract_terms(hit.text)), find_numbers(hit.text)
+        if not any(numbers == others and _have_same_terms(said, known) for _, known, others in kept):
             kept.append((hit, said, numbers))
     return [hit for hit, _, _ in kept]
 
 
-def _alike(one: frozenset[str], other: frozenset[str]) -> bool:
-    return len(one & other) >= ALIKE * len(one | other)
+def _have_same_terms(one: frozenset[str], other: frozenset[str]) -> bool:
+    return len(one & other) >= MIN_TERM_OVERLAP * len(one | other)

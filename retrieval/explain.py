@@ -17,55 +17,61 @@ from core.db.database import Connection
 from core.db.index_version import IndexVersion
 from core.db.queries import load_queries
 from core.principal import Principal
-from retrieval.filter_plan import passed
+from retrieval.filter_plan import count_matches
 from retrieval.filters import Filter
-from retrieval.types import Access, Explanation, Hit, LegName, Method, Reasons, TermMatch
+from retrieval.types import AccessMethod, AccessPath, Hit, RetrieverName, ScoreReasons, SearchExplanation, TermMatch
 
 QUERIES = load_queries(Path(__file__).with_name("explain.sql"))
-EXPLAIN = sql.SQL("explain (analyze, format json, timing off, buffers off) ")
-CANDIDATE = "p"  # what the dense leg calls the rows among which it looks for candidates; see retrieval/filter_plan.py
+EXPLAIN_PREFIX = sql.SQL("explain (analyze, format json, timing off, buffers off) ")
+CANDIDATE_ALIAS = (
+    "p"  # what the dense leg calls the rows among which it looks for candidates; see retrieval/filter_plan.py
+)
 
 
-def explain(
+def explain_search(
     connection: Connection,
     principal: Principal,
     index: IndexVersion,
     where: Filter | None,
-    search: tuple[sql.Composed, Mapping[str, Any]],
+    statement: tuple[sql.Composed, Mapping[str, Any]],
     hits: Sequence[Hit],
     idf: Mapping[str, float],
-) -> Explanation:
+) -> SearchExplanation:
     """Explain a search that just ran on the connection: `search` is its statement with its values."""
-    query, values = search
-    row = connection.execute(EXPLAIN + query, values).fetchone()
+    query, values = statement
+    row = connection.execute(EXPLAIN_PREFIX + query, values).fetchone()
     assert row is not None
     [plan] = row[0]
-    legs: dict[str, LegName] = {"posting": "lexical", index.vectors: "dense", index.sentences: "sentence"}
-    matches = _matches(connection, values, hits, idf)
+    legs: dict[str, RetrieverName] = {
+        "posting": "lexical",
+        index.vector_table_name: "dense",
+        index.sentence_table_name: "sentence",
+    }
+    matches = _match_terms(connection, values, hits, idf)
     most = sum(weight * idf[term] for term, weight in zip(values["terms"], values["weights"], strict=True))
-    return Explanation(
+    return SearchExplanation(
         tenant=principal.tenant, groups=principal.groups, model=index.model, index_version=index.index_version_id,
-        passed=passed(connection, principal.tenant, where) if where else None,
-        accesses=_together(_accesses(plan["Plan"], legs)),
-        reasons={hit.chunk_id: Reasons(_shares(hit, values, most), matches.get(hit.chunk_id, ())) for hit in hits},
+        passed=count_matches(connection, principal.tenant, where) if where else None,
+        accesses=_merge_access_paths(_find_access_paths(plan["Plan"], legs)),
+        reasons={hit.chunk_id: ScoreReasons(_compute_shares(hit, values, most), matches.get(hit.chunk_id, ())) for hit in hits},
         planning=plan["Planning Time"], execution=plan["Execution Time"],
     )  # fmt: skip
 
 
-def _shares(hit: Hit, values: Mapping[str, Any], most: float) -> dict[LegName, float]:
+def _compute_shares(hit: Hit, values: Mapping[str, Any], max_bm25: float) -> dict[RetrieverName, float]:
     """What each leg adds to a hit's score, by the formula at the head of retrieval/retriever.py; a sentence adds by its
     meaning and by its words.
     """
     passage, lexical = hit.dense.score or 0.0, hit.lexical.score or 0.0
     sentence = passage if hit.sentence.score is None else hit.sentence.score
     return {
-        "lexical": values["bm25_weight"] * lexical / most if most else 0.0,
+        "lexical": values["bm25_weight"] * lexical / max_bm25 if max_bm25 else 0.0,
         "dense": values["passage_weight"] * passage,
         "sentence": values["sentence_weight"] * sentence + values["coverage_weight"] * hit.coverage,
     }
 
 
-def _matches(
+def _match_terms(
     connection: Connection, values: Mapping[str, Any], hits: Sequence[Hit], idf: Mapping[str, float]
 ) -> dict[int, tuple[TermMatch, ...]]:
     """The terms that matched in each hit, by its chunk_id; those that add most to its BM25 score first."""
@@ -81,42 +87,50 @@ def _matches(
     return {chunk_id: tuple(sorted(each, key=lambda match: -match.score)) for chunk_id, each in matches.items()}
 
 
-def _accesses(node: Mapping[str, Any], legs: Mapping[str, LegName]) -> Iterator[Access]:
+def _find_access_paths(
+    node: Mapping[str, Any], retrievers_by_table: Mapping[str, RetrieverName]
+) -> Iterator[AccessPath]:
     """The scans of a plan that served a leg and were carried out, from the top."""
-    leg = next((leg for table, leg in legs.items() if node.get("Relation Name", "").startswith(table)), None)
+    leg = next(
+        (leg for table, leg in retrievers_by_table.items() if node.get("Relation Name", "").startswith(table)), None
+    )
     if leg and node["Actual Loops"]:
-        finds = _finds(node, leg)
+        finds = _is_candidate_scan(node, leg)
         rows = round(node["Actual Rows"] * node["Actual Loops"])
-        yield Access(leg, "find" if finds else "score", _method(node, finds, leg), _index(node), rows)
+        yield AccessPath(
+            leg, "find" if finds else "score", _classify_access(node, finds, leg), _find_index_name(node), rows
+        )
     for inner in node.get("Plans", ()):
-        yield from _accesses(inner, legs)
+        yield from _find_access_paths(inner, retrievers_by_table)
 
 
-def _finds(node: Mapping[str, Any], leg: LegName) -> bool:
+def _is_candidate_scan(node: Mapping[str, Any], retriever: RetrieverName) -> bool:
     """Whether a scan looks for candidates, or looks up those that there are: the postings of common terms, vectors."""
-    if leg == "lexical":
+    if retriever == "lexical":
         return "chunk_id" not in node.get("Index Cond", "")
-    return str(node["Alias"]).split("_")[0] == CANDIDATE
+    return str(node["Alias"]).split("_")[0] == CANDIDATE_ALIAS
 
 
-def _together(accesses: Iterator[Access]) -> tuple[Access, ...]:
+def _merge_access_paths(accesses: Iterator[AccessPath]) -> tuple[AccessPath, ...]:
     """One access for all scans of a kind, with their rows added up."""
-    together: dict[Access, int] = {}
+    together: dict[AccessPath, int] = {}
     for access in accesses:
         kind = replace(access, rows=0)
         together[kind] = together.get(kind, 0) + access.rows
     return tuple(replace(kind, rows=rows) for kind, rows in together.items())
 
 
-def _method(node: Mapping[str, Any], finds: bool, leg: LegName) -> Method:
+def _classify_access(node: Mapping[str, Any], is_candidate_scan: bool, retriever: RetrieverName) -> AccessMethod:
     if "Order By" in node:
         return "HNSW"
-    if finds and leg == "dense":
+    if is_candidate_scan and retriever == "dense":
         return "exact"  # whatever brought the rows, all of them are compared
     return {"Index Only Scan": "index only", "Seq Scan": "table"}.get(node["Node Type"], "index")  # type: ignore[return-value]
 
 
-def _index(node: Mapping[str, Any]) -> str | None:
+def _find_index_name(node: Mapping[str, Any]) -> str | None:
     """The index a scan reads; a bitmap scan has it below."""
     name: str | None = node.get("Index Name")
-    return name or next((_index(inner) for inner in node.get("Plans", ()) if "Bitmap" in inner["Node Type"]), None)
+    return name or next(
+        (_find_index_name(inner) for inner in node.get("Plans", ()) if "Bitmap" in inner["Node Type"]), None
+    )

@@ -14,64 +14,64 @@ from psycopg import sql
 
 from core.db.database import Connection
 from core.db.queries import load_queries
-from retrieval.filter_sql import clause
+from retrieval.filter_sql import compile_filter
 from retrieval.filters import Filter
-from retrieval.types import Counted
+from retrieval.types import DocumentCounts
 
 QUERIES = load_queries(Path(__file__).with_name("filter_plan.sql"))
-FEW = 4_000  # chunks whose vectors are compared one by one, at least
+MIN_EXACT_CHUNKS = 4_000  # chunks whose vectors are compared one by one, at least
 # The fewer of N chunks a filter lets through, the more of them the vector index passes by. By bench/growth.py comparing
 # all n that are let through takes as long where n² is about so many times N.
-BALANCE = 400
+EXACT_COST_RATIO = 400
 
 
 @dataclass(frozen=True, slots=True)
-class Passing:
+class FilterPlan:
     """Conditions on a chunk `p` and on a document `d` for search.sql, and the values of their placeholders.
 
     Of documents that are the same, some may pass and others not: `document` says which a hit may stand in.
     """
 
-    condition: sql.Composable
-    document: sql.Composable
+    chunk_condition: sql.Composable
+    document_condition: sql.Composable
     values: dict[str, Any] = field(default_factory=dict)
-    few: bool | None = None  # whether it leaves so few that each is compared; None: there is no filter
+    is_selective: bool | None = None  # whether it leaves so few that each is compared; None: there is no filter
 
 
-EVERYTHING = Passing(sql.SQL("true"), sql.SQL("true"))
+NO_FILTER = FilterPlan(sql.SQL("true"), sql.SQL("true"))
 
 
-def passing(connection: Connection, tenant: str, tree: Filter | None, chunks: int) -> Passing:
+def plan_filter(connection: Connection, tenant: str, tree: Filter | None, chunks: int) -> FilterPlan:
     """What a filter lets pass of the so many chunks that the connection's reader sees.
 
     Raises:
         InvalidInput: the filter is too deep or too large.
     """
     if tree is None:
-        return EVERYTHING
-    made = clause(tree)
+        return NO_FILTER
+    made = compile_filter(tree)
     row = connection.execute(
         sql.SQL(QUERIES["passing"]).format(condition=made.condition),
-        {**made.values, "tenant": tenant, "most": few(chunks) + 1},
+        {**made.values, "tenant": tenant, "most": compute_exact_limit(chunks) + 1},
     ).fetchone()
     assert row is not None
-    if len(row[0]) <= few(chunks):
+    if len(row[0]) <= compute_exact_limit(chunks):
         listed = sql.SQL("p.chunk_id = any (%(filter_chunks)s::bigint[])")
-        return Passing(listed, made.condition, {**made.values, "filter_chunks": row[0]}, few=True)
+        return FilterPlan(listed, made.condition, {**made.values, "filter_chunks": row[0]}, is_selective=True)
     asked = sql.SQL(QUERIES["passes"]).format(condition=made.condition)
-    return Passing(asked, made.condition, made.values, few=False)
+    return FilterPlan(asked, made.condition, made.values, is_selective=False)
 
 
-def few(chunks: int) -> int:
+def compute_exact_limit(chunks: int) -> int:
     """How many of so many chunks are compared one by one, rather than met on the way through the vector index."""
-    return max(FEW, isqrt(BALANCE * chunks))
+    return max(MIN_EXACT_CHUNKS, isqrt(EXACT_COST_RATIO * chunks))
 
 
-def passed(connection: Connection, tenant: str, tree: Filter) -> Counted:
+def count_matches(connection: Connection, tenant: str, tree: Filter) -> DocumentCounts:
     """How much a filter lets pass of what the connection's reader sees; it looks at every document."""
-    made = clause(tree)
+    made = compile_filter(tree)
     counted = connection.execute(
         sql.SQL(QUERIES["passed"]).format(condition=made.condition), {**made.values, "tenant": tenant}
     ).fetchone()
     assert counted is not None
-    return Counted(*counted)
+    return DocumentCounts(*counted)

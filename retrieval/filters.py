@@ -23,21 +23,21 @@ from typing import Any, Literal, TypeAlias
 from core.errors import InvalidInput
 
 Value: TypeAlias = str | bool | int | float | date  # a datetime is a date too
-Kind = Literal["text", "number", "date", "metadata"]
+FieldKind = Literal["text", "number", "date", "metadata"]
 
-FIELDS: Mapping[str, Kind] = {
+FIELDS: Mapping[str, FieldKind] = {
     "title": "text", "path": "text", "uri": "text", "document_id": "text", "media_type": "text", "language": "text",
     "version": "number", "ingested_at": "date",
 }  # fmt: skip
-METADATA = "metadata."
+METADATA_PREFIX = "metadata."
 
-DEEPEST = 10  # levels of and, or, not
-MOST_CONDITIONS = 100
-MOST_VALUES = 1_000
-LONGEST_TEXT = 1_000  # characters
-LONGEST_KEY = 200
-LARGEST = 2**63  # of a whole number
-YEARS = range(1000, 9999)
+MAX_NESTING_LEVELS = 10  # levels of and, or, not
+MAX_CONDITIONS = 100
+MAX_VALUES = 1_000
+MAX_VALUE_CHARACTERS = 1_000  # characters
+MAX_KEY_CHARACTERS = 200
+MAX_INTEGER = 2**63  # of a whole number
+VALID_YEARS = range(1000, 9999)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +119,7 @@ class Holds:
 
     field: str
     values: tuple[str | bool | int | float, ...]
-    every: bool = False
+    match_all: bool = False
 
     def __post_init__(self) -> None:
         if field_kind(self.field) != "metadata":
@@ -176,7 +176,7 @@ Filter: TypeAlias = Condition | And | Or | Not
 _CONDITIONS = (Equals, In, Range, Prefix, Contains, Holds, Exists)
 
 
-def field_kind(field: str) -> Kind:
+def field_kind(field: str) -> FieldKind:
     """What a field holds.
 
     Raises:
@@ -184,15 +184,15 @@ def field_kind(field: str) -> Kind:
     """
     if field in FIELDS:
         return FIELDS[field]
-    if not field.startswith(METADATA):
+    if not field.startswith(METADATA_PREFIX):
         raise InvalidInput(f"There is no field {field[:40]!r} to filter by; use metadata.<key> or {', '.join(FIELDS)}.")
-    key = field.removeprefix(METADATA)
-    if not key or not key.isprintable() or len(key) > LONGEST_KEY:
-        raise InvalidInput(f"A metadata key is 1 to {LONGEST_KEY} printable characters; {key[:40]!r} is not.")
+    key = field.removeprefix(METADATA_PREFIX)
+    if not key or not key.isprintable() or len(key) > MAX_KEY_CHARACTERS:
+        raise InvalidInput(f"A metadata key is 1 to {MAX_KEY_CHARACTERS} printable characters; {key[:40]!r} is not.")
     return "metadata"
 
 
-def check_size(tree: Filter) -> Filter:
+def check_filter_size(tree: Filter) -> Filter:
     """The tree itself, refused where it is too deep or too large to be anything but an attack.
 
     Raises:
@@ -200,14 +200,14 @@ def check_size(tree: Filter) -> Filter:
     """
     level: Sequence[Filter] = (tree,)
     conditions = 0
-    for _ in range(DEEPEST):
+    for _ in range(MAX_NESTING_LEVELS):
         conditions += sum(isinstance(node, _CONDITIONS) for node in level)
         level = [part for node in level for part in _parts(node)]
-        if conditions + len(level) > MOST_CONDITIONS:
-            raise InvalidInput(f"A filter has at most {MOST_CONDITIONS} conditions; this one has more.")
+        if conditions + len(level) > MAX_CONDITIONS:
+            raise InvalidInput(f"A filter has at most {MAX_CONDITIONS} conditions; this one has more.")
         if not level:
             return tree
-    raise InvalidInput(f"A filter is nested at most {DEEPEST} levels deep; this one goes deeper.")
+    raise InvalidInput(f"A filter is nested at most {MAX_NESTING_LEVELS} levels deep; this one goes deeper.")
 
 
 def _parts(node: Filter) -> tuple[Filter, ...]:
@@ -225,8 +225,8 @@ def _check_parts(parts: object, name: str) -> None:
 
 
 def _check_several(field: str, values: object) -> None:
-    if not isinstance(values, tuple) or not 1 <= len(values) <= MOST_VALUES:
-        raise InvalidInput(f"Give 1 to {MOST_VALUES:,} values to look for in {field[:40]!r}.")
+    if not isinstance(values, tuple) or not 1 <= len(values) <= MAX_VALUES:
+        raise InvalidInput(f"Give 1 to {MAX_VALUES:,} values to look for in {field[:40]!r}.")
 
 
 def _kind_of(value: object) -> Literal["text", "truth", "number", "date"] | None:
@@ -250,12 +250,14 @@ def _check_value(field: str, value: object) -> None:
     if isinstance(value, str):
         _check_text(field, value)
     elif isinstance(value, int):
-        if abs(value) > LARGEST:
+        if abs(value) > MAX_INTEGER:
             raise InvalidInput(f"The number for {field} is too large; stay within 64 bits.")
     elif isinstance(value, float) and not math.isfinite(value):
         raise InvalidInput(f"The number for {field} is not finite; give an ordinary number.")
-    elif isinstance(value, date) and value.year not in YEARS:
-        raise InvalidInput(f"The year for {field} must be {YEARS.start} to {YEARS.stop - 1}; {value.year} is not.")
+    elif isinstance(value, date) and value.year not in VALID_YEARS:
+        raise InvalidInput(
+            f"The year for {field} must be {VALID_YEARS.start} to {VALID_YEARS.stop - 1}; {value.year} is not."
+        )
 
 
 def _check_text_field(field: str) -> None:
@@ -266,8 +268,8 @@ def _check_text_field(field: str) -> None:
 def _check_text(field: str, text: object) -> None:
     if not isinstance(text, str):
         raise InvalidInput(f"The field {field} is compared with a text; what was given is none.")
-    if len(text) > LONGEST_TEXT:
-        raise InvalidInput(f"The text for {field} is longer than {LONGEST_TEXT:,} characters; shorten it.")
+    if len(text) > MAX_VALUE_CHARACTERS:
+        raise InvalidInput(f"The text for {field} is longer than {MAX_VALUE_CHARACTERS:,} characters; shorten it.")
     if "\x00" in text or any("\ud800" <= character <= "\udfff" for character in text):
         raise InvalidInput(f"The text for {field} holds a character that no document can hold; remove it.")
 
@@ -280,7 +282,7 @@ _OPTIONS = ("field", "ignore_case")
 _FORM = 'a condition is an object such as {"field": "metadata.year", "gte": 2024}'
 
 
-def parse_filter(given: object) -> Filter:
+def parse_filter(data: object) -> Filter:
     """A filter from JSON, already loaded.
 
     Inner nodes are {"and": [...]}, {"or": [...]} and {"not": ...}. A condition has a "field" and one test: "equals",
@@ -290,12 +292,12 @@ def parse_filter(given: object) -> Filter:
     Raises:
         InvalidInput: with a sentence that says what is wrong.
     """
-    return check_size(_parse(given, DEEPEST))
+    return check_filter_size(_parse(data, MAX_NESTING_LEVELS))
 
 
 def _parse(given: object, levels: int) -> Filter:
     if levels == 0:
-        raise InvalidInput(f"A filter is nested at most {DEEPEST} levels deep; this one goes deeper.")
+        raise InvalidInput(f"A filter is nested at most {MAX_NESTING_LEVELS} levels deep; this one goes deeper.")
     if not isinstance(given, dict) or not given:
         raise InvalidInput(f"The filter can't be read: {_FORM}.")
     if "field" in given:
@@ -307,8 +309,8 @@ def _parse(given: object, levels: int) -> Filter:
         return Not(_parse(inner, levels - 1))
     if name not in ("and", "or") or not isinstance(inner, list):
         raise InvalidInput(f'The filter can\'t be read: use "and", "or" (with a list) and "not"; {_FORM}.')
-    if len(inner) > MOST_CONDITIONS:
-        raise InvalidInput(f"A filter has at most {MOST_CONDITIONS} conditions; this one has more.")
+    if len(inner) > MAX_CONDITIONS:
+        raise InvalidInput(f"A filter has at most {MAX_CONDITIONS} conditions; this one has more.")
     parts = tuple(_parse(part, levels - 1) for part in inner)
     return And(parts) if name == "and" else Or(parts)
 
@@ -342,12 +344,12 @@ def _parse_condition(given: dict[str, Any]) -> Filter:
             if not isinstance(value, bool):
                 raise InvalidInput(f'"exists" on {field[:40]!r} is true or false.')
             return Exists(field) if value else Not(Exists(field))
-    return Holds(field, tuple(_list(field, value)), every=name == "holds_all")
+    return Holds(field, tuple(_list(field, value)), match_all=name == "holds_all")
 
 
 def _list(field: str, given: object) -> list[Any]:
-    if not isinstance(given, list) or len(given) > MOST_VALUES:
-        raise InvalidInput(f"Give a list of 1 to {MOST_VALUES:,} values to look for in {field[:40]!r}.")
+    if not isinstance(given, list) or len(given) > MAX_VALUES:
+        raise InvalidInput(f"Give a list of 1 to {MAX_VALUES:,} values to look for in {field[:40]!r}.")
     return given
 
 
@@ -361,11 +363,11 @@ def _parse_value(field: str, given: object) -> Value:
     return given
 
 
-def parse_date(given: object) -> date:
+def parse_date(text: object) -> date:
     """A day (2025-01-31) or a moment (2025-01-31T09:30:00+01:00) as ISO 8601 writes them."""
     try:
-        if isinstance(given, str) and len(given) <= LONGEST_KEY:
-            return date.fromisoformat(given) if len(given) == len("2025-01-31") else datetime.fromisoformat(given)
+        if isinstance(text, str) and len(text) <= MAX_KEY_CHARACTERS:
+            return date.fromisoformat(text) if len(text) == len("2025-01-31") else datetime.fromisoformat(text)
     except ValueError:
         pass
     raise InvalidInput("A date is written as 2025-01-31 or 2025-01-31T09:30:00Z; what was given is neither.")
@@ -403,9 +405,11 @@ def _value_json(value: Value) -> Any:
 
 # --- at the prompt --------------------------------------------------------------------------------------------------
 
-_WHERE = re.compile(r"\s*(?P<field>[^\s=!<>^~]+)\s*(?:(?P<sign>!=|>=|<=|[=<>^~])\s*(?P<value>.*?)\s*)?", re.DOTALL)
-_DAY = re.compile(r"\d{4}-\d\d-\d\d(?:T\S+)?")
-_SIGNS = {">=": "ge", ">": "gt", "<=": "le", "<": "lt"}
+_EXPRESSION_PATTERN = re.compile(
+    r"\s*(?P<field>[^\s=!<>^~]+)\s*(?:(?P<sign>!=|>=|<=|[=<>^~])\s*(?P<value>.*?)\s*)?", re.DOTALL
+)
+_DATE_LIKE_PATTERN = re.compile(r"\d{4}-\d\d-\d\d(?:T\S+)?")
+_RANGE_OPERATORS = {">=": "ge", ">": "gt", "<=": "le", "<": "lt"}
 
 
 def parse_where(expressions: Sequence[str]) -> Filter | None:
@@ -421,11 +425,11 @@ def parse_where(expressions: Sequence[str]) -> Filter | None:
     parts = tuple(_parse_expression(expression) for expression in expressions)
     if not parts:
         return None
-    return check_size(parts[0] if len(parts) == 1 else And(parts))
+    return check_filter_size(parts[0] if len(parts) == 1 else And(parts))
 
 
 def _parse_expression(expression: str) -> Filter:
-    found = _WHERE.fullmatch(expression)
+    found = _EXPRESSION_PATTERN.fullmatch(expression)
     if found is None:
         raise InvalidInput(f"A condition is written as metadata.year>=2024 is; {expression[:40]!r} is not.")
     field, sign, written = found["field"], found["sign"], found["value"]
@@ -435,30 +439,30 @@ def _parse_expression(expression: str) -> Filter:
         return Prefix(field, written)
     if sign == "~":
         return Contains(field, written, ignore_case=True)
-    if sign in _SIGNS:
-        return Range(field, **{_SIGNS[sign]: _typed(field, written)})
-    values = tuple(_typed(field, one) for one in _split(written))
+    if sign in _RANGE_OPERATORS:
+        return Range(field, **{_RANGE_OPERATORS[sign]: _parse_typed_value(field, written)})
+    values = tuple(_parse_typed_value(field, one) for one in _split_values(written))
     same = Equals(field, values[0]) if len(values) == 1 else In(field, values)
     return Not(same) if sign == "!=" else same
 
 
-def _split(written: str) -> Iterator[str]:
+def _split_values(text: str) -> Iterator[str]:
     """Values between commas; within quotes a comma is part of the text."""
-    for found in re.finditer(r'\s*("[^"]*"|[^,]*?)\s*(?:,|$)', written):
-        if found.start() < len(written) or not written:
+    for found in re.finditer(r'\s*("[^"]*"|[^,]*?)\s*(?:,|$)', text):
+        if found.start() < len(text) or not text:
             yield found[1]
 
 
-def _typed(field: str, written: str) -> Value:
+def _parse_typed_value(field: str, text: str) -> Value:
     kind = field_kind(field)
-    if len(written) >= 2 and written[0] == written[-1] == '"':
-        return parse_date(written[1:-1]) if kind == "date" else written[1:-1]
-    if kind == "date" or (kind == "metadata" and _DAY.fullmatch(written)):
-        return parse_date(written)
-    if kind == "metadata" and written in ("true", "false"):
-        return written == "true"
-    if kind != "text" and re.fullmatch(r"[+-]?\d{1,18}", written):
-        return int(written)
-    if kind != "text" and re.fullmatch(r"[+-]?\d{1,18}\.\d{1,18}", written):
-        return float(written)
-    return written
+    if len(text) >= 2 and text[0] == text[-1] == '"':
+        return parse_date(text[1:-1]) if kind == "date" else text[1:-1]
+    if kind == "date" or (kind == "metadata" and _DATE_LIKE_PATTERN.fullmatch(text)):
+        return parse_date(text)
+    if kind == "metadata" and text in ("true", "false"):
+        return text == "true"
+    if kind != "text" and re.fullmatch(r"[+-]?\d{1,18}", text):
+        return int(text)
+    if kind != "text" and re.fullmatch(r"[+-]?\d{1,18}\.\d{1,18}", text):
+        return float(text)
+    return text

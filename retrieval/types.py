@@ -8,13 +8,13 @@ from uuid import UUID
 from core.types import Location, Span
 from retrieval.filters import Filter
 
-Mode = Literal["hybrid", "dense", "lexical"]
-LegName = Literal["lexical", "dense", "sentence"]
-Method = Literal["index only", "index", "HNSW", "exact", "table"]
+SearchMode = Literal["hybrid", "dense", "lexical"]
+RetrieverName = Literal["lexical", "dense", "sentence"]
+AccessMethod = Literal["index only", "index", "HNSW", "exact", "table"]
 
 
 @dataclass(frozen=True, slots=True)
-class Leg:
+class RetrieverScore:
     """What one leg said of a hit: its score (BM25, or a cosine from -1 to 1) and its rank, None where it has none."""
 
     score: float | None
@@ -30,7 +30,7 @@ class SentenceHit:
 
 
 @dataclass(frozen=True, slots=True)
-class Reranked:
+class RerankScore:
     """What a reranker said of a hit: its score, on its own scale (more is better), and the rank the hit had before."""
 
     score: float
@@ -38,7 +38,7 @@ class Reranked:
 
 
 @dataclass(frozen=True, slots=True)
-class Also:
+class DuplicateRef:
     """A document that a hit stands for as well: `exact` where its file has the same bytes, so that the very same
     passage stands there; else one with nearly the same passage.
     """
@@ -76,13 +76,13 @@ class Hit:
     text: str
     sentences: tuple[SentenceHit, ...]
     score: float
-    lexical: Leg
-    dense: Leg
-    sentence: Leg
+    lexical: RetrieverScore
+    dense: RetrieverScore
+    sentence: RetrieverScore
     coverage: float = 0.0
-    reranked: Reranked | None = None
+    reranked: RerankScore | None = None
     edition: str | None = None
-    also: tuple[Also, ...] = ()
+    also: tuple[DuplicateRef, ...] = ()
 
     def quote(self, span: Span) -> str:
         """The text of a span that lies inside this passage."""
@@ -100,33 +100,33 @@ class TermMatch:
 
 
 @dataclass(frozen=True, slots=True)
-class Reasons:
+class ScoreReasons:
     """Why a hit has its score: what each leg adds to it, and the terms that matched.
 
     The shares add up to the passage's own score, which a better near-duplicate may have raised.
     """
 
-    shares: Mapping[LegName, float]
+    shares: Mapping[RetrieverName, float]
     terms: tuple[TermMatch, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Access:
+class AccessPath:
     """How the database served a leg, from the plan it really carried out.
 
     `step` is "find" where it looked for candidates and "score" where it read the vectors of those it had. `rows` counts
     what came out after row-level security.
     """
 
-    leg: LegName
+    leg: RetrieverName
     step: Literal["find", "score"]
-    method: Method
+    method: AccessMethod
     index: str | None
     rows: int
 
 
 @dataclass(frozen=True, slots=True)
-class Counted:
+class DocumentCounts:
     """How many documents, and passages of them."""
 
     documents: int
@@ -134,7 +134,7 @@ class Counted:
 
 
 @dataclass(frozen=True, slots=True)
-class Explanation:
+class SearchExplanation:
     """How a search came about; every number is over what the reader may see.
 
     `passed` counts what the filter lets pass, None without one. `reasons` has those of each hit, by its chunk_id.
@@ -145,15 +145,15 @@ class Explanation:
     groups: tuple[str, ...]
     model: str
     index_version: int
-    passed: Counted | None
-    accesses: tuple[Access, ...]
-    reasons: Mapping[int, Reasons]
+    passed: DocumentCounts | None
+    accesses: tuple[AccessPath, ...]
+    reasons: Mapping[int, ScoreReasons]
     planning: float
     execution: float
 
 
 @dataclass(frozen=True, slots=True)
-class Reranking:
+class RerankSummary:
     """What a reranker did: its name, how many hits it scored, and how many of those handed out changed their place."""
 
     name: str
@@ -162,7 +162,7 @@ class Reranking:
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
+class SearchResult:
     """The hits for a question, best first, with what explains them.
 
     `idf` is each question term's rarity among what the reader may see; `documents` and `chunks` count that. `where` is
@@ -171,12 +171,12 @@ class Evidence:
     """
 
     question: str
-    mode: Mode
+    mode: SearchMode
     hits: tuple[Hit, ...]
     idf: dict[str, float]
     documents: int
-    chunks: int
+    passages: int
     milliseconds: dict[str, float] = field(default_factory=dict)
-    where: Filter | None = None
-    reranking: Reranking | None = None
-    explanation: Explanation | None = None
+    filter: Filter | None = None
+    reranking: RerankSummary | None = None
+    explanation: SearchExplanation | None = None

@@ -16,7 +16,7 @@ import pytest
 if TYPE_CHECKING:  # imported inside the fixtures, so that `make test-unit` loads neither a database nor a model
     from core.local_postgres import EmbeddedPostgres
     from core.services import Services
-    from flows.engine import Engine
+    from flows.prefect_server import PrefectServer
     from tests.support.services import Remembering
 
 ROOT = Path(__file__).parent.parent
@@ -80,13 +80,13 @@ def template(server: EmbeddedPostgres) -> str:
     """A migrated, empty database that others are cloned from."""
     from psycopg import sql
 
-    from core.db.migrate import migrate
+    from core.db.migrate import migrate_database
     from core.embedding import describe_model
     from core.settings import Settings
     from tests.support.services import run_statement
 
     run_statement(server, sql.SQL("create database {}").format(sql.Identifier(TEMPLATE)))
-    migrate(server.conninfo(dbname=TEMPLATE), lambda: describe_model(Settings(_env_file=None).embedding_model))
+    migrate_database(server.conninfo(dbname=TEMPLATE), lambda: describe_model(Settings(_env_file=None).embedding_model))
     return TEMPLATE
 
 
@@ -137,11 +137,11 @@ def sample_services(
 
 
 @pytest.fixture(scope="session")
-def engine(home: Path) -> Iterator[Engine]:
+def engine(home: Path) -> Iterator[PrefectServer]:
     """The session's own Prefect server."""
-    from flows.engine import Engine
+    from flows.prefect_server import PrefectServer
 
-    with Engine(home / "prefect") as started:
+    with PrefectServer(home / "prefect") as started:
         yield started.start()
 
 

@@ -16,11 +16,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench.attack.running import Result, measure
-from cli.console import progress_bar
+from bench.attack.running import Result, measure_attack
+from cli.console import create_progress_bar
 
 
-def table(result: Result) -> str:
+def format_table(result: Result) -> str:
     """The result, in Markdown."""
     head = ["| attack | requests | brought own documents | leaks | leaks in the control |", "|---|---|---|---|---|"]
     rows = [
@@ -50,7 +50,7 @@ def main() -> int:
     given = parser.parse_args()
     if given.tenants < 2 or given.requests < 1 or given.threads < 1:
         parser.error("give at least 2 tenants, 1 request and 1 thread")
-    with tempfile.TemporaryDirectory(prefix="attack-") as temporary, progress_bar() as progress:
+    with tempfile.TemporaryDirectory(prefix="attack-") as temporary, create_progress_bar() as progress:
         bars: dict[str, object] = {}
 
         def advanced(stage: str, total: int) -> None:
@@ -58,11 +58,11 @@ def main() -> int:
                 bars[stage] = progress.add_task(stage, total=total)
             progress.advance(bars[stage])  # type: ignore[arg-type]
 
-        result = measure(
+        result = measure_attack(
             given.home or Path(temporary), Path(temporary), given.requests, given.tenants, given.threads, given.seed,
             advanced,
         )  # fmt: skip
-    sys.stdout.write((json.dumps(result.plain(), indent=2) if given.json else table(result)) + "\n")
+    sys.stdout.write((json.dumps(result.plain(), indent=2) if given.json else format_table(result)) + "\n")
     for example in result.examples()[:20]:
         sys.stderr.write(f"{example}\n")
     if blind := result.blind():

@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from bench.attack.estate import Paper, body, canary
-from bench.attack.target import Seen, Target, any_asker, question_about
+from bench.attack.estate import Paper, gate_document, make_canary
+from bench.attack.target import Observation, Target, question_about, random_asker
 from core.db.index_version import live_index
 from core.principal import Principal
 from core.types import Block, Chunk, Document, Location, Span
-from ingest.runs.pipeline_version import pipeline_hash
-from ingest.runs.repair import sweep
+from ingest.runs.pipeline_version import compute_pipeline_hash
+from ingest.runs.repair import repair_tenant
 from ingest.store import documents
 from retrieval.retriever import retrieve
 from serving.api.schemas import SearchOut
@@ -25,20 +25,20 @@ STATISTICS = (
 )
 
 
-def unmoved(target: Target, chance: random.Random) -> Seen:
+def observe_unrelated_changes(target: Target, chance: random.Random) -> Observation:
     """Ask, let others gain documents about just that, ask again, let them lose those again, and ask a third time."""
-    asker = any_asker(target.estate, chance)
+    asker = random_asker(target.estate, chance)
     papers = chance.sample(target.estate.papers, 3)
     before = _told(target, asker, papers)
     tenant, readers = _others(target, asker, chance)
-    uris = [f"attack:{canary(chance)}" for _ in range(DOCUMENTS)]
-    _gain(target, tenant, readers, {uri: f"{question_about(papers[0])} {body(chance)}" for uri in uris})
+    uris = [f"attack:{make_canary(chance)}" for _ in range(DOCUMENTS)]
+    _gain(target, tenant, readers, {uri: f"{question_about(papers[0])} {gate_document(chance)}" for uri in uris})
     during = _told(target, asker, papers)
     _lose(target, tenant, uris)
     after = _told(target, asker, papers)
     wrong = "" if before == during == after else f"it changed with what {tenant} holds for {readers}"
     questions = " ".join(" ".join(paper.canaries) for paper in papers)
-    return Seen(asker, questions, before + during + after, wrong)
+    return Observation(asker, questions, before + during + after, wrong)
 
 
 def _others(target: Target, asker: Principal, chance: random.Random) -> tuple[str, tuple[str, ...]]:
@@ -74,15 +74,15 @@ def _gain(target: Target, tenant: str, readers: tuple[str, ...], texts: dict[str
         whole = Span(0, len(text))
         document = Document(uri, uri, "Gate codes", "text/plain", text, (Block("paragraph", whole),), uri, readers)
         chunk = Chunk(0, whole, text, "Gate codes", Location(), (whole,), 50)
-        items.append(documents.Embedded(document, [chunk], vectors, vectors))
-    recipe = pipeline_hash(services)
+        items.append(documents.EmbeddedDocument(document, [chunk], vectors, vectors))
+    recipe = compute_pipeline_hash(services)
     with services.database.writing(tenant) as connection:
-        run_id = documents.document_id(tenant, "attack")
-        documents.replace_all(connection, live_index(connection), tenant, run_id, items, recipe)
+        run_id = documents.compute_document_id(tenant, "attack")
+        documents.store_documents(connection, live_index(connection), tenant, run_id, items, recipe)
 
 
 def _lose(target: Target, tenant: str, uris: list[str]) -> None:
     with target.services.database.writing(tenant) as connection:
-        documents.delete_all(connection, tenant, uris, documents.document_id(tenant, "attack"))
+        documents.delete_documents(connection, tenant, uris, documents.compute_document_id(tenant, "attack"))
         connection.execute("delete from tombstone where uri = any (%s)", [uris])
-    sweep(target.services, tenant)  # else its lexicon keeps the words, which are others' canaries
+    repair_tenant(target.services, tenant)  # else its lexicon keeps the words, which are others' canaries

@@ -10,20 +10,20 @@ from unittest.mock import patch
 
 import cli.main
 from bench.attack.estate import Paper
-from bench.attack.target import Seen, Target, any_asker, prey, question_about
+from bench.attack.target import Observation, Target, choose_paper, question_about, random_asker
 from bench.attack.web import MODES
-from cli.console import names
+from cli.console import split_names
 from core.principal import Principal
 
 
-def command(target: Target, chance: random.Random) -> Seen:
+def run_random_command(target: Target, chance: random.Random) -> Observation:
     """One command. Those for who runs a tenant may show all of it; search and ask only what the groups allow."""
-    someone = any_asker(target.estate, chance)
-    asker = Principal(someone.tenant, names(",".join(someone.groups)))  # as the command line reads them
-    aim = prey(target.estate, asker, chance)
+    someone = random_asker(target.estate, chance)
+    asker = Principal(someone.tenant, split_names(",".join(someone.groups)))  # as the command line reads them
+    aim = choose_paper(target.estate, asker, chance)
     arguments, operator = _arguments(target, asker, aim, chance)
     arguments += ["--json"] if chance.random() < 0.5 else []
-    return Seen(asker, " ".join(arguments), run(target, arguments), operator=operator)
+    return Observation(asker, " ".join(arguments), run(target, arguments), operator=operator)
 
 
 def _arguments(target: Target, asker: Principal, aim: Paper, chance: random.Random) -> tuple[list[str], bool]:

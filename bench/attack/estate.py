@@ -21,9 +21,9 @@ from core.db.database import Connection
 from core.principal import Principal
 from core.services import Services
 from ingest import pipeline
-from ingest.runs.repair import sweep
-from ingest.sandbox.pool import Reader
-from serving.answering.conversation.history import History
+from ingest.runs.repair import repair_tenant
+from ingest.sandbox.pool import ParserPool
+from serving.answering.conversation.history import ConversationHistory
 
 GROUPS = ("finance", "legal", "guards")
 LETTERS = "bcdfghjklmnpqrtvwxz"
@@ -99,10 +99,10 @@ class Estate:
 
         An operator may know all of a tenant's.
         """
-        found = marks(got)
+        found = find_marks(got)
         if asker is not None:
             sent = f"{sent} {asker.tenant} {asker.groups}"
-        return [mark for mark in found - marks(sent) if not self._may_know(asker, mark, operator)] if found else []
+        return [mark for mark in found - find_marks(sent) if not self._may_know(asker, mark, operator)] if found else []
 
     def _may_know(self, asker: Principal | None, mark: str, operator: bool) -> bool:
         owners = self.owners.get(mark)
@@ -116,7 +116,7 @@ class Estate:
         """Whether an answer holds something that is the asker's own, and that they did not send."""
         if asker is None:
             return False
-        fresh = marks(got) - marks(f"{sent} {asker.tenant} {asker.groups}")
+        fresh = find_marks(got) - find_marks(f"{sent} {asker.tenant} {asker.groups}")
         return any(mark in self.owners and self._may_know(asker, mark, True) for mark in fresh)
 
     def reach(self, principal: Principal) -> tuple[int, int]:
@@ -131,22 +131,22 @@ class Estate:
     def own(self, text: str, *places: Place) -> None:
         """Note whose the canaries and ids in a text are."""
         with self._owning:  # attackers claim groups while others' answers are judged: a set that is read never changes
-            for mark in marks(text):
+            for mark in find_marks(text):
                 self.owners[mark] = {*self.owners.get(mark, ()), *places}
 
 
-def marks(text: str) -> set[str]:
+def find_marks(text: str) -> set[str]:
     """All that may give something away in a text: words in the form of a canary, and ids."""
     lowered = text.lower()
     return {*CANARY.findall(lowered), *IDENTIFIER.findall(lowered)}
 
 
-def canary(chance: random.Random) -> str:
+def make_canary(chance: random.Random) -> str:
     """A word that stands nowhere else."""
     return "qz" + "".join(chance.choices(LETTERS, k=12))
 
 
-def fill(
+def fill_database(
     services: Services,
     admin: Callable[[], Connection],
     folder: Path,
@@ -159,27 +159,27 @@ def fill(
     `admin` connects as one who sees everything; `done` is called after each of the 2 * tenants runs.
     """
     estate = Estate()
-    estate.tenants = tuple(f"tenant-{number}-{canary(chance)}" for number in range(tenants))
-    estate.staff = {tenant: f"staff-{canary(chance)}" for tenant in estate.tenants}
-    shared = [body(chance) for _ in estate.tenants[::2]]
+    estate.tenants = tuple(f"tenant-{number}-{make_canary(chance)}" for number in range(tenants))
+    estate.staff = {tenant: f"staff-{make_canary(chance)}" for tenant in estate.tenants}
+    shared = [gate_document(chance) for _ in estate.tenants[::2]]
     first = {
         tenant: _first(tenant, estate.staff[tenant], shared[number // 2], bool(number % 2), chance)
         for number, tenant in enumerate(estate.tenants)
     }
     second = {tenant: _second(drafts, chance) for tenant, drafts in first.items()}
     _note_owners(estate, first, second)
-    with Reader() as reader, ThreadPoolExecutor(AT_ONCE) as pool:
+    with ParserPool() as reader, ThreadPoolExecutor(AT_ONCE) as pool:
         for edition in (first, second):
 
             def take_in(tenant: str, drafts: dict[str, list[Draft]] = edition) -> None:
                 _write(folder / tenant, drafts[tenant])
-                pipeline.ingest(services, tenant, [pipeline.origin(str(folder / tenant))], reader)
+                pipeline.ingest_sources(services, tenant, [pipeline.build_source_spec(str(folder / tenant))], reader)
                 done()
 
             list(pool.map(take_in, estate.tenants))
     for tenant in estate.tenants:  # as the schedule would: words of deleted documents stay in the lexicon until then
-        sweep(services, tenant)
-        estate.talks.append(_talk(services, estate, tenant, canary(chance)))
+        repair_tenant(services, tenant)
+        estate.talks.append(_talk(services, estate, tenant, make_canary(chance)))
     with admin() as connection:
         _read_truth(estate, connection, second)
     return estate
@@ -187,16 +187,19 @@ def fill(
 
 def _talk(services: Services, estate: Estate, tenant: str, word: str) -> Talk:
     """Have somebody of a tenant ask something."""
-    history, question = History(services, Principal(tenant, subject=SPEAKER)), f"Who gave me the code {word}?"
-    conversation = history.begin()
-    history.add(conversation, question, question, [], answered=False, leans_on=None)
+    history, question = (
+        ConversationHistory(services, Principal(tenant, subject=SPEAKER)),
+        f"Who gave me the code {word}?",
+    )
+    conversation = history.create_conversation()
+    history.add_turn(conversation, question, question, [], answered=False, leans_on=None)
     estate.own(f"{word} {conversation}", (tenant, SPEAKER))
     return Talk(tenant, str(conversation), word)
 
 
-def body(chance: random.Random) -> str:
+def gate_document(chance: random.Random) -> str:
     """A document about one gate."""
-    title, owner, tag, heading, gate, code = (canary(chance) for _ in range(6))
+    title, owner, tag, heading, gate, code = (make_canary(chance) for _ in range(6))
     return (
         f"---\ntitle: Gate codes {title}\nowner: {owner}\ntags: [{tag}, gates]\nyear: 2024\n---\n"
         f"# Gate codes\n\n## Section {heading}\n\nThe code of the {gate} gate is {code}."
@@ -212,14 +215,16 @@ def _first(tenant: str, staff: str, shared: str, closed: bool, chance: random.Ra
         "all": (), "finance": ("finance",), "legal": ("legal",), "guards": ("guards",), "staff": (staff,),
         "both": ("finance", "legal"), "deleted": (), "replaced": (), "regrouped": (),
     }  # fmt: skip
-    drafts = [Draft(f"{name}/{canary(chance)}.md", body(chance), names) for name, names in readers.items()]
-    twin = body(chance)
+    drafts = [
+        Draft(f"{name}/{make_canary(chance)}.md", gate_document(chance), names) for name, names in readers.items()
+    ]
+    twin = gate_document(chance)
     return [
         *drafts,
-        Draft(f"copy/{canary(chance)}.md", drafts[0].body),
-        Draft(f"twin/{canary(chance)}.md", twin, ("finance",)),
-        Draft(f"twin/{canary(chance)}.md", twin, ("legal",)),
-        Draft(f"shared/{canary(chance)}.md", shared, ("guards",) if closed else ()),
+        Draft(f"copy/{make_canary(chance)}.md", drafts[0].body),
+        Draft(f"twin/{make_canary(chance)}.md", twin, ("finance",)),
+        Draft(f"twin/{make_canary(chance)}.md", twin, ("legal",)),
+        Draft(f"shared/{make_canary(chance)}.md", shared, ("guards",) if closed else ()),
     ]
 
 
@@ -227,7 +232,7 @@ def _second(drafts: Sequence[Draft], chance: random.Random) -> list[Draft]:
     """One document less, one with new content, one that only a group may still read."""
     kept = [draft for draft in drafts if not draft.path.startswith("deleted/")]
     return [
-        replace(draft, body=body(chance))
+        replace(draft, body=gate_document(chance))
         if draft.path.startswith("replaced/")
         else replace(draft, readers=("legal",))
         if draft.path.startswith("regrouped/")
@@ -254,7 +259,7 @@ def _note_owners(estate: Estate, first: dict[str, list[Draft]], second: dict[str
 
 def broken(tenant: str) -> str:
     """The name of a tenant's file that can't be read."""
-    return f"broken-{canary(random.Random(tenant))}.docx"  # noqa: S311
+    return f"broken-{make_canary(random.Random(tenant))}.docx"  # noqa: S311
 
 
 def _write(folder: Path, drafts: Sequence[Draft]) -> None:

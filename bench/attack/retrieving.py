@@ -12,32 +12,40 @@ from types import MappingProxyType
 from llama_index.core.schema import QueryBundle
 from llama_index.core.vector_stores.types import FilterOperator, MetadataFilter, MetadataFilters
 
-from bench.attack.estate import canary
-from bench.attack.target import Seen, Target, any_asker, filter_on, hidden, prey, question_about
+from bench.attack.estate import make_canary
+from bench.attack.target import (
+    Observation,
+    Target,
+    choose_paper,
+    filter_for_paper,
+    hidden_canaries,
+    question_about,
+    random_asker,
+)
 from core.errors import GroundworkError
 from core.principal import Principal
-from core.text.terms import terms
+from core.text.terms import extract_terms
 from integrations.llamaindex.vector_store import GroundworkRetriever, GroundworkVectorStore
 from retrieval.filters import parse_filter
 from retrieval.retriever import retrieve
-from retrieval.types import Evidence, Mode
-from serving.answering.pipeline import answer
-from serving.api.documents import fetch_document
+from retrieval.types import SearchMode, SearchResult
+from serving.answering.pipeline import answer_question
+from serving.api.stored_document import fetch_document
 
-MODES: tuple[Mode, ...] = ("hybrid", "dense", "lexical")
+MODES: tuple[SearchMode, ...] = ("hybrid", "dense", "lexical")
 LIMITS = (1, 3, 10, 10, 10, 100, 0, 101, -1)
 TENANT_PREDICATE = re.compile(r"((?:\b\w+\.)?\btenant_id) = %\(tenant\)s")
-TURNED_ROUND = r"\1 <> %(tenant)s"
+INVERTED_PREDICATE = r"\1 <> %(tenant)s"
 
 
-def search(target: Target, chance: random.Random) -> Seen:
+def search(target: Target, chance: random.Random) -> Observation:
     """One search: by what others' documents say, with the vector of the question about one."""
-    estate, asker = target.estate, any_asker(target.estate, chance)
-    aim = prey(estate, asker, chance)
+    estate, asker = target.estate, random_asker(target.estate, chance)
+    aim = choose_paper(estate, asker, chance)
     asked = [*chance.sample(aim.canaries, chance.randint(1, 2)), *chance.sample(estate.gone, chance.randint(0, 1))]
     question = chance.choice(["{}", "What is the code of the {} gate?", "gate codes {} porter Monday"])
     question = question.format(" ".join(asked))
-    wanted, narrow = filter_on(aim, chance)
+    wanted, narrow = filter_for_paper(aim, chance)
     sent = f"{question} {wanted}"
     try:
         evidence = retrieve(
@@ -51,25 +59,25 @@ def search(target: Target, chance: random.Random) -> Seen:
             explain=chance.random() < 0.1,
         )
     except GroundworkError as error:
-        return Seen(asker, sent, str(error))
+        return Observation(asker, sent, str(error))
     wrong = _told(target, asker, evidence, asked)
     if narrow and estate.leaks(asker, "", str(wanted)):
         wrong = wrong or _passed(evidence)
-    return Seen(asker, sent, repr(evidence), wrong)
+    return Observation(asker, sent, repr(evidence), wrong)
 
 
-def _told(target: Target, asker: Principal, evidence: Evidence, asked: list[str]) -> str:
+def _told(target: Target, asker: Principal, evidence: SearchResult, asked: list[str]) -> str:
     """What a search told by its numbers: how much there is, and whether a word is anywhere."""
-    if (evidence.documents, evidence.chunks) != target.estate.reach(asker):
+    if (evidence.documents, evidence.passages) != target.estate.reach(asker):
         return f"counts {evidence.documents} documents, not {target.estate.reach(asker)[0]}"
-    rarest = math.log(1 + (evidence.chunks + 0.5) / 0.5)
-    for word in hidden(target.estate, asker, asked):
-        if not math.isclose(evidence.idf[terms(word)[0]], rarest):
+    rarest = math.log(1 + (evidence.passages + 0.5) / 0.5)
+    for word in hidden_canaries(target.estate, asker, asked):
+        if not math.isclose(evidence.idf[extract_terms(word)[0]], rarest):
             return f"the idf of {word} tells that it is somewhere"
     return ""
 
 
-def _passed(evidence: Evidence) -> str:
+def _passed(evidence: SearchResult) -> str:
     """Whether a filter let something pass though it names only what the asker may not see."""
     counted = evidence.explanation.passed if evidence.explanation else None
     if evidence.hits or (counted and (counted.documents or counted.passages)):
@@ -77,35 +85,35 @@ def _passed(evidence: Evidence) -> str:
     return ""
 
 
-def ask(target: Target, chance: random.Random) -> Seen:
+def ask(target: Target, chance: random.Random) -> Observation:
     """One question: the answer's sentences and citations, or what came closest."""
-    asker = any_asker(target.estate, chance)
-    aim = prey(target.estate, asker, chance)
-    wanted, _ = filter_on(aim, chance)
+    asker = random_asker(target.estate, chance)
+    aim = choose_paper(target.estate, asker, chance)
+    wanted, _ = filter_for_paper(aim, chance)
     question = question_about(aim)
     where = parse_filter(wanted) if wanted else None
-    given = answer(target.services, asker, question, mode=chance.choice(MODES), where=where)
+    given = answer_question(target.services, asker, question, mode=chance.choice(MODES), where=where)
     told = (given.documents, given.passages) != target.estate.reach(asker)
-    return Seen(asker, f"{question} {wanted}", repr(given), "counts what is hidden" if told else "")
+    return Observation(asker, f"{question} {wanted}", repr(given), "counts what is hidden" if told else "")
 
 
-def document(target: Target, chance: random.Random) -> Seen:
+def document(target: Target, chance: random.Random) -> Observation:
     """One document by its id: another's, a deleted one's, one that never was."""
-    asker = any_asker(target.estate, chance)
-    aim = prey(target.estate, asker, chance)
+    asker = random_asker(target.estate, chance)
+    aim = choose_paper(target.estate, asker, chance)
     wanted = chance.choice([aim.document_id] * 8 + [str(uuid.UUID(int=chance.getrandbits(128)))])
     try:
         found = repr(fetch_document(target.services.database, asker, uuid.UUID(wanted)))
     except GroundworkError as error:
         found = str(error)
     wrong = "" if (aim.open_to(asker) and wanted == aim.document_id) == found.startswith("Stored") else "wrongly found"
-    return Seen(asker, wanted, found, wrong)
+    return Observation(asker, wanted, found, wrong)
 
 
-def llamaindex(target: Target, chance: random.Random) -> Seen:
+def llamaindex(target: Target, chance: random.Random) -> Observation:
     """One call of the doors to LlamaIndex: by question, by filter, by id; a delete of what another has."""
-    asker = any_asker(target.estate, chance)
-    aim = prey(target.estate, asker, chance)
+    asker = random_asker(target.estate, chance)
+    aim = choose_paper(target.estate, asker, chance)
     store = GroundworkVectorStore(target.services, asker)
     operator = chance.choice([FilterOperator.EQ, FilterOperator.NE])
     filters = MetadataFilters(filters=[MetadataFilter(key="owner", value=aim.canaries[1], operator=operator)])
@@ -119,13 +127,13 @@ def llamaindex(target: Target, chance: random.Random) -> Seen:
         case 2:
             got = store.get_nodes(node_ids=[aim.document_id, f"groundwork:{aim.document_id}:0"])
         case _:
-            stranger = Principal(f"tenant-0-{canary(chance)}")
+            stranger = Principal(f"tenant-0-{make_canary(chance)}")
             GroundworkVectorStore(target.services, stranger).delete_nodes([f"groundwork:{aim.document_id}:0"])
-    return Seen(asker, f"{question_about(aim)} {aim.canaries[1]} {aim.document_id}", repr(got))
+    return Observation(asker, f"{question_about(aim)} {aim.canaries[1]} {aim.document_id}", repr(got))
 
 
 @contextlib.contextmanager
-def stripped(instead: str = "true") -> Iterator[None]:
+def without_tenant_predicate(instead: str = "true") -> Iterator[None]:
     """Have every statement run with something else in place of its tenant predicate, by the code that runs it."""
     users = {
         module: module.QUERIES
@@ -142,7 +150,7 @@ def stripped(instead: str = "true") -> Iterator[None]:
             module.__dict__["QUERIES"] = queries
 
 
-def mutated(target: Target, chance: random.Random) -> Seen:
+def read_without_predicate(target: Target, chance: random.Random) -> Observation:
     """One of the above, to be called within `stripped`; nothing but its text counts, since statements are broken."""
     seen = chance.choice([search, search, search, ask, document])(target, chance)
-    return Seen(seen.asker, seen.sent, seen.got)
+    return Observation(seen.asker, seen.sent, seen.got)

@@ -18,12 +18,12 @@ import structlog
 from psycopg import sql
 
 from bench.attack import retrieving, sessions, web
-from bench.attack.bystanders import unmoved
-from bench.attack.commands import command
-from bench.attack.estate import Estate, fill
-from bench.attack.target import Attack, Count, Remembering, Seen, Target, question_about
+from bench.attack.bystanders import observe_unrelated_changes
+from bench.attack.commands import run_random_command
+from bench.attack.estate import Estate, fill_database
+from bench.attack.target import Attack, AttackCount, CachingEmbedder, Observation, Target, question_about
 from core.db.database import Connection, Database
-from core.db.migrate import migrate
+from core.db.migrate import migrate_database
 from core.embedding import Embedder, SentenceTransformerEmbedder, describe_model
 from core.local_postgres import EmbeddedPostgres
 from core.services import Services
@@ -39,15 +39,15 @@ TOGETHER: Mapping[str, tuple[Attack, float, int]] = {
     "searches: every mode, filters that name others, explained": (retrieving.search, 300, 20),
     "questions": (retrieving.ask, 60, 20),
     "documents by others' ids": (retrieving.document, 120, 20),
-    "hidden against absent": (web.indistinct, 40, 20),
+    "hidden against absent": (web.compare_hidden_and_absent, 40, 20),
     "doors to LlamaIndex": (retrieving.llamaindex, 5, 12),
-    "all routes, in process": (web.routes(web.in_process), 200, 20),
-    "all routes, over HTTP": (web.routes(web.over_http), 70, 40),
-    "others' conversations": (web.conversations, 20, 40),
-    "others named in the address": (web.parameters, 30, 20),
-    "tokens forged, expired, of nobody": (web.unknown, 60, 60),
-    "requests within requests": (web.smuggled, 10, 30),
-    "connections hung up on": (web.broken_off, 5, 15),
+    "all routes, in process": (web.attack_routes(web.in_process), 200, 20),
+    "all routes, over HTTP": (web.attack_routes(web.over_http), 70, 40),
+    "others' conversations": (web.attack_conversations, 20, 40),
+    "others named in the address": (web.attack_parameters, 30, 20),
+    "tokens forged, expired, of nobody": (web.send_false_token, 60, 60),
+    "requests within requests": (web.smuggle_requests, 10, 30),
+    "connections hung up on": (web.abort_request, 5, 15),
 }
 STRIPPED = "statements without their tenant"
 TURNED = "statements with the tenant turned round"
@@ -56,9 +56,9 @@ KILLED = "connections after all were ended"
 ATTEMPTED = "roles, settings, functions, catalogues"
 TABLES = "every table and partition, directly"
 ALONE: Mapping[str, tuple[Attack, float, int]] = {
-    "commands": (command, 2, 12),
-    "starts as owner, superuser and the like": (sessions.start_up, 0.5, 12),
-    "numbers, while others gain and lose documents": (unmoved, 0.5, 3),
+    "commands": (run_random_command, 2, 12),
+    "starts as owner, superuser and the like": (sessions.start_with_other_role, 0.5, 12),
+    "numbers, while others gain and lose documents": (observe_unrelated_changes, 0.5, 3),
 }
 
 
@@ -66,8 +66,8 @@ ALONE: Mapping[str, tuple[Attack, float, int]] = {
 class Result:
     """What came of it all; `control` has the counts of the same attacks where nothing defends."""
 
-    counts: dict[str, Count] = field(default_factory=dict)
-    control: dict[str, Count] = field(default_factory=dict)
+    counts: dict[str, AttackCount] = field(default_factory=dict)
+    control: dict[str, AttackCount] = field(default_factory=dict)
     log_lines: int = 0
     log_leaks: int = 0
     damage: str = ""
@@ -113,7 +113,7 @@ class Result:
         }  # fmt: skip
 
 
-def measure(
+def measure_attack(
     home: Path, folder: Path, requests: int, tenants: int, threads: int, seed: int, advanced: Advanced
 ) -> Result:
     """Attack a database made for it, on the embedded server of a home folder; `folder` is for the documents."""
@@ -125,15 +125,15 @@ def measure(
     try:
         with psycopg.connect(server.conninfo(dbname="postgres"), autocommit=True) as connection:
             connection.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
-        migrate(server.conninfo(dbname=name), lambda: describe_model(settings.embedding_model))
-        return attack(server, name, embedder, folder, requests, tenants, threads, seed, advanced)
+        migrate_database(server.conninfo(dbname=name), lambda: describe_model(settings.embedding_model))
+        return attack_database(server, name, embedder, folder, requests, tenants, threads, seed, advanced)
     finally:
         with psycopg.connect(server.conninfo(dbname="postgres"), autocommit=True) as connection:
             connection.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name)))
         server.stop()
 
 
-def attack(
+def attack_database(
     server: EmbeddedPostgres,
     name: str,
     embedder: Embedder,
@@ -153,21 +153,23 @@ def attack(
 
     chance = random.Random(seed)  # noqa: S311
     address = server.conninfo("groundwork_app", name)
-    remembering = Remembering(embedder)
+    remembering = CachingEmbedder(embedder)
     settings = Settings(home=server.folder.parent, database_url=address)
     result = Result()
     with (
-        Services(settings, Database(address).open(), _loaded={embedder.model.name: remembering}) as services,
+        Services(settings, Database(address).open(), _embedders={embedder.model.name: remembering}) as services,
         tempfile.TemporaryDirectory(dir=folder) as documents,
     ):
-        estate = fill(services, admin, Path(documents), tenants, chance, lambda: advanced("Filling", 2 * tenants))
+        estate = fill_database(
+            services, admin, Path(documents), tenants, chance, lambda: advanced("Filling", 2 * tenants)
+        )
         vectors = remembering.learn([question_about(paper) for paper in estate.papers]).tolist()
         asked = dict(zip([paper.document_id for paper in estate.papers], vectors, strict=True))
         api = web.services_api(services)
         with (
-            _logs(server.log) as logged,
-            web.listening(api) as port,
-            Database(address, most_connections=sessions.SEVERAL).open() as few,
+            _logs(server.log_file) as logged,
+            web.serve_api(api) as port,
+            Database(address, max_connections=sessions.POOL_CONNECTIONS).open() as few,
         ):
             target = Target(estate, services, admin, api, port, asked)
             attacks = _Run(target, few, threads, seed, advanced)
@@ -176,7 +178,7 @@ def attack(
             result.log_lines, result.log_leaks = _read(logged(), estate)
             attacks.database(requests, result)
             with admin() as connection:
-                result.damage = sessions.intact(estate, connection)
+                result.damage = sessions.find_damage(estate, connection)
             attacks.control(control, result)
     return result
 
@@ -194,25 +196,29 @@ class _Run:
     def all(self, requests: int, result: Result) -> None:
         """All that goes through the code of the product."""
         self._carry_out("Attacking", _shares(TOGETHER, requests), result.counts, self.threads)
-        for title, instead, share in ((STRIPPED, "true", 60), (TURNED, retrieving.TURNED_ROUND, 20)):
-            with retrieving.stripped(instead):
-                kinds = _shares({title: (retrieving.mutated, share, 60)}, requests)
+        for title, instead, share in ((STRIPPED, "true", 60), (TURNED, retrieving.INVERTED_PREDICATE, 20)):
+            with retrieving.without_tenant_predicate(instead):
+                kinds = _shares({title: (retrieving.read_without_predicate, share, 60)}, requests)
                 self._carry_out(title.capitalize(), kinds, result.counts, self.threads)
         self._carry_out("Commands, starts, numbers", _shares(ALONE, requests), result.counts, 1)
 
     def database(self, requests: int, result: Result) -> None:
         """What needs no more than the application's own connection."""
         self._carry_out("Connections", _shares(self._direct(), requests), result.counts, self.threads)
-        kinds = _shares({KILLED: (sessions.killed(self.few), 0.5, 5)}, requests)
+        kinds = _shares({KILLED: (sessions.kill_connections(self.few), 0.5, 5)}, requests)
         self._carry_out("Ended connections", kinds, result.counts, 1)
 
     def control(self, requests: int, result: Result) -> None:
         """The same where nothing defends: every kind must leak."""
-        open_api = build_api(self.target.services, web.Credulous())
+        open_api = build_api(self.target.services, web.TrustingIdentity())
         target = replace(self.target, api=open_api)
         kinds = {name: attack for name, (attack, _, _) in {**TOGETHER, **ALONE, **self._direct()}.items()}
-        kinds[STRIPPED] = retrieving.mutated
-        with _defenceless(target.admin), retrieving.stripped(), patch("core.db.database.check_isolation"):
+        kinds[STRIPPED] = retrieving.read_without_predicate
+        with (
+            _defenceless(target.admin),
+            retrieving.without_tenant_predicate(),
+            patch("core.db.database.check_isolation"),
+        ):
             undefended = replace(self, target=target)
             chosen = {
                 name: (attack, requests if name not in ALONE else requests // 3) for name, attack in kinds.items()
@@ -221,19 +227,19 @@ class _Run:
 
     def _direct(self) -> Mapping[str, tuple[Attack, float, int]]:
         return {
-            REUSED: (sessions.reused(self.few), 10, 100),
-            ATTEMPTED: (sessions.attempted(self.few), 5, 150),
-            TABLES: (sessions.tables(self.few), 5, 100),
+            REUSED: (sessions.reuse_after_error(self.few), 10, 100),
+            ATTEMPTED: (sessions.attempt_statements(self.few), 5, 150),
+            TABLES: (sessions.read_every_table(self.few), 5, 100),
         }
 
     def _carry_out(
-        self, stage: str, kinds: Mapping[str, tuple[Attack, int]], counts: dict[str, Count], threads: int
+        self, stage: str, kinds: Mapping[str, tuple[Attack, int]], counts: dict[str, AttackCount], threads: int
     ) -> None:
         """So many of each kind, in random order, by several threads."""
         order = [name for name, (_, number) in kinds.items() for _ in range(number)]
         random.Random(self.seed).shuffle(order)  # noqa: S311
         for name in kinds:
-            counts.setdefault(name, Count())
+            counts.setdefault(name, AttackCount())
         waiting, lock = iter(order), threading.Lock()
 
         def work(worker: int) -> None:
@@ -246,7 +252,7 @@ class _Run:
                 try:
                     seen = kinds[name][0](self.target, chance)
                 except Exception as error:  # an attack that breaks off has not shown that nothing leaks
-                    seen = Seen(None, "", repr(error), f"unforeseen: {type(error).__name__}: {error}")
+                    seen = Observation(None, "", repr(error), f"unforeseen: {type(error).__name__}: {error}")
                 with lock:
                     counts[name].add(self.target.estate, seen)
                     self.advanced(stage, len(order))

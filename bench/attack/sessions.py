@@ -12,12 +12,12 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from bench.attack.estate import Estate
-from bench.attack.target import Seen, Target, any_asker
+from bench.attack.target import Observation, Target, random_asker
 from core.db.database import Connection, Database
 from core.errors import GroundworkError, UnsafeDatabase
 from core.principal import Principal
 
-SEVERAL = 3  # pooled connections, fewer than threads, so that each is soon somebody else's
+POOL_CONNECTIONS = 3  # pooled connections, fewer than threads, so that each is soon somebody else's
 OWN_PAPERS = sql.SQL("select tenant_id, title, path, text, metadata from groundwork.document")
 TABLES = (
     "select c.relname::text from pg_class c join pg_namespace n on n.oid = c.relnamespace"
@@ -33,11 +33,11 @@ class Hangup(Exception):
 # --- connections that are left in the middle of something -----------------------------------------------------------
 
 
-def reused(database: Database) -> Callable[[Target, random.Random], Seen]:
+def reuse_after_error(database: Database) -> Callable[[Target, random.Random], Observation]:
     """One tenant's transaction goes wrong in some way; the next borrower of a connection is another tenant."""
 
-    def attack(target: Target, chance: random.Random) -> Seen:
-        first, second = any_asker(target.estate, chance), any_asker(target.estate, chance)
+    def attack(target: Target, chance: random.Random) -> Observation:
+        first, second = random_asker(target.estate, chance), random_asker(target.estate, chance)
         spoil = chance.choice(SPOILERS)
         with contextlib.suppress(*FAILED, Hangup):
             spoil(database, first)
@@ -48,17 +48,19 @@ def reused(database: Database) -> Callable[[Target, random.Random], Seen]:
             ).fetchone()
         clean = left is not None and left[0] == "groundwork_app" and not left[1] and not left[2]
         seen = _all_papers(target, database, second, f"after {spoil.__name__.strip('_')} by {first.tenant}")
-        return seen if clean or seen.wrong else Seen(second, seen.sent, seen.got, f"{left} stayed on a connection")
+        return (
+            seen if clean or seen.wrong else Observation(second, seen.sent, seen.got, f"{left} stayed on a connection")
+        )
 
     return attack
 
 
-def _all_papers(target: Target, database: Database, asker: Principal, sent: str) -> Seen:
+def _all_papers(target: Target, database: Database, asker: Principal, sent: str) -> Observation:
     """Every document that the asker's transaction sees, which must be all of theirs and no other."""
     with database.reading(asker) as connection:
         rows = connection.execute(OWN_PAPERS).fetchall()
     wrong = "" if len(rows) == target.estate.reach(asker)[0] else f"sees {len(rows)} documents"
-    return Seen(asker, sent, repr(rows), wrong)
+    return Observation(asker, sent, repr(rows), wrong)
 
 
 Spoil = Callable[[Database, Principal], None]
@@ -171,20 +173,20 @@ SPOILERS: tuple[Spoil, ...] = (
 )  # fmt: skip
 
 
-def killed(database: Database) -> Callable[[Target, random.Random], Seen]:
+def kill_connections(database: Database) -> Callable[[Target, random.Random], Observation]:
     """Every connection of the application ended from outside, whoever uses it; then read as another tenant."""
 
-    def attack(target: Target, chance: random.Random) -> Seen:
+    def attack(target: Target, chance: random.Random) -> Observation:
         with target.admin() as connection:
             connection.execute(
                 "select pg_terminate_backend(pid) from pg_stat_activity"
                 " where usename = 'groundwork_app' and datname = current_database()"
             )
-        asker = any_asker(target.estate, chance)
-        for _ in range(SEVERAL):
+        asker = random_asker(target.estate, chance)
+        for _ in range(POOL_CONNECTIONS):
             with contextlib.suppress(psycopg.Error, GroundworkError):
                 return _all_papers(target, database, asker, "after the backends were ended")
-        return Seen(asker, "", "no connection")
+        return Observation(asker, "", "no connection")
 
     return attack
 
@@ -251,25 +253,25 @@ ATTEMPTS: list[LiteralString] = [
 ]
 
 
-def attempted(database: Database) -> Callable[[Target, random.Random], Seen]:
+def attempt_statements(database: Database) -> Callable[[Target, random.Random], Observation]:
     """Statements of an attacker, as the application's role: bare, or inside a reader's or a writer's transaction."""
 
-    def attack(target: Target, chance: random.Random) -> Seen:
-        asker = any_asker(target.estate, chance)
+    def attack(target: Target, chance: random.Random) -> Observation:
+        asker = random_asker(target.estate, chance)
         attempt = chance.choice(ATTEMPTS)
         part = chance.choice(("bare", "reading", "writing"))
         entered = _entered(database, asker, part)
         got = _try(entered, [sql.SQL(each) for each in _parts(attempt)])
-        return Seen(asker if part != "bare" else None, attempt, got, operator=part == "writing")
+        return Observation(asker if part != "bare" else None, attempt, got, operator=part == "writing")
 
     return attack
 
 
-def tables(database: Database) -> Callable[[Target, random.Random], Seen]:
+def read_every_table(database: Database) -> Callable[[Target, random.Random], Observation]:
     """Every table, view, sequence and partition that the catalogue has, read whole, by its own name."""
 
-    def attack(target: Target, chance: random.Random) -> Seen:
-        asker = any_asker(target.estate, chance)
+    def attack(target: Target, chance: random.Random) -> Observation:
+        asker = random_asker(target.estate, chance)
         with target.admin() as connection:
             names: list[Any] = connection.execute(TABLES).fetchall()
         name = sql.Identifier("groundwork", chance.choice(names)[0])
@@ -278,7 +280,7 @@ def tables(database: Database) -> Callable[[Target, random.Random], Seen]:
         part = chance.choice(("bare", "reading", "reading", "writing"))
         entered = _entered(database, asker, part)
         got = _try(entered, [query])
-        return Seen(asker if part != "bare" else None, query.as_string(), got, operator=part == "writing")
+        return Observation(asker if part != "bare" else None, query.as_string(), got, operator=part == "writing")
 
     return attack
 
@@ -328,7 +330,7 @@ POWERS = (
 )
 
 
-def start_up(target: Target, chance: random.Random) -> Seen:
+def start_with_other_role(target: Target, chance: random.Random) -> Observation:
     """A start with the address of a role that may do more than the application's; it must be refused."""
     address = target.services.settings.database_url
     parts = conninfo_to_dict(address)
@@ -352,15 +354,15 @@ def start_up(target: Target, chance: random.Random) -> Seen:
             connection.execute(sql.SQL("drop role {}").format(role))
 
 
-def _refused(address: str, title: str) -> Seen:
+def _refused(address: str, title: str) -> Observation:
     try:
         with Database(address).open():
-            return Seen(None, title, "", f"a role that {title} was let in")
+            return Observation(None, title, "", f"a role that {title} was let in")
     except UnsafeDatabase as error:
-        return Seen(None, title, str(error))
+        return Observation(None, title, str(error))
 
 
-def intact(estate: Estate, connection: Connection) -> str:
+def find_damage(estate: Estate, connection: Connection) -> str:
     """What the attack changed, which should be nothing."""
     found: list[Any] = connection.execute("select document_id::text from document").fetchall()
     lost = {paper.document_id for paper in estate.papers} ^ {row[0] for row in found}

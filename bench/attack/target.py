@@ -7,12 +7,12 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from bench.attack.estate import GROUPS, OPERATOR, Estate, Paper, canary
+from bench.attack.estate import GROUPS, OPERATOR, Estate, Paper, make_canary
 from core.db.database import Connection
 from core.embedding import Embedder, Vectors
 from core.principal import Principal
 from core.services import Services
-from core.types import Model
+from core.types import EmbeddingModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class Observation:
     """What an asker (None: nobody) sent and got; `wrong` is what else was amiss, such as a count that tells."""
 
     asker: Principal | None
@@ -38,11 +38,11 @@ class Seen:
     operator: bool = False
 
 
-Attack = Callable[[Target, random.Random], Seen]
+Attack = Callable[[Target, random.Random], Observation]
 
 
 @dataclass(slots=True)
-class Count:
+class AttackCount:
     """What came of one kind of attack. `own` counts answers with something of the asker's own: it did reach data."""
 
     requests: int = 0
@@ -50,7 +50,7 @@ class Count:
     leaks: int = 0
     examples: list[str] = field(default_factory=list)
 
-    def add(self, estate: Estate, seen: Seen) -> None:
+    def add(self, estate: Estate, seen: Observation) -> None:
         """Count a request, and judge what it brought."""
         leaked = estate.leaks(seen.asker, seen.sent, seen.got, operator=seen.operator)
         self.requests += 1
@@ -62,16 +62,16 @@ class Count:
             )
 
 
-class Remembering:
+class CachingEmbedder:
     """The real model, asked only once for each text."""
 
     def __init__(self, embedder: Embedder) -> None:
         self._embedder = embedder
         self._known: dict[str, Any] = {}
-        self.window = embedder.window
+        self.max_input_tokens = embedder.max_input_tokens
 
     @property
-    def model(self) -> Model:
+    def model(self) -> EmbeddingModel:
         """See `Embedder`."""
         return self._embedder.model
 
@@ -79,12 +79,12 @@ class Remembering:
         """See `Embedder`."""
         return self._embedder.token_starts(text)
 
-    def encode(self, texts: Sequence[str], advanced: Callable[[float], None] = lambda share: None) -> Vectors:
+    def encode(self, texts: Sequence[str], on_progress: Callable[[float], None] = lambda share: None) -> Vectors:
         """See `Embedder`."""
         import numpy as np
 
         if missing := [text for text in dict.fromkeys(texts) if text not in self._known]:
-            vectors = self._embedder.encode(missing, advanced)
+            vectors = self._embedder.encode(missing, on_progress)
             if len(texts) > 1:
                 return vectors if len(missing) == len(texts) else self._embedder.encode(texts)
             self._known[missing[0]] = vectors[0]
@@ -102,7 +102,7 @@ def question_about(paper: Paper) -> str:
     return f"What is the code of the {paper.canaries[4]} gate?"
 
 
-def any_asker(estate: Estate, chance: random.Random) -> Principal:
+def random_asker(estate: Estate, chance: random.Random) -> Principal:
     """Mostly someone of a tenant with some of its groups; sometimes with names that only look like a way in."""
     tenant = chance.choice(estate.tenants)
     own = chance.sample(estate.groups(tenant), chance.randint(0, 4))
@@ -128,11 +128,11 @@ def false_tenants(tenant: str, chance: random.Random) -> tuple[str, ...]:
     """Names that no tenant has, though one has something like it."""
     return (
         tenant.upper(), f"{tenant} ", f" {tenant}", f"{tenant}' or true --", f"{tenant}%", "%", "*", tenant[:-1],
-        f"tenant-0-{canary(chance)}", "postgres", "default", "{" + tenant + "}", f"{tenant},{tenant}", "NULL",
+        f"tenant-0-{make_canary(chance)}", "postgres", "default", "{" + tenant + "}", f"{tenant},{tenant}", "NULL",
     )  # fmt: skip
 
 
-def prey(estate: Estate, asker: Principal, chance: random.Random) -> Paper:
+def choose_paper(estate: Estate, asker: Principal, chance: random.Random) -> Paper:
     """A document to ask for: usually one that the asker may not see, often of their own tenant."""
     if chance.random() < 0.4:
         near = [paper for paper in estate.papers if paper.tenant == asker.tenant]
@@ -141,12 +141,12 @@ def prey(estate: Estate, asker: Principal, chance: random.Random) -> Paper:
     return chance.choice(estate.papers)
 
 
-def hidden(estate: Estate, asker: Principal, words: Sequence[str]) -> list[str]:
+def hidden_canaries(estate: Estate, asker: Principal, words: Sequence[str]) -> list[str]:
     """Those of some canaries that stand in nothing the asker may see."""
     return [word for word in words if word in estate.owners and estate.leaks(asker, "", word)]
 
 
-def filter_on(paper: Paper, chance: random.Random) -> tuple[dict[str, Any] | None, bool]:
+def filter_for_paper(paper: Paper, chance: random.Random) -> tuple[dict[str, Any] | None, bool]:
     """A filter as JSON that names what a document has, and whether nothing but that document can pass it."""
     title, owner, tag = paper.canaries[:3]
     narrow: list[dict[str, Any]] = [

@@ -19,7 +19,7 @@ import jwt
 import uvicorn
 from fastapi import FastAPI
 
-from bench.attack.target import Seen, Target, any_asker, filter_on, prey, question_about
+from bench.attack.target import Observation, Target, choose_paper, filter_for_paper, question_about, random_asker
 from core.principal import Principal
 from core.services import Services
 from serving.api.app import build_api
@@ -119,7 +119,7 @@ def _encoded(part: dict[str, str]) -> str:
     return base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode()
 
 
-class Credulous:
+class TrustingIdentity:
     """For the control: takes every token at its word."""
 
     name = "jwt"
@@ -196,7 +196,7 @@ def over_http(target: Target, request: Request) -> Reply:
 
 
 @contextlib.contextmanager
-def listening(api: FastAPI) -> Iterator[int]:
+def serve_api(api: FastAPI) -> Iterator[int]:
     """The service on loopback, on a free port."""
     listener = claim_port("127.0.0.1", 0)
     config = uvicorn.Config(
@@ -225,11 +225,11 @@ def services_api(services: Services) -> FastAPI:
 # --- attacks --------------------------------------------------------------------------------------------------------
 
 
-def routes(send: Send) -> Callable[[Target, random.Random], Seen]:
+def attack_routes(send: Send) -> Callable[[Target, random.Random], Observation]:
     """Every route with a good token: questions about others' documents, others' ids, broken and misplaced requests."""
 
-    def attack(target: Target, chance: random.Random) -> Seen:
-        asker = any_asker(target.estate, chance)
+    def attack(target: Target, chance: random.Random) -> Observation:
+        asker = random_asker(target.estate, chance)
         request = chance.choice(WAYS)(target, asker, chance)
         headers = {**bearing(token(asker)), **_misleading(target, chance), **request.headers}
         request = Request(request.method, request.path, request.body, headers)
@@ -240,16 +240,16 @@ def routes(send: Send) -> Callable[[Target, random.Random], Seen]:
     return attack
 
 
-def _seen(target: Target, asker: Principal | None, request: Request, reply: Reply, known: str = "") -> Seen:
+def _seen(target: Target, asker: Principal | None, request: Request, reply: Reply, known: str = "") -> Observation:
     sent, got = f"{request.said()} {known}", f"{reply.status}\n{reply.head}\n{reply.body}"
     if reply.status >= 500:
-        return Seen(asker, sent, got, f"status {reply.status}")
+        return Observation(asker, sent, got, f"status {reply.status}")
     if asker is None and reply.status != 401:
-        return Seen(asker, sent, got, f"a false token got status {reply.status}")
+        return Observation(asker, sent, got, f"a false token got status {reply.status}")
     wrong = ""
     if asker is not None and reply.status == 200 and request.path.startswith(("/v1/ask", "/v1/search")):
         wrong = _told(target, asker, request, json.loads(reply.body))
-    return Seen(asker, sent, got, wrong)
+    return Observation(asker, sent, got, wrong)
 
 
 def _told(target: Target, asker: Principal, request: Request, given: dict[str, Any]) -> str:
@@ -267,24 +267,24 @@ Way = Callable[[Target, Principal, random.Random], Request]
 
 
 def _ask(target: Target, asker: Principal, chance: random.Random) -> Request:
-    aim = prey(target.estate, asker, chance)
-    body = {"question": question_about(aim), "mode": chance.choice(MODES), "filter": filter_on(aim, chance)[0]}
+    aim = choose_paper(target.estate, asker, chance)
+    body = {"question": question_about(aim), "mode": chance.choice(MODES), "filter": filter_for_paper(aim, chance)[0]}
     return Request("POST", "/v1/ask", json.dumps(body).encode())
 
 
 def _search(target: Target, asker: Principal, chance: random.Random) -> Request:
-    aim = prey(target.estate, asker, chance)
+    aim = choose_paper(target.estate, asker, chance)
     lexical = f"{chance.choice(aim.canaries)} {chance.choice(target.estate.gone)}"
     mode = chance.choice(MODES)
     body = {
         "question": lexical if mode == "lexical" else question_about(aim), "mode": mode,
-        "filter": filter_on(aim, chance)[0], "limit": chance.choice((1, 10, 100)), "explain": chance.random() < 0.1,
+        "filter": filter_for_paper(aim, chance)[0], "limit": chance.choice((1, 10, 100)), "explain": chance.random() < 0.1,
     }  # fmt: skip
     return Request("POST", "/v1/search", json.dumps(body).encode())
 
 
 def _document(target: Target, asker: Principal, chance: random.Random) -> Request:
-    aim = prey(target.estate, asker, chance)
+    aim = choose_paper(target.estate, asker, chance)
     written = aim.document_id
     written = chance.choice([written, written, written.upper(), written.replace("-", ""), f"urn:uuid:{written}"])
     return Request(chance.choice(["GET"] * 4 + ["HEAD"]), f"/v1/documents/{written}")
@@ -296,7 +296,7 @@ def _me(target: Target, asker: Principal, chance: random.Random) -> Request:
 
 def _plain(target: Target, asker: Principal, chance: random.Random) -> Request:
     """Routes that need nobody, paths beside the routes, and methods that no route has."""
-    aim = prey(target.estate, asker, chance)
+    aim = choose_paper(target.estate, asker, chance)
     path = chance.choice(
         [
             "/", "/healthz", "/readyz", "/openapi.json", "/docs", "/redoc", "/docs/oauth2-redirect",
@@ -311,7 +311,7 @@ def _plain(target: Target, asker: Principal, chance: random.Random) -> Request:
 
 def _broken(target: Target, asker: Principal, chance: random.Random) -> Request:
     """Bodies that can't be read, or that say more than they should."""
-    aim = prey(target.estate, asker, chance)
+    aim = choose_paper(target.estate, asker, chance)
     question = question_about(aim)
     bodies: list[Any] = [
         {"question": question, "tenant": aim.tenant, "groups": sorted(aim.readers)},
@@ -357,10 +357,10 @@ def _misleading(target: Target, chance: random.Random) -> dict[str, str]:
     )
 
 
-def parameters(target: Target, chance: random.Random) -> Seen:
+def attack_parameters(target: Target, chance: random.Random) -> Observation:
     """A good token, and another tenant named in the address."""
-    asker = any_asker(target.estate, chance)
-    aim = prey(target.estate, asker, chance)
+    asker = random_asker(target.estate, chance)
+    aim = choose_paper(target.estate, asker, chance)
     named = {"tenant": aim.tenant, "tenant_id": aim.tenant, "groups": ",".join(aim.readers), "sub": "admin"}
     asked = _search(target, asker, chance)
     request = Request("POST", f"{asked.path}?{urlencode(named)}", asked.body, bearing(token(asker)))
@@ -370,9 +370,9 @@ def parameters(target: Target, chance: random.Random) -> Seen:
     return _seen(target, asker, request, in_process(target, request))
 
 
-def conversations(target: Target, chance: random.Random) -> Seen:
+def attack_conversations(target: Target, chance: random.Random) -> Observation:
     """Another's conversation, often a colleague's: read it, delete it, go on with it, ask for what was asked in it."""
-    asker = any_asker(target.estate, chance)
+    asker = random_asker(target.estate, chance)
     near = [talk for talk in target.estate.talks if talk.tenant == asker.tenant]
     talk = chance.choice(near if near and chance.random() < 0.6 else target.estate.talks)
     path = f"/v1/conversations/{talk.conversation_id}"
@@ -386,14 +386,14 @@ def conversations(target: Target, chance: random.Random) -> Seen:
     request = replace(request, headers={**bearing(token(asker)), **_misleading(target, chance)})
     reply = in_process(target, request)
     hidden = "new" in request.body.decode() or reply.status in (404, 405)
-    return Seen(
+    return Observation(
         asker, request.said(), f"{reply.status}\n{reply.head}\n{reply.body}", "" if hidden else f"status {reply.status}"
     )
 
 
-def unknown(target: Target, chance: random.Random) -> Seen:
+def send_false_token(target: Target, chance: random.Random) -> Observation:
     """Tokens that nobody issued, on routes that hand something out."""
-    victim, other = any_asker(target.estate, chance), any_asker(target.estate, chance)
+    victim, other = random_asker(target.estate, chance), random_asker(target.estate, chance)
     way = chance.choice([_ask, _search, _document, _me])
     asked = way(target, victim, chance)
     bearer = false_token(victim, other, chance)
@@ -402,9 +402,9 @@ def unknown(target: Target, chance: random.Random) -> Seen:
     return _seen(target, None, request, in_process(target, request))
 
 
-def indistinct(target: Target, chance: random.Random) -> Seen:
+def compare_hidden_and_absent(target: Target, chance: random.Random) -> Observation:
     """The reply to the id of what is hidden must be that to an id that never was, to the letter."""
-    asker = any_asker(target.estate, chance)
+    asker = random_asker(target.estate, chance)
     shut = [paper for paper in chance.sample(target.estate.papers, 8) if not paper.open_to(asker)]
     asked = chance.choice([*(paper.document_id for paper in shut), chance.choice(target.estate.gone)])
     path = f"/v1/documents/{asked}" if len(asked) == 36 else f"/v1/documents/{uuid.uuid5(uuid.NAMESPACE_URL, asked)}"
@@ -412,16 +412,16 @@ def indistinct(target: Target, chance: random.Random) -> Seen:
     absent = Request("GET", f"/v1/documents/{uuid.UUID(int=chance.getrandbits(128))}", b"", request.headers)
     reply, like = in_process(target, request), in_process(target, absent)
     same = reply.status == like.status == 404 and reply.body == like.body and _named(reply) == _named(like)
-    return Seen(asker, path, f"{reply.head}\n{reply.body}", "" if same else "hidden and absent differ")
+    return Observation(asker, path, f"{reply.head}\n{reply.body}", "" if same else "hidden and absent differ")
 
 
 def _named(reply: Reply) -> str:
     return "\n".join(line for line in reply.head.splitlines() if not line.lower().startswith("x-request-id"))
 
 
-def smuggled(target: Target, chance: random.Random) -> Seen:
+def smuggle_requests(target: Target, chance: random.Random) -> Observation:
     """Bytes that a parser may take for more, or other, requests than they are; then what the connection says."""
-    asker = any_asker(target.estate, chance)
+    asker = random_asker(target.estate, chance)
     aim = chance.choice([paper for paper in target.estate.papers if not paper.open_to(asker)])
     inner = f"GET /v1/documents/{aim.document_id} HTTP/1.1\r\nHost: 127.0.0.1\r\n".encode()
     good = f"Authorization: Bearer {token(asker)}\r\n".encode()
@@ -447,7 +447,7 @@ def smuggled(target: Target, chance: random.Random) -> Seen:
         ]
     )
     sent = raw.decode().replace(token(asker), "")
-    return Seen(asker, f"{sent} {asker.tenant}", _exchange(target.port, raw))
+    return Observation(asker, f"{sent} {asker.tenant}", _exchange(target.port, raw))
 
 
 def _exchange(port: int, raw: bytes) -> str:
@@ -461,12 +461,12 @@ def _exchange(port: int, raw: bytes) -> str:
     return got.decode(errors="replace")
 
 
-def broken_off(target: Target, chance: random.Random) -> Seen:
+def abort_request(target: Target, chance: random.Random) -> Observation:
     """A question whose asker hangs up at once; then another tenant, on what that leaves behind."""
-    first = any_asker(target.estate, chance)
+    first = random_asker(target.estate, chance)
     asked = _search(target, first, chance)
     head = f"POST /v1/search HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(asked.body)}\r\n"
     raw = f"{head}Content-Type: application/json\r\nAuthorization: Bearer {token(first)}\r\n\r\n".encode() + asked.body
     with socket.create_connection(("127.0.0.1", target.port), timeout=PATIENCE) as connection:
         connection.sendall(raw[: chance.randint(len(raw) // 2, len(raw))])
-    return routes(over_http)(target, chance)
+    return attack_routes(over_http)(target, chance)

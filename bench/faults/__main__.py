@@ -24,9 +24,9 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.faults.looking import ask_before, check, check_deleted, crowds, until_there
+from bench.faults.looking import ask_before_delete, check_deleted, check_store, retry_while_down, run_crowds
 from bench.faults.papers import Papers
-from bench.faults.processes import Server, Service, Worker, nursery
+from bench.faults.processes import Server, Service, Worker, spawn_workers
 from bench.faults.tally import KINDS, Tally
 from core.db.database import Database
 from core.services import Services
@@ -76,7 +76,7 @@ def stage(home: Path, wanted: Wanted) -> Iterator[Stage]:
         stack.callback(worker.stop)
         service = Service(server, home)
         stack.callback(service.stop)
-        database = Database(server.url, most_connections=CONNECTIONS).open()
+        database = Database(server.url, max_connections=CONNECTIONS).open()
         services = stack.enter_context(Services(Settings(home=home, database_url=server.url), database))
         worker.run()
         yield Stage(server, papers, worker, service, services, tally)
@@ -111,18 +111,18 @@ def killing(on: Stage, wanted: int, pause: float, chance: random.Random) -> Iter
 
 def change(on: Stage, rewritten: int, gone: Collection[str], kills: int, pause: float, chance: random.Random) -> None:
     """Change the papers, have them taken in under fire, and look."""
-    ask_before(on.service, gone, on.tally)
+    ask_before_delete(on.service, gone, on.tally)
     on.papers.turn(on.tally.rounds + 1, rewritten, gone)
     with killing(on, kills, pause, chance):
         on.worker.run()
-    until_there(check, on.services, on.papers, on.tally)
+    retry_while_down(check_store, on.services, on.papers, on.tally)
     check_deleted(on.service, on.papers, gone, on.tally)
 
 
 def measure(home: Path, wanted: Wanted) -> Tally:
     """Rounds until there were enough kills, deletes and reads."""
     chance, began = random.Random(wanted.seed + 1), time.perf_counter()  # noqa: S311
-    with stage(home, wanted) as on, crowds(on.services, on.papers, on.tally, wanted.readers):
+    with stage(home, wanted) as on, run_crowds(on.services, on.papers, on.tally, wanted.readers):
         tally = on.tally
         while tally.kills.total() < wanted.kills or tally.deletes < wanted.deletes or tally.reads < wanted.readers:
             tally.rounds += 1
@@ -150,7 +150,7 @@ def main() -> int:
     parser.add_argument("--work", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.work:
-        nursery(sys.stdin)
+        spawn_workers(sys.stdin)
         return 0
     logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)  # that the database is away is the point
     wanted = Wanted(given.kills, given.documents, given.deletes, given.readers, given.seed)

@@ -11,16 +11,16 @@ from typing import Any
 
 from psycopg.rows import dict_row
 
-from bench.faults.papers import Papers, editions, question
-from bench.faults.processes import AWAY, TENANT, Service
+from bench.faults.papers import Papers, question_for, read_editions
+from bench.faults.processes import DATABASE_ERRORS, TENANT, Service
 from bench.faults.tally import Tally
 from core.db.database import Connection
 from core.db.index_version import live_index
 from core.db.queries import compose_query, load_queries
 from core.principal import Principal
 from core.services import Services
-from ingest.runs.repair import sweep
-from ingest.store.documents import document_id
+from ingest.runs.repair import repair_tenant
+from ingest.store.documents import compute_document_id
 from retrieval.retriever import retrieve
 
 QUERIES = load_queries(Path(__file__).with_name("looking.sql"))
@@ -30,7 +30,7 @@ SEARCHES = 8  # of so many readers one searches, the others open a document
 
 
 @contextmanager
-def crowds(services: Services, papers: Papers, tally: Tally, readers: int) -> Iterator[None]:
+def run_crowds(services: Services, papers: Papers, tally: Tally, readers: int) -> Iterator[None]:
     """So many readers at once, again and again, until the end of the block."""
     ended = threading.Event()
 
@@ -62,7 +62,7 @@ def _look_with_others(
     try:
         look(services, name, tally)
         tally.read(away=False)
-    except AWAY:
+    except DATABASE_ERRORS:
         tally.read(away=True)
     except Exception as error:
         tally.fault("mixed", f"{name} made a reader fail: {type(error).__name__}: {error}")
@@ -73,7 +73,7 @@ def _open(services: Services, name: str, tally: Tally) -> None:
     with services.database.reading(READER) as connection:
         for row in _rows(connection, "read_document", {"path": name}):
             chunks = _chunks(connection, row)
-            expected, found = editions(row["text"]), editions("".join(chunks))
+            expected, found = read_editions(row["text"]), read_editions("".join(chunks))
             if len(set(expected)) != 1 or found != expected:
                 tally.fault("mixed", f"{name}: the text is of {expected}, its chunks of {found}")
 
@@ -81,13 +81,13 @@ def _open(services: Services, name: str, tally: Tally) -> None:
 def _search(services: Services, name: str, tally: Tally) -> None:
     """A search: what it finds of one document is of one edition."""
     found: dict[str, set[str]] = {}
-    for hit in retrieve(services, READER, question(name), limit=20, mode="lexical").hits:
-        found.setdefault(hit.path, set()).update(editions(hit.text))
+    for hit in retrieve(services, READER, question_for(name), limit=20, mode="lexical").hits:
+        found.setdefault(hit.path, set()).update(read_editions(hit.text))
     if mixed := {path: said for path, said in found.items() if len(said) > 1}:
         tally.fault("mixed", f"a search finds {mixed}")
 
 
-def check(services: Services, papers: Papers, tally: Tally) -> None:
+def check_store(services: Services, papers: Papers, tally: Tally) -> None:
     """Compare the store with the folder; look for orphans, doubles, and what is missing or wrong in the indexes."""
     for name in papers.names:
         with services.database.reading(READER) as connection:
@@ -95,11 +95,11 @@ def check(services: Services, papers: Papers, tally: Tally) -> None:
             chunks = [_chunks(connection, row) for row in rows]
         _compare(papers.editions.get(name), name, rows, chunks, tally)
     with services.database.reading(READER) as connection:
-        vectors = live_index(connection).vectors
+        vectors = live_index(connection).vector_table_name
         row = connection.execute(compose_query(QUERIES["lacking"], vectors=vectors)).fetchone()
     if row and row[0]:
         tally.fault("lost", f"{row[0]} chunks lack their vector or a posting")
-    for finding in sweep(services, TENANT, dry_run=True):
+    for finding in repair_tenant(services, TENANT, dry_run=True):
         if finding.found and "without a" in finding.check and "worker" not in finding.check:
             tally.fault("orphaned", f"{finding.found} {finding.check}")
         if finding.found and "statistics" in finding.check:
@@ -116,36 +116,36 @@ def _compare(
         return
     if len(rows) > 1:
         tally.fault("doubled", f"{name} is stored {len(rows)} times")
-    if not rows or set(editions(rows[0]["text"])) != {str(edition)}:
+    if not rows or set(read_editions(rows[0]["text"])) != {str(edition)}:
         tally.fault("lost", f"{name} should be of edition {edition}: {rows[0]['text'][:60] if rows else 'absent'}")
     elif len(chunks[0]) != len(set(chunks[0])):
         tally.fault("doubled", f"{name}: {chunks[0]}")
 
 
-def ask_before(service: Service, names: Collection[str], tally: Tally) -> None:
+def ask_before_delete(service: Service, names: Collection[str], tally: Tally) -> None:
     """Ask for what will be deleted, so that whatever the service keeps for later is about it."""
-    tally.cited_before += sum(name in service.ask(question(name)) for name in names)
+    tally.cited_before += sum(name in service.ask(question_for(name)) for name in names)
 
 
 def check_deleted(service: Service, papers: Papers, names: Collection[str], tally: Tally) -> None:
     """Ask the service the same again: deleted papers are found by no search, no question and no id."""
     for name in names:
-        if name in service.search(question(name)):
+        if name in service.search(question_for(name)):
             tally.fault("found deleted", f"a search finds {name}")
-        if name in service.ask(question(name)):
+        if name in service.ask(question_for(name)):
             tally.fault("found deleted", f"an answer names {name}")
-        if service.knows(document_id(TENANT, (papers.folder / name).as_uri())):
+        if service.knows(compute_document_id(TENANT, (papers.folder / name).as_uri())):
             tally.fault("found deleted", f"the id of {name} leads somewhere")
         tally.deletes += 1
 
 
-def until_there(look: Callable[..., None], *arguments: Any) -> None:
+def retry_while_down(look: Callable[..., None], *arguments: Any) -> None:
     """Look again where the database was killed under us."""
     while True:
         try:
             look(*arguments)
             return
-        except AWAY:
+        except DATABASE_ERRORS:
             time.sleep(0.3)
 
 

@@ -56,11 +56,11 @@ def codeword(name: str) -> str:
     return "zq" + "".join("bcdfghjklm"[int(digit)] for digit in subject(name))
 
 
-def question(name: str) -> str:
+def question_for(name: str) -> str:
     """What only this paper answers."""
     return f"What is the word {codeword(name)} of paper {subject(name)}?"
 
 
-def editions(text: str) -> list[str]:
+def read_editions(text: str) -> list[str]:
     """The edition that each section of a text says it is of."""
     return [part.split("x", 1)[0] for part in text.split("edition")[1:]]

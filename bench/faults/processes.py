@@ -24,12 +24,12 @@ from core.db.database import Database
 from core.embedding import Embedder, SentenceTransformerEmbedder
 from core.errors import GroundworkError
 from core.local_postgres import EmbeddedPostgres
-from core.services import Services, start_embedded
+from core.services import Services, start_embedded_postgres
 from core.settings import Settings, load_settings
 from ingest import pipeline
 
 TENANT = "faults"
-AWAY = (GroundworkError, psycopg.OperationalError, psycopg.InterfaceError)
+DATABASE_ERRORS = (GroundworkError, psycopg.OperationalError, psycopg.InterfaceError)
 COMMAND = Path(sys.executable).parent / "groundwork"
 BACKENDS = "select pid from pg_stat_activity where usename = 'groundwork_app'"
 LEASED = "select count(*) from groundwork.item where state = 'leased'"
@@ -39,7 +39,7 @@ class Server:
     """The embedded PostgreSQL, which may be killed and started again."""
 
     def __init__(self, home: Path) -> None:
-        self._handles = [start_embedded(Settings(home=home, database_url=""))[0]]
+        self._handles = [start_embedded_postgres(Settings(home=home, database_url=""))[0]]
         self.url = self._handles[0].conninfo("groundwork_app")
 
     def leased(self) -> int:
@@ -59,7 +59,7 @@ class Server:
     def kill(self) -> bool:
         """Kill the server, then start it again; its backends end by themselves."""
         try:
-            pid = int((self._handles[0].data / "postmaster.pid").read_text().split()[0])
+            pid = int((self._handles[0].data_folder / "postmaster.pid").read_text().split()[0])
             os.kill(pid, signal.SIGKILL)
         except (OSError, ValueError, IndexError):
             return False
@@ -193,7 +193,7 @@ def environment(server: Server) -> dict[str, str]:
     return {**os.environ, "GROUNDWORK_DATABASE_URL": server.url}
 
 
-def nursery(commands: IO[str]) -> None:
+def spawn_workers(commands: IO[str]) -> None:
     """Makes a worker process for every folder on standard input, and says its id and how its run ended.
 
     The model is loaded once, and each process is a copy of this one, which has one thread and is never killed: a start
@@ -218,9 +218,9 @@ def _run(settings: Settings, embedder: Embedder, folder: str) -> str:
     """In the worker process: the state that its run ended in, or what kept it from its end."""
     try:
         database = Database(settings.database_url).open()
-        with Services(settings, database, _loaded={embedder.model.name: embedder}) as services:
-            return pipeline.ingest(services, TENANT, [pipeline.origin(folder)]).state
-    except AWAY as error:
+        with Services(settings, database, _embedders={embedder.model.name: embedder}) as services:
+            return pipeline.ingest_sources(services, TENANT, [pipeline.build_source_spec(folder)]).state
+    except DATABASE_ERRORS as error:
         return f"{type(error).__name__}: {error}"[:100]
 
 

@@ -29,11 +29,11 @@ Connection = psycopg.Connection[TupleRow]
 
 SCHEMA = "groundwork"
 APPLICATION_ROLE = "groundwork_app"
-CONNECT_SECONDS = 10
+CONNECT_TIMEOUT_SECONDS = 10
 
 
 @lru_cache(maxsize=128)
-def numbered(query: str) -> tuple[LiteralString, tuple[str, ...]]:
+def number_placeholders(query: str) -> tuple[LiteralString, tuple[str, ...]]:
     """A query for `psycopg.RawCursor`: $1, $2, ... in place of its %(names)s, and the names in that order.
 
     psycopg does the same, but anew each time for a query of more than 4,096 characters.
@@ -51,11 +51,11 @@ def numbered(query: str) -> tuple[LiteralString, tuple[str, ...]]:
 class Database:
     """A pool on one database. `close` it, or use it as a context manager."""
 
-    def __init__(self, conninfo: str, *, most_connections: int = 10) -> None:
+    def __init__(self, conninfo: str, *, max_connections: int = 10) -> None:
         self.conninfo = application_conninfo(conninfo)
         self._pool: ConnectionPool[Connection] = ConnectionPool(
-            self.conninfo, min_size=0, max_size=most_connections, open=False, timeout=CONNECT_SECONDS,
-            kwargs={"autocommit": True}, configure=register_vector, check=self._check,
+            self.conninfo, min_size=0, max_size=max_connections, open=False, timeout=CONNECT_TIMEOUT_SECONDS,
+            kwargs={"autocommit": True}, configure=register_vector, check=self._check_connection,
             name="groundwork",
         )  # fmt: skip
 
@@ -67,11 +67,11 @@ class Database:
             UnsafeDatabase: the role could see past row-level security, or a table is without it.
         """
         try:
-            with psycopg.connect(self.conninfo, autocommit=True, connect_timeout=CONNECT_SECONDS) as connection:
+            with psycopg.connect(self.conninfo, autocommit=True, connect_timeout=CONNECT_TIMEOUT_SECONDS) as connection:
                 check_ready(connection)
                 check_isolation(connection)
         except psycopg.OperationalError as error:
-            raise Unavailable(_connection_sentence(self.conninfo, error)) from error
+            raise Unavailable(_format_connection_error(self.conninfo, error)) from error
         self._pool.open()
         return self
 
@@ -85,7 +85,7 @@ class Database:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _check(self, connection: Connection) -> None:
+    def _check_connection(self, connection: Connection) -> None:
         """See that a pooled connection lives. If one does not, the server was restarted: none is kept, since the pool
         would try them one by one, and wait longer after each.
         """
@@ -104,7 +104,9 @@ class Database:
         except PoolTimeout as error:
             raise Unavailable("The database did not answer; see that it runs, then try again.") from error
         except psycopg.OperationalError as error:
-            raise Unavailable(f"The database broke off ({_last_line(error)}); see that it runs, then retry.") from error
+            raise Unavailable(
+                f"The database broke off ({_summarise_database_error(error)}); see that it runs, then retry."
+            ) from error
 
     @contextmanager
     def reading(self, principal: Principal, settings: Mapping[str, str] | None = None) -> Iterator[Connection]:
@@ -112,20 +114,22 @@ class Database:
 
         `settings` of the server, such as the planner's, hold in it as well.
         """
-        with self.connection() as connection, _snapshot(connection), connection.transaction():
-            _enter(connection, "groundwork_reader", principal.tenant, principal.groups, settings or {})
+        with self.connection() as connection, _read_only_snapshot(connection), connection.transaction():
+            _set_transaction_context(
+                connection, "groundwork_reader", principal.tenant, principal.groups, settings or {}
+            )
             yield connection
 
     @contextmanager
     def writing(self, tenant: str, settings: Mapping[str, str] | None = None) -> Iterator[Connection]:
         """A transaction that writes for one tenant: all of it or nothing. `settings` as in `reading`."""
         with self.connection() as connection, connection.transaction():
-            _enter(connection, "groundwork_writer", check_name("tenant", tenant), (), settings or {})
+            _set_transaction_context(connection, "groundwork_writer", check_name("tenant", tenant), (), settings or {})
             yield connection
 
 
 @contextmanager
-def _snapshot(connection: Connection) -> Iterator[None]:
+def _read_only_snapshot(connection: Connection) -> Iterator[None]:
     """Transactions begun inside are read-only and see one state throughout; said as they begin, at no extra cost."""
     connection.isolation_level, connection.read_only = psycopg.IsolationLevel.REPEATABLE_READ, True
     try:
@@ -135,7 +139,7 @@ def _snapshot(connection: Connection) -> Iterator[None]:
             connection.isolation_level, connection.read_only = None, None
 
 
-def _enter(
+def _set_transaction_context(
     connection: Connection,
     role: str,
     tenant: str,
@@ -152,7 +156,7 @@ def _enter(
 
 
 @contextmanager
-def as_owner(conninfo: str, tenant: str, deed: str) -> Iterator[Connection]:
+def owner_transaction(conninfo: str, tenant: str, purpose: str) -> Iterator[Connection]:
     """A transaction of the role that owns Groundwork's tables, for one tenant; `deed` says what it is for.
 
     Raises:
@@ -166,7 +170,7 @@ def as_owner(conninfo: str, tenant: str, deed: str) -> Iterator[Connection]:
             yield connection
     except psycopg.errors.InsufficientPrivilege as error:
         raise Unavailable(
-            f"The role may not {deed} ({error.diag.message_primary}); name one in GROUNDWORK_ADMIN_DATABASE_URL that"
+            f"The role may not {purpose} ({error.diag.message_primary}); name one in GROUNDWORK_ADMIN_DATABASE_URL that"
             " owns Groundwork's tables."
         ) from error
     except psycopg.OperationalError as error:
@@ -180,10 +184,10 @@ def application_conninfo(conninfo: str) -> str:
         parts = conninfo_to_dict(conninfo)
     except psycopg.ProgrammingError as error:
         raise Unavailable(
-            f"The database address can't be read ({_last_line(error)}); write it as postgresql://... ."
+            f"The database address can't be read ({_summarise_database_error(error)}); write it as postgresql://... ."
         ) from error
     parts.setdefault("application_name", "groundwork")
-    parts.setdefault("connect_timeout", str(CONNECT_SECONDS))
+    parts.setdefault("connect_timeout", str(CONNECT_TIMEOUT_SECONDS))
     return make_conninfo("", **{**parts, "options": f"-c search_path={SCHEMA},public"})
 
 
@@ -196,7 +200,7 @@ def check_ready(connection: Connection) -> None:
     Raises:
         Unavailable: the sentence says which is missing and what makes it.
     """
-    facts = _facts(connection, QUERIES["readiness"])
+    facts = _fetch_one_row(connection, QUERIES["readiness"])
     if not facts["extension"]:
         raise Unavailable("The database has no pgvector extension; install pgvector 0.8.4 or newer and migrate.")
     if not facts["schema"]:
@@ -209,7 +213,7 @@ def check_isolation(connection: Connection) -> None:
     Raises:
         UnsafeDatabase: the sentence names the first thing that does not hold.
     """
-    facts = _facts(connection, QUERIES["isolation"])
+    facts = _fetch_one_row(connection, QUERIES["isolation"])
     role = facts["role"]
     if facts["superuser"] or facts["bypasses"]:
         raise UnsafeDatabase(
@@ -223,26 +227,31 @@ def check_isolation(connection: Connection) -> None:
         raise UnsafeDatabase(f"The role {role} may read {facts['direct'][0]} directly; revoke that grant.")
 
 
-def _facts(connection: Connection, query: LiteralString) -> dict[str, Any]:
+def _fetch_one_row(connection: Connection, query: LiteralString) -> dict[str, Any]:
     with connection.cursor(row_factory=psycopg.rows.dict_row) as cursor:
         row = cursor.execute(query).fetchone()
     assert row is not None
     return row
 
 
-def _connection_sentence(conninfo: str, error: psycopg.OperationalError) -> str:
+def _format_connection_error(conninfo: str, error: psycopg.OperationalError) -> str:
     parts = conninfo_to_dict(conninfo)
     where = f"{parts.get('host') or 'localhost'}:{parts.get('port') or 5432}/{parts.get('dbname') or ''}"
-    why = _last_line(error)
+    why = _summarise_database_error(error)
     return f"No connection to the database at {where} ({why}); correct GROUNDWORK_DATABASE_URL or start the server."
 
 
-def _last_line(error: psycopg.Error) -> str:
+def _summarise_database_error(error: psycopg.Error) -> str:
     """Why there is no connection, in libpq's words; of a statement only the code, since the words may hold values."""
     lines = str(error).strip().splitlines()
-    if error.sqlstate and not error.sqlstate.startswith(_OF_THE_CONNECTION):
+    if error.sqlstate and not error.sqlstate.startswith(_CONNECTION_SQLSTATE_CLASSES):
         return f"error {error.sqlstate}"
     return lines[-1].strip() if lines else "no answer"
 
 
-_OF_THE_CONNECTION = ("08", "28", "3D", "57")  # classes: no connection, no login, no such database, told to end
+_CONNECTION_SQLSTATE_CLASSES = (
+    "08",
+    "28",
+    "3D",
+    "57",
+)  # classes: no connection, no login, no such database, told to end

@@ -20,12 +20,12 @@ class IndexVersion:
     dimension: int
 
     @property
-    def vectors(self) -> str:
+    def vector_table_name(self) -> str:
         """Table with a vector for each chunk."""
         return vector_table(self.index_version_id)
 
     @property
-    def sentences(self) -> str:
+    def sentence_table_name(self) -> str:
         """Table with a vector for each sentence."""
         return sentence_table(self.index_version_id)
 
@@ -40,10 +40,10 @@ def live_index(connection: Connection) -> IndexVersion:
         index = cursor.execute(
             "select index_version_id, model, revision, dimension from index_version where live"
         ).fetchone()
-    return check_live(index)
+    return require_live_index(index)
 
 
-def check_live(index: IndexVersion | None) -> IndexVersion:
+def require_live_index(index: IndexVersion | None) -> IndexVersion:
     """The index that was read as the live one.
 
     Raises:
@@ -54,7 +54,7 @@ def check_live(index: IndexVersion | None) -> IndexVersion:
     return index
 
 
-def _check_same(index: IndexVersion, embedder: Embedder) -> None:
+def check_model_revision(index: IndexVersion, embedder: Embedder) -> None:
     if embedder.model.revision != index.revision:
         raise Unavailable(
             f"The weights of {index.model!r} are not those the index was built with"

@@ -10,15 +10,15 @@ from psycopg import sql
 from core.db.database import SCHEMA, Connection, application_conninfo
 from core.db.queries import load_queries, read_statement
 from core.errors import Unavailable
-from core.types import Model
+from core.types import EmbeddingModel
 
 QUERIES = load_queries(Path(__file__).with_name("index_version.sql"))
 MIGRATIONS = Path(__file__).parent / "migrations"
-LOCK = 4_711_2026  # any number, the same in every process: one migrates, the others wait
-OLDEST_PGVECTOR = (0, 8, 4)  # earlier ones can corrupt an HNSW index (pgvector's changelog)
+MIGRATION_LOCK_KEY = 4_711_2026  # any number, the same in every process: one migrates, the others wait
+MIN_PGVECTOR_VERSION = (0, 8, 4)  # earlier ones can corrupt an HNSW index (pgvector's changelog)
 
 
-def migrate(conninfo: str, model: Callable[[], Model]) -> list[str]:
+def migrate_database(conninfo: str, describe_model: Callable[[], EmbeddingModel]) -> list[str]:
     """Apply what is missing and make the first index version; returns the names of what was applied.
 
     `conninfo` must be of a role that may create roles and tables. `model` is asked only when there is no index yet.
@@ -29,12 +29,12 @@ def migrate(conninfo: str, model: Callable[[], Model]) -> list[str]:
     """
     try:
         with psycopg.connect(application_conninfo(conninfo), autocommit=True) as connection:
-            connection.execute("select pg_advisory_lock(%s)", (LOCK,))
+            connection.execute("select pg_advisory_lock(%s)", (MIGRATION_LOCK_KEY,))
             check_pgvector(connection)
             _create_schema(connection)
-            applied = [path.stem for path in sorted(MIGRATIONS.glob("*.sql")) if _apply(connection, path)]
+            applied = [path.stem for path in sorted(MIGRATIONS.glob("*.sql")) if _apply_migration(connection, path)]
             if not connection.execute("select 1 from index_version").fetchone():
-                create_index_version(connection, model(), live=True)
+                create_index_version(connection, describe_model(), live=True)
             return applied
     except psycopg.OperationalError as error:
         why = str(error).strip().splitlines()[-1]
@@ -46,7 +46,7 @@ def migrate(conninfo: str, model: Callable[[], Model]) -> list[str]:
         ) from error
 
 
-def create_index_version(connection: Connection, model: Model, *, live: bool) -> int:
+def create_index_version(connection: Connection, model: EmbeddingModel, *, live: bool) -> int:
     """Make the vector tables of a model; returns the number of the index version."""
     with connection.transaction():
         row = connection.execute(
@@ -78,7 +78,7 @@ def shared_partition(index_version: int) -> str:
     return f"{vector_table(index_version)}_shared"
 
 
-def own_partition(index_version: int, tenant: str) -> str:
+def tenant_partition(index_version: int, tenant: str) -> str:
     """The name of a tenant's own partition, where it has one. A digest, since a tenant's name may hold anything."""
     return f"{vector_table(index_version)}_{partition_suffix(tenant)}"
 
@@ -100,13 +100,13 @@ def check_pgvector(connection: Connection) -> str:
         Unavailable: none, or one that is too old.
     """
     row = connection.execute("select default_version from pg_available_extensions where name = 'vector'").fetchone()
-    needed = ".".join(map(str, OLDEST_PGVECTOR))
+    needed = ".".join(map(str, MIN_PGVECTOR_VERSION))
     if row is None:
         raise Unavailable(
             f"This PostgreSQL has no pgvector; install pgvector {needed} or newer on the server (the image"
             " pgvector/pgvector:pg18 has it), or unset GROUNDWORK_DATABASE_URL to use the embedded one."
         )
-    if tuple(map(int, row[0].split("."))) < OLDEST_PGVECTOR:
+    if tuple(map(int, row[0].split("."))) < MIN_PGVECTOR_VERSION:
         raise Unavailable(f"pgvector {row[0]} can corrupt an index; install {needed} or newer on the server.")
     return str(row[0])
 
@@ -119,7 +119,7 @@ def _create_schema(connection: Connection) -> None:
     )
 
 
-def _apply(connection: Connection, path: Path) -> bool:
+def _apply_migration(connection: Connection, path: Path) -> bool:
     text = read_statement(path)
     checksum = hashlib.sha256(text.encode()).hexdigest()
     known = connection.execute("select checksum from schema_migration where name = %s", (path.stem,)).fetchone()

@@ -10,15 +10,15 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
-from core.db.database import as_owner
-from core.db.migrate import own_partition, shared_partition, vector_table
+from core.db.database import owner_transaction
+from core.db.migrate import shared_partition, tenant_partition, vector_table
 from core.db.queries import load_queries
 from core.errors import InvalidInput
 
 QUERIES = load_queries(Path(__file__).with_name("partitions.sql"))
 
 
-def give_partition(conninfo: str, tenant: str) -> list[str]:
+def create_tenant_partition(conninfo: str, tenant: str) -> list[str]:
     """Give a tenant its own partition in every index version; returns the names of those that were made.
 
     `conninfo` must be of a role that may create tables. It takes as long as building the tenant's index; meanwhile
@@ -28,15 +28,15 @@ def give_partition(conninfo: str, tenant: str) -> list[str]:
         InvalidInput: no such tenant.
         Unavailable: no database, or too few rights.
     """
-    with as_owner(conninfo, tenant, "make a partition") as connection:
+    with owner_transaction(conninfo, tenant, "make a partition") as connection:
         if not connection.execute("select 1 from reader_set where tenant_id = %s", (tenant,)).fetchone():
             raise InvalidInput(f"There is no tenant {tenant!r} with documents; ingest something for it first.")
         versions = [row[0] for row in connection.execute("select index_version_id from index_version").fetchall()]
-        return [name for version in versions for name in _give(connection, version, tenant)]
+        return [name for version in versions for name in _create_partition(connection, version, tenant)]
 
 
-def _give(connection: psycopg.Connection, version: int, tenant: str) -> list[str]:
-    name = own_partition(version, tenant)
+def _create_partition(connection: psycopg.Connection, version: int, tenant: str) -> list[str]:
+    name = tenant_partition(version, tenant)
     found = connection.execute("select to_regclass(%s)", (name,)).fetchone()
     if found is None or found[0] is not None:
         return []

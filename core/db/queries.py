@@ -17,7 +17,7 @@ from typing import LiteralString, cast
 
 from psycopg import sql
 
-BLOCK = re.compile(r"^-- name: (?P<name>\w+)\n(?P<text>.*?)(?=^-- name: |\Z)", re.MULTILINE | re.DOTALL)
+QUERY_BLOCK_PATTERN = re.compile(r"^-- name: (?P<name>\w+)\n(?P<text>.*?)(?=^-- name: |\Z)", re.MULTILINE | re.DOTALL)
 
 
 def read_statement(path: Path) -> LiteralString:
@@ -36,7 +36,7 @@ def load_queries(path: Path) -> Mapping[str, LiteralString]:
         ValueError: two blocks share a name.
     """
     queries: dict[str, LiteralString] = {}
-    for block in BLOCK.finditer(read_statement(path)):
+    for block in QUERY_BLOCK_PATTERN.finditer(read_statement(path)):
         if block["name"] in queries:
             raise ValueError(f"{path.name} has two blocks named {block['name']}. Rename one of them.")
         queries[block["name"]] = cast(LiteralString, block["text"].strip())

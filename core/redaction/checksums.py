@@ -15,7 +15,7 @@ IBAN_LENGTHS = {
 }
 
 # Issuer ranges (ISO/IEC 7812) as first and last prefix, and the lengths that are issued in them.
-_ISSUERS: tuple[tuple[int, int, tuple[int, ...]], ...] = (
+_CARD_ISSUER_RANGES: tuple[tuple[int, int, tuple[int, ...]], ...] = (
     (4, 4, (13, 16, 19)),  # Visa
     (51, 55, (16,)), (2221, 2720, (16,)),  # Mastercard
     (34, 34, (15,)), (37, 37, (15,)),  # American Express
@@ -29,45 +29,46 @@ _ISSUERS: tuple[tuple[int, int, tuple[int, ...]], ...] = (
 )  # fmt: skip
 
 
-def luhn(digits: str) -> bool:
+def is_valid_luhn(digits: str) -> bool:
     """The check digit of cards and of some national numbers (ISO/IEC 7812-1, annex B)."""
     doubled = (int(digit) * (2 if place % 2 else 1) for place, digit in enumerate(reversed(digits)))
     return sum(value - 9 if value > 9 else value for value in doubled) % 10 == 0
 
 
-def issued(digits: str) -> bool:
+def has_card_issuer_prefix(digits: str) -> bool:
     """Whether a card network issues numbers of this prefix and length."""
     return any(
-        len(digits) in lengths and first <= int(digits[: len(str(first))]) <= last for first, last, lengths in _ISSUERS
+        len(digits) in lengths and first <= int(digits[: len(str(first))]) <= last
+        for first, last, lengths in _CARD_ISSUER_RANGES
     )
 
 
-def iban(text: str) -> bool:
+def is_valid_iban(text: str) -> bool:
     """Length by country and the check digits (ISO 7064, mod 97-10); `text` in capitals without spaces."""
     if IBAN_LENGTHS.get(text[:2]) != len(text):
         return False
     return int("".join(str(int(sign, 36)) for sign in text[4:] + text[:4])) % 97 == 1
 
 
-def us_ssn(digits: str) -> bool:
+def is_us_ssn(digits: str) -> bool:
     """Area, group and serial that the Social Security Administration gives out (since 2011 without regions)."""
     area, group, serial = int(digits[:3]), int(digits[3:5]), int(digits[5:])
     return area not in {0, 666} and area < 900 and group > 0 and serial > 0
 
 
-def spanish_id(text: str) -> bool:
+def is_spanish_id(text: str) -> bool:
     """DNI and NIE: the letter is the number modulo 23."""
     number = text[:-1].translate(str.maketrans("XYZ", "012"))
     return "TRWAGMYFPDXBNJZSQVHLCKE"[int(number) % 23] == text[-1]
 
 
-def french_insee(text: str) -> bool:
+def is_french_insee(text: str) -> bool:
     """Numéro de sécurité sociale: 97 less the number modulo 97; Corsica counts as 19 and 18."""
     number = text[:13].replace("2A", "19").replace("2B", "18")
     return number.isdigit() and 97 - int(number) % 97 == int(text[13:])
 
 
-def italian_code(text: str) -> bool:
+def is_italian_tax_code(text: str) -> bool:
     """Codice fiscale: the last letter from the values of odd and even places (D.M. 23 December 1976)."""
     odd = (1, 0, 5, 7, 9, 13, 15, 17, 19, 21, 2, 4, 18, 20, 11, 3, 6, 8, 12, 14, 16, 10, 22, 25, 24, 23)
     values = [int(sign, 36) - (10 if sign.isalpha() else 0) for sign in text[:15]]
@@ -75,7 +76,7 @@ def italian_code(text: str) -> bool:
     return ascii_uppercase[total % 26] == text[15]
 
 
-def brazilian_cpf(digits: str) -> bool:
+def is_brazilian_cpf(digits: str) -> bool:
     """Two check digits, each modulo 11."""
 
     def check(given: str) -> int:
@@ -85,7 +86,7 @@ def brazilian_cpf(digits: str) -> bool:
     return len(set(digits)) > 1 and check(digits[:9]) == int(digits[9]) and check(digits[:10]) == int(digits[10])
 
 
-def german_tax_id(digits: str) -> bool:
+def is_german_tax_id(digits: str) -> bool:
     """Steueridentifikationsnummer: ISO 7064, mod 11, 10."""
     product = 10
     for digit in digits[:10]:
@@ -93,13 +94,13 @@ def german_tax_id(digits: str) -> bool:
     return (11 - product) % 10 == int(digits[10])
 
 
-def _weighted(weights: tuple[int, ...], modulus: int) -> Callable[[str], bool]:
+def _build_weighted_check(weights: tuple[int, ...], modulus: int) -> Callable[[str], bool]:
     def check(digits: str) -> bool:
         return sum(int(digit) * weight for digit, weight in zip(digits, weights, strict=True)) % modulus == 0
 
     return check
 
 
-polish_pesel = _weighted((1, 3, 7, 9, 1, 3, 7, 9, 1, 3, 1), 10)
-dutch_bsn = _weighted((9, 8, 7, 6, 5, 4, 3, 2, -1), 11)
-british_nhs = _weighted((10, 9, 8, 7, 6, 5, 4, 3, 2, 1), 11)
+is_polish_pesel = _build_weighted_check((1, 3, 7, 9, 1, 3, 7, 9, 1, 3, 1), 10)
+is_dutch_bsn = _build_weighted_check((9, 8, 7, 6, 5, 4, 3, 2, -1), 11)
+is_british_nhs_number = _build_weighted_check((10, 9, 8, 7, 6, 5, 4, 3, 2, 1), 11)

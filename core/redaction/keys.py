@@ -5,11 +5,11 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 
-from core.redaction.found import Detector, Found, by_pattern
+from core.redaction.detector import DetectedEntity, Detector, build_pattern_detector
 from core.types import Span
 
 # Prefixes as their vendors publish them for secret scanners.
-_PREFIXED = "|".join(
+_PREFIXED_KEYS = "|".join(
     (
         r"(?:AKIA|ASIA|ABIA|ACCA|AGPA|AIDA|AIPA|ANPA|ANVA|AROA)[A-Z2-7]{16}",  # AWS
         r"gh[oprsu]_[A-Za-z0-9]{30,255}", r"github_pat_[A-Za-z0-9_]{22,255}",
@@ -26,75 +26,75 @@ _PREFIXED = "|".join(
     )
 )  # fmt: skip
 
-_NAME = (
+_SECRET_NAME = (
     r"(?:pass(?:word|wd|phrase|code)?|pwd|secret|token|credentials?"
     r"|(?:api|access|account|auth|client|encryption|master|private|secret|shared|signing)[ _-]?(?:key|secret|token)"
     r"(?:[ _-]?id)?)"
 )
-_LETTERS = r"(?<![A-Za-z])"
-_QUOTES = r"[\"'`“”‘’]"
+_NOT_AFTER_LETTER = r"(?<![A-Za-z])"
+_QUOTE_CHARACTERS = r"[\"'`“”‘’]"
 
 
-def _private_keys(text: str) -> Iterator[Found]:
+def _find_private_keys(text: str) -> Iterator[DetectedEntity]:
     """From BEGIN to END, or to the end of the text where a log or a chunk cut it."""
     begin = re.compile(r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----")
     finish = re.compile(r"-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----")
     match = begin.search(text)
     while match:
         closing = finish.search(text, match.end())
-        yield Found("SECRET", Span(match.start(), closing.end() if closing else len(text)), 0.95)
+        yield DetectedEntity("SECRET", Span(match.start(), closing.end() if closing else len(text)), 0.95)
         match = begin.search(text, closing.end()) if closing else None
 
 
-def entropy(text: str) -> float:
+def shannon_entropy(text: str) -> float:
     """Shannon's, in bits for each character."""
     return -sum(count / len(text) * math.log2(count / len(text)) for count in Counter(text).values())
 
 
-def _random(text: str) -> bool:
+def _is_random(text: str) -> bool:
     """Letters and digits in no order: a word with a digit to it stays below 3 bits a character."""
-    return any(map(str.isdigit, text)) and any(map(str.isalpha, text)) and entropy(text) > 3.0
+    return any(map(str.isdigit, text)) and any(map(str.isalpha, text)) and shannon_entropy(text) > 3.0
 
 
-def _guessable(text: str) -> bool:
+def _looks_like_password(text: str) -> bool:
     """What people choose as a password, rather than a word of the sentence that speaks of one."""
     inner = text.strip(".,;:!?")
     return any(not sign.isalpha() for sign in inner) and not re.fullmatch(r"[a-z]+(?:[-'/][a-z]+)+|\d{1,3}", inner)
 
 
-def _given(text: str) -> bool:
+def _is_literal_value(text: str) -> bool:
     """Not a place for a value that is filled in elsewhere."""
     return not re.match(r"[$({<\[*%]|None\b|null\b|true\b|false\b|\.\.\.", text)
 
 
 DETECTORS: tuple[Detector, ...] = (
-    _private_keys,
-    by_pattern("SECRET", rf"(?<![\w-])(?:{_PREFIXED})(?![\w-])", 0.95),
-    by_pattern("SECRET", r"https://hooks\.slack\.com/(?:services|workflows)/[\w/-]{10,200}", 0.95),
+    _find_private_keys,
+    build_pattern_detector("SECRET", rf"(?<![\w-])(?:{_PREFIXED_KEYS})(?![\w-])", 0.95),
+    build_pattern_detector("SECRET", r"https://hooks\.slack\.com/(?:services|workflows)/[\w/-]{10,200}", 0.95),
     # user:password@ in an address
-    by_pattern("SECRET", r"(?<![\w+.-])[A-Za-z][\w+.-]{1,20}://(?P<value>[^\s/:@]{0,128}:[^\s/@]{1,256})@", 1.0),
-    by_pattern(
+    build_pattern_detector("SECRET", r"(?<![\w+.-])[A-Za-z][\w+.-]{1,20}://(?P<value>[^\s/:@]{0,128}:[^\s/@]{1,256})@", 1.0),
+    build_pattern_detector(
         "SECRET", r"\bauthorization[\"']?\s{0,3}[:=]\s{0,3}[\"']?(?P<value>(?:(?:basic|bearer|digest|token)\s{1,3})?+"
         r"(?!(?:basic|bearer|digest)\b)[^\s\"',;`]{4,4096}+)", 0.95, flags=re.IGNORECASE,
     ),
-    by_pattern("SECRET", r"\b(?:bearer|basic)\s{1,3}(?P<value>[\w.~+/-]{16,4096}={0,2})", 0.8, _random, re.IGNORECASE),
+    build_pattern_detector("SECRET", r"\b(?:bearer|basic)\s{1,3}(?P<value>[\w.~+/-]{16,4096}={0,2})", 0.8, _is_random, re.IGNORECASE),
     # password=..., "api_key": "...", the password is ...
-    by_pattern(
+    build_pattern_detector(
         "SECRET",
-        rf"{_LETTERS}{_NAME}{_QUOTES}?\s{{0,3}}(?:=|:=|=>)\s{{0,3}}{_QUOTES}?(?P<value>[^\s\"'`,;&)]{{3,512}}+)",
-        0.8, _given, re.IGNORECASE,
+        rf"{_NOT_AFTER_LETTER}{_SECRET_NAME}{_QUOTE_CHARACTERS}?\s{{0,3}}(?:=|:=|=>)\s{{0,3}}{_QUOTE_CHARACTERS}?(?P<value>[^\s\"'`,;&)]{{3,512}}+)",
+        0.8, _is_literal_value, re.IGNORECASE,
     ),
-    by_pattern(
-        "SECRET", rf"{_LETTERS}{_NAME}{_QUOTES}?\s{{0,3}}:\s{{0,3}}{_QUOTES}(?P<value>[^\s\"'`]{{3,512}}+){_QUOTES}",
-        0.8, _given, re.IGNORECASE,
+    build_pattern_detector(
+        "SECRET", rf"{_NOT_AFTER_LETTER}{_SECRET_NAME}{_QUOTE_CHARACTERS}?\s{{0,3}}:\s{{0,3}}{_QUOTE_CHARACTERS}(?P<value>[^\s\"'`]{{3,512}}+){_QUOTE_CHARACTERS}",
+        0.8, _is_literal_value, re.IGNORECASE,
     ),
-    by_pattern(
-        "SECRET", rf"{_LETTERS}{_NAME}\s{{0,3}}(?::|is(?: now)?:?|was)\s{{1,3}}{_QUOTES}?(?P<value>[^\s\"'`]{{4,512}}?)"
-        r"(?=[.,;:!?]?(?:[\s\"'`”]|$))", 0.6, lambda value: _given(value) and _guessable(value), re.IGNORECASE,
+    build_pattern_detector(
+        "SECRET", rf"{_NOT_AFTER_LETTER}{_SECRET_NAME}\s{{0,3}}(?::|is(?: now)?:?|was)\s{{1,3}}{_QUOTE_CHARACTERS}?(?P<value>[^\s\"'`]{{4,512}}?)"
+        r"(?=[.,;:!?]?(?:[\s\"'`”]|$))", 0.6, lambda value: _is_literal_value(value) and _looks_like_password(value), re.IGNORECASE,
     ),
     # a key by its look, where its name stands shortly before it
-    by_pattern(
-        "SECRET", rf"{_LETTERS}(?:{_NAME}|key)\b[^\n]{{0,40}}?(?<![\w/+.-])"
-        r"(?P<value>[\w/+-]{20,512}+={0,2})(?![\w/+-])", 0.6, _random, re.IGNORECASE,
+    build_pattern_detector(
+        "SECRET", rf"{_NOT_AFTER_LETTER}(?:{_SECRET_NAME}|key)\b[^\n]{{0,40}}?(?<![\w/+.-])"
+        r"(?P<value>[\w/+-]{20,512}+={0,2})(?![\w/+-])", 0.6, _is_random, re.IGNORECASE,
     ),
 )  # fmt: skip

@@ -4,31 +4,35 @@ import re
 import unicodedata
 
 # What is drawn as nothing, or as a blank that is none, though Unicode doesn't count it among the format characters.
-BLANK = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
-VARIATION = (range(0xFE00, 0xFE10), range(0xE0100, 0xE01F0))  # selectors; a byte can be hidden in each
-TAGS = range(0xE0000, 0xE0080)  # each stands for the ASCII character that is 0xE0000 before it
-LINES = frozenset("\n\t")
-ASCII = re.compile(r"[\x20-\x7e\n\t]*")
+BLANK_CHARACTERS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
+VARIATION_SELECTOR_RANGES = (range(0xFE00, 0xFE10), range(0xE0100, 0xE01F0))  # selectors; a byte can be hidden in each
+TAG_CHARACTER_RANGE = range(0xE0000, 0xE0080)  # each stands for the ASCII character that is 0xE0000 before it
+ALLOWED_CONTROL_CHARACTERS = frozenset("\n\t")
+PRINTABLE_ASCII_PATTERN = re.compile(r"[\x20-\x7e\n\t]*")
 
 
-def visible(text: str) -> str:
+def remove_invisible(text: str) -> str:
     """The text without format characters (category Cf: zero-width, bidirectional, tags, soft hyphens), variation
     selectors, control characters other than line breaks and tabs, and letters that are drawn as nothing.
     """
-    if ASCII.fullmatch(text):
+    if PRINTABLE_ASCII_PATTERN.fullmatch(text):
         return text
-    return "".join(character for character in text if not hidden(character))
+    return "".join(character for character in text if not is_invisible(character))
 
 
-def hidden(character: str) -> bool:
+def is_invisible(character: str) -> bool:
     """Whether a character shows nothing."""
-    if character in BLANK or any(ord(character) in some for some in VARIATION):
+    if character in BLANK_CHARACTERS or any(ord(character) in some for some in VARIATION_SELECTOR_RANGES):
         return True
-    return unicodedata.category(character) in ("Cf", "Cc", "Co", "Cn") and character not in LINES
+    return unicodedata.category(character) in ("Cf", "Cc", "Co", "Cn") and character not in ALLOWED_CONTROL_CHARACTERS
 
 
-def smuggled(text: str) -> str:
+def decode_tag_characters(text: str) -> str:
     """What is written in the text with tag characters, in plain letters; empty where nothing is."""
-    if ASCII.fullmatch(text):
+    if PRINTABLE_ASCII_PATTERN.fullmatch(text):
         return ""
-    return "".join(chr(ord(character) - TAGS.start) for character in text if ord(character) - 0x20 in TAGS)
+    return "".join(
+        chr(ord(character) - TAG_CHARACTER_RANGE.start)
+        for character in text
+        if ord(character) - 0x20 in TAG_CHARACTER_RANGE
+    )

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from core.errors import InvalidInput
 from core.types import Chunk
-from ingest.parsers import Parsed
+from ingest.parsers import ParsedDocument
 
 TokenOffsets = Callable[[str], Sequence[int]]
 """The character offset at which each of the model's tokens of a text begins, ascending, special tokens left out."""
@@ -21,7 +21,7 @@ class Chunker(Protocol):
     `limit` is the model's window less its special tokens. Context and text are embedded joined by a line break.
     """
 
-    def __call__(self, parsed: Parsed, title: str, tokens: TokenOffsets, limit: int) -> list[Chunk]:
+    def __call__(self, parsed: ParsedDocument, title: str, token_offsets: TokenOffsets, max_tokens: int) -> list[Chunk]:
         """`title` is the document's, or the file's name where it has none."""
         ...
 
@@ -34,9 +34,9 @@ CHUNKERS: Mapping[str, str] = {
 }
 
 
-def chunker(name: str) -> Chunker:
+def load_chunker(name: str) -> Chunker:
     """The chunker of that name in CHUNKERS; raises InvalidInput for any other."""
     if name not in CHUNKERS:
         raise InvalidInput(f"There is no chunker {name!r}; choose one of {', '.join(CHUNKERS)}.")
-    function: Chunker = import_module(CHUNKERS[name]).chunk
+    function: Chunker = import_module(CHUNKERS[name]).chunk_document
     return function

@@ -4,13 +4,13 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 
-_SAMPLE = 6_000  # Characters.
-_WORDS = 25  # Fewer say nothing.
-_SHARE = 0.12  # Of all words: prose has a third and more, tables and code hardly any.
-_LEAD = 1.3  # Times the hits of the next language.
-_KIN = {"da", "nb"}  # They differ by few small words: any lead counts.
+_SAMPLE_CHARACTERS = 6_000  # Characters.
+_MIN_WORDS = 25  # Fewer say nothing.
+_MIN_STOPWORD_SHARE = 0.12  # Of all words: prose has a third and more, tables and code hardly any.
+_MIN_LEAD_RATIO = 1.3  # Times the hits of the next language.
+_SIMILAR_LANGUAGES = {"da", "nb"}  # They differ by few small words: any lead counts.
 _WORD = re.compile(r"[^\W\d_]+")
-_SCRIPTS = (
+_LANGUAGE_BY_SCRIPT = (
     (re.compile(r"[\u3040-\u30ff]"), "ja"),
     (re.compile(r"[\uac00-\ud7af]"), "ko"),
     (re.compile(r"[\u4e00-\u9fff]"), "zh"),
@@ -19,7 +19,7 @@ _SCRIPTS = (
     (re.compile(r"[\u0e00-\u0e7f]"), "th"),
     (re.compile(r"[\u0900-\u097f]"), "hi"),
 )
-_SMALL_WORDS: Mapping[str, str] = {
+_STOPWORDS_BY_LANGUAGE: Mapping[str, str] = {
     "en": "the of and to in is that for it with as are on be this by from or an at which not you your can will has",
     "de": "der die das und ist nicht ein eine zu den mit von für auf dem des im auch sich werden wird bei oder sind",
     "fr": "le la les de des et est une un que qui dans pour pas sur avec au aux par ce cette sont vous nous plus ou",
@@ -38,25 +38,25 @@ _SMALL_WORDS: Mapping[str, str] = {
     "uk": "і в не на що з та як це для із він але від за його до або все при також так може бути є",
     "ar": "في من على أن إلى عن مع هذا هذه التي الذي كان لا ما أو كل بعد قبل بين عند",
 }  # fmt: skip
-_LANGUAGES: Mapping[str, list[str]] = {
-    word: [code for code, words in _SMALL_WORDS.items() if word in words.split()]
-    for words in _SMALL_WORDS.values()
+_LANGUAGES_BY_STOPWORD: Mapping[str, list[str]] = {
+    word: [code for code, words in _STOPWORDS_BY_LANGUAGE.items() if word in words.split()]
+    for words in _STOPWORDS_BY_LANGUAGE.values()
     for word in words.split()
 }
 
 
-def language_of(text: str) -> str | None:
+def detect_language(text: str) -> str | None:
     """The ISO 639-1 code, such as "en"; None for what is short, mixed or hardly prose."""
-    sample = text[:_SAMPLE]
+    sample = text[:_SAMPLE_CHARACTERS]
     letters = sum(map(str.isalpha, sample))
-    for script, code in _SCRIPTS:
+    for script, code in _LANGUAGE_BY_SCRIPT:
         share = 0.05 if code == "ja" else 0.3  # Japanese is written with Chinese characters too.
-        if len(script.findall(sample)) > max(_WORDS, share * letters):
+        if len(script.findall(sample)) > max(_MIN_WORDS, share * letters):
             return code
     words = _WORD.findall(sample.casefold())
-    if len(words) < _WORDS:
+    if len(words) < _MIN_WORDS:
         return None
-    hits = Counter(code for word in words for code in _LANGUAGES.get(word, ()))
+    hits = Counter(code for word in words for code in _LANGUAGES_BY_STOPWORD.get(word, ()))
     (best, count), (next_best, next_count), *_ = [*hits.most_common(2), ("", 0), ("", 0)]
-    lead = 1.01 if {best, next_best} == _KIN else _LEAD
-    return best if count >= _SHARE * len(words) and count >= lead * next_count else None
+    lead = 1.01 if {best, next_best} == _SIMILAR_LANGUAGES else _MIN_LEAD_RATIO
+    return best if count >= _MIN_STOPWORD_SHARE * len(words) and count >= lead * next_count else None

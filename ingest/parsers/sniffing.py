@@ -3,38 +3,38 @@
 import json
 import re
 
-_START = 20_000  # Characters that are looked at.
-_HEADER = re.compile(r"[A-Za-z][A-Za-z-]{1,60}:[ \t].*|[ \t]+\S.*")
-_MAIL = ("from", "to", "subject", "date", "received", "return-path", "mime-version", "message-id")
-_HTML = re.compile(r"<(?:!doctype html|html|head|body|div|p|h[1-6]|table|ul|article|section|main)\b[^<>]*>", re.I)
-_XML = re.compile(r"<(?:\?xml\s|!DOCTYPE\s|[A-Za-z_][\w.:-]*(?:\s[^<>]*)?>)")
-_MARKDOWN = re.compile(r"^(?:#{1,6} \S|```|[-*] \S.*\n[-*] \S)|\]\(\S+\)", re.MULTILINE)
-_RST = re.compile(r"^\S.{2,}\n(=|-|~){4,}$|^\.\. [\w-]+::", re.MULTILINE)
+_MAX_SNIFFED_CHARACTERS = 20_000  # Characters that are looked at.
+_MAIL_HEADER_LINE = re.compile(r"[A-Za-z][A-Za-z-]{1,60}:[ \t].*|[ \t]+\S.*")
+_MAIL_HEADER_NAMES = ("from", "to", "subject", "date", "received", "return-path", "mime-version", "message-id")
+_HTML_START = re.compile(r"<(?:!doctype html|html|head|body|div|p|h[1-6]|table|ul|article|section|main)\b[^<>]*>", re.I)
+_XML_START = re.compile(r"<(?:\?xml\s|!DOCTYPE\s|[A-Za-z_][\w.:-]*(?:\s[^<>]*)?>)")
+_MARKDOWN_MARKUP = re.compile(r"^(?:#{1,6} \S|```|[-*] \S.*\n[-*] \S)|\]\(\S+\)", re.MULTILINE)
+_RST_MARKUP = re.compile(r"^\S.{2,}\n(=|-|~){4,}$|^\.\. [\w-]+::", re.MULTILINE)
 
 
-def strong_guess(text: str) -> str | None:
+def detect_unambiguous_type(text: str) -> str | None:
     """The media type of what can't well be anything else: JSON, JSON Lines, a message, HTML, XML."""
-    start = text[:_START].lstrip("\ufeff \t\r\n")
-    if start[:1] in ("{", "[") and (kind := _json_kind(text)):
+    start = text[:_MAX_SNIFFED_CHARACTERS].lstrip("\ufeff \t\r\n")
+    if start[:1] in ("{", "[") and (kind := _detect_json_type(text)):
         return kind
     if _is_message(start):
         return "message/rfc822"
-    if _HTML.match(start):
+    if _HTML_START.match(start):
         return "text/html"
-    return "application/xml" if _XML.match(start) else None
+    return "application/xml" if _XML_START.match(start) else None
 
 
-def weak_guess(text: str) -> str:
+def guess_text_type(text: str) -> str:
     """The media type of what looks like Markdown, reStructuredText or a table; else plain text."""
-    start = text[:_START].replace("\r\n", "\n")
-    if _RST.search(start):
+    start = text[:_MAX_SNIFFED_CHARACTERS].replace("\r\n", "\n")
+    if _RST_MARKUP.search(start):
         return "text/x-rst"
-    if _MARKDOWN.search(start):
+    if _MARKDOWN_MARKUP.search(start):
         return "text/markdown"
     return "text/csv" if _is_table(start) else "text/plain"
 
 
-def _json_kind(text: str) -> str | None:
+def _detect_json_type(text: str) -> str | None:
     lines = text.strip().split("\n", 3)[:3]
     if len(lines) > 1 and all(map(_is_json, filter(str.strip, lines))):
         return "application/jsonl"
@@ -51,7 +51,7 @@ def _is_json(text: str) -> bool:
 def _is_message(start: str) -> bool:
     head = start.replace("\r\n", "\n").split("\n\n", 1)[0].split("\n")
     names = {line.split(":")[0].lower() for line in head if not line[:1].isspace()}
-    return len(names.intersection(_MAIL)) >= 3 and all(map(_HEADER.fullmatch, head[:-1]))
+    return len(names.intersection(_MAIL_HEADER_NAMES)) >= 3 and all(map(_MAIL_HEADER_LINE.fullmatch, head[:-1]))
 
 
 def _is_table(start: str) -> bool:

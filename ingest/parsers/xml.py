@@ -2,23 +2,23 @@
 
 from xml.etree.ElementTree import Element, fromstring
 
-from core.errors import Unreadable
+from core.errors import UnreadableFile
 
 
-def read_xml(data: bytes) -> Element:
+def parse_xml(data: bytes) -> Element:
     """The root of an XML document; one that declares entities, which no office program writes, is refused."""
     if b"<!ENTITY" in data:
-        raise Unreadable(
+        raise UnreadableFile(
             "corrupt", "The file's XML declares entities, as attacks do; save it again with another program."
         )
     return fromstring(data)  # noqa: S314 - entities are what that warns of
 
 
-def local(node: Element) -> str:
+def local_name(node: Element) -> str:
     """A tag without its namespace."""
     return node.tag.rpartition("}")[2]
 
 
-def text_of(root: Element, name: str) -> str:
+def find_text(root: Element, name: str) -> str:
     """The text of the first element of that local name below `root`."""
-    return next(("".join(node.itertext()).strip() for node in root.iter() if local(node) == name), "")
+    return next(("".join(node.itertext()).strip() for node in root.iter() if local_name(node) == name), "")

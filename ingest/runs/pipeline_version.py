@@ -5,13 +5,13 @@ import hashlib
 from core.db.index_version import live_index
 from core.services import Services
 
-RECIPE = "5"  # raise it when parsing, chunking or analysis changes
+PIPELINE_VERSION = "5"  # raise it when parsing, chunking or analysis changes
 
 
-def pipeline_hash(services: Services) -> str:
+def compute_pipeline_hash(services: Services) -> str:
     """Names what made a document's chunks and vectors: recipe, chunker, sentence vectors, model and revision."""
     with services.database.connection() as connection:
         index = live_index(connection)
     settings = services.settings
-    parts = (RECIPE, settings.chunker, settings.sentence_vectors, index.model, index.revision)
+    parts = (PIPELINE_VERSION, settings.chunker, settings.sentence_vectors, index.model, index.revision)
     return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:16]

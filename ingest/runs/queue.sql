@@ -245,7 +245,9 @@ set state = 'leased', attempt = i.attempt + 1, fence = i.fence + 1, worker = %(w
     lease_until = now() + make_interval(secs => %(seconds)s)
 from chosen
 where i.tenant_id = %(tenant)s and i.run_id = %(run_id)s and i.uri = chosen.uri
-returning i.uri, i.action, i.source, i.path, i.readers, i.size, i.tag, i.alone, i.attempt, i.strikes, i.fence
+returning
+    i.uri, i.action, i.source as source_index, i.path, i.readers as allowed_groups, i.size, i.tag,
+    i.alone as is_isolated, i.attempt, i.strikes as failed_attempts, i.fence
 
 -- name: beat
 -- A worker is alive: renew its leases of what it knows to have, and show that its run goes on.

@@ -12,15 +12,15 @@ from core.db.database import Connection
 from core.db.index_version import IndexVersion, live_index
 from core.db.queries import compose_query, load_queries
 from core.services import Services
-from ingest.runs.queue import LEASE
+from ingest.runs.queue import LEASE_SECONDS
 
 QUERIES = load_queries(Path(__file__).with_name("repair.sql"))
 
-KEPT_DAYS = 30  # that the items of a closed run are kept; its counts stay
+ITEM_RETENTION_DAYS = 30  # that the items of a closed run are kept; its counts stay
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class RepairResult:
     """One check: what it looks for, how much it found, and how much of that was repaired."""
 
     check: str
@@ -29,7 +29,7 @@ class Finding:
 
 
 # What is looked for -> the statement that finds it; the one beside it called repair_... puts it right.
-CHECKS: Sequence[tuple[str, str]] = (
+REPAIR_CHECKS: Sequence[tuple[str, str]] = (
     ("leases that nobody renewed", "leases"),
     ("runs without a live worker", "runs"),
     ("chunks without a document", "chunks"),
@@ -44,25 +44,25 @@ CHECKS: Sequence[tuple[str, str]] = (
 )
 
 
-def sweep(services: Services, tenant: str, *, dry_run: bool = False) -> list[Finding]:
+def repair_tenant(services: Services, tenant: str, *, dry_run: bool = False) -> list[RepairResult]:
     """Look for each kind of thing that is left behind, and repair it unless `dry_run`. Safe at any time."""
-    return [_check(services, tenant, check, name, dry_run) for check, name in CHECKS]
+    return [_run_check(services, tenant, check, name, dry_run) for check, name in REPAIR_CHECKS]
 
 
-def _check(services: Services, tenant: str, check: str, name: str, dry_run: bool) -> Finding:
-    values = {"tenant": tenant, "seconds": LEASE, "days": KEPT_DAYS}
+def _run_check(services: Services, tenant: str, check: str, query_name: str, dry_run: bool) -> RepairResult:
+    values = {"tenant": tenant, "seconds": LEASE_SECONDS, "days": ITEM_RETENTION_DAYS}
     with services.database.writing(tenant) as connection:
         index = live_index(connection)
-        if name in ("statistics", "lexicon", "words"):
+        if query_name in ("statistics", "lexicon", "words"):
             # A recount is only true while nobody stores; readers are not in its way.
             connection.execute(QUERIES["quiet"], values)
-        found = _count(connection, index, name, values)
-        repaired = _count(connection, index, f"repair_{name}", values) if found and not dry_run else 0
-    return Finding(check, found, repaired)
+        found = _execute_count(connection, index, query_name, values)
+        repaired = _execute_count(connection, index, f"repair_{query_name}", values) if found and not dry_run else 0
+    return RepairResult(check, found, repaired)
 
 
-def _count(connection: Connection, index: IndexVersion, name: str, values: dict[str, object]) -> int:
-    composed = compose_query(QUERIES[name], vectors=index.vectors, sentences=index.sentences)
+def _execute_count(connection: Connection, index: IndexVersion, query_name: str, values: dict[str, object]) -> int:
+    composed = compose_query(QUERIES[query_name], vectors=index.vector_table_name, sentences=index.sentence_table_name)
     row = connection.execute(composed, values).fetchone()
     assert row is not None
     return int(row[0])

@@ -18,7 +18,7 @@ QUERIES = load_queries(Path(__file__).with_name("status.sql"))
 
 
 @dataclass(frozen=True, slots=True)
-class Quarantined:
+class QuarantineEntry:
     """A file that was put aside: at which stage, why, after how many attempts."""
 
     uri: str
@@ -31,17 +31,17 @@ class Quarantined:
     quarantined_at: datetime
 
 
-def tenant_status(services: Services, tenant: str) -> dict[str, Any]:
+def read_tenant_status(services: Services, tenant: str) -> dict[str, Any]:
     """Counts of documents, chunks and files put aside; the last run; the live index."""
     with services.database.writing(tenant) as connection, connection.cursor(row_factory=dict_row) as cursor:
         index = live_index(connection)
         row = cursor.execute(QUERIES["status"], {"tenant": tenant}).fetchone()
     assert row is not None
-    database = "embedded" if services.embedded else "configured"
+    database = "embedded" if services.embedded_postgres else "configured"
     return {"tenant": tenant, "database": database, "model": f"{index.model} {index.revision}"} | row
 
 
-def quarantined(services: Services, tenant: str, name: str = "") -> list[Quarantined]:
+def list_quarantined_files(services: Services, tenant: str, name: str = "") -> list[QuarantineEntry]:
     """The files that were put aside, by path; only those that `name` (a path or uri) names where it is given.
 
     Raises:
@@ -49,7 +49,7 @@ def quarantined(services: Services, tenant: str, name: str = "") -> list[Quarant
     """
     with (
         services.database.writing(tenant) as connection,
-        connection.cursor(row_factory=class_row(Quarantined)) as cursor,
+        connection.cursor(row_factory=class_row(QuarantineEntry)) as cursor,
     ):
         found = cursor.execute(QUERIES["quarantined"], {"tenant": tenant}).fetchall()
     chosen = [file for file in found if not name or name in (file.path, file.uri)]
@@ -58,14 +58,14 @@ def quarantined(services: Services, tenant: str, name: str = "") -> list[Quarant
     return chosen
 
 
-def release(services: Services, tenant: str, files: Sequence[Quarantined]) -> set[uuid.UUID]:
+def release_quarantined_files(services: Services, tenant: str, files: Sequence[QuarantineEntry]) -> set[uuid.UUID]:
     """Have files tried again by the next run of their source; returns the runs that put them aside."""
     values = {"tenant": tenant, "uris": sorted(file.uri for file in files)}
     with services.database.writing(tenant) as connection:
         return {row[0] for row in connection.execute(QUERIES["release"], values).fetchall()}
 
 
-def document(services: Services, tenant: str, name: str) -> dict[str, Any]:
+def describe_document(services: Services, tenant: str, name: str) -> dict[str, Any]:
     """A document by uri, path or id: what is stored of it, the run and source it came from, its chunks, what runs have
     made of its file, and the other places of the same content.
 

@@ -23,39 +23,47 @@ import psycopg
 from core import logs
 from core.db.index_version import live_index
 from core.embedding import Embedder
-from core.errors import GroundworkError, InvalidInput, Unavailable, Unreadable
+from core.errors import GroundworkError, InvalidInput, Unavailable, UnreadableFile
 from core.services import Services
 from core.types import Chunk, Document
-from ingest.chunkers import chunker
-from ingest.parsers import Parsed
+from ingest.chunkers import load_chunker
+from ingest.parsers import ParsedDocument
 from ingest.runs import queue
-from ingest.runs.pipeline_version import pipeline_hash
-from ingest.runs.queue import Item, Outcome, Progress, Share
-from ingest.sandbox.pool import Reader
+from ingest.runs.pipeline_version import compute_pipeline_hash
+from ingest.runs.queue import FileOutcome, QueueItem, RunHandle, RunProgress
+from ingest.sandbox.pool import ParserPool
 from ingest.sources import Source, open_source
 from ingest.store import documents, duplicates
-from ingest.store.embedding_cache import Recent
+from ingest.store.embedding_cache import EmbeddingCache
 
 T = TypeVar("T")
 
-LANES = 3  # batches on their way: one is prepared, one embedded, one stored
-PARSERS = 2  # files parsed at once
-REST = 0.5  # seconds between two looks when others have all that is left
-PATIENCE = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 8.0)  # seconds between attempts while the database is away
+MAX_CONCURRENT_BATCHES = 3  # batches on their way: one is prepared, one embedded, one stored
+MAX_CONCURRENT_PARSES = 2  # files parsed at once
+IDLE_POLL_SECONDS = 0.5  # seconds between two looks when others have all that is left
+DATABASE_RETRY_DELAYS_SECONDS = (
+    0.2,
+    0.5,
+    1.0,
+    2.0,
+    4.0,
+    8.0,
+    8.0,
+)  # seconds between attempts while the database is away
 
 # What a database says of a document that it can't hold, or holds wrongly. All else that it says is no document's fault.
-_OF_THE_DOCUMENT = (psycopg.DataError, psycopg.IntegrityError, psycopg.errors.ProgramLimitExceeded)
+_DOCUMENT_ERRORS = (psycopg.DataError, psycopg.IntegrityError, psycopg.errors.ProgramLimitExceeded)
 
 
-Advanced = Callable[[float, float, float], None]
+ProgressCallback = Callable[[float, float, float], None]
 """Told, as the work goes on, of further (shares of) files, chunks and tokens done."""
 
 
-def nobody(files: float, chunks: float, tokens: float) -> None:
+def ignore_progress(files: float, chunks: float, tokens: float) -> None:
     """Takes no notice."""
 
 
-class Promise(Protocol):
+class BatchFuture(Protocol):
     """Work that was handed over: a future, of whichever library."""
 
     def result(self) -> object:
@@ -64,56 +72,56 @@ class Promise(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class PreparedDocument:
     """A file on its way: what it was parsed and cut into. `content` is what duplicates share; a `twin`, of what is
     stored or of a file before it, is not cut.
     """
 
-    item: Item
+    item: QueueItem
     document: Document
     chunks: list[Chunk]
-    content: str | None = None
-    twin: bool = False
+    content_key: str | None = None
+    is_duplicate: bool = False
 
 
 @dataclass(slots=True)
-class Batch:
+class ClaimedBatch:
     """Files that this worker has claimed, and what is known of them so far: repeating a step repeats nothing else."""
 
-    items: list[Item]
-    embedded: list[documents.Embedded] | None = None
-    asides: list[documents.Aside] = field(default_factory=list)
+    items: list[QueueItem]
+    embedded_documents: list[documents.EmbeddedDocument] | None = None
+    quarantined_files: list[documents.QuarantinedFile] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
-class _Read:
+class _ReadResult:
     """A file's content, or why it has none."""
 
     content_hash: str
     media_type: str = ""
-    parsed: Parsed | None = None
-    refused: Unreadable | None = None
+    parsed: ParsedDocument | None = None
+    refusal: UnreadableFile | None = None
 
 
-class Stopwatch:
+class StageTimer:
     """Seconds spent in each stage, by all threads together."""
 
     def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
+        self.seconds_by_stage: dict[str, float] = {}
         self._lock = threading.Lock()
 
     @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
+    def time_stage(self, stage: str) -> Iterator[None]:
         """Count the time inside for a stage."""
         began = time.perf_counter()
         try:
             yield
         finally:
             with self._lock:
-                self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began
+                self.seconds_by_stage[stage] = self.seconds_by_stage.get(stage, 0.0) + time.perf_counter() - began
 
 
-class Worker:
+class IngestWorker:
     """A part in a run; a context manager, inside of which its leases are renewed.
 
     `reader` parses, where the caller has one that lives longer.
@@ -128,209 +136,217 @@ class Worker:
         services: Services,
         tenant: str,
         run_id: uuid.UUID,
-        advanced: Advanced = nobody,
-        reader: Reader | None = None,
+        on_progress: ProgressCallback = ignore_progress,
+        parser_pool: ParserPool | None = None,
     ) -> None:
         self.services = services
-        self._reader = reader or Reader(PARSERS)
-        self._own_reader = reader is None
-        self.share = Share(tenant, run_id, f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}")
-        self._advanced = advanced
-        self._watch = Stopwatch()
-        self._embedding = threading.Lock()
-        self._recent = Recent()
-        self._ended = threading.Event()
+        self._parser_pool = parser_pool or ParserPool(MAX_CONCURRENT_PARSES)
+        self._owns_parser_pool = parser_pool is None
+        self.run_handle = RunHandle(tenant, run_id, f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}")
+        self._on_progress = on_progress
+        self._stage_timer = StageTimer()
+        self._embedding_lock = threading.Lock()
+        self._embedding_cache = EmbeddingCache()
+        self._stopped = threading.Event()
         with services.database.writing(tenant) as connection:
-            self._run = queue.read(connection, self.share)
-        if self._run.pipeline_hash != pipeline_hash(services):
+            self._ingest_run = queue.read_run(connection, self.run_handle)
+        if self._ingest_run.pipeline_hash != compute_pipeline_hash(services):
             raise InvalidInput(
                 "The run was planned with another chunker, model or kind of vectors; give its workers the same ones."
             )
-        self._sources: dict[int, Source] = {}
-        self._in_hand: set[tuple[str, int]] = set()  # files by uri and fence
-        self._heart = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+        self._open_sources: dict[int, Source] = {}
+        self._held_leases: set[tuple[str, int]] = set()  # files by uri and fence
+        self._heartbeat_thread = threading.Thread(target=self._send_heartbeats, name="heartbeat", daemon=True)
 
-    def __enter__(self) -> "Worker":
-        self._heart.start()
+    def __enter__(self) -> "IngestWorker":
+        self._heartbeat_thread.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
-        self._ended.set()
-        self._heart.join()
-        if self._own_reader:
-            self._reader.close()
-        self._patiently(lambda: self._leave(error))
+        self._stopped.set()
+        self._heartbeat_thread.join()
+        if self._owns_parser_pool:
+            self._parser_pool.close()
+        self._retry_while_unavailable(lambda: self._release_worker(error))
 
-    def claim(self) -> Batch | None:
+    def claim(self) -> ClaimedBatch | None:
         """The next batch, leased to this worker; None when there is nothing that nobody has."""
-        items = self._patiently(lambda: self._transact(queue.claim))
-        self._in_hand |= _claims(items)
-        return Batch(items) if items else None
+        items = self._retry_while_unavailable(lambda: self._run_transaction(queue.claim))
+        self._held_leases |= _build_lease_keys(items)
+        return ClaimedBatch(items) if items else None
 
-    def over(self) -> bool:
+    def try_complete_run(self) -> bool:
         """Whether the run has come to an end; closes it if nothing is left to do."""
 
-        def look() -> Progress:
-            with self.services.database.writing(self.share.tenant) as connection:
-                queue.close(connection, self.share)
-                return queue.progress(connection, self.share)
+        def look() -> RunProgress:
+            with self.services.database.writing(self.run_handle.tenant) as connection:
+                queue.complete_run(connection, self.run_handle)
+                return queue.read_progress(connection, self.run_handle)
 
-        return self._patiently(look).state != "running"
+        return self._retry_while_unavailable(look).state != "running"
 
-    def rest(self) -> None:
+    def wait_for_items(self) -> None:
         """Wait a little: what is left is in others' hands, who may fail."""
-        self._ended.wait(REST)
+        self._stopped.wait(IDLE_POLL_SECONDS)
 
-    def take_in(self, batch: Batch) -> None:
+    def ingest_batch(self, batch: ClaimedBatch) -> None:
         """Do what a batch is for. After a fault that is no document's it may be repeated, and goes on where it was.
 
         Raises:
             Unavailable: the database or the model stays away.
         """
-        with self._renewed(batch):
+        with self._keep_leases(batch):
             if batch.items[0].action == "delete":
-                self._patiently(lambda: self._delete(batch.items))
-                self._advanced(len(batch.items), 0, 0)
+                self._retry_while_unavailable(lambda: self._delete_batch(batch.items))
+                self._on_progress(len(batch.items), 0, 0)
                 return
-            if batch.embedded is None:
-                prepared = self._prepare(batch)
-                batch.embedded = self._embed(batch, prepared)
-            self._store(batch)
+            if batch.embedded_documents is None:
+                prepared = self._prepare_documents(batch)
+                batch.embedded_documents = self._embed_batch(batch, prepared)
+            self._store_batch(batch)
 
     # --- the stages -------------------------------------------------------------------------------------------------
 
-    def _prepare(self, batch: Batch) -> list[Prepared]:
-        batch.asides.clear()
-        parsed: list[tuple[Item, Document, Parsed]] = []
-        with self._watch.stage("parse"), ThreadPoolExecutor(PARSERS) as parsers:
-            reads = [(item, parsers.submit(self._read, item)) for item in batch.items]
+    def _prepare_documents(self, batch: ClaimedBatch) -> list[PreparedDocument]:
+        batch.quarantined_files.clear()
+        parsed: list[tuple[QueueItem, Document, ParsedDocument]] = []
+        with self._stage_timer.time_stage("parse"), ThreadPoolExecutor(MAX_CONCURRENT_PARSES) as parsers:
+            reads = [(item, parsers.submit(self._read_file, item)) for item in batch.items]
             for item, read in reads:
-                with self._of_the_document(batch, [item], "parse"):
-                    made = self._parsed(batch, item, read.result())
+                with self._isolate_failures(batch, [item], "parse"):
+                    made = self._build_document(batch, item, read.result())
                     if made:
                         parsed.append(made)
             contents = {
-                item.uri: duplicates.content_key(document.content_hash, item.path, self._run.pipeline_hash)
+                item.uri: duplicates.compute_content_key(
+                    document.content_hash, item.path, self._ingest_run.pipeline_hash
+                )
                 for item, document, _ in parsed
             }
-            twins = self._twins([document for _, document, _ in parsed], contents)
+            twins = self._find_duplicates([document for _, document, _ in parsed], contents)
             prepared = []
             for item, document, content in parsed:
                 twin = item.uri in twins
-                with self._of_the_document(batch, [item], "parse"):
-                    chunks = [] if twin else self._cut(document, content)
-                    prepared.append(Prepared(item, document, chunks, contents[item.uri], twin))
+                with self._isolate_failures(batch, [item], "parse"):
+                    chunks = [] if twin else self._chunk_document(document, content)
+                    prepared.append(PreparedDocument(item, document, chunks, contents[item.uri], twin))
         return prepared
 
-    def _twins(self, documents: Sequence[Document], contents: Mapping[str, str]) -> set[str]:
+    def _find_duplicates(self, documents: Sequence[Document], content_keys: Mapping[str, str]) -> set[str]:
         """The uris of documents of which the store, or the batch before them, has another: these need no vectors."""
         seen: set[tuple[str, tuple[str, ...]]] = set()
         twins = set()
         for document in documents:
-            shared = contents[document.uri], document.readers
+            shared = content_keys[document.uri], document.allowed_groups
             if shared in seen:
                 twins.add(document.uri)
             seen.add(shared)
-        files = {document.uri: (contents[document.uri], document.readers) for document in documents}
+        files = {document.uri: (content_keys[document.uri], document.allowed_groups) for document in documents}
 
         def look() -> set[str]:
-            with self.services.database.writing(self.share.tenant) as connection:
-                return duplicates.stored_elsewhere(connection, self.share.tenant, files)
+            with self.services.database.writing(self.run_handle.tenant) as connection:
+                return duplicates.find_stored_elsewhere(connection, self.run_handle.tenant, files)
 
-        return twins | self._patiently(look)
+        return twins | self._retry_while_unavailable(look)
 
-    def _read(self, item: Item) -> "_Read":
+    def _read_file(self, item: QueueItem) -> "_ReadResult":
         content_hash = ""
         try:
-            data = self._source(item.source).read(item.file)
+            data = self._open_source(item.source_index).read(item.source_file)
             content_hash = hashlib.sha256(data).hexdigest()
-            if item.alone:
-                self._note(item, "parse", content_hash)
-            return _Read(content_hash, *self._reader.parse(item.path, data))
-        except Unreadable as error:
-            return _Read(content_hash, refused=error)
+            if item.is_isolated:
+                self._record_stage(item, "parse", content_hash)
+            return _ReadResult(content_hash, *self._parser_pool.parse(item.path, data))
+        except UnreadableFile as error:
+            return _ReadResult(content_hash, refusal=error)
 
-    def _parsed(self, batch: Batch, item: Item, read: "_Read") -> tuple[Item, Document, Parsed] | None:
-        if read.parsed is None:
-            batch.asides.append(_put_aside(item, read))
-            self._advanced(1, 0, 0)
+    def _build_document(
+        self, batch: ClaimedBatch, item: QueueItem, result: "_ReadResult"
+    ) -> tuple[QueueItem, Document, ParsedDocument] | None:
+        if result.parsed is None:
+            batch.quarantined_files.append(_build_quarantined_file(item, result))
+            self._on_progress(1, 0, 0)
             return None
-        parsed = read.parsed
+        parsed = result.parsed
         title = parsed.title or PurePosixPath(item.path).stem.replace("-", " ").replace("_", " ")
         document = Document(
-            uri=item.uri, path=item.path, title=title, media_type=read.media_type, text=parsed.text,
-            blocks=parsed.blocks, content_hash=read.content_hash, readers=tuple(item.readers), metadata=parsed.metadata,
+            uri=item.uri, path=item.path, title=title, media_type=result.media_type, text=parsed.text,
+            blocks=parsed.blocks, content_hash=result.content_hash, allowed_groups=tuple(item.allowed_groups), metadata=parsed.metadata,
         )  # fmt: skip
         return item, document, parsed
 
-    def _cut(self, document: Document, parsed: Parsed) -> list[Chunk]:
+    def _chunk_document(self, document: Document, parsed: ParsedDocument) -> list[Chunk]:
         embedder = self.services.embedder()
-        return chunker(self.services.settings.chunker)(parsed, document.title, embedder.token_starts, embedder.window)
+        return load_chunker(self.services.settings.chunker)(
+            parsed, document.title, embedder.token_starts, embedder.max_input_tokens
+        )
 
-    def _embed(self, batch: Batch, prepared: Sequence[Prepared]) -> list[documents.Embedded]:
+    def _embed_batch(
+        self, batch: ClaimedBatch, prepared: Sequence[PreparedDocument]
+    ) -> list[documents.EmbeddedDocument]:
         if not prepared:
             return []
         embedder = self.services.embedder()
         chunks = sum(len(each.chunks) for each in prepared)
         tokens = sum(chunk.tokens for each in prepared for chunk in each.chunks)
-        embedded: list[documents.Embedded] = []
-        with self._embedding, self._watch.stage("embed"):
+        embedded: list[documents.EmbeddedDocument] = []
+        with self._embedding_lock, self._stage_timer.time_stage("embed"):
             items = [each.item for each in prepared]
-            if items[0].alone:
-                self._note(items[0], "embed", prepared[0].document.content_hash)
-            with self._of_the_document(batch, items, "embed"):
-                embedded = embed(
+            if items[0].is_isolated:
+                self._record_stage(items[0], "embed", prepared[0].document.content_hash)
+            with self._isolate_failures(batch, items, "embed"):
+                embedded = embed_documents(
                     embedder,
                     prepared,
-                    recent=self._recent,
-                    sentences=self.services.settings.sentence_vectors == "on",
-                    advanced=lambda share: self._advanced(share * len(prepared), share * chunks, share * tokens),
+                    embedding_cache=self._embedding_cache,
+                    embed_sentences=self.services.settings.sentence_vectors == "on",
+                    on_progress=lambda share: self._on_progress(share * len(prepared), share * chunks, share * tokens),
                 )
         return embedded
 
-    def _store(self, batch: Batch) -> None:
-        if batch.items and batch.items[0].alone and batch.embedded:
-            self._note(batch.items[0], "store", batch.embedded[0].document.content_hash)
-        with self._watch.stage("store"), self._of_the_document(batch, list(batch.items), "store"):
-            self._patiently(lambda: self._write(batch))
+    def _store_batch(self, batch: ClaimedBatch) -> None:
+        if batch.items and batch.items[0].is_isolated and batch.embedded_documents:
+            self._record_stage(batch.items[0], "store", batch.embedded_documents[0].document.content_hash)
+        with self._stage_timer.time_stage("store"), self._isolate_failures(batch, list(batch.items), "store"):
+            self._retry_while_unavailable(lambda: self._write_batch(batch))
 
-    def _write(self, batch: Batch) -> None:
+    def _write_batch(self, batch: ClaimedBatch) -> None:
         """One transaction: documents, quarantines and what became of each file. What is no longer ours is left out."""
-        assert batch.embedded is not None
-        share, recipe = self.share, self._run.pipeline_hash
+        assert batch.embedded_documents is not None
+        share, recipe = self.run_handle, self._ingest_run.pipeline_hash
         with self.services.database.writing(share.tenant) as connection:
-            held = queue.hold(connection, share, batch.items)
-            items = [item for item in batch.embedded if item.document.uri in held]
-            asides = [aside for aside in batch.asides if aside.uri in held]
+            held = queue.lock_items(connection, share, batch.items)
+            items = [item for item in batch.embedded_documents if item.document.uri in held]
+            asides = [aside for aside in batch.quarantined_files if aside.uri in held]
             index = live_index(connection)
-            stored = documents.replace_all(connection, index, share.tenant, share.run_id, items, recipe)
-            documents.quarantine(connection, share.tenant, share.run_id, asides, recipe)
+            stored = documents.store_documents(connection, index, share.tenant, share.run_id, items, recipe)
+            documents.quarantine_files(connection, share.tenant, share.run_id, asides, recipe)
             ended = {
-                item.document.uri: _stored(item, stored[item.document.uri])
+                item.document.uri: _build_stored_outcome(item, stored[item.document.uri])
                 for item in items
                 if item.document.uri in stored
             }
-            ended |= {aside.uri: _aside(aside) for aside in asides}
-            queue.settle(connection, share, batch.items, ended, "parse")
+            ended |= {aside.uri: _build_quarantined_outcome(aside) for aside in asides}
+            queue.complete_items(connection, share, batch.items, ended, "parse")
             # Twins of what has gone meanwhile: whoever claims them next takes them in by themselves.
-            queue.give_back(connection, share, [item for item in batch.items if item.uri in held - ended.keys()])
+            queue.release_items(connection, share, [item for item in batch.items if item.uri in held - ended.keys()])
 
-    def _delete(self, items: Sequence[Item]) -> None:
-        share = self.share
+    def _delete_batch(self, items: Sequence[QueueItem]) -> None:
+        share = self.run_handle
         with self.services.database.writing(share.tenant) as connection:
-            held = queue.hold(connection, share, items)
-            gone = documents.delete_all(connection, share.tenant, sorted(held), share.run_id)
+            held = queue.lock_items(connection, share, items)
+            gone = documents.delete_documents(connection, share.tenant, sorted(held), share.run_id)
             ended = {
-                item.uri: Outcome(item.uri, item.path, "deleted" if item.uri in gone else "unchanged")
+                item.uri: FileOutcome(item.uri, item.path, "deleted" if item.uri in gone else "unchanged")
                 for item in items
                 if item.uri in held
             }
-            queue.settle(connection, share, items, ended)
+            queue.complete_items(connection, share, items, ended)
 
     # --- faults -----------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def _of_the_document(self, batch: Batch, items: Sequence[Item], stage: str) -> Iterator[None]:
+    def _isolate_failures(self, batch: ClaimedBatch, items: Sequence[QueueItem], stage: str) -> Iterator[None]:
         """Give files back that can't be worked on, to be tried alone; the rest of the batch goes on without them.
 
         A database that is away, or refuses us altogether, is no document's fault: that error goes on its way.
@@ -340,110 +356,118 @@ class Worker:
         except GroundworkError:
             raise
         except psycopg.Error as error:
-            if not isinstance(error, _OF_THE_DOCUMENT):
+            if not isinstance(error, _DOCUMENT_ERRORS):
                 raise
-            self._strike(batch, items, stage, error)
+            self._release_failed_items(batch, items, stage, error)
         except Exception as error:  # whatever a parser, a chunker or the model makes of a strange file
-            self._strike(batch, items, stage, error)
+            self._release_failed_items(batch, items, stage, error)
 
-    def _strike(self, batch: Batch, items: Sequence[Item], stage: str, error: Exception) -> None:
+    def _release_failed_items(
+        self, batch: ClaimedBatch, items: Sequence[QueueItem], stage: str, error: Exception
+    ) -> None:
         reason, struck = type(error).__name__, {item.uri for item in items}
-        said = f"{items[0].path} can't be taken in ({logs.placed(error)}); change it or leave it out."
+        said = f"{items[0].path} can't be taken in ({logs.describe_error_location(error)}); change it or leave it out."
         batch.items = [item for item in batch.items if item.uri not in struck]
-        if batch.embedded is not None:
-            batch.embedded = [made for made in batch.embedded if made.document.uri not in struck]
+        if batch.embedded_documents is not None:
+            batch.embedded_documents = [made for made in batch.embedded_documents if made.document.uri not in struck]
 
         def give_back() -> None:
-            with self.services.database.writing(self.share.tenant) as connection:
-                queue.give_back(connection, self.share, items, failed=True, stage=stage, reason=reason, message=said)
+            with self.services.database.writing(self.run_handle.tenant) as connection:
+                queue.release_items(
+                    connection, self.run_handle, items, failed=True, stage=stage, reason=reason, message=said
+                )
 
-        self._patiently(give_back)
+        self._retry_while_unavailable(give_back)
 
-    def _patiently(self, work: Callable[[], T]) -> T:
+    def _retry_while_unavailable(self, operation: Callable[[], T]) -> T:
         """Repeat a transaction while the database is away or others are in its way; each is whole or nothing."""
-        for seconds in PATIENCE:
+        for seconds in DATABASE_RETRY_DELAYS_SECONDS:
             try:
-                return work()
+                return operation()
             except (Unavailable, psycopg.OperationalError, psycopg.InterfaceError):
                 time.sleep(seconds)
-        return work()
+        return operation()
 
     # --- the lease --------------------------------------------------------------------------------------------------
 
-    def _beat(self) -> None:
-        while not self._ended.wait(queue.LEASE / queue.HEARTBEATS):
+    def _send_heartbeats(self) -> None:
+        while not self._stopped.wait(queue.LEASE_SECONDS / queue.HEARTBEATS_PER_LEASE):
             try:
-                self._transact(lambda connection, share: queue.beat(connection, share, tuple(self._in_hand)))
+                self._run_transaction(
+                    lambda connection, share: queue.renew_leases(connection, share, tuple(self._held_leases))
+                )
             except (Unavailable, psycopg.Error):
                 continue  # the next beat may be in time; if none is, others take over and the fence keeps us out
 
     @contextmanager
-    def _renewed(self, batch: Batch) -> Iterator[None]:
+    def _keep_leases(self, batch: ClaimedBatch) -> Iterator[None]:
         """Inside, the leases of a batch are renewed; and from its claim until here. What this worker leased without
         hearing of it, since a connection broke just then, is not, and passes to others.
         """
-        claims = _claims(batch.items)
-        self._in_hand |= claims
+        claims = _build_lease_keys(batch.items)
+        self._held_leases |= claims
         try:
             yield
         finally:
-            self._in_hand -= claims
+            self._held_leases -= claims
 
-    def _leave(self, error: BaseException | None) -> None:
-        with self.services.database.writing(self.share.tenant) as connection:
-            queue.leave(connection, self.share, self._watch.seconds)
+    def _release_worker(self, error: BaseException | None) -> None:
+        with self.services.database.writing(self.run_handle.tenant) as connection:
+            queue.release_worker(connection, self.run_handle, self._stage_timer.seconds_by_stage)
             if error is not None:
-                queue.fail(
-                    connection, self.share, str(error) if isinstance(error, GroundworkError) else logs.said(error)
+                queue.fail_run(
+                    connection,
+                    self.run_handle,
+                    str(error) if isinstance(error, GroundworkError) else logs.describe_error(error),
                 )
 
-    def _note(self, item: Item, stage: str, content_hash: str) -> None:
+    def _record_stage(self, item: QueueItem, stage: str, content_hash: str) -> None:
         def note() -> None:
-            with self.services.database.writing(self.share.tenant) as connection:
-                queue.note(connection, self.share, item, stage, content_hash)
+            with self.services.database.writing(self.run_handle.tenant) as connection:
+                queue.record_stage(connection, self.run_handle, item, stage, content_hash)
 
-        self._patiently(note)
+        self._retry_while_unavailable(note)
 
-    def _transact(self, work: Callable[[Any, Share], T]) -> T:
-        with self.services.database.writing(self.share.tenant) as connection:
-            return work(connection, self.share)
+    def _run_transaction(self, operation: Callable[[Any, RunHandle], T]) -> T:
+        with self.services.database.writing(self.run_handle.tenant) as connection:
+            return operation(connection, self.run_handle)
 
-    def _source(self, place: int) -> Source:
-        if place not in self._sources:
-            origin = self._run.origins[place]
-            self._sources[place] = open_source(
-                origin.address, origin.readers, include=origin.include, exclude=origin.exclude,
+    def _open_source(self, source_index: int) -> Source:
+        if source_index not in self._open_sources:
+            origin = self._ingest_run.source_specs[source_index]
+            self._open_sources[source_index] = open_source(
+                origin.address, origin.allowed_groups, include=origin.include, exclude=origin.exclude,
                 web_hosts=self.services.settings.web_allowed_hosts,
             )  # fmt: skip
-        return self._sources[place]
+        return self._open_sources[source_index]
 
 
-def drive(worker: Worker, submit: Callable[[Batch], Promise]) -> None:
+def run_worker(worker: IngestWorker, submit: Callable[[ClaimedBatch], BatchFuture]) -> None:
     """Work until the run is over, with up to LANES batches handed to `submit` and not yet finished."""
-    flying: deque[Promise] = deque()
+    flying: deque[BatchFuture] = deque()
     try:
         while True:
             batch = worker.claim()
             if batch:
                 flying.append(submit(batch))
-            if flying and (not batch or len(flying) >= LANES):
+            if flying and (not batch or len(flying) >= MAX_CONCURRENT_BATCHES):
                 flying.popleft().result()
             elif not batch:
-                if worker.over():
+                if worker.try_complete_run():
                     return
-                worker.rest()
+                worker.wait_for_items()
     finally:
-        _wait(flying)
+        _wait_for_batches(flying)
 
 
-def embed(
+def embed_documents(
     embedder: Embedder,
-    prepared: Sequence[Prepared],
+    prepared: Sequence[PreparedDocument],
     *,
-    recent: Recent,
-    sentences: bool = True,
-    advanced: Callable[[float], None] = lambda share: None,
-) -> list[documents.Embedded]:
+    embedding_cache: EmbeddingCache,
+    embed_sentences: bool = True,
+    on_progress: Callable[[float], None] = lambda share: None,
+) -> list[documents.EmbeddedDocument]:
     """Vectors for all chunks and sentences of a batch in one pass, so that texts of like length share a batch."""
     passages = [f"{chunk.context}\n{chunk.text}" for each in prepared for chunk in each.chunks]
     spoken = [
@@ -451,49 +475,62 @@ def embed(
         for each in prepared
         for chunk in each.chunks
         for span in chunk.sentences
-        if sentences
+        if embed_sentences
     ]
-    vectors = recent.encode(embedder, passages + spoken, advanced)
+    vectors = embedding_cache.encode(embedder, passages + spoken, on_progress)
     chunk_at, sentence_at = 0, len(passages)
     embedded = []
     for each in prepared:
         chunk_end = chunk_at + len(each.chunks)
         sentence_end = sentence_at + sum(len(chunk.sentences) for chunk in each.chunks)
-        own = vectors[sentence_at:sentence_end] if sentences else None
+        own = vectors[sentence_at:sentence_end] if embed_sentences else None
         embedded.append(
-            documents.Embedded(
-                each.document, each.chunks, vectors[chunk_at:chunk_end], own, each.item.tag, each.content, each.twin
+            documents.EmbeddedDocument(
+                each.document,
+                each.chunks,
+                vectors[chunk_at:chunk_end],
+                own,
+                each.item.tag,
+                each.content_key,
+                each.is_duplicate,
             )
         )
         chunk_at, sentence_at = chunk_end, sentence_end
     return embedded
 
 
-def _claims(items: Sequence[Item]) -> set[tuple[str, int]]:
+def _build_lease_keys(items: Sequence[QueueItem]) -> set[tuple[str, int]]:
     return {(item.uri, item.fence) for item in items}
 
 
-def _wait(flying: Sequence[Promise]) -> None:
+def _wait_for_batches(futures: Sequence[BatchFuture]) -> None:
     """Let what is on its way come to an end, when an error has already been raised: its leases are given back next."""
-    for promise in flying:
+    for promise in futures:
         try:
             promise.result()
         except Exception:  # noqa: S112 - the first error is the one that is told
             continue
 
 
-def _stored(item: documents.Embedded, state: documents.Stored) -> Outcome:
+def _build_stored_outcome(item: documents.EmbeddedDocument, state: documents.StoredState) -> FileOutcome:
     tokens = sum(chunk.tokens for chunk in item.chunks)  # of a duplicate too, if it was embedded all the same
-    return Outcome(item.document.uri, item.document.path, state, len(item.chunks), tokens)
+    return FileOutcome(item.document.uri, item.document.path, state, len(item.chunks), tokens)
 
 
-def _put_aside(item: Item, read: _Read) -> documents.Aside:
-    refused = read.refused
+def _build_quarantined_file(item: QueueItem, result: _ReadResult) -> documents.QuarantinedFile:
+    refused = result.refusal
     assert refused is not None
-    return documents.Aside(
-        item.uri, item.path, read.content_hash, "parse", refused.reason, str(refused), item.strikes + 1, item.tag
+    return documents.QuarantinedFile(
+        item.uri,
+        item.path,
+        result.content_hash,
+        "parse",
+        refused.reason,
+        str(refused),
+        item.failed_attempts + 1,
+        item.tag,
     )
 
 
-def _aside(aside: documents.Aside) -> Outcome:
-    return Outcome(aside.uri, aside.path, "quarantined", reason=aside.reason, message=aside.message)
+def _build_quarantined_outcome(file: documents.QuarantinedFile) -> FileOutcome:
+    return FileOutcome(file.uri, file.path, "quarantined", reason=file.reason, message=file.message)

@@ -15,7 +15,7 @@ from contextlib import suppress
 from types import ModuleType
 from typing import BinaryIO
 
-from core.errors import Unreadable
+from core.errors import UnreadableFile
 from ingest.parsers import limits, parse
 from ingest.parsers.pdf import ocr
 from ingest.sandbox import protocol
@@ -26,20 +26,22 @@ try:
 except ImportError:  # Windows: time is watched by the parent, memory isn't; docs/formats.md says so.
     resource = None
 
-REQUEST = struct.Struct(">IQ")
+REQUEST_HEADER = struct.Struct(">IQ")
 """Bytes of the name, bytes of the file; both follow."""
-REPLY = struct.Struct(">BQ")
+REPLY_HEADER = struct.Struct(">BQ")
 """What follows, and its length in bytes: ANSWER, LAST_ANSWER (this process is done) or PICTURE (of text to read)."""
-TEXT = struct.Struct(">Q")
+OCR_TEXT_HEADER = struct.Struct(">Q")
 """Bytes of the text on the picture; it follows."""
-ANSWER, LAST_ANSWER, PICTURE = range(3)
+RESULT_REPLY, LAST_RESULT_REPLY, OCR_REQUEST_REPLY = range(3)
 
-_FILES = 2000  # A process is replaced after so many, or when it has grown: what a library leaks is lost with it.
-_GROWN = 0.6  # Of the memory that it may have.
+_MAX_FILES_PER_PROCESS = (
+    2000  # A process is replaced after so many, or when it has grown: what a library leaks is lost with it.
+)
+_MAX_MEMORY_FRACTION = 0.6  # Of the memory that it may have.
 _PR_SET_PDEATHSIG = 1
 _CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000  # sched.h
-_WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
-_FORBIDDEN = (
+_WRITE_FLAGS = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+_FORBIDDEN_EVENTS = (
     "socket.", "subprocess.", "os.exec", "os.fork", "os.posix_spawn", "os.spawn", "os.system", "os.startfile", "pty.",
     "os.remove", "os.rename", "os.mkdir", "os.rmdir", "os.link", "os.symlink", "os.chmod", "os.chown", "os.truncate",
     "os.kill", "os.killpg", "ctypes.dlopen", "ctypes.dlsym", "ftplib.", "urllib.", "http.", "smtplib.", "sqlite3.",
@@ -54,34 +56,34 @@ def main() -> None:
     a command, which this process becomes.
     """
     if sys.argv[1] == "run":
-        _limit(int(sys.argv[2]), processes=False)
-        _limit_time(int(sys.argv[3]))
+        _limit_resources(int(sys.argv[2]), forbid_processes=False)
+        _limit_cpu_seconds(int(sys.argv[3]))
         os.execv(sys.argv[4], sys.argv[4:])  # noqa: S606
     memory, seconds = int(sys.argv[1]), int(sys.argv[2])
-    requests, replies = _pipes()
+    requests, replies = _detach_standard_streams()
     if sys.argv[3:] == ["ocr"]:
-        ocr.use(_Parent(requests, replies))
-    size = _size_reader()
-    _leave_network()
-    _die_with_parent()  # After that, since it undoes this.
+        ocr.set_ocr_engine(_ParentOcr(requests, replies))
+    size = _build_memory_probe()
+    _isolate_network()
+    _end_with_parent()  # After that, since it undoes this.
     sys.modules["numpy"] = None  # type: ignore[assignment]  # openpyxl would load it if it could, and not need it
-    _limit(memory)
+    _limit_resources(memory)
     mimetypes.init()  # It reads the system's list of types, which is out of reach from here on.
-    sys.addaudithook(_guard())
-    for count in range(1, _FILES + 1):
-        request = _next(requests)
+    sys.addaudithook(_build_audit_hook())
+    for count in range(1, _MAX_FILES_PER_PROCESS + 1):
+        request = _read_request(requests)
         if request is None:
             return
-        _limit_time(seconds)
-        message, healthy = _answer(*request)
-        last = count == _FILES or not healthy or size() > _GROWN * memory
-        replies.write(REPLY.pack(LAST_ANSWER if last else ANSWER, len(message)) + message)
+        _limit_cpu_seconds(seconds)
+        message, healthy = _parse_to_reply(*request)
+        last = count == _MAX_FILES_PER_PROCESS or not healthy or size() > _MAX_MEMORY_FRACTION * memory
+        replies.write(REPLY_HEADER.pack(LAST_RESULT_REPLY if last else RESULT_REPLY, len(message)) + message)
         replies.flush()
         if last:
             return
 
 
-class _Parent:
+class _ParentOcr:
     """Pictures are read by a program that the parent starts: this process may start none."""
 
     def __init__(self, requests: BinaryIO, replies: BinaryIO) -> None:
@@ -90,24 +92,24 @@ class _Parent:
 
     def text(self, image: bytes) -> str:
         """The text on a PNG picture."""
-        self._replies.write(REPLY.pack(PICTURE, len(image)) + image)
+        self._replies.write(REPLY_HEADER.pack(OCR_REQUEST_REPLY, len(image)) + image)
         self._replies.flush()
-        (length,) = TEXT.unpack(self._requests.read(TEXT.size))
+        (length,) = OCR_TEXT_HEADER.unpack(self._requests.read(OCR_TEXT_HEADER.size))
         return self._requests.read(length).decode("utf-8", "replace")
 
 
-def _answer(name: str, data: bytes) -> tuple[bytes, bool]:
+def _parse_to_reply(name: str, data: bytes) -> tuple[bytes, bool]:
     """The message for one file, and whether this process is fit for another."""
     try:
-        return protocol.pack(*parse(name, data)), True
-    except Unreadable as error:
-        return protocol.pack_refusal(error), error.reason != "too-large"
+        return protocol.encode_document(*parse(name, data)), True
+    except UnreadableFile as error:
+        return protocol.encode_refusal(error), error.reason != "too-large"
     except (MemoryError, ValueError, RecursionError):  # In what was found, after it was parsed.
         why = f"{name} holds more than one document may; split it into several and ingest those."
-        return protocol.pack_refusal(Unreadable("too-large", why)), False
+        return protocol.encode_refusal(UnreadableFile("too-large", why)), False
 
 
-def _pipes() -> tuple[BinaryIO, BinaryIO]:
+def _detach_standard_streams() -> tuple[BinaryIO, BinaryIO]:
     """Standard input and output, out of the way of libraries that print."""
     requests, replies = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     nothing = os.open(os.devnull, os.O_RDWR)
@@ -116,15 +118,15 @@ def _pipes() -> tuple[BinaryIO, BinaryIO]:
     return requests, replies
 
 
-def _next(requests: BinaryIO) -> tuple[str, bytes] | None:
-    head = requests.read(REQUEST.size)
-    if len(head) < REQUEST.size:
+def _read_request(requests: BinaryIO) -> tuple[str, bytes] | None:
+    head = requests.read(REQUEST_HEADER.size)
+    if len(head) < REQUEST_HEADER.size:
         return None  # The parent is gone, or needs no more.
-    name_length, length = REQUEST.unpack(head)
+    name_length, length = REQUEST_HEADER.unpack(head)
     return requests.read(name_length).decode("utf-8", "replace"), requests.read(length)
 
 
-def _leave_network() -> None:
+def _isolate_network() -> None:
     """On Linux into a network of its own with nobody in it, where the system lets it; containers often don't."""
     with suppress(OSError, AttributeError):
         system = ctypes.CDLL(None)
@@ -132,26 +134,26 @@ def _leave_network() -> None:
             system.unshare(_CLONE_NEWUSER | _CLONE_NEWNET)
 
 
-def _die_with_parent() -> None:
+def _end_with_parent() -> None:
     """The end of standard input ends an idle process; on Linux this ends a busy one as well."""
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _limit(memory: int, processes: bool = True) -> None:
+def _limit_resources(max_memory_bytes: int, forbid_processes: bool = True) -> None:
     """From here on; `processes` too, which counts threads, of which other programs have some."""
     if resource is None:
         return
     allowed = {
-        "RLIMIT_AS": memory, "RLIMIT_FSIZE": 0, "RLIMIT_CORE": 0, "RLIMIT_NOFILE": limits.OPEN_FILES,
-        **({"RLIMIT_NPROC": 0} if processes else {}),
+        "RLIMIT_AS": max_memory_bytes, "RLIMIT_FSIZE": 0, "RLIMIT_CORE": 0, "RLIMIT_NOFILE": limits.MAX_OPEN_FILES,
+        **({"RLIMIT_NPROC": 0} if forbid_processes else {}),
     }  # fmt: skip
     for name, value in allowed.items():
         with suppress(ValueError, OSError, AttributeError):  # Not every system knows or allows each.
             resource.setrlimit(getattr(resource, name), (value, value))
 
 
-def _limit_time(seconds: int) -> None:
+def _limit_cpu_seconds(seconds: int) -> None:
     """From now on so many seconds of processor time, then the end."""
     if resource is not None:
         used = resource.getrusage(resource.RUSAGE_SELF)
@@ -160,7 +162,7 @@ def _limit_time(seconds: int) -> None:
         resource.setrlimit(resource.RLIMIT_CPU, (soft, hard))
 
 
-def _size_reader() -> Callable[[], int]:
+def _build_memory_probe() -> Callable[[], int]:
     """A function that tells this process's address space in bytes; where the system doesn't say, 0."""
     try:
         statm = os.open("/proc/self/statm", os.O_RDONLY)
@@ -170,7 +172,7 @@ def _size_reader() -> Callable[[], int]:
     return lambda: int(os.pread(statm, 64, 0).split()[0]) * page
 
 
-def _guard() -> Callable[[str, tuple[object, ...]], None]:
+def _build_audit_hook() -> Callable[[str, tuple[object, ...]], None]:
     """Python's own report of what is about to happen, with an end to what a parser has no business with.
 
     Files may be opened for reading below the interpreter, its libraries and this package. This stops what is written in
@@ -186,9 +188,9 @@ def _guard() -> Callable[[str, tuple[object, ...]], None]:
             if isinstance(path, int):
                 return
             where = os.path.abspath(os.fsdecode(path))  # type: ignore[arg-type]
-            if (isinstance(flags, int) and flags & _WRITES) or not where.startswith(readable):
+            if (isinstance(flags, int) and flags & _WRITE_FLAGS) or not where.startswith(readable):
                 raise PermissionError(f"a parser may not open {where}")
-        elif event.startswith(_FORBIDDEN):
+        elif event.startswith(_FORBIDDEN_EVENTS):
             raise PermissionError(f"a parser may not use {event}")
 
     return check

@@ -8,10 +8,10 @@ from shutil import which
 
 from ingest.parsers import limits
 
-_ROOT = Path(__file__).resolve().parents[2]
+_REPOSITORY_ROOT = Path(__file__).resolve().parents[2]
 
 
-class Tesseract:
+class TesseractOcr:
     """The program `tesseract`. `languages` are its names of them, joined by "+", such as "eng+deu"."""
 
     def __init__(self, program: str, languages: str) -> None:
@@ -27,30 +27,30 @@ class Tesseract:
             "-m",
             "ingest.sandbox.child",
             "run",
-            str(limits.MEMORY),
-            str(limits.OCR_SECONDS),
+            str(limits.MAX_MEMORY_BYTES),
+            str(limits.OCR_PAGE_TIMEOUT_SECONDS),
         ]
         try:
             done = subprocess.run(  # noqa: S603 - our own interpreter, which becomes the program named at start
                 [*command, self._program, "stdin", "stdout", "-l", self._languages],
                 input=image,
                 capture_output=True,
-                timeout=limits.OCR_SECONDS,
+                timeout=limits.OCR_PAGE_TIMEOUT_SECONDS,
                 check=False,
                 cwd=os.path.abspath(os.sep),
-                env=_environment(),
+                env=_build_environment(),
             )
         except subprocess.TimeoutExpired:
             return ""
         return done.stdout.decode("utf-8", "replace") if done.returncode == 0 else ""
 
 
-def installed(languages: str = "eng") -> Tesseract | None:
+def find_tesseract(languages: str = "eng") -> TesseractOcr | None:
     """Tesseract, where the system has it."""
     program = which("tesseract")
-    return Tesseract(program, languages) if program else None
+    return TesseractOcr(program, languages) if program else None
 
 
-def _environment() -> dict[str, str]:
+def _build_environment() -> dict[str, str]:
     kept = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH", "TESSDATA_PREFIX") if name in os.environ}
-    return kept | {"PYTHONPATH": str(_ROOT), "OMP_THREAD_LIMIT": "1"}
+    return kept | {"PYTHONPATH": str(_REPOSITORY_ROOT), "OMP_THREAD_LIMIT": "1"}

@@ -11,17 +11,17 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from core.errors import InvalidInput
-from ingest.sources import buckets, local, web
-from ingest.sources.address import PORTS
-from ingest.sources.selection import select
-from ingest.sources.types import MAX_BYTES, Source, SourceFile
+from ingest.sources import local, object_storage, web
+from ingest.sources.address import DEFAULT_PORTS
+from ingest.sources.selection import build_selection
+from ingest.sources.types import MAX_FILE_BYTES, Source, SourceFile
 
-__all__ = ["MAX_BYTES", "Source", "SourceFile", "from_anywhere", "open_source"]
+__all__ = ["MAX_FILE_BYTES", "Source", "SourceFile", "resolve_source_address", "open_source"]
 
 
 def open_source(
     address: str,
-    readers: Iterable[str] = (),
+    allowed_groups: Iterable[str] = (),
     *,
     include: Iterable[str] = (),
     exclude: Iterable[str] = (),
@@ -35,24 +35,24 @@ def open_source(
         InvalidInput: the address or an option can't be used as it is.
         Unavailable: object storage that does not answer.
     """
-    selection = select(readers, include, exclude)
-    if address.startswith(web.LIST):
-        return web.open_list(address, selection, web_hosts)
+    selection = build_selection(allowed_groups, include, exclude)
+    if address.startswith(web.PAGE_LIST_PREFIX):
+        return web.open_page_list(address, selection, web_hosts)
     scheme, separator, _ = address.partition("://")
     scheme = scheme.lower() if separator else "file"
     if scheme == "file":
         return local.open_local(address, selection)
-    if scheme in PORTS:
-        return web.open_web(address, selection, web_hosts)
-    if scheme in buckets.EXTRAS:
-        return buckets.open_bucket(address, selection)
+    if scheme in DEFAULT_PORTS:
+        return web.open_web_source(address, selection, web_hosts)
+    if scheme in object_storage.SCHEME_EXTRAS:
+        return object_storage.open_bucket(address, selection)
     raise InvalidInput(
         f"{address} is of no known kind; name a path, web:FILE, or an address with file, http(s), s3, gs or az."
     )
 
 
-def from_anywhere(address: str) -> str:
+def resolve_source_address(address: str) -> str:
     """An address that means the same in any folder: a path at which there is something becomes a whole one."""
-    kind = web.LIST if address.startswith(web.LIST) else ""
+    kind = web.PAGE_LIST_PREFIX if address.startswith(web.PAGE_LIST_PREFIX) else ""
     path = Path(address.removeprefix(kind)).expanduser()
     return kind + str(path.resolve()) if "://" not in address and path.exists() else address

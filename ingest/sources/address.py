@@ -5,18 +5,18 @@ import re
 from dataclasses import dataclass
 from urllib.parse import quote, unquote, urljoin, urlsplit
 
-from core.errors import Unreadable
+from core.errors import UnreadableFile
 
-PORTS = {"http": 80, "https": 443}
-_LENGTH = 2000
-_SAFE = "/%:@!$&'()*+,;=~"
-_ODD = re.compile(r"[\x00-\x20\x7f\\]")
-_PLACE = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)(:(?P<port>[0-9]{1,5}))?\Z")
-_NAME = re.compile(r"(?=.{1,253}\Z)(?!-)[a-z0-9-]{1,63}(?<!-)(\.(?!-)[a-z0-9-]{1,63}(?<!-))*\Z")
-_NUMBER = re.compile(r"(0x[0-9a-f]*|[0-9]+)\Z")
+DEFAULT_PORTS = {"http": 80, "https": 443}
+_MAX_ADDRESS_CHARACTERS = 2000
+_UNQUOTED_CHARACTERS = "/%:@!$&'()*+,;=~"
+_UNSAFE_CHARACTERS = re.compile(r"[\x00-\x20\x7f\\]")
+_HOST_AND_PORT = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)(:(?P<port>[0-9]{1,5}))?\Z")
+_HOST_NAME = re.compile(r"(?=.{1,253}\Z)(?!-)[a-z0-9-]{1,63}(?<!-)(\.(?!-)[a-z0-9-]{1,63}(?<!-))*\Z")
+_NUMERIC_LABEL = re.compile(r"(0x[0-9a-f]*|[0-9]+)\Z")
 
 
-class Forbidden(Unreadable):
+class ForbiddenAddress(UnreadableFile):
     """An address that is not fetched, whatever stands there."""
 
     def __init__(self, message: str) -> None:
@@ -30,27 +30,27 @@ class WebAddress:
     scheme: str
     host: str
     port: int
-    target: str
+    request_target: str
 
     @property
-    def site(self) -> str:
+    def host_header(self) -> str:
         """Its host as it stands in a Host header: with brackets around IPv6, the port only if it is not the usual."""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port == PORTS[self.scheme] else f"{host}:{self.port}"
+        return host if self.port == DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
 
     @property
     def origin(self) -> str:
         """The root of its site, with a slash at the end."""
-        return f"{self.scheme}://{self.site}/"
+        return f"{self.scheme}://{self.host_header}/"
 
     @property
-    def path(self) -> str:
+    def display_path(self) -> str:
         """What people are shown: the path below the site with its query, decoded; `index` for the root."""
-        decoded = unquote(self.target).removeprefix("/") or "index"
+        decoded = unquote(self.request_target).removeprefix("/") or "index"
         return "".join(letter if letter.isprintable() else "\ufffd" for letter in decoded)
 
     def __str__(self) -> str:
-        return self.origin + self.target.removeprefix("/")
+        return self.origin + self.request_target.removeprefix("/")
 
 
 def parse_address(text: str) -> WebAddress:
@@ -62,50 +62,60 @@ def parse_address(text: str) -> WebAddress:
     """
     text = text.strip()
     shown = ascii(text[:200])
-    if len(text) > _LENGTH or _ODD.search(text):
-        raise Forbidden(f"{shown} holds a space, a backslash or a control character, or is too long; write it out.")
+    if len(text) > _MAX_ADDRESS_CHARACTERS or _UNSAFE_CHARACTERS.search(text):
+        raise ForbiddenAddress(
+            f"{shown} holds a space, a backslash or a control character, or is too long; write it out."
+        )
     try:
         parts = urlsplit(text)
-        path, query = quote(parts.path, safe=_SAFE), quote(parts.query, safe=_SAFE + "?")
+        path, query = quote(parts.path, safe=_UNQUOTED_CHARACTERS), quote(parts.query, safe=_UNQUOTED_CHARACTERS + "?")
     except ValueError as error:
-        raise Forbidden(f"{shown} is no valid address; check its host and port.") from error
-    if parts.scheme not in PORTS or not parts.netloc:
-        raise Forbidden(f"{shown} is no web address; write https://HOST/PATH.")
+        raise ForbiddenAddress(f"{shown} is no valid address; check its host and port.") from error
+    if parts.scheme not in DEFAULT_PORTS or not parts.netloc:
+        raise ForbiddenAddress(f"{shown} is no web address; write https://HOST/PATH.")
     if "@" in parts.netloc:
-        raise Forbidden("An address with a name or password in front of its host is not fetched; leave them out.")
-    place = _PLACE.match(parts.netloc)
+        raise ForbiddenAddress(
+            "An address with a name or password in front of its host is not fetched; leave them out."
+        )
+    place = _HOST_AND_PORT.match(parts.netloc)
     if not place:
-        raise Forbidden(f"{shown} has a host that is not plainly written; use letters, digits, hyphens, or xn--.")
-    port = int(place["port"] or PORTS[parts.scheme])
-    target = _without_dots(path) + (f"?{query}" if query else "")
-    return WebAddress(parts.scheme, _host(place["name"].lower().strip("[]"), shown), port, target)
+        raise ForbiddenAddress(
+            f"{shown} has a host that is not plainly written; use letters, digits, hyphens, or xn--."
+        )
+    port = int(place["port"] or DEFAULT_PORTS[parts.scheme])
+    target = _remove_dot_segments(path) + (f"?{query}" if query else "")
+    return WebAddress(parts.scheme, _normalise_host(place["name"].lower().strip("[]"), shown), port, target)
 
 
-def joined(base: WebAddress, location: str) -> WebAddress:
+def resolve_redirect(base: WebAddress, location: str) -> WebAddress:
     """Where a redirect's Location, as http.client decodes it, leads; raises Forbidden as parse_address does."""
     text = location.encode("latin-1", "replace").decode("utf-8", "replace")
     try:
         return parse_address(urljoin(str(base), text))
     except ValueError as error:
-        raise Forbidden(f"{base} leads to something that is no valid address.") from error
+        raise ForbiddenAddress(f"{base} leads to something that is no valid address.") from error
 
 
-def _host(name: str, shown: str) -> str:
+def _normalise_host(name: str, display_name: str) -> str:
     """A name as it is; what holds a colon or ends in a number is an IP address, and to some programs an octal one."""
-    if ":" not in name and not _NUMBER.match(name.rpartition(".")[2]):
-        if _NAME.match(name):
+    if ":" not in name and not _NUMERIC_LABEL.match(name.rpartition(".")[2]):
+        if _HOST_NAME.match(name):
             return name
-        raise Forbidden(f"{shown} has a host that is not plainly written; use letters, digits, hyphens, or xn--.")
+        raise ForbiddenAddress(
+            f"{display_name} has a host that is not plainly written; use letters, digits, hyphens, or xn--."
+        )
     try:
         return str(ipaddress.ip_address(name))
     except ValueError as error:
-        raise Forbidden(f"{shown} has a host that is not plainly written; use four decimal numbers.") from error
+        raise ForbiddenAddress(
+            f"{display_name} has a host that is not plainly written; use four decimal numbers."
+        ) from error
 
 
-def _without_dots(path: str) -> str:
+def _remove_dot_segments(path: str) -> str:
     """A path without `.` and `..`, also where they are written as %2e: patterns decide by what is asked for."""
     kept: list[str] = []
-    parts = [part if _dots(part) not in (".", "..") else _dots(part) for part in path.split("/")[1:]]
+    parts = [part if _decode_dots(part) not in (".", "..") else _decode_dots(part) for part in path.split("/")[1:]]
     for part in parts:
         if part == "..":
             del kept[-1:]
@@ -116,5 +126,5 @@ def _without_dots(path: str) -> str:
     return "/" + "/".join(kept)
 
 
-def _dots(part: str) -> str:
+def _decode_dots(part: str) -> str:
     return part.lower().replace("%2e", ".")

@@ -10,60 +10,60 @@ import yaml
 from core.errors import InvalidInput
 from core.principal import check_name
 
-READERS_FILE = "readers.yaml"
+ACCESS_RULES_FILE = "readers.yaml"
 
 
 @dataclass(frozen=True, slots=True)
-class ReaderRule:
+class AccessRule:
     """Files whose path below the source matches `pattern` are for `readers` only."""
 
     pattern: str
-    readers: tuple[str, ...]
+    allowed_groups: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Selection:
+class FileSelection:
     """What a person asked for: `readers` by default, paths to include (none: all) and to exclude; exclusion wins."""
 
-    readers: tuple[str, ...] = ()
+    default_groups: tuple[str, ...] = ()
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
 
-    def wants(self, path: str) -> bool:
+    def includes_path(self, path: str) -> bool:
         """Whether a path is to be taken in; hidden ones (a part begins with a dot) and the rule file never are."""
-        if path == READERS_FILE or any(part.startswith(".") for part in path.split("/")):
+        if path == ACCESS_RULES_FILE or any(part.startswith(".") for part in path.split("/")):
             return False
-        included = not self.include or any(matches(path, pattern) for pattern in self.include)
-        return included and not any(matches(path, pattern) for pattern in self.exclude)
+        included = not self.include or any(matches_pattern(path, pattern) for pattern in self.include)
+        return included and not any(matches_pattern(path, pattern) for pattern in self.exclude)
 
-    def readers_of(self, path: str, rules: Sequence[ReaderRule]) -> tuple[str, ...]:
+    def groups_for(self, path: str, rules: Sequence[AccessRule]) -> tuple[str, ...]:
         """Who may read it: the first rule that matches decides, else the default."""
-        return next((rule.readers for rule in rules if matches(path, rule.pattern)), self.readers)
+        return next((rule.allowed_groups for rule in rules if matches_pattern(path, rule.pattern)), self.default_groups)
 
     @property
-    def narrowed(self) -> str:
+    def pattern_hint(self) -> str:
         """How to say that patterns may be why nothing was found."""
         return " that --include and --exclude leave" if self.include or self.exclude else ""
 
 
-def select(readers: Iterable[str], include: Iterable[str], exclude: Iterable[str]) -> Selection:
+def build_selection(allowed_groups: Iterable[str], include: Iterable[str], exclude: Iterable[str]) -> FileSelection:
     """The selection that a person's options name.
 
     Raises:
         InvalidInput: a reader's name can't be one.
     """
-    checked = tuple(sorted({check_name("group", reader) for reader in readers}))
-    return Selection(checked, tuple(include), tuple(exclude))
+    checked = tuple(sorted({check_name("group", reader) for reader in allowed_groups}))
+    return FileSelection(checked, tuple(include), tuple(exclude))
 
 
-def matches(path: str, pattern: str) -> bool:
+def matches_pattern(path: str, pattern: str) -> bool:
     """Whether a path matches: `*` and `?` also stand for slashes, and `**/` at the start also for no folder at all."""
     return fnmatch.fnmatchcase(path, pattern) or (
         pattern.startswith("**/") and fnmatch.fnmatchcase(path, pattern.removeprefix("**/"))
     )
 
 
-def read_rules(name: str, content: bytes) -> list[ReaderRule]:
+def parse_access_rules(name: str, content: bytes) -> list[AccessRule]:
     """The rules of a `readers.yaml` called `name`, in order.
 
     Raises:
@@ -73,7 +73,7 @@ def read_rules(name: str, content: bytes) -> list[ReaderRule]:
     try:
         parsed: Any = yaml.safe_load(content.decode())
         return [
-            ReaderRule(str(rule["pattern"]), tuple(sorted(check_name("group", reader) for reader in rule["readers"])))
+            AccessRule(str(rule["pattern"]), tuple(sorted(check_name("group", reader) for reader in rule["readers"])))
             for rule in parsed["rules"]
         ]
     except (yaml.YAMLError, TypeError, KeyError, AttributeError, UnicodeDecodeError) as error:

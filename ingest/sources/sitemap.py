@@ -4,26 +4,26 @@ import zlib
 from dataclasses import dataclass, field
 from xml.parsers import expat
 
-from core.errors import Unreadable
+from core.errors import UnreadableFile
 
-MAX_BYTES = 50_000_000  # the protocol's own limit, unpacked
+MAX_SITEMAP_BYTES = 50_000_000  # the protocol's own limit, unpacked
 
 
 @dataclass(slots=True)
-class Sitemap:
+class SitemapEntries:
     """The addresses in a sitemap, as they stand there: of pages, and of further sitemaps."""
 
     pages: list[str] = field(default_factory=list)
     sitemaps: list[str] = field(default_factory=list)
 
 
-def parse_sitemap(shown: str, data: bytes) -> Sitemap:
+def parse_sitemap(display_name: str, data: bytes) -> SitemapEntries:
     """The addresses in a sitemap's bytes, packed or not.
 
     Raises:
         Unreadable: it is no sitemap, has a document type, or is too large.
     """
-    found = Sitemap()
+    found = SitemapEntries()
     parser = expat.ParserCreate(namespace_separator=" ")
     open_elements: list[str] = []
     text: list[str] = []
@@ -40,24 +40,28 @@ def parse_sitemap(shown: str, data: bytes) -> Sitemap:
         open_elements.pop()
 
     def refuse(*_: object) -> None:
-        raise Unreadable("corrupt", f"{shown} declares a document type, which no sitemap needs; it is not read.")
+        raise UnreadableFile(
+            "corrupt", f"{display_name} declares a document type, which no sitemap needs; it is not read."
+        )
 
     parser.StartElementHandler, parser.EndElementHandler = start, end
     parser.CharacterDataHandler, parser.StartDoctypeDeclHandler = text.append, refuse
     try:
-        parser.Parse(_unpacked(shown, data), True)
+        parser.Parse(_decompress_sitemap(display_name, data), True)
     except expat.ExpatError as error:
-        raise Unreadable("corrupt", f"{shown} is no sitemap ({error}); name one, or a page.") from error
+        raise UnreadableFile("corrupt", f"{display_name} is no sitemap ({error}); name one, or a page.") from error
     return found
 
 
-def _unpacked(shown: str, data: bytes) -> bytes:
+def _decompress_sitemap(display_name: str, data: bytes) -> bytes:
     if data.startswith(b"\x1f\x8b"):
         unpacker = zlib.decompressobj(wbits=31)
         try:
-            data = unpacker.decompress(data, MAX_BYTES + 1)
+            data = unpacker.decompress(data, MAX_SITEMAP_BYTES + 1)
         except zlib.error as error:
-            raise Unreadable("corrupt", f"{shown} is damaged; tell whoever keeps it.") from error
-    if len(data) > MAX_BYTES:
-        raise Unreadable("too-large", f"{shown} is larger than a sitemap may be; name the sitemaps it is made of.")
+            raise UnreadableFile("corrupt", f"{display_name} is damaged; tell whoever keeps it.") from error
+    if len(data) > MAX_SITEMAP_BYTES:
+        raise UnreadableFile(
+            "too-large", f"{display_name} is larger than a sitemap may be; name the sitemaps it is made of."
+        )
     return data

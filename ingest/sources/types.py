@@ -4,9 +4,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
-from core.errors import Unreadable
+from core.errors import UnreadableFile
 
-MAX_BYTES = 200_000_000  # A larger file is refused unread: whatever it is, it is no document that people read.
+MAX_FILE_BYTES = 200_000_000  # A larger file is refused unread: whatever it is, it is no document that people read.
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class SourceFile:
 
     uri: str
     path: str
-    readers: tuple[str, ...] = ()
+    allowed_groups: tuple[str, ...] = ()
     size: int | None = None
     tag: str | None = None
 
@@ -36,7 +36,7 @@ class Source(Protocol):
         """
         ...
 
-    def files(self) -> Iterable[SourceFile]:
+    def list_files(self) -> Iterable[SourceFile]:
         """Its files, one after the other.
 
         Raises:
@@ -55,17 +55,17 @@ class Source(Protocol):
         ...
 
 
-def too_large(path: str) -> Unreadable:
+def file_too_large(path: str) -> UnreadableFile:
     """The refusal of a file of more than MAX_BYTES."""
-    most = f"{MAX_BYTES // 1_000_000} MB"
-    return Unreadable("too-large", f"{path} is larger than {most}; split it, or leave it out with --exclude.")
+    most = f"{MAX_FILE_BYTES // 1_000_000} MB"
+    return UnreadableFile("too-large", f"{path} is larger than {most}; split it, or leave it out with --exclude.")
 
 
-def gone(path: str) -> Unreadable:
+def file_gone(path: str) -> UnreadableFile:
     """The refusal of a file that was listed and is there no more."""
-    return Unreadable("gone", f"{path} is no longer there; the next run settles what was known of it.")
+    return UnreadableFile("gone", f"{path} is no longer there; the next run settles what was known of it.")
 
 
-def changed(path: str) -> Unreadable:
+def file_changed(path: str) -> UnreadableFile:
     """The refusal of a file that is not what was listed: its content must not be stored under the listed tag."""
-    return Unreadable("changed", f"{path} changed while it was taken in; run again once it is finished.")
+    return UnreadableFile("changed", f"{path} changed while it was taken in; run again once it is finished.")

@@ -1,9 +1,9 @@
 -- name: known
 -- What the store knows of the files below a source. In: tenant, uri (of a file or, ending in a slash, of a folder).
--- Out: uri, content_hash, pipeline_hash, readers, tag, quarantined, reason, message, since.
+-- Out: uri, content_hash, pipeline_hash, allowed_groups, tag, is_quarantined, reason, message, stored_at.
 select
-    d.uri, d.content_hash, d.pipeline_hash, r.readers, d.source_tag as tag, false as quarantined, '' as reason,
-    '' as message, d.ingested_at as since
+    d.uri, d.content_hash, d.pipeline_hash, r.readers as allowed_groups, d.source_tag as tag,
+    false as is_quarantined, '' as reason, '' as message, d.ingested_at as stored_at
 from document d
 join reader_set r using (tenant_id, reader_set_id)
 where d.tenant_id = %(tenant)s and (d.uri = %(uri)s or (right(%(uri)s, 1) = '/' and starts_with(d.uri, %(uri)s)))

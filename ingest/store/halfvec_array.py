@@ -16,13 +16,13 @@ from core.embedding import Vectors
 
 
 @dataclass(frozen=True, slots=True)
-class Halves:
+class HalfvecArray:
     """A parameter of type halfvec[]: a row of a matrix (n, dimension) is an element."""
 
     vectors: Vectors
 
 
-class _HalvesDumper(Dumper):
+class _HalfvecArrayDumper(Dumper):
     """The layout is that of PostgreSQL's array_send and pgvector's halfvec_send; all numbers are big-endian."""
 
     format = Format.BINARY
@@ -31,12 +31,12 @@ class _HalvesDumper(Dumper):
         super().__init__(cls, context)
         assert context is not None
         info = context.adapters.types["halfvec"]
-        self._element, self.oid = info.oid, info.array_oid
+        self._element_oid, self.oid = info.oid, info.array_oid
 
     def dump(self, obj: Any) -> bytes:
         count, dimension = obj.vectors.shape
         # Dimensions of the array, whether there are NULLs, type of the elements, then length and lower bound.
-        head = np.array([1, 0, self._element, count, 1] if count else [0, 0, self._element], dtype=">i4")
+        head = np.array([1, 0, self._element_oid, count, 1] if count else [0, 0, self._element_oid], dtype=">i4")
         row = np.dtype([("bytes", ">i4"), ("dimension", ">i2"), ("unused", ">i2"), ("halves", ">f2", (dimension,))])
         rows = np.zeros(count, dtype=row)
         rows["bytes"] = row.itemsize - 4
@@ -45,6 +45,6 @@ class _HalvesDumper(Dumper):
         return head.tobytes() + rows.tobytes()
 
 
-def register_halves(connection: Connection) -> None:
+def register_halfvec_array(connection: Connection) -> None:
     """Let a connection take `Halves` as parameters."""
-    connection.adapters.register_dumper(Halves, _HalvesDumper)
+    connection.adapters.register_dumper(HalfvecArray, _HalfvecArrayDumper)

@@ -28,11 +28,11 @@ from llama_index.core.llms.callbacks import llm_chat_callback, llm_completion_ca
 from llama_index.core.prompts import PromptTemplate
 
 from core.principal import Principal
-from serving.gateway.types import Message, ModelFailed, ModelRequest, Models, Reply, Role, Tier
+from serving.gateway.types import Message, ModelFailed, ModelReply, ModelRequest, Models, Role, Tier
 
-Shape = TypeVar("Shape", bound=BaseModel)
+StructuredOutput = TypeVar("StructuredOutput", bound=BaseModel)
 
-ROLES: dict[MessageRole, Role] = {
+MESSAGE_ROLES: dict[MessageRole, Role] = {
     MessageRole.SYSTEM: "system",
     MessageRole.DEVELOPER: "system",
     MessageRole.ASSISTANT: "assistant",
@@ -70,20 +70,20 @@ class GatewayLLM(CustomLLM):
     @llm_chat_callback()
     def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
         """A whole reply. Of the keywords `schema`, `max_tokens` and `temperature` are used."""
-        reply = self._reply(messages, kwargs)
-        return _response(reply, "".join(reply), None)
+        reply = self._request_reply(messages, kwargs)
+        return _build_chat_response(reply, "".join(reply), None)
 
     @llm_chat_callback()
     def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
         """A reply in pieces; the first is there when this returns. Closing the generator ends the call."""
-        reply = self._reply(messages, kwargs)
+        reply = self._request_reply(messages, kwargs)
 
         def pieces() -> ChatResponseGen:
             text = ""
             try:
                 for piece in reply:
                     text += piece
-                    yield _response(reply, text, piece)
+                    yield _build_chat_response(reply, text, piece)
             finally:
                 reply.close()
 
@@ -92,13 +92,13 @@ class GatewayLLM(CustomLLM):
     @llm_completion_callback()
     def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
         """The same for a prompt."""
-        return _completion(self.chat([ChatMessage(content=prompt)], **kwargs))
+        return _build_completion(self.chat([ChatMessage(content=prompt)], **kwargs))
 
     @llm_completion_callback()
     def stream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseGen:
         """The same for a prompt, in pieces."""
         responses = self.stream_chat([ChatMessage(content=prompt)], **kwargs)
-        return (_completion(response) for response in responses)
+        return (_build_completion(response) for response in responses)
 
     @llm_chat_callback()
     async def achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
@@ -126,11 +126,11 @@ class GatewayLLM(CustomLLM):
 
     def structured_predict(
         self,
-        output_cls: type[Shape],
+        output_cls: type[StructuredOutput],
         prompt: PromptTemplate,
         llm_kwargs: dict[str, Any] | None = None,
         **prompt_args: Any,
-    ) -> Shape:
+    ) -> StructuredOutput:
         """A reply of a given shape; models that can are held to its JSON schema.
 
         Raises:
@@ -143,23 +143,23 @@ class GatewayLLM(CustomLLM):
         except ValidationError as error:
             raise ModelFailed(f"The reply is no {output_cls.__name__}; ask again, or a stronger tier.") from error
 
-    def _reply(self, messages: Sequence[ChatMessage], wanted: dict[str, Any]) -> Reply:
-        turns = [Message(ROLES.get(message.role, "user"), message.content or "") for message in messages]
+    def _request_reply(self, messages: Sequence[ChatMessage], options: dict[str, Any]) -> ModelReply:
+        turns = [Message(MESSAGE_ROLES.get(message.role, "user"), message.content or "") for message in messages]
         request = ModelRequest(
-            turns, self._principal, self.purpose, tier=self.tier, schema=wanted.get("schema"),
-            max_tokens=wanted.get("max_tokens", self.max_tokens), temperature=wanted.get("temperature", 0.0),
+            turns, self._principal, self.purpose, tier=self.tier, schema=options.get("schema"),
+            max_tokens=options.get("max_tokens", self.max_tokens), temperature=options.get("temperature", 0.0),
         )  # fmt: skip
         return self._models.stream(request)
 
 
-def _response(reply: Reply, text: str, delta: str | None) -> ChatResponse:
+def _build_chat_response(reply: ModelReply, text: str, delta: str | None) -> ChatResponse:
     usage = reply.usage
     counted = {"prompt_tokens": usage.input_tokens, "completion_tokens": usage.output_tokens} if usage else {}
     message = ChatMessage(role=MessageRole.ASSISTANT, content=text)
     return ChatResponse(message=message, delta=delta, raw={"model": reply.model}, additional_kwargs=counted)
 
 
-def _completion(response: ChatResponse) -> CompletionResponse:
+def _build_completion(response: ChatResponse) -> CompletionResponse:
     return CompletionResponse(
         text=response.message.content or "", delta=response.delta, raw=response.raw,
         additional_kwargs=response.additional_kwargs,

@@ -31,17 +31,21 @@ from core.embedding import Embedder, Vectors
 from core.errors import InvalidInput
 from core.principal import Principal
 from core.services import Services
-from retrieval.filter_sql import clause
-from retrieval.filters import METADATA, And, Contains, Equals, Exists, Filter, Holds, In, Not, Or, Prefix, Range
-from retrieval.retriever import location, retrieve
-from retrieval.types import Hit, Mode
+from retrieval.filter_sql import compile_filter
+from retrieval.filters import METADATA_PREFIX, And, Contains, Equals, Exists, Filter, Holds, In, Not, Or, Prefix, Range
+from retrieval.retriever import parse_location, retrieve
+from retrieval.types import Hit, SearchMode
 
 QUERIES = load_queries(Path(__file__).with_name("retriever.sql"))
 
-OWN = ("title", "path", "uri", "media_type", "version")  # of a document; its nodes carry them as metadata
-SOURCE = ("ref_doc_id", "doc_id", "document_id")  # what LlamaIndex's stores call the document that a node is of
-NODE_URI = "llamaindex:/"  # of a node that was added through LlamaIndex, followed by its id
-PASSAGE_ID = re.compile(r"groundwork:([0-9a-f-]{36}):\d+")  # of a passage of an ingested file
+DOCUMENT_FIELDS = ("title", "path", "uri", "media_type", "version")  # of a document; its nodes carry them as metadata
+SOURCE_DOCUMENT_KEYS = (
+    "ref_doc_id",
+    "doc_id",
+    "document_id",
+)  # what LlamaIndex's stores call the document that a node is of
+NODE_URI_PREFIX = "llamaindex:/"  # of a node that was added through LlamaIndex, followed by its id
+PASSAGE_ID_PATTERN = re.compile(r"groundwork:([0-9a-f-]{36}):\d+")  # of a passage of an ingested file
 
 
 class GroundworkRetriever(BaseRetriever):
@@ -56,14 +60,14 @@ class GroundworkRetriever(BaseRetriever):
         principal: Principal,
         *,
         limit: int = 10,
-        mode: Mode = "hybrid",
+        mode: SearchMode = "hybrid",
         where: Filter | None = None,
         callback_manager: CallbackManager | None = None,
     ) -> None:
         self._services = services
         self._principal = principal
         self._limit = limit
-        self._mode: Mode = mode
+        self._mode: SearchMode = mode
         self._where = where
         super().__init__(callback_manager=callback_manager)
 
@@ -75,20 +79,20 @@ class GroundworkRetriever(BaseRetriever):
             limit=self._limit,
             mode=self._mode,
             where=self._where,
-            vector=self._vector(query_bundle),
+            vector=self._query_vector(query_bundle),
         )
-        return [NodeWithScore(node=node_of(hit), score=hit.score) for hit in evidence.hits]
+        return [NodeWithScore(node=build_node(hit), score=hit.score) for hit in evidence.hits]
 
     async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
         return await asyncio.to_thread(self._retrieve, query_bundle)
 
-    def _vector(self, query_bundle: QueryBundle) -> list[float] | None:
+    def _query_vector(self, query_bundle: QueryBundle) -> list[float] | None:
         """What a query transformation made of the question (HyDE's hypothetical answer, say); None for the question."""
         if query_bundle.embedding is not None:
             return check_vector(self._services.embedder(), query_bundle.embedding)
         if not query_bundle.custom_embedding_strs or self._mode == "lexical":
             return None
-        vectors = encode(self._services.embedder(), query_bundle.custom_embedding_strs)
+        vectors = encode_truncated(self._services.embedder(), query_bundle.custom_embedding_strs)
         return [float(number) for number in vectors.mean(axis=0)]
 
 
@@ -107,7 +111,7 @@ class GroundworkEmbedding(BaseEmbedding):
         return "GroundworkEmbedding"
 
     def _get_text_embeddings(self, texts: list[str]) -> list[list[float]]:
-        return [[float(number) for number in vector] for vector in encode(self._services.embedder(), texts)]
+        return [[float(number) for number in vector] for vector in encode_truncated(self._services.embedder(), texts)]
 
     def _get_text_embedding(self, text: str) -> list[float]:
         return self._get_text_embeddings([text])[0]
@@ -119,14 +123,14 @@ class GroundworkEmbedding(BaseEmbedding):
         return await asyncio.to_thread(self._get_query_embedding, query)
 
 
-def encode(embedder: Embedder, texts: Sequence[str]) -> Vectors:
+def encode_truncated(embedder: Embedder, texts: Sequence[str]) -> Vectors:
     """Unit vectors of texts, of each as much as the model can see: shape (len(texts), dimension)."""
-    return embedder.encode([_visible(embedder, text) for text in texts])
+    return embedder.encode([_truncate_to_model(embedder, text) for text in texts])
 
 
-def _visible(embedder: Embedder, text: str) -> str:
+def _truncate_to_model(embedder: Embedder, text: str) -> str:
     starts = embedder.token_starts(text)
-    return text if len(starts) <= embedder.window else text[: starts[embedder.window]]
+    return text if len(starts) <= embedder.max_input_tokens else text[: starts[embedder.max_input_tokens]]
 
 
 def check_vector(embedder: Embedder, vector: Sequence[float]) -> list[float]:
@@ -149,41 +153,43 @@ def check_vector(embedder: Embedder, vector: Sequence[float]) -> list[float]:
 
 
 @dataclass(frozen=True, slots=True)
-class Passage:
+class NodePassage:
     """What a node is made of."""
 
     document_id: UUID
     ordinal: int
-    own: dict[str, Any]
+    document_fields: dict[str, Any]
     metadata: dict[str, Any]
-    label: str
+    location_label: str
     start: int
     end: int
     text: str
 
 
-def node_of(hit: Hit) -> BaseNode:
+def build_node(hit: Hit) -> BaseNode:
     """A hit as a node: the one that was added, if it came through LlamaIndex, else one with our own id."""
-    own = {name: getattr(hit, name) for name in OWN}
+    own = {name: getattr(hit, name) for name in DOCUMENT_FIELDS}
     metadata = dict(hit.metadata)
-    return _node(Passage(hit.document_id, hit.ordinal, own, metadata, hit.location.label(), *hit.span, hit.text))
+    return _build_passage_node(
+        NodePassage(hit.document_id, hit.ordinal, own, metadata, hit.location.label(), *hit.span, hit.text)
+    )
 
 
 def read_nodes(connection: Connection, tenant: str, where: Filter) -> list[BaseNode]:
     """All nodes of the documents that a filter lets pass."""
-    made = clause(where)
+    made = compile_filter(where)
     with connection.cursor(row_factory=dict_row) as cursor:
         rows = cursor.execute(
             sql.SQL(QUERIES["passages"]).format(condition=made.condition), {**made.values, "tenant": tenant}
         ).fetchall()
     return [
-        _node(
-            Passage(
+        _build_passage_node(
+            NodePassage(
                 row["document_id"],
                 row["ordinal"],
-                {name: row[name] for name in OWN},
+                {name: row[name] for name in DOCUMENT_FIELDS},
                 row["metadata"],
-                location(row["location"]).label(),
+                parse_location(row["location"]).label(),
                 row["start_char"],
                 row["end_char"],
                 row["text"],
@@ -193,10 +199,10 @@ def read_nodes(connection: Connection, tenant: str, where: Filter) -> list[BaseN
     ]
 
 
-def _node(passage: Passage) -> BaseNode:
-    if passage.own["uri"].startswith(NODE_URI):
+def _build_passage_node(passage: NodePassage) -> BaseNode:
+    if passage.document_fields["uri"].startswith(NODE_URI_PREFIX):
         return metadata_dict_to_node(passage.metadata, text=passage.text)
-    shown = {**passage.own, "location": passage.label, **passage.metadata}
+    shown = {**passage.document_fields, "location": passage.location_label, **passage.metadata}
     hidden = [name for name in shown if name not in ("title", "path", "location")]
     source = str(passage.document_id)
     return TextNode(
@@ -214,7 +220,7 @@ def _node(passage: Passage) -> BaseNode:
 # --- filters --------------------------------------------------------------------------------------------------------
 
 
-def filter_of(filters: MetadataFilters | None) -> Filter | None:
+def convert_filters(filters: MetadataFilters | None) -> Filter | None:
     """LlamaIndex's filters as ours. A key names what a node's metadata shows.
 
     Raises:
@@ -225,7 +231,8 @@ def filter_of(filters: MetadataFilters | None) -> Filter | None:
     parts = tuple(
         inner
         for given in filters.filters
-        if (inner := filter_of(given) if isinstance(given, MetadataFilters) else _condition(given)) is not None
+        if (inner := convert_filters(given) if isinstance(given, MetadataFilters) else _convert_filter(given))
+        is not None
     )
     if not parts:
         return None
@@ -237,52 +244,66 @@ def filter_of(filters: MetadataFilters | None) -> Filter | None:
     return And(parts)
 
 
-def _condition(given: MetadataFilter) -> Filter:
-    make, negated = _leaf(given)
+def _convert_filter(metadata_filter: MetadataFilter) -> Filter:
+    make, negated = _convert_operator(metadata_filter)
     own: tuple[Filter, ...] = ()
     try:
-        if given.key in OWN:  # what the metadata says stands before what the document says, as in the node
-            own = (And((Not(Exists(METADATA + given.key)), Not(Prefix("uri", NODE_URI)), make(given.key))),)
-        elif given.key in SOURCE:  # a node says what it is of; only a file's passages are of the document itself
-            own = (And((Not(Exists(METADATA + "ref_doc_id")), make("document_id"))),)
+        if (
+            metadata_filter.key in DOCUMENT_FIELDS
+        ):  # what the metadata says stands before what the document says, as in the node
+            own = (
+                And(
+                    (
+                        Not(Exists(METADATA_PREFIX + metadata_filter.key)),
+                        Not(Prefix("uri", NODE_URI_PREFIX)),
+                        make(metadata_filter.key),
+                    )
+                ),
+            )
+        elif (
+            metadata_filter.key in SOURCE_DOCUMENT_KEYS
+        ):  # a node says what it is of; only a file's passages are of the document itself
+            own = (And((Not(Exists(METADATA_PREFIX + "ref_doc_id")), make("document_id"))),)
     except InvalidInput:  # no document has that kind of value in this field; some metadata may
         own = ()
-    key = "ref_doc_id" if given.key in SOURCE else given.key
-    tree = Or((make(METADATA + key), *own)) if own else make(METADATA + key)
+    key = "ref_doc_id" if metadata_filter.key in SOURCE_DOCUMENT_KEYS else metadata_filter.key
+    tree = Or((make(METADATA_PREFIX + key), *own)) if own else make(METADATA_PREFIX + key)
     return Not(tree) if negated else tree
 
 
-def _leaf(given: MetadataFilter) -> tuple[Callable[[str], Filter], bool]:
+def _convert_operator(metadata_filter: MetadataFilter) -> tuple[Callable[[str], Filter], bool]:
     """What makes the condition for a field, and whether it is the opposite that is asked for."""
-    value: Any = given.value
-    match given.operator:
+    value: Any = metadata_filter.value
+    match metadata_filter.operator:
         case FilterOperator.IS_EMPTY:
             return Exists, True
         case FilterOperator.EQ | FilterOperator.NE:
-            _check(given, isinstance(value, str | int | float), "one text or number")
-            return lambda field: Equals(field, value), given.operator == FilterOperator.NE
+            _check_value(metadata_filter, isinstance(value, str | int | float), "one text or number")
+            return lambda field: Equals(field, value), metadata_filter.operator == FilterOperator.NE
         case FilterOperator.IN | FilterOperator.NIN:
-            _check(given, isinstance(value, list), "a list")
-            return lambda field: In(field, tuple(value)), given.operator == FilterOperator.NIN
+            _check_value(metadata_filter, isinstance(value, list), "a list")
+            return lambda field: In(field, tuple(value)), metadata_filter.operator == FilterOperator.NIN
         case FilterOperator.ANY | FilterOperator.ALL:
-            _check(given, isinstance(value, list), "a list")
-            return lambda field: Holds(field, tuple(value), every=given.operator == FilterOperator.ALL), False
+            _check_value(metadata_filter, isinstance(value, list), "a list")
+            return lambda field: Holds(
+                field, tuple(value), match_all=metadata_filter.operator == FilterOperator.ALL
+            ), False
         case FilterOperator.CONTAINS:
-            _check(given, isinstance(value, str | int | float), "one text or number")
+            _check_value(metadata_filter, isinstance(value, str | int | float), "one text or number")
             return lambda field: Holds(field, (value,)), False
         case FilterOperator.TEXT_MATCH | FilterOperator.TEXT_MATCH_INSENSITIVE:
-            _check(given, isinstance(value, str), "a text")
-            ignore_case = given.operator == FilterOperator.TEXT_MATCH_INSENSITIVE
+            _check_value(metadata_filter, isinstance(value, str), "a text")
+            ignore_case = metadata_filter.operator == FilterOperator.TEXT_MATCH_INSENSITIVE
             return lambda field: Contains(field, value, ignore_case), False
         case FilterOperator.GT | FilterOperator.GTE | FilterOperator.LT | FilterOperator.LTE:
-            _check(given, isinstance(value, str | int | float), "one text or number")
-            name = {">": "gt", ">=": "ge", "<": "lt", "<=": "le"}[given.operator.value]
+            _check_value(metadata_filter, isinstance(value, str | int | float), "one text or number")
+            name = {">": "gt", ">=": "ge", "<": "lt", "<=": "le"}[metadata_filter.operator.value]
             return lambda field: Range(field, **{name: value}), False
-    raise InvalidInput(f"Groundwork has no filter {given.operator.value!r}; use another operator.")
+    raise InvalidInput(f"Groundwork has no filter {metadata_filter.operator.value!r}; use another operator.")
 
 
-def _check(given: MetadataFilter, fits: bool, wanted: str) -> None:
-    if not fits:
+def _check_value(metadata_filter: MetadataFilter, is_valid: bool, expected: str) -> None:
+    if not is_valid:
         raise InvalidInput(
-            f"The filter {given.operator.value!r} on {given.key[:40]!r} needs {wanted}; what is missing is_empty."
+            f"The filter {metadata_filter.operator.value!r} on {metadata_filter.key[:40]!r} needs {expected}; what is missing is_empty."
         )

@@ -8,19 +8,19 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TypeVar
 
-from core.text.editions import CAPITALISED
-from core.text.numbers import DATE, quantities
-from core.text.terms import terms
+from core.text.editions import CAPITALISED_WORD_PATTERN
+from core.text.numbers import DATE_PATTERN, find_numbers
+from core.text.terms import extract_terms
 from core.types import Span
-from retrieval.types import Evidence, Hit
-from serving.answering.guardrails.prompt_injection import overlaps, planted
-from serving.answering.question import _PATTERNS, Asked, words
+from retrieval.types import Hit, SearchResult
+from serving.answering.guardrails.prompt_injection import find_injections, overlaps_injection
+from serving.answering.question import ANSWER_PATTERNS, QuestionAnalysis, collect_terms
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Unit:
+class EvidenceSentence:
     """A sentence (or list item, or table row) of the evidence, with what stands around it.
 
     `header` is the row that names the columns where the unit is a row of a table. `own` are its terms, `around` its
@@ -28,99 +28,105 @@ class Unit:
     the same paragraph.
     """
 
-    hit: int
+    hit_index: int
     span: Span
     text: str
     cosine: float
     header: str
-    own: frozenset[str]
-    around: frozenset[str]
-    before: "Unit | None"
+    own_terms: frozenset[str]
+    context_terms: frozenset[str]
+    previous: "EvidenceSentence | None"
 
 
-def coverage(weights: Mapping[str, float], present: Set[str]) -> float:
+def compute_coverage(weights: Mapping[str, float], present: Set[str]) -> float:
     """The share of the weight of some terms that are present, 0 to 1; 0 for no terms."""
     whole = sum(weights.values())
     return sum(weight for term, weight in weights.items() if term in present) / whole if whole else 0.0
 
 
-def pairs(text: str) -> set[tuple[str, str]]:
+def extract_term_pairs(text: str) -> set[tuple[str, str]]:
     """The terms of a text that follow one another."""
-    found = terms(text)
+    found = extract_terms(text)
     return set(pairwise(found))
 
 
-def share(wanted: Set[T], present: Set[T]) -> float:
+def compute_share(wanted: Set[T], present: Set[T]) -> float:
     """The share of the wanted terms that are present, 0 to 1; 1 where nothing is wanted."""
     return len(wanted & present) / len(wanted) if wanted else 1.0
 
 
-def units(evidence: Evidence) -> list[Unit]:
+def extract_sentences(evidence: SearchResult) -> list[EvidenceSentence]:
     """The sentences of the evidence in order, without rows that only name a table's columns, and without what
     speaks to a machine (serving/answering/guardrails/prompt_injection.py).
     """
-    return [unit for number, hit in enumerate(evidence.hits) for unit in _units(number, hit)]
+    return [unit for number, hit in enumerate(evidence.hits) for unit in _extract_hit_sentences(number, hit)]
 
 
-def _units(number: int, hit: Hit) -> Iterator[Unit]:
-    path = words(f"{hit.title} {hit.context}")
-    headers, machines = dict(table_rows(hit)), planted(hit)
+def _extract_hit_sentences(hit_index: int, hit: Hit) -> Iterator[EvidenceSentence]:
+    path = collect_terms(f"{hit.title} {hit.context}")
+    headers, machines = dict(find_table_rows(hit)), find_injections(hit)
     before, end = None, hit.span.start
     for place, sentence in enumerate(hit.sentences):
         text, header = hit.quote(sentence.span), headers.get(place)
         if "\n" in hit.text[end - hit.span.start : sentence.span.start - hit.span.start]:
             before = None
         end = sentence.span.end
-        if overlaps(sentence.span, machines):
+        if overlaps_injection(sentence.span, machines):
             before = None  # no quote goes across it
             continue
         if header == text:
             continue
-        own = words(text)
-        around = own | path | (before.own if before else frozenset()) | words(header or "")
-        unit = Unit(number, sentence.span, text, sentence.cosine or 0.0, header or "", own, around, before)
+        own = collect_terms(text)
+        around = own | path | (before.own_terms if before else frozenset()) | collect_terms(header or "")
+        unit = EvidenceSentence(
+            hit_index, sentence.span, text, sentence.cosine or 0.0, header or "", own, around, before
+        )
         before = unit
         yield unit
 
 
-def table_rows(hit: Hit) -> Iterator[tuple[int, str]]:
+def find_table_rows(hit: Hit) -> Iterator[tuple[int, str]]:
     """The places of the sentences of a hit that are rows of a table, each with its header row (its own, for that).
 
     A table that began in an earlier chunk has its header as the last line of the hit's context.
     """
     carried = hit.context.rsplit("\n", 1)[-1]
-    header = carried if is_row(carried) else None
+    header = carried if is_table_row(carried) else None
     end = hit.span.start
     for place, sentence in enumerate(hit.sentences):
         text = hit.quote(sentence.span)
         apart = place and hit.text[end - hit.span.start : sentence.span.start - hit.span.start].count("\n") != 1
-        if apart or not is_row(text):
+        if apart or not is_table_row(text):
             header = None
-        if is_row(text):
+        if is_table_row(text):
             header = header or text
             yield place, header
         end = sentence.span.end
 
 
-def is_row(text: str) -> bool:
+def is_table_row(text: str) -> bool:
     """Whether a line is a row of a table, as parsers write it: cells with bars between them."""
     return " | " in text
 
 
-def answers_kind(wanted: Asked, text: str) -> float:
+def score_answer_kind(analysis: QuestionAnalysis, text: str) -> float:
     """1 where a text holds something of the kind that is asked for and not in the question, -1 where it doesn't,
     0 where the question doesn't say of which kind the answer is.
     """
-    if wanted.kind is None:
+    if analysis.answer_kind is None:
         return 0.0
-    return 1.0 if _holds(wanted, text) else -1.0
+    return 1.0 if _contains_answer_kind(analysis, text) else -1.0
 
 
-def _holds(wanted: Asked, text: str) -> bool:
-    if wanted.kind in _PATTERNS:
-        return _PATTERNS[wanted.kind].search(text) is not None
-    if wanted.kind == "date":
-        return any(not set(terms(found[0])) <= wanted.present for found in DATE.finditer(text))
-    if wanted.kind == "number":
-        return bool(quantities(text) - wanted.values)
-    return any(set(terms(found[0])) - wanted.present for found in CAPITALISED.finditer(text) if found.start())
+def _contains_answer_kind(analysis: QuestionAnalysis, text: str) -> bool:
+    if analysis.answer_kind in ANSWER_PATTERNS:
+        return ANSWER_PATTERNS[analysis.answer_kind].search(text) is not None
+    if analysis.answer_kind == "date":
+        return any(not set(extract_terms(found[0])) <= analysis.all_terms for found in DATE_PATTERN.finditer(text))
+    if analysis.answer_kind == "number":
+        return bool(find_numbers(text) - analysis.quantities)
+    return any(
+        set(extract_terms(found[0])) - analysis.all_terms
+        for found in CAPITALISED_WORD_PATTERN.finditer(text)
+        if found.start()
+    )

@@ -6,12 +6,12 @@ from typing import Literal
 from uuid import UUID
 
 from core.types import Location, Span
-from retrieval.types import Also
+from retrieval.types import DuplicateRef
 
-Status = Literal["answered", "refused"]
+AnswerStatus = Literal["answered", "refused"]
 RefusalCode = Literal["no_evidence", "partial_evidence", "may_not_know", "out_of_scope", "unsafe_request"]
 
-Fault = Literal[
+FaultCode = Literal[
     "no_evidence",
     "unsupported",
     "number",
@@ -42,7 +42,7 @@ class Citation:
     location: Location
     quote: str
     span: Span
-    also: tuple[Also, ...] = ()
+    also: tuple[DuplicateRef, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
-class Flag:
+class InjectionFlag:
     """A place in a passage that speaks to a machine: how sure that is (from 1 on), and by which signs. It is no
     evidence, and no model reads it.
     """
@@ -90,7 +90,7 @@ class Answer:
     """
 
     question: str
-    status: Status
+    status: AnswerStatus
     sentences: tuple[AnswerSentence, ...]
     citations: tuple[Citation, ...]
     refusal: Refusal | None
@@ -99,12 +99,12 @@ class Answer:
     passages: int
     confidence: float = 0.0
     milliseconds: dict[str, float] = field(default_factory=dict)
-    removed: tuple[Fault, ...] = ()
+    removed: tuple[FaultCode, ...] = ()
     repaired: int = 0
     model: str | None = None
     prompt: str | None = None
     prompt_version: str | None = None
-    flagged: tuple[Flag, ...] = ()
+    flagged: tuple[InjectionFlag, ...] = ()
     degraded: str | None = None
     conflict: tuple[int, ...] = ()
     asked_as: str | None = None
@@ -118,7 +118,7 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Searched:
+class SearchCompleted:
     """The first event of an answer on its way: how much was searched, before anything is said."""
 
     documents: int
@@ -126,21 +126,21 @@ class Searched:
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class SentenceVerified:
     """An event of an answer on its way: a verified sentence, and those of its citations that are new."""
 
     sentence: AnswerSentence
     citations: tuple[Citation, ...]
 
 
-Event = Searched | Said | Answer  # the answer itself comes last
+AnswerEvent = SearchCompleted | SentenceVerified | Answer  # the answer itself comes last
 
 
 @dataclass(frozen=True, slots=True)
-class Support:
+class SupportingSpan:
     """A claim of evidence: a span of a document's text, inside the hit at this place of the evidence (from 0)."""
 
-    hit: int
+    hit_index: int
     span: Span
 
 
@@ -149,11 +149,11 @@ class DraftSentence:
     """What a generator wrote, and the evidence it names for it; nothing of this is trusted before it is verified."""
 
     text: str
-    support: tuple[Support, ...]
+    support: tuple[SupportingSpan, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Draft:
+class DraftAnswer:
     """A generator's answer before verification, where it has all of it at once."""
 
     sentences: tuple[DraftSentence, ...]

@@ -25,15 +25,14 @@ from core.errors import GroundworkError, OverBudget
 from core.principal import Principal
 from core.services import Services
 from retrieval.retriever import check_question, retrieve
-from serving.answering import cache
-from serving.answering.conversation import converse
-from serving.answering.conversation.history import History
+from serving.answering import answer_cache
+from serving.answering.conversation.conversation import answer_in_conversation
+from serving.answering.conversation.history import ConversationHistory
 from serving.answering.generator.backing import Backing
-from serving.answering.generator.llm import generator
-from serving.answering.pipeline import stream
-from serving.answering.types import Event
-from serving.api.documents import fetch_document
-from serving.api.identity import LOOPBACK, IdentityProvider
+from serving.answering.generator.llm import create_generator
+from serving.answering.pipeline import stream_answer
+from serving.answering.types import AnswerEvent
+from serving.api.identity import LOOPBACK_HOSTS, IdentityProvider
 from serving.api.schemas import (
     AnswerOut,
     ConversationOut,
@@ -44,28 +43,29 @@ from serving.api.schemas import (
     SearchOut,
     SearchQuestion,
 )
-from serving.api.streaming import MEDIA_TYPE, at_once, streamed
+from serving.api.stored_document import fetch_document
+from serving.api.streaming import EVENT_STREAM_TYPE, collect_answer, stream_response
 from serving.gateway.types import NoModelAvailable
-from serving.usage.budgets import tightest
+from serving.usage.budgets import find_tightest_budget
 from serving.usage.meter import PostgresMeter
 
-WEB = Path(__file__).parent / "web"
-LARGEST_BODY = 64 * 1024  # bytes; a question has 2,000 characters at most
+WEB_FOLDER = Path(__file__).parent / "web"
+MAX_BODY_BYTES = 64 * 1024  # bytes; a question has 2,000 characters at most
 
-Forward = Callable[[Request], Awaitable[Response]]
+CallNext = Callable[[Request], Awaitable[Response]]
 
 log = structlog.get_logger("groundwork.api")
 
-FIELD = re.compile(r"[a-z_]{1,24}")
+FIELD_NAME = re.compile(r"[a-z_]{1,24}")
 
-HEADERS = {
+SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
 }
-PROBLEM = {"$ref": "#/components/schemas/Problem"}  # in OpenAPI
-HEALTH = ("/healthz", "/readyz")  # asked every few seconds; logged only when all is not well
-DOCS = ("/docs", "/redoc", "/openapi.json")  # FastAPI's own pages load their scripts from elsewhere
+PROBLEM_SCHEMA = {"$ref": "#/components/schemas/Problem"}  # in OpenAPI
+HEALTH_PATHS = ("/healthz", "/readyz")  # asked every few seconds; logged only when all is not well
+DOCS_PATHS = ("/docs", "/redoc", "/openapi.json")  # FastAPI's own pages load their scripts from elsewhere
 
 
 def build_api(services: Services, identity: IdentityProvider, backing: Backing = Backing()) -> FastAPI:  # noqa: B008
@@ -78,54 +78,60 @@ def build_api(services: Services, identity: IdentityProvider, backing: Backing =
             code: {"model": Problem, "description": "A problem (RFC 9457)"} for code in (401, 404, 422, 429, 503)
         },
     )
-    _add_problems(api)
+    _add_error_handlers(api)
     _describe_problems(api)
     # A page elsewhere must not talk to us through a name that it points at this machine (DNS rebinding).
-    hosts = frozenset((*LOOPBACK, "testserver")) if identity.name == "local" else None
+    hosts = frozenset((*LOOPBACK_HOSTS, "testserver")) if identity.name == "local" else None
 
     @api.middleware("http")
-    async def guard(request: Request, forward: Forward) -> Response:
-        return await _guard(request, forward, hosts)
+    async def guard(request: Request, forward: CallNext) -> Response:
+        return await _handle_request(request, forward, hosts)
 
     def principal(request: Request) -> Principal:
         return identity.identify(request.headers)
 
     Asker = Annotated[Principal, Depends(principal)]  # noqa: N806 - a type
-    meter, responses = PostgresMeter(services.database), cache.configured(services)
+    meter, responses = PostgresMeter(services.database), answer_cache.create_answer_cache(services)
 
     def payer(asker: Asker, request: Request) -> Principal:
-        tight = tightest(meter.admit(asker))
+        tight = find_tightest_budget(meter.admit_request(asker))
         request.state.budget = tight.describe() if tight else ""
         return asker
 
     Payer = Annotated[Principal, Depends(payer)]  # noqa: N806 - a type: whoever asks, and has a request left
 
-    def answering(body: Question, asker: Principal) -> Iterator[Event]:
+    def answering(body: Question, asker: Principal) -> Iterator[AnswerEvent]:
         how: dict[str, Any] = {
-            "generator": generator(backing.models, asker), "mode": body.mode, "where": body.where(),
-            "responses": responses,
+            "generator": create_generator(backing.models, asker), "mode": body.mode, "where": body.read_filter(),
+            "answer_cache": responses,
         }  # fmt: skip
         if body.conversation is None:
-            return stream(services, asker, body.question, **how)
+            return stream_answer(services, asker, body.question, **how)
         check_question(body.question)
-        begun = History(services, asker).begin() if body.conversation == "new" else body.conversation
-        return converse(services, asker, body.question, begun, backing.models, **how)
+        begun = (
+            ConversationHistory(services, asker).create_conversation()
+            if body.conversation == "new"
+            else body.conversation
+        )
+        return answer_in_conversation(services, asker, body.question, begun, backing.models, **how)
 
-    @api.post("/v1/ask", tags=["questions"], response_model=AnswerOut, responses={200: {"content": {MEDIA_TYPE: {}}}})
+    @api.post(
+        "/v1/ask", tags=["questions"], response_model=AnswerOut, responses={200: {"content": {EVENT_STREAM_TYPE: {}}}}
+    )
     async def ask(body: Question, asker: Payer, request: Request) -> AnswerOut | Response:
         """Answer a question from the documents that the caller may read, every sentence cited, or refuse.
 
         With `Accept: text/event-stream` sentences come one by one, each as soon as it is verified (docs/answers.md).
         """
         events = await run_sync(answering, body, asker)
-        if MEDIA_TYPE in request.headers.get("accept", ""):
-            return await run_sync(streamed, events)
-        return await at_once(events, request)
+        if EVENT_STREAM_TYPE in request.headers.get("accept", ""):
+            return await run_sync(stream_response, events)
+        return await collect_answer(events, request)
 
     @api.post("/v1/search", tags=["questions"])
     def search(body: SearchQuestion, asker: Payer) -> SearchOut:
         """The passages that answer a question best, and why."""
-        where = body.where()
+        where = body.read_filter()
         return SearchOut.of(
             retrieve(
                 services, asker, body.question, limit=body.limit, mode=body.mode, where=where, explain=body.explain
@@ -135,12 +141,12 @@ def build_api(services: Services, identity: IdentityProvider, backing: Backing =
     @api.get("/v1/conversations/{conversation_id}", tags=["conversations"])
     def conversation(conversation_id: UUID, asker: Asker) -> ConversationOut:
         """What was asked in a conversation of the caller's."""
-        return ConversationOut.of(conversation_id, History(services, asker).read(conversation_id))
+        return ConversationOut.of(conversation_id, ConversationHistory(services, asker).read_turns(conversation_id))
 
     @api.delete("/v1/conversations/{conversation_id}", tags=["conversations"], status_code=204)
     def forget(conversation_id: UUID, asker: Asker) -> Response:
         """Delete a conversation of the caller's, at once."""
-        History(services, asker).delete(conversation_id)
+        ConversationHistory(services, asker).delete(conversation_id)
         return Response(status_code=204)
 
     @api.get("/v1/documents/{document_id}", tags=["documents"])
@@ -169,27 +175,29 @@ def build_api(services: Services, identity: IdentityProvider, backing: Backing =
 
     @api.get("/", include_in_schema=False)
     def page() -> FileResponse:
-        return FileResponse(WEB / "index.html")
+        return FileResponse(WEB_FOLDER / "index.html")
 
-    api.mount("/static", StaticFiles(directory=WEB), name="static")
+    api.mount("/static", StaticFiles(directory=WEB_FOLDER), name="static")
     return api
 
 
-async def _guard(request: Request, forward: Forward, hosts: Set[str] | None) -> Response:
+async def _handle_request(request: Request, call_next: CallNext, hosts: Set[str] | None) -> Response:
     """Refuse foreign hosts and oversized bodies, set the security headers, log the request without what was asked."""
     began, request_id = time.perf_counter(), uuid.uuid4().hex
-    response: Response | None = _refusal(request, hosts)
+    response: Response | None = _reject_early(request, hosts)
     try:
-        response = response or await forward(request)
+        response = response or await call_next(request)
     except Exception as error:  # a fault of ours: the caller gets a problem, the log gets the rest
         log.error("unforeseen", request_id=request_id, error=type(error).__name__, exc_info=error)
-        response = problem(GroundworkError(f"Something went wrong here; the log has it under {request_id}."), 500)
-    if request.url.path not in DOCS:
-        response.headers.update(HEADERS)
+        response = problem_response(
+            GroundworkError(f"Something went wrong here; the log has it under {request_id}."), 500
+        )
+    if request.url.path not in DOCS_PATHS:
+        response.headers.update(SECURITY_HEADERS)
     response.headers["X-Request-Id"] = request_id
     if tight := getattr(request.state, "budget", ""):
         response.headers["X-Groundwork-Budget"] = tight
-    if request.url.path in HEALTH and response.status_code == 200:
+    if request.url.path in HEALTH_PATHS and response.status_code == 200:
         return response
     log.info(
         "request",
@@ -202,26 +210,26 @@ async def _guard(request: Request, forward: Forward, hosts: Set[str] | None) -> 
     return response
 
 
-def _refusal(request: Request, hosts: Set[str] | None) -> JSONResponse | None:
+def _reject_early(request: Request, hosts: Set[str] | None) -> JSONResponse | None:
     """What is refused before anything is read of it."""
     length = request.headers.get("content-length", "0")
-    if hosts is not None and _host(request) not in hosts:
-        return problem(GroundworkError("The service does not answer to this host name; use 127.0.0.1."), 400)
+    if hosts is not None and _host_name(request) not in hosts:
+        return problem_response(GroundworkError("The service does not answer to this host name; use 127.0.0.1."), 400)
     if "transfer-encoding" in request.headers or not length.isdecimal():
-        return problem(GroundworkError("The request does not say how long it is; send Content-Length."), 411)
-    if int(length) > LARGEST_BODY:
-        too_large = f"The request is larger than {LARGEST_BODY // 1024} KiB; shorten the question."
-        return problem(GroundworkError(too_large), 413)
+        return problem_response(GroundworkError("The request does not say how long it is; send Content-Length."), 411)
+    if int(length) > MAX_BODY_BYTES:
+        too_large = f"The request is larger than {MAX_BODY_BYTES // 1024} KiB; shorten the question."
+        return problem_response(GroundworkError(too_large), 413)
     return None
 
 
-def _host(request: Request) -> str:
+def _host_name(request: Request) -> str:
     """The name in the Host header, without port and brackets."""
     host = request.headers.get("host", "").lower()
     return host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
 
 
-def problem(error: GroundworkError, status: int | None = None) -> JSONResponse:
+def problem_response(error: GroundworkError, status: int | None = None) -> JSONResponse:
     """An error as RFC 9457 wants it."""
     body = Problem.of(error, status)
     headers = {"WWW-Authenticate": "Bearer"} if body.status == 401 else {}
@@ -239,26 +247,26 @@ def _describe_problems(api: FastAPI) -> None:
             operations = [operation for path in describe()["paths"].values() for operation in path.values()]
             for response in [one for operation in operations for one in operation["responses"].values()]:
                 content = response.get("content", {})
-                if content.get("application/json", {}).get("schema") == PROBLEM:
+                if content.get("application/json", {}).get("schema") == PROBLEM_SCHEMA:
                     content["application/problem+json"] = content.pop("application/json")
         return describe()
 
     api.openapi = described  # type: ignore[method-assign]  # as FastAPI's own pages do
 
 
-def _add_problems(api: FastAPI) -> None:
+def _add_error_handlers(api: FastAPI) -> None:
     @api.exception_handler(GroundworkError)
     def known(_: Request, error: GroundworkError) -> JSONResponse:
-        return problem(error)
+        return problem_response(error)
 
     @api.exception_handler(RequestValidationError)
     def malformed(_: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"][1:]) or "body"
-        if first["type"] == "extra_forbidden" and not FIELD.fullmatch(where):
+        if first["type"] == "extra_forbidden" and not FIELD_NAME.fullmatch(where):
             where = "body"  # whatever it was that they sent there
-        return problem(GroundworkError(f"{where}: {first['msg']}; see /docs for the shape of a request."), 422)
+        return problem_response(GroundworkError(f"{where}: {first['msg']}; see /docs for the shape of a request."), 422)
 
     @api.exception_handler(HTTPException)
     def http(_: Request, error: HTTPException) -> JSONResponse:
-        return problem(GroundworkError(f"{error.detail}.".replace("..", ".")), error.status_code)
+        return problem_response(GroundworkError(f"{error.detail}.".replace("..", ".")), error.status_code)

@@ -9,8 +9,8 @@ from core.errors import GroundworkError, InvalidInput, Unauthenticated
 from core.principal import Principal
 from core.settings import Settings
 
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
-SHORTEST_SECRET = 32  # bytes, the key length of HMAC-SHA-256 (RFC 7518, section 3.2)
+LOOPBACK_HOSTS = ("127.0.0.1", "::1", "localhost")
+MIN_SECRET_BYTES = 32  # bytes, the key length of HMAC-SHA-256 (RFC 7518, section 3.2)
 
 
 class IdentityProvider(Protocol):
@@ -81,7 +81,7 @@ class JwtIdentity:
             raise Unauthenticated("The token names no valid tenant or group; ask whoever issues it.") from error
 
 
-def identity_provider(settings: Settings, host: str, tenants: tuple[str, ...]) -> IdentityProvider:
+def open_identity_provider(settings: Settings, host: str, tenants: tuple[str, ...]) -> IdentityProvider:
     """The configured provider; `tenants` are those that `local` offers, the first when a request names none.
 
     Raises:
@@ -89,14 +89,14 @@ def identity_provider(settings: Settings, host: str, tenants: tuple[str, ...]) -
     """
     if settings.identity == "jwt":
         key = settings.jwt_key.get_secret_value()
-        if len(key.encode()) < SHORTEST_SECRET:
-            raise InvalidInput(f"GROUNDWORK_JWT_KEY must hold a key of at least {SHORTEST_SECRET} bytes.")
+        if len(key.encode()) < MIN_SECRET_BYTES:
+            raise InvalidInput(f"GROUNDWORK_JWT_KEY must hold a key of at least {MIN_SECRET_BYTES} bytes.")
         try:
             jwt.get_algorithm_by_name(settings.jwt_algorithm).prepare_key(key)
         except (jwt.InvalidKeyError, ValueError, TypeError) as error:
             raise InvalidInput(f"GROUNDWORK_JWT_KEY holds no key for {settings.jwt_algorithm}; correct one.") from error
         return JwtIdentity(key, settings.jwt_algorithm, settings.jwt_audience)
-    if host not in LOOPBACK and not settings.published_on_loopback:
+    if host not in LOOPBACK_HOSTS and not settings.published_on_loopback:
         raise GroundworkError(
             f"With GROUNDWORK_IDENTITY=local anyone who reaches {host} could read everything; listen on 127.0.0.1,"
             " or set GROUNDWORK_IDENTITY=jwt."

@@ -7,24 +7,41 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from core.errors import GroundworkError
-from core.redaction import ECHOED, redact
+from core.redaction import ERROR_REDACTED_KINDS, redact
 from core.types import Location
 from retrieval.filters import Filter, filter_json, parse_filter
-from retrieval.types import Also, Evidence, Explanation, Hit, Leg, LegName, Method, Reasons
+from retrieval.types import (
+    AccessMethod,
+    DuplicateRef,
+    Hit,
+    RetrieverName,
+    RetrieverScore,
+    ScoreReasons,
+    SearchExplanation,
+    SearchResult,
+)
 from serving.answering.conversation.history import Turn
-from serving.answering.types import Answer, AnswerSentence, Citation, Fault, Flag, Refusal, Said
-from serving.api.documents import StoredDocument
+from serving.answering.types import (
+    Answer,
+    AnswerSentence,
+    Citation,
+    FaultCode,
+    InjectionFlag,
+    Refusal,
+    SentenceVerified,
+)
+from serving.api.stored_document import StoredDocument
 
 # What `parse_filter` reads; it checks, since it says in one sentence what is wrong. The parts of and, or and not are
 # filters again, which a schema of its own would have to say by name.
-_VALUE = {"anyOf": [{"type": kind} for kind in ("string", "number", "boolean")]}
-_DATED = {
+_VALUE_SCHEMA = {"anyOf": [{"type": kind} for kind in ("string", "number", "boolean")]}
+_VALUE_OR_DATE_SCHEMA = {
     "anyOf": [
-        *_VALUE["anyOf"],
+        *_VALUE_SCHEMA["anyOf"],
         {"type": "object", "properties": {"date": {"type": "string"}}, "required": ["date"], "title": "Date"},
     ]
 }
-_CONDITION: dict[str, Any] = {
+_CONDITION_SCHEMA: dict[str, Any] = {
     "title": "Condition",
     "type": "object",
     "required": ["field"],
@@ -34,24 +51,32 @@ _CONDITION: dict[str, Any] = {
             "type": "string",
             "description": "title, path, uri, document_id, media_type, language, version, ingested_at or metadata.KEY.",
         },
-        "equals": _DATED,
-        "in": {"type": "array", "items": _DATED},
-        **dict.fromkeys(("gt", "gte", "lt", "lte"), _DATED),
+        "equals": _VALUE_OR_DATE_SCHEMA,
+        "in": {"type": "array", "items": _VALUE_OR_DATE_SCHEMA},
+        **dict.fromkeys(("gt", "gte", "lt", "lte"), _VALUE_OR_DATE_SCHEMA),
         "prefix": {"type": "string"},
         "contains": {"type": "string"},
         "ignore_case": {"type": "boolean", "description": "With contains only."},
-        "holds_any": {"type": "array", "items": _VALUE, "description": "A list in the metadata has one of these."},
-        "holds_all": {"type": "array", "items": _VALUE, "description": "A list in the metadata has all of these."},
+        "holds_any": {
+            "type": "array",
+            "items": _VALUE_SCHEMA,
+            "description": "A list in the metadata has one of these.",
+        },
+        "holds_all": {
+            "type": "array",
+            "items": _VALUE_SCHEMA,
+            "description": "A list in the metadata has all of these.",
+        },
         "exists": {"type": "boolean"},
     },
 }
-_PARTS = {"type": "array", "minItems": 1, "items": {"type": "object", "description": "A filter."}}
+_FILTER_LIST_SCHEMA = {"type": "array", "minItems": 1, "items": {"type": "object", "description": "A filter."}}
 FILTER_SCHEMA: dict[str, Any] = {
     "title": "Filter",
     "anyOf": [
-        _CONDITION,
-        {"title": "And", "type": "object", "properties": {"and": _PARTS}, "required": ["and"]},
-        {"title": "Or", "type": "object", "properties": {"or": _PARTS}, "required": ["or"]},
+        _CONDITION_SCHEMA,
+        {"title": "And", "type": "object", "properties": {"and": _FILTER_LIST_SCHEMA}, "required": ["and"]},
+        {"title": "Or", "type": "object", "properties": {"or": _FILTER_LIST_SCHEMA}, "required": ["or"]},
         {
             "title": "Not",
             "type": "object",
@@ -86,7 +111,7 @@ class Question(BaseModel):
         description="A conversation to ask in, so that follow-ups are understood; `new` begins one. /v1/ask only.",
     )
 
-    def where(self) -> Filter | None:
+    def read_filter(self) -> Filter | None:
         """The filter, read.
 
         Raises:
@@ -132,7 +157,7 @@ class LegOut(BaseModel):
     rank: int | None
 
     @classmethod
-    def of(cls, leg: Leg) -> Self:
+    def of(cls, leg: RetrieverScore) -> Self:
         """From our own type."""
         return cls(score=leg.score, rank=leg.rank)
 
@@ -149,11 +174,11 @@ class TermOut(BaseModel):
 class ReasonsOut(BaseModel):
     """What each leg adds to a passage's score, which is their sum, and the terms that matched."""
 
-    shares: dict[LegName, float]
+    shares: dict[RetrieverName, float]
     terms: list[TermOut]
 
     @classmethod
-    def of(cls, reasons: Reasons) -> Self:
+    def of(cls, reasons: ScoreReasons) -> Self:
         """From our own type."""
         terms = [TermOut(term=m.term, frequency=m.frequency, idf=m.idf, score=m.score) for m in reasons.terms]
         return cls(shares=dict(reasons.shares), terms=terms)
@@ -176,7 +201,7 @@ class AlsoOut(BaseModel):
     exact: bool
 
     @classmethod
-    def of(cls, other: Also) -> Self:
+    def of(cls, other: DuplicateRef) -> Self:
         """From our own type."""
         return cls(
             document_id=other.document_id,
@@ -204,14 +229,14 @@ class HitOut(BaseModel):
     end: int
     text: str
     score: float
-    legs: dict[LegName, LegOut]
+    legs: dict[RetrieverName, LegOut]
     edition: str | None = None
     also: list[AlsoOut] = []
     reranked: RerankedOut | None = None
     reasons: ReasonsOut | None = None
 
     @classmethod
-    def of(cls, hit: Hit, explanation: Explanation | None = None) -> Self:
+    def of(cls, hit: Hit, explanation: SearchExplanation | None = None) -> Self:
         """From our own type."""
         judged = hit.reranked
         return cls(
@@ -243,9 +268,9 @@ class AccessOut(BaseModel):
     `rows` is how many came out after row-level security.
     """
 
-    leg: LegName
+    leg: RetrieverName
     step: Literal["find", "score"]
-    method: Method
+    method: AccessMethod
     index: str | None
     rows: int
 
@@ -265,7 +290,7 @@ class ExplanationOut(BaseModel):
     milliseconds: dict[Literal["planning", "execution"], float]
 
     @classmethod
-    def of(cls, explanation: Explanation) -> Self:
+    def of(cls, explanation: SearchExplanation) -> Self:
         """From our own type."""
         passed = explanation.passed
         return cls(
@@ -308,7 +333,7 @@ class SearchOut(BaseModel):
     explanation: ExplanationOut | None = None
 
     @classmethod
-    def of(cls, evidence: Evidence) -> Self:
+    def of(cls, evidence: SearchResult) -> Self:
         """From our own type."""
         explanation, reranking = evidence.explanation, evidence.reranking
         return cls(
@@ -316,9 +341,9 @@ class SearchOut(BaseModel):
             mode=evidence.mode,
             hits=[HitOut.of(hit, explanation) for hit in evidence.hits],
             idf=evidence.idf,
-            searched={"documents": evidence.documents, "passages": evidence.chunks},
+            searched={"documents": evidence.documents, "passages": evidence.passages},
             milliseconds=evidence.milliseconds,
-            filter=filter_json(evidence.where) if evidence.where else None,
+            filter=filter_json(evidence.filter) if evidence.filter else None,
             reranking=RerankingOut(name=reranking.name, scored=reranking.scored, moved=reranking.moved)
             if reranking
             else None,
@@ -398,7 +423,7 @@ class FlagOut(BaseModel):
     signs: list[str]
 
     @classmethod
-    def of(cls, flag: Flag) -> Self:
+    def of(cls, flag: InjectionFlag) -> Self:
         """From our own type."""
         return cls(
             document_id=flag.document_id, title=flag.title, path=flag.path, start=flag.span.start, end=flag.span.end,
@@ -417,7 +442,7 @@ class AnswerOut(BaseModel):
     generator: str
     searched: dict[Literal["documents", "passages"], int]
     milliseconds: dict[str, float]
-    removed: list[Fault] = Field(description="Why sentences of the generator's were left out, one for each.")
+    removed: list[FaultCode] = Field(description="Why sentences of the generator's were left out, one for each.")
     repaired: int = Field(description="Sentences that got other evidence, or another wording, than they came with.")
     model: str | None = Field(description="The language model that wrote it; null where none did.")
     prompt: str | None = Field(description="SHA-256 of what the model was told; null where none was asked.")
@@ -542,21 +567,21 @@ class Me(BaseModel):
     tenants: list[str]
 
 
-class SearchedOut(BaseModel):
+class SearchedEvent(BaseModel):
     """The first event of a streamed answer: how much is looked through."""
 
     documents: int
     passages: int
 
 
-class SaidOut(BaseModel):
+class SentenceEvent(BaseModel):
     """An event of a streamed answer: a verified sentence, and those of its citations that came with no earlier one."""
 
     sentence: SentenceOut
     citations: list[CitationOut]
 
     @classmethod
-    def of(cls, said: Said) -> Self:
+    def of(cls, said: SentenceVerified) -> Self:
         """From our own type."""
         return cls(sentence=SentenceOut.of(said.sentence), citations=[CitationOut.of(each) for each in said.citations])
 
@@ -572,5 +597,5 @@ class Problem(BaseModel):
     @classmethod
     def of(cls, error: GroundworkError, status: int | None = None) -> Self:
         """From an error; `status` in place of its own. A secret that was sent is not repeated."""
-        detail = redact(str(error), ECHOED).text
+        detail = redact(str(error), ERROR_REDACTED_KINDS).text
         return cls(type=f"urn:groundwork:{error.slug}", title=error.title, status=status or error.status, detail=detail)

@@ -12,7 +12,7 @@ from serving.api.app import build_api
 from serving.api.identity import IdentityProvider
 from serving.usage.meter import PostgresMeter
 
-GRACE_SECONDS = 10  # for requests under way when the process is told to stop
+SHUTDOWN_GRACE_SECONDS = 10  # for requests under way when the process is told to stop
 
 
 def claim_port(host: str, port: int) -> socket.socket:
@@ -30,13 +30,13 @@ def claim_port(host: str, port: int) -> socket.socket:
         ) from error
 
 
-def run(services: Services, identity: IdentityProvider, listener: socket.socket) -> None:
+def run_server(services: Services, identity: IdentityProvider, listener: socket.socket) -> None:
     """Serve until SIGINT or SIGTERM; logs are JSON lines on standard error.
 
     Raises:
         InvalidInput: see `open_backing`.
     """
-    logs.configure()
+    logs.configure_json_logging()
     backing = open_backing(services.settings, PostgresMeter(services.database))
     server = uvicorn.Server(
         uvicorn.Config(
@@ -44,7 +44,7 @@ def run(services: Services, identity: IdentityProvider, listener: socket.socket)
             log_config=None,
             log_level="warning",
             access_log=False,
-            timeout_graceful_shutdown=GRACE_SECONDS,
+            timeout_graceful_shutdown=SHUTDOWN_GRACE_SECONDS,
         )
     )
     try:

@@ -19,27 +19,27 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 
 from core.errors import GroundworkError
-from serving.answering.pipeline import whole
-from serving.answering.types import Answer, Event, Said
-from serving.api.schemas import AnswerOut, Problem, SaidOut, SearchedOut
+from serving.answering.pipeline import extract_answer
+from serving.answering.types import Answer, AnswerEvent, SentenceVerified
+from serving.api.schemas import AnswerOut, Problem, SearchedEvent, SentenceEvent
 from serving.gateway.types import leaving
 
-MEDIA_TYPE = "text/event-stream"
+EVENT_STREAM_TYPE = "text/event-stream"
 
 log = structlog.get_logger("groundwork.api")
 
 
-def streamed(events: Iterator[Event]) -> StreamingResponse:
+def stream_response(events: Iterator[AnswerEvent]) -> StreamingResponse:
     """A response that sends events as they come. What is wrong with the question is raised here, before the first.
 
     Whoever leaves early ends the work: calls of models that are just waited for are cancelled, and `events` is closed.
     """
     first = next(events)
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}  # no proxy may hold sentences back
-    return StreamingResponse(_sent(first, events), media_type=MEDIA_TYPE, headers=headers)
+    return StreamingResponse(_encode_events(first, events), media_type=EVENT_STREAM_TYPE, headers=headers)
 
 
-async def at_once(events: Iterator[Event], request: Request) -> AnswerOut:
+async def collect_answer(events: Iterator[AnswerEvent], request: Request) -> AnswerOut:
     """The whole answer; whoever hangs up before it is there cancels the calls of models that are made for it."""
     left = threading.Event()
     leaving.set(left)
@@ -51,51 +51,51 @@ async def at_once(events: Iterator[Event], request: Request) -> AnswerOut:
 
     watching = asyncio.create_task(watch())
     try:
-        return AnswerOut.of(await run_sync(whole, events))
+        return AnswerOut.of(await run_sync(extract_answer, events))
     finally:
         watching.cancel()
 
 
-async def _sent(first: Event, events: Iterator[Event]) -> AsyncIterator[bytes]:
+async def _encode_events(first: AnswerEvent, events: Iterator[AnswerEvent]) -> AsyncIterator[bytes]:
     working = threading.Lock()  # held by the thread that makes the next event; it goes on where nobody waits for it
 
-    def following() -> Event | None:
+    def following() -> AnswerEvent | None:
         with working:
             return next(events, None)
 
     def close() -> None:
         with working:
-            cast("Generator[Event]", events).close()
+            cast("Generator[AnswerEvent]", events).close()
 
     left = threading.Event()
     leaving.set(left)
     try:
-        event: Event | None = first
+        event: AnswerEvent | None = first
         while event is not None:
-            yield _event(event)
+            yield _encode_event(event)
             event = await run_sync(following, abandon_on_cancel=True)
     except GroundworkError as error:
-        yield _problem(error)
+        yield _encode_problem(error)
     except Exception as error:  # a fault of ours: the log has it, the reader a sentence
         log.error("unforeseen", error=type(error).__name__, exc_info=error)
-        yield _problem(GroundworkError("Something went wrong here; the log has it."), 500)
+        yield _encode_problem(GroundworkError("Something went wrong here; the log has it."), 500)
     finally:
         left.set()
         with anyio.CancelScope(shield=True):
             await run_sync(close)
 
 
-def _event(event: Event) -> bytes:
+def _encode_event(event: AnswerEvent) -> bytes:
     if isinstance(event, Answer):
-        return _line("answer", AnswerOut.of(event))
-    if isinstance(event, Said):
-        return _line("sentence", SaidOut.of(event))
-    return _line("searched", SearchedOut(documents=event.documents, passages=event.passages))
+        return _format_event("answer", AnswerOut.of(event))
+    if isinstance(event, SentenceVerified):
+        return _format_event("sentence", SentenceEvent.of(event))
+    return _format_event("searched", SearchedEvent(documents=event.documents, passages=event.passages))
 
 
-def _problem(error: GroundworkError, status: int | None = None) -> bytes:
-    return _line("problem", Problem.of(error, status))
+def _encode_problem(error: GroundworkError, status: int | None = None) -> bytes:
+    return _format_event("problem", Problem.of(error, status))
 
 
-def _line(name: str, body: BaseModel) -> bytes:
+def _format_event(name: str, body: BaseModel) -> bytes:
     return f"event: {name}\ndata: {body.model_dump_json()}\n\n".encode()

@@ -12,54 +12,56 @@ import re
 from collections.abc import Sequence
 from typing import get_args
 
-from serving.gateway.models import ModelsFile, ModelSpec, Policy
+from serving.gateway.models_file import ModelsFile, ModelSpec, TenantPolicy
 from serving.gateway.types import ModelRequest, NoModelAvailable, Risk, Tier
 
 TIERS: tuple[Tier, ...] = get_args(Tier)
 RISKS: tuple[Risk, ...] = get_args(Risk)
 
-PLAIN_WORDS, LONG_WORDS = 12, 30  # a plain question is short and asks for one thing; a hard one is long
-PLAIN = re.compile(
+MAX_PLAIN_WORDS, MAX_BALANCED_WORDS = 12, 30  # a plain question is short and asks for one thing; a hard one is long
+PLAIN_QUESTION = re.compile(
     r"(?i)^\W*(?:who|when|where|which|how (?:many|much|long|often|old|far)|what is|what's|is|are|does)\b"
 )
-HARD = re.compile(
+HARD_QUESTION = re.compile(
     r"(?i)\b(?:why|explain|compare|comparison|differ\w*|versus|vs|pros and cons|trade-?offs?|step by step|summari[sz]e"
     r"|how (?:should|would|could)|what if|both|each of)\b"
 )
 
 
-def complexity(question: str) -> Tier:
+def tier_for_question(question: str) -> Tier:
     """The tier that suits a question: hard if it asks to weigh or explain, asks twice, or is long; plain if it is short
     and asks for a fact.
     """
     words = len(question.split())
-    if HARD.search(question) or question.count("?") > 1 or words > LONG_WORDS:
+    if HARD_QUESTION.search(question) or question.count("?") > 1 or words > MAX_BALANCED_WORDS:
         return "strong"
-    return "fast" if words <= PLAIN_WORDS and PLAIN.search(question) else "balanced"
+    return "fast" if words <= MAX_PLAIN_WORDS and PLAIN_QUESTION.search(question) else "balanced"
 
 
-def tier_of(request: ModelRequest, *, tight: bool = False) -> Tier:
+def choose_tier(request: ModelRequest, *, over_soft_limit: bool = False) -> Tier:
     """The tier that a request goes to first."""
-    tier = complexity(request.question) if request.tier == "balanced" and request.question else request.tier
-    return TIERS[max(TIERS.index(tier) - 1, 0)] if tight else tier
+    tier = tier_for_question(request.question) if request.tier == "balanced" and request.question else request.tier
+    return TIERS[max(TIERS.index(tier) - 1, 0)] if over_soft_limit else tier
 
 
-def route(file: ModelsFile, request: ModelRequest, input_tokens: int, *, tight: bool = False) -> list[ModelSpec]:
+def rank_models(
+    models_file: ModelsFile, request: ModelRequest, input_tokens: int, *, over_soft_limit: bool = False
+) -> list[ModelSpec]:
     """The models that may be asked, the best first; `tight` says that a soft limit of the tenant's is passed.
 
     Raises:
         NoModelAvailable: there is none; the sentence says what stands in the way.
     """
-    policy = file.policy(request.principal.tenant)
-    reasons = [_hindrance(model, policy, request, input_tokens) for model in file.models]
-    allowed = [model for model, reason in zip(file.models, reasons, strict=True) if reason is None]
+    policy = models_file.policy_for(request.principal.tenant)
+    reasons = [_exclusion_reason(model, policy, request, input_tokens) for model in models_file.models]
+    allowed = [model for model, reason in zip(models_file.models, reasons, strict=True) if reason is None]
     if not allowed:
-        listed = "; ".join(f"{model.name} {reason}" for model, reason in zip(file.models, reasons, strict=True))
+        listed = "; ".join(f"{model.name} {reason}" for model, reason in zip(models_file.models, reasons, strict=True))
         raise NoModelAvailable(f"No model of the models file may be asked this: {listed}.")
-    return _ordered(allowed, tier_of(request, tight=tight), request)
+    return _sort_by_tier(allowed, choose_tier(request, over_soft_limit=over_soft_limit), request)
 
 
-def _hindrance(model: ModelSpec, policy: Policy, request: ModelRequest, input_tokens: int) -> str | None:
+def _exclusion_reason(model: ModelSpec, policy: TenantPolicy, request: ModelRequest, input_tokens: int) -> str | None:
     """Why a model may not be asked, or None."""
     risk = max(request.risk, policy.risk, key=RISKS.index)
     if request.model and model.name != request.model:
@@ -75,7 +77,7 @@ def _hindrance(model: ModelSpec, policy: Policy, request: ModelRequest, input_to
     return None
 
 
-def _ordered(models: Sequence[ModelSpec], tier: Tier, request: ModelRequest) -> list[ModelSpec]:
+def _sort_by_tier(models: Sequence[ModelSpec], tier: Tier, request: ModelRequest) -> list[ModelSpec]:
     wanted = TIERS.index(tier)
     order = [*TIERS[wanted:], *reversed(TIERS[:wanted])]
     unable = request.schema is not None

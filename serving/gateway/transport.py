@@ -18,59 +18,61 @@ from typing import Any
 import httpcore
 import httpx
 
-from serving.gateway.resilience.faults import Kind, UpstreamFault, of_network
+from serving.gateway.resilience.upstream_faults import FaultKind, UpstreamFault, fault_from_network_error
 
-SLICE = 0.1  # seconds after which a wait looks whether it has been cancelled
-KEPT = 30.0  # seconds for which an idle connection is kept
-READ_OUT = 0.05  # seconds for what may still come after the end of a reply, so that its connection can be used again
+POLL_SECONDS = 0.1  # seconds after which a wait looks whether it has been cancelled
+KEEPALIVE_SECONDS = 30.0  # seconds for which an idle connection is kept
+DRAIN_SECONDS = (
+    0.05  # seconds for what may still come after the end of a reply, so that its connection can be used again
+)
 
 
-class Watch:
+class CallLimits:
     """Until when a call and its present step must be done, how much it may bring, and whether it is still wanted.
 
     Times are those of `time.monotonic`. `cancelled` ends all calls of a request, `cancel` this one;
     `finished` says that all that is wanted of it was read.
     """
 
-    def __init__(self, ends: float, connect_seconds: float, most_bytes: int, cancelled: threading.Event) -> None:
-        self.ends = self._step = ends
-        self._connect_seconds, self._connected_by = connect_seconds, ends
-        self._bytes_left, self._cancelled, self._ended = most_bytes, cancelled, False
-        self.finished = False
+    def __init__(self, deadline: float, connect_seconds: float, max_bytes: int, cancelled: threading.Event) -> None:
+        self.deadline = self._step_deadline = deadline
+        self._connect_seconds, self._connect_deadline = connect_seconds, deadline
+        self._bytes_left, self._cancelled, self._is_cancelled = max_bytes, cancelled, False
+        self.is_complete = False
 
-    def allow(self, seconds: float) -> None:
+    def start_step(self, seconds: float) -> None:
         """Give what is awaited next so much time, and never more than the call has."""
-        self._step = min(self.ends, time.monotonic() + seconds)
+        self._step_deadline = min(self.deadline, time.monotonic() + seconds)
 
-    def connecting(self) -> None:
+    def start_connecting(self) -> None:
         """A connection is begun now."""
-        self._connected_by = min(self._step, time.monotonic() + self._connect_seconds)
+        self._connect_deadline = min(self._step_deadline, time.monotonic() + self._connect_seconds)
 
     def cancel(self) -> None:
         """End this call, from whatever thread."""
-        self._ended = True
+        self._is_cancelled = True
 
-    def left(self) -> float:
+    def remaining_seconds(self) -> float:
         """Seconds that the present step still has.
 
         Raises:
             UpstreamFault: none is left, or nobody waits any more.
         """
-        return self._left(self._step, "timeout")
+        return self._remaining_until(self._step_deadline, "timeout")
 
-    def left_to_connect(self) -> float:
+    def remaining_connect_seconds(self) -> float:
         """The same for a connection that has been begun."""
-        return self._left(self._connected_by, "unreachable")
+        return self._remaining_until(self._connect_deadline, "unreachable")
 
-    def _left(self, until: float, late: Kind) -> float:
-        seconds = until - time.monotonic()
-        if self._ended or self._cancelled.is_set():
+    def _remaining_until(self, deadline: float, late_kind: FaultKind) -> float:
+        seconds = deadline - time.monotonic()
+        if self._is_cancelled or self._cancelled.is_set():
             raise UpstreamFault("cancelled")
         if seconds <= 0:
-            raise UpstreamFault(late)
+            raise UpstreamFault(late_kind)
         return seconds
 
-    def brought(self, size: int) -> None:
+    def count_bytes(self, size: int) -> None:
         """Count what came in.
 
         Raises:
@@ -81,24 +83,24 @@ class Watch:
             raise UpstreamFault("too_large")
 
 
-class Pool:
+class HttpPool:
     """Connections to all providers. Redirects are not followed, so that a key goes nowhere else."""
 
     def __init__(self) -> None:
         self._connections = httpcore.ConnectionPool(
-            ssl_context=httpx.create_ssl_context(), max_connections=None, keepalive_expiry=KEPT,
-            network_backend=_Backend(),
+            ssl_context=httpx.create_ssl_context(), max_connections=None, keepalive_expiry=KEEPALIVE_SECONDS,
+            network_backend=_NetworkBackend(),
         )  # fmt: skip
 
-    def client(self, watch: Watch) -> httpx.Client:
+    def open_client(self, limits: CallLimits) -> httpx.Client:
         """A client for one call; making one costs next to nothing, the connections are shared."""
         headers = {"Accept-Encoding": "identity"}  # what is packed could unpack to anything
         return httpx.Client(
-            transport=_Transport(self._connections, watch), timeout=None, trust_env=False, headers=headers  # noqa: S113
+            transport=_LimitedTransport(self._connections, limits), timeout=None, trust_env=False, headers=headers  # noqa: S113
         )  # fmt: skip
 
     @property
-    def idle(self) -> bool:
+    def is_idle(self) -> bool:
         """Whether no call has a connection just now."""
         return all(connection.is_idle() for connection in self._connections.connections)
 
@@ -107,15 +109,15 @@ class Pool:
         self._connections.close()
 
 
-class _Transport(httpx.BaseTransport):
+class _LimitedTransport(httpx.BaseTransport):
     """Sends a request over the pool; errors of the network come out as `UpstreamFault`."""
 
-    def __init__(self, connections: httpcore.ConnectionPool, watch: Watch) -> None:
-        self._connections, self._watch = connections, watch
-        self._body: _Body | None = None
+    def __init__(self, connections: httpcore.ConnectionPool, limits: CallLimits) -> None:
+        self._connections, self._limits = connections, limits
+        self._body: _ResponseBody | None = None
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        with _watched(self._watch):
+        with _apply_limits(self._limits):
             response = self._connections.handle_request(
                 httpcore.Request(
                     request.method,
@@ -124,7 +126,7 @@ class _Transport(httpx.BaseTransport):
                     content=request.stream,
                 )
             )
-        self._body = stream = _Body(response, self._watch)
+        self._body = stream = _ResponseBody(response, self._limits)
         if httpx.Headers(response.headers).get("content-encoding", "identity") != "identity":
             raise UpstreamFault("content_type")
         return httpx.Response(response.status, headers=response.headers, stream=stream)
@@ -135,15 +137,15 @@ class _Transport(httpx.BaseTransport):
             self._body.close()
 
 
-class _Body(httpx.SyncByteStream):
-    def __init__(self, response: httpcore.Response, watch: Watch) -> None:
-        self._response, self._watch = response, watch
+class _ResponseBody(httpx.SyncByteStream):
+    def __init__(self, response: httpcore.Response, limits: CallLimits) -> None:
+        self._response, self._limits = response, limits
         self._parts = iter(response.iter_stream())
         self._closed = False
 
     def __iter__(self) -> Iterator[bytes]:
         while True:
-            with _watched(self._watch):
+            with _apply_limits(self._limits):
                 part = next(self._parts, None)
             if part is None:
                 return
@@ -154,28 +156,28 @@ class _Body(httpx.SyncByteStream):
         if self._closed:
             return
         self._closed = True
-        if self._watch.finished:
-            self._watch.allow(READ_OUT)
+        if self._limits.is_complete:
+            self._limits.start_step(DRAIN_SECONDS)
             with suppress(UpstreamFault):
                 deque(self, maxlen=0)
         self._response.close()
 
 
-_current = threading.local()  # the watch of the call that this thread is just waiting for
+_thread_state = threading.local()  # the watch of the call that this thread is just waiting for
 
 
 @contextmanager
-def _watched(watch: Watch) -> Iterator[None]:
-    _current.watch = watch
+def _apply_limits(limits: CallLimits) -> Iterator[None]:
+    _thread_state.limits = limits
     try:
         yield
     except (httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError, ssl.SSLError) as error:
-        raise of_network(error) from error
+        raise fault_from_network_error(error) from error
     finally:
-        _current.watch = None
+        _thread_state.limits = None
 
 
-class _Backend(httpcore.NetworkBackend):
+class _NetworkBackend(httpcore.NetworkBackend):
     """Connects to the first address of a host that answers."""
 
     def __init__(self) -> None:
@@ -189,38 +191,38 @@ class _Backend(httpcore.NetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.NetworkStream:
-        watch: Watch = _current.watch
-        watch.connecting()
+        limits: CallLimits = _thread_state.limits
+        limits.start_connecting()
         failed: Exception | None = None
-        for address in _addresses(host, port, watch.left_to_connect()):
-            left = watch.left_to_connect()
+        for address in _resolve_host(host, port, limits.remaining_connect_seconds()):
+            left = limits.remaining_connect_seconds()
             try:
                 stream = self._sockets.connect_tcp(address, port, left, local_address, socket_options)
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
                 failed = error
             else:
-                return _Stream(stream)
+                return _LimitedStream(stream)
         raise failed or httpcore.ConnectError(f"{host} has no address")
 
 
-class _Stream(httpcore.NetworkStream):
+class _LimitedStream(httpcore.NetworkStream):
     """A connection whose reads and writes keep to the watch of whoever has it at the time."""
 
     def __init__(self, stream: httpcore.NetworkStream) -> None:
         self._stream = stream
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        watch: Watch = _current.watch
+        limits: CallLimits = _thread_state.limits
         while True:
             try:
-                data = self._stream.read(max_bytes, min(watch.left(), SLICE))
+                data = self._stream.read(max_bytes, min(limits.remaining_seconds(), POLL_SECONDS))
             except httpcore.ReadTimeout:
                 continue
-            watch.brought(len(data))
+            limits.count_bytes(len(data))
             return data
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        self._stream.write(buffer, _current.watch.left())
+        self._stream.write(buffer, _thread_state.limits.remaining_seconds())
 
     def close(self) -> None:
         self._stream.close()
@@ -228,14 +230,14 @@ class _Stream(httpcore.NetworkStream):
     def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore.NetworkStream:
-        left = _current.watch.left_to_connect()
-        return _Stream(self._stream.start_tls(ssl_context, server_hostname, left))
+        left = _thread_state.limits.remaining_connect_seconds()
+        return _LimitedStream(self._stream.start_tls(ssl_context, server_hostname, left))
 
     def get_extra_info(self, info: str) -> Any:
         return self._stream.get_extra_info(info)
 
 
-def _addresses(host: str, port: int, seconds: float) -> list[str]:
+def _resolve_host(host: str, port: int, seconds: float) -> list[str]:
     """The addresses of a host. A look-up can't be ended, so it runs in a thread that nobody waits for longer.
 
     Raises:

@@ -13,7 +13,7 @@ from core.principal import Principal
 
 Role = Literal["system", "user", "assistant"]
 Tier = Literal["fast", "balanced", "strong"]  # weakest and cheapest first
-Outcome = Literal["done", "failed", "cancelled"]
+CallOutcome = Literal["done", "failed", "cancelled"]
 Risk = Literal["public", "internal", "confidential", "restricted"]  # least harm first
 
 
@@ -43,7 +43,7 @@ class ModelRequest:
     schema: Mapping[str, Any] | None = None
     max_tokens: int = 512
     temperature: float = 0.0
-    seconds: float = 30.0
+    timeout_seconds: float = 30.0
     risk: Risk = "internal"
     request_id: UUID = field(default_factory=uuid4)
     question: str = ""
@@ -60,11 +60,11 @@ class Usage:
     input_tokens: int
     output_tokens: int
     cost: Decimal
-    counted: bool = True
-    outcome: Outcome = "done"
+    counted_by_provider: bool = True
+    outcome: CallOutcome = "done"
 
 
-class Reply(Protocol):
+class ModelReply(Protocol):
     """A reply on its way: text in pieces, all of one model. Leaving early (`close`) cancels it upstream."""
 
     @property
@@ -93,7 +93,7 @@ leaving: ContextVar[threading.Event | None] = ContextVar("leaving", default=None
 class Models(Protocol):
     """Where replies come from: the gateway, or in a test something that follows a script."""
 
-    def stream(self, request: ModelRequest) -> Reply:
+    def stream(self, request: ModelRequest) -> ModelReply:
         """A reply whose first piece is there.
 
         Raises:
@@ -112,10 +112,10 @@ class Meter(Protocol):
             OverBudget: a hard limit would be passed; the sentence says when it resets.
         """
 
-    def settle(self, reservation: UUID, usage: Usage) -> None:
+    def commit_usage(self, reservation: UUID, usage: Usage) -> None:
         """Book what it did cost, and give back the rest."""
 
-    def tight(self, principal: Principal) -> bool:
+    def is_over_soft_limit(self, principal: Principal) -> bool:
         """Whether a soft limit of theirs is passed, so that a cheaper tier should do."""
 
 

@@ -13,18 +13,18 @@ from typing import Any, Literal
 
 from psycopg.rows import class_row
 
-from core.db.database import Connection, Database, as_owner
+from core.db.database import Connection, Database, owner_transaction
 from core.db.queries import load_queries
 from core.errors import InvalidInput, NotFound, OverBudget
 from core.principal import Principal, check_name
 
 QUERIES = load_queries(Path(__file__).with_name("budgets.sql"))
 
-Scope = Literal["tenant", "team", "key"]
-Per = Literal["minute", "day", "month"]
-Measure = Literal["requests", "tokens", "cost"]
+BudgetScope = Literal["tenant", "team", "key"]
+BudgetPeriod = Literal["minute", "day", "month"]
+BudgetMeasure = Literal["requests", "tokens", "cost"]
 
-EACH = "*"  # the name that stands for each team, or each key, that has no budget of its own
+WILDCARD_NAME = "*"  # the name that stands for each team, or each key, that has no budget of its own
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +36,10 @@ class Budget:
         InvalidInput: no limit at all, a negative one, or a soft one above the hard one.
     """
 
-    scope: Scope
+    scope: BudgetScope
     name: str
-    per: Per
-    measure: Measure
+    per: BudgetPeriod
+    measure: BudgetMeasure
     soft: Decimal | None = None
     hard: Decimal | None = None
 
@@ -52,66 +52,66 @@ class Budget:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class BudgetStatus:
     """How a payer stands with a budget just now: `spent` in this minute, day or month, `held` by calls under way.
 
     `seconds` are left until `resets_at`. `opened` says whether what is spent is kept count of already.
     """
 
-    scope: Scope
+    scope: BudgetScope
     name: str
-    per: Per
-    measure: Measure
+    per: BudgetPeriod
+    measure: BudgetMeasure
     soft: Decimal | None
     hard: Decimal | None
     spent: Decimal
     held: Decimal
     resets_at: datetime
-    seconds: float
-    opened: bool
+    seconds_left: float
+    has_balance: bool
 
     @property
-    def tight(self) -> bool:
+    def is_over_soft_limit(self) -> bool:
         """Whether the soft limit is passed."""
         return self.soft is not None and self.spent + self.held >= self.soft
 
-    def allows(self, more: Decimal) -> bool:
+    def allows(self, amount: Decimal) -> bool:
         """Whether so much more stays within the hard limit, whatever becomes of the calls under way."""
-        return self.hard is None or self.spent + self.held + more <= self.hard
+        return self.hard is None or self.spent + self.held + amount <= self.hard
 
-    def refusal(self, more: Decimal) -> OverBudget:
+    def over_budget_error(self, amount: Decimal) -> OverBudget:
         """What to say where it does not: when it resets, or that calls under way will give something back."""
         assert self.hard is not None
         whose = {"tenant": "The tenant", "team": f"The team {self.name}", "key": "The caller"}[self.scope]
-        allowed = f"{whose} may use {plain(self.hard)} {_unit(self.measure)} in a {self.per}"
+        allowed = f"{whose} may use {format_decimal(self.hard)} {_measure_unit(self.measure)} in a {self.per}"
         resets = self.resets_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        if more > self.hard:
-            sentence = f"{allowed}, and this alone may take {plain(more)}; ask for less, or ask for a larger budget."
-        elif self.spent + more <= self.hard:
+        if amount > self.hard:
+            sentence = f"{allowed}, and this alone may take {format_decimal(amount)}; ask for less, or ask for a larger budget."
+        elif self.spent + amount <= self.hard:
             return OverBudget(f"{allowed}; calls under way hold what is left of it. Try again in a few seconds.", 1)
         else:
-            sentence = f"{allowed}, and {plain(self.spent)} are used; the budget resets at {resets}."
-        return OverBudget(sentence, max(1, ceil(self.seconds)))
+            sentence = f"{allowed}, and {format_decimal(self.spent)} are used; the budget resets at {resets}."
+        return OverBudget(sentence, max(1, ceil(self.seconds_left)))
 
     def describe(self) -> str:
         """One line, without a name in it."""
-        of = f" of {plain(self.hard)}" if self.hard is not None else ""
+        of = f" of {format_decimal(self.hard)}" if self.hard is not None else ""
         resets = self.resets_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        return f"{self.scope} {self.measure} a {self.per}: {plain(self.spent)}{of} used, resets {resets}"
+        return f"{self.scope} {self.measure} a {self.per}: {format_decimal(self.spent)}{of} used, resets {resets}"
 
 
-def plain(number: Decimal) -> str:
+def format_decimal(number: Decimal) -> str:
     """A number without an exponent or closing noughts."""
     text = f"{number:f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
-def _unit(measure: Measure) -> str:
+def _measure_unit(measure: BudgetMeasure) -> str:
     return {"requests": "requests", "tokens": "tokens", "cost": "of cost"}[measure]
 
 
 @dataclass(frozen=True, slots=True)
-class Payer:
+class BudgetSubject:
     """Whose budgets a request counts against: its tenant's, its team's where it has one, its key's."""
 
     tenant: str
@@ -119,25 +119,25 @@ class Payer:
     key: str
 
     @classmethod
-    def of(cls, principal: Principal) -> "Payer":
+    def from_principal(cls, principal: Principal) -> "BudgetSubject":
         """Whoever asks pays."""
-        return cls(principal.tenant, principal.team, principal.key)
+        return cls(principal.tenant, principal.team, principal.usage_key)
 
     @property
-    def parameters(self) -> dict[str, Any]:
+    def sql_parameters(self) -> dict[str, Any]:
         """As the statements take it."""
         named = [("tenant", ""), ("team", self.team), ("key", self.key)]
         scopes, names = zip(*[(scope, name) for scope, name in named if name or scope == "tenant"], strict=True)
         return {"tenant": self.tenant, "scopes": list(scopes), "names": list(names)}
 
 
-def standings(connection: Connection, payer: Payer) -> list[Standing]:
+def fetch_budget_statuses(connection: Connection, subject: BudgetSubject) -> list[BudgetStatus]:
     """How a payer stands with each budget that applies. `connection` writes for the payer's tenant."""
-    with connection.cursor(row_factory=class_row(Standing)) as cursor:
-        return cursor.execute(QUERIES["standing"], payer.parameters).fetchall()
+    with connection.cursor(row_factory=class_row(BudgetStatus)) as cursor:
+        return cursor.execute(QUERIES["standing"], subject.sql_parameters).fetchall()
 
 
-def budgets(database: Database, tenant: str) -> list[Budget]:
+def fetch_budgets(database: Database, tenant: str) -> list[Budget]:
     """The budgets of a tenant."""
     with database.writing(tenant) as connection, connection.cursor(row_factory=class_row(Budget)) as cursor:
         return cursor.execute(QUERIES["budgets"], {"tenant": tenant}).fetchall()
@@ -152,11 +152,13 @@ def set_budget(conninfo: str, tenant: str, budget: Budget) -> None:
     """
     if budget.name:
         check_name(budget.scope, budget.name)
-    with as_owner(conninfo, tenant, "set budgets") as connection:
+    with owner_transaction(conninfo, tenant, "set budgets") as connection:
         connection.execute(QUERIES["set_budget"], asdict(budget))
 
 
-def remove_budget(conninfo: str, tenant: str, scope: Scope, name: str, per: Per, measure: Measure) -> None:
+def remove_budget(
+    conninfo: str, tenant: str, scope: BudgetScope, name: str, per: BudgetPeriod, measure: BudgetMeasure
+) -> None:
     """Remove a budget. `conninfo` is of a role that owns Groundwork's tables.
 
     Raises:
@@ -164,12 +166,12 @@ def remove_budget(conninfo: str, tenant: str, scope: Scope, name: str, per: Per,
         Unavailable: no database, or too few rights.
     """
     which = {"tenant": tenant, "scope": scope, "name": name, "per": per, "measure": measure}
-    with as_owner(conninfo, tenant, "set budgets") as connection:
+    with owner_transaction(conninfo, tenant, "set budgets") as connection:
         if not connection.execute(QUERIES["remove_budget"], which).rowcount:
             raise NotFound("There is no such budget; `groundwork budget list` shows those that there are.")
 
 
-def tightest(standing: Sequence[Standing]) -> Standing | None:
+def find_tightest_budget(statuses: Sequence[BudgetStatus]) -> BudgetStatus | None:
     """Of the budgets whose soft limit is passed, the one with the least left of it."""
-    passed = [each for each in standing if each.tight]
+    passed = [each for each in statuses if each.is_over_soft_limit]
     return max(passed, key=lambda each: each.spent / (each.hard or each.soft or Decimal(1)), default=None)

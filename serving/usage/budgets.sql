@@ -17,8 +17,8 @@ ending as (
     select *, (began at time zone 'UTC' + ('1 ' || per)::interval) at time zone 'UTC' as resets_at from applying
 )
 select
-    a.scope, a.name, a.per, a.measure, a.soft, a.hard, a.resets_at, u.scope is not null as opened,
-    extract(epoch from a.resets_at - now())::float8 as seconds,
+    a.scope, a.name, a.per, a.measure, a.soft, a.hard, a.resets_at, u.scope is not null as has_balance,
+    extract(epoch from a.resets_at - now())::float8 as seconds_left,
     case
         when u.since is null or u.since < a.began then 0
         else case a.measure when 'requests' then u.requests when 'tokens' then u.tokens else u.cost end

@@ -13,11 +13,11 @@ from core.db.queries import load_queries
 
 QUERIES = load_queries(Path(__file__).with_name("report.sql"))
 
-By = Literal["day", "model", "team", "key", "purpose"]
+UsageGrouping = Literal["day", "model", "team", "key", "purpose"]
 
 
 @dataclass(frozen=True, slots=True)
-class Used:
+class UsageRow:
     """What calls to models used, under one name. `estimated` counts those whose tokens we counted ourselves, `tight`
     those made past a soft limit; failed and cancelled calls are in all sums, since they cost as well.
     """
@@ -34,7 +34,7 @@ class Used:
 
 
 @dataclass(frozen=True, slots=True)
-class Lost:
+class UnaccountedUsage:
     """Calls of processes that died before they said what was used, and the most that this can have been."""
 
     calls: int
@@ -42,15 +42,15 @@ class Lost:
     cost: Decimal
 
 
-def used(database: Database, tenant: str, by: By, since: datetime | None = None) -> list[Used]:
+def fetch_usage(database: Database, tenant: str, by: UsageGrouping, since: datetime | None = None) -> list[UsageRow]:
     """What a tenant used since a time, or ever, by name."""
-    with database.writing(tenant) as connection, connection.cursor(row_factory=class_row(Used)) as cursor:
+    with database.writing(tenant) as connection, connection.cursor(row_factory=class_row(UsageRow)) as cursor:
         return cursor.execute(QUERIES["usage"], {"tenant": tenant, "by": by, "since": since}).fetchall()
 
 
-def lost(database: Database, tenant: str, since: datetime | None = None) -> Lost:
+def fetch_unaccounted_usage(database: Database, tenant: str, since: datetime | None = None) -> UnaccountedUsage:
     """What nobody knows of; it is in no other sum."""
-    with database.writing(tenant) as connection, connection.cursor(row_factory=class_row(Lost)) as cursor:
+    with database.writing(tenant) as connection, connection.cursor(row_factory=class_row(UnaccountedUsage)) as cursor:
         row = cursor.execute(QUERIES["lost"], {"tenant": tenant, "since": since}).fetchone()
     assert row is not None
     return row

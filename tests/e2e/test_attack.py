@@ -10,8 +10,8 @@ from starlette.routing import Route
 from bench.attack import __main__ as program
 from bench.attack import web
 from bench.attack.estate import Estate
-from bench.attack.running import Result, attack
-from bench.attack.target import Count, Seen
+from bench.attack.running import Result, attack_database
+from bench.attack.target import AttackCount, Observation
 from core.embedding import Embedder
 from core.local_postgres import EmbeddedPostgres
 from core.principal import Principal
@@ -27,7 +27,7 @@ def result(
 ) -> Result:
     """One attack on a database of its own."""
     folder: Path = tmp_path_factory.mktemp("attack")
-    return attack(server, clone(), embedder, folder, REQUESTS, TENANTS, THREADS, SEED, control=CONTROL)
+    return attack_database(server, clone(), embedder, folder, REQUESTS, TENANTS, THREADS, SEED, control=CONTROL)
 
 
 def test_nothing_leaks(result: Result) -> None:
@@ -58,7 +58,7 @@ def test_where_nothing_defends_every_attack_leaks(result: Result) -> None:
 
 def test_a_run_ends_with_its_table(result: Result) -> None:
     """A line for each kind, a total, the logs."""
-    printed = program.table(result)
+    printed = program.format_table(result)
     assert all(f"| {name} | {count.requests:,} |" in printed for name, count in result.counts.items())
     assert f"| **all** | **{result.requests:,}** |" in printed
     assert result.plain()["leaks"] == 0
@@ -84,9 +84,9 @@ def test_a_leak_is_counted_with_what_led_to_it() -> None:
     assert estate.leaks(None, "", word) == [word]
     assert estate.leaks(north, "", other, operator=True) == []
     assert estate.leaks(north, "", number, operator=True) == [number]
-    count = Count()
-    count.add(estate, Seen(north, "", word))
-    count.add(estate, Seen(north, "a question", other))
-    count.add(estate, Seen(north, "", "", "counts 3 documents, not 2"))
+    count = AttackCount()
+    count.add(estate, Observation(north, "", word))
+    count.add(estate, Observation(north, "a question", other))
+    count.add(estate, Observation(north, "", "", "counts 3 documents, not 2"))
     assert (count.requests, count.own, count.leaks) == (3, 2, 2)
     assert "a question" in count.examples[0]

@@ -20,11 +20,11 @@ import typer.main
 
 import cli.main
 import core.services
-from cli import documents, ledger
+from cli import documents, runs
 from core.embedding import Embedder
 from core.local_postgres import EmbeddedPostgres
 from core.services import Services
-from flows.engine import Engine
+from flows.prefect_server import PrefectServer
 from tests.conftest import ROOT
 
 COMMAND = Path(sys.executable).parent / "groundwork"
@@ -77,12 +77,12 @@ def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], embe
 
 @pytest.fixture
 def stored(
-    run: Run, server: EmbeddedPostgres, clone: Callable[[], str], engine: Engine, monkeypatch: pytest.MonkeyPatch
+    run: Run, server: EmbeddedPostgres, clone: Callable[[], str], engine: PrefectServer, monkeypatch: pytest.MonkeyPatch
 ) -> Run:
     """The same, on a database of one's own and with the session's Prefect server."""
     monkeypatch.setenv("GROUNDWORK_DATABASE_URL", server.conninfo("groundwork_app", clone()))
-    for command in (documents, ledger):
-        monkeypatch.setattr(command, "prefect_engine", lambda _: contextlib.nullcontext(engine))
+    for command in (documents, runs):
+        monkeypatch.setattr(command, "create_prefect_server", lambda _: contextlib.nullcontext(engine))
     return run
 
 

@@ -15,7 +15,7 @@ import cli.main
 from core.embedding import Embedder
 from core.services import Services
 from core.settings import Settings
-from flows.engine import Engine
+from flows.prefect_server import PrefectServer
 from serving.api.server import claim_port
 from tests.conftest import ROOT
 
@@ -87,14 +87,14 @@ def test_a_shown_command_runs(
     command: str,
     small_benchmark: Path,
     few_questions: Path,
-    engine: Engine,
+    engine: PrefectServer,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """As it stands on the page, but on a benchmark of three passages and a few of the golden questions."""
     command = command.replace("../shared/data/scifact", str(small_benchmark))
     command = command.replace("sample/golden.yaml", str(few_questions))
-    with engine.ready():
+    with engine.connect():
         from prefect.settings import PREFECT_API_URL
 
         monkeypatch.setenv("PREFECT_API_URL", str(PREFECT_API_URL.value()))

@@ -17,12 +17,12 @@ import flows.ingest
 from core.embedding import Embedder
 from core.errors import InvalidInput
 from core.local_postgres import EmbeddedPostgres
-from core.logs import Unforeseen
+from core.logs import UnexpectedError
 from core.services import Services
-from flows.engine import Engine
 from flows.ingest import Watcher, ingest_documents, surroundings
+from flows.prefect_server import PrefectServer
 from ingest import pipeline
-from ingest.runs.worker import Advanced, Batch, Worker, nobody
+from ingest.runs.worker import ClaimedBatch, IngestWorker, ProgressCallback, ignore_progress
 from tests.integration.ingest.test_ingest import consistency
 from tests.support.services import parsing, superuser
 
@@ -38,14 +38,14 @@ def folder(tmp_path: Path) -> Path:
 
 
 def run_flow(
-    engine: Engine,
+    engine: PrefectServer,
     services: Services,
     folder: Path,
-    advanced: Advanced = nobody,
+    advanced: ProgressCallback = ignore_progress,
 ) -> tuple[State[Any], list[TaskRun]]:
     """Run the flow as `groundwork ingest` does; its last state, and its task runs as the server has them."""
-    plan = pipeline.plan(services, "acme", [pipeline.origin(str(folder))])
-    with engine.ready():
+    plan = pipeline.plan_run(services, "acme", [pipeline.build_source_spec(str(folder))])
+    with engine.connect():
         with surroundings(services, Watcher(advanced), plan, parsing()):
             state: Any = ingest_documents("acme", [str(folder)], [], return_state=True)
         flow_run = FlowRunFilter(id=FlowRunFilterId(any_=[state.state_details.flow_run_id]))
@@ -59,7 +59,7 @@ def ledger(server: EmbeddedPostgres, services: Services) -> list[tuple[Any, ...]
 
 
 def test_a_run_is_in_prefect_and_in_the_ledger(
-    engine: Engine, services: Services, server: EmbeddedPostgres, folder: Path
+    engine: PrefectServer, services: Services, server: EmbeddedPostgres, folder: Path
 ) -> None:
     """Completed, a task for the batch, and the counts; then again after a deletion."""
     state, tasks = run_flow(engine, services, folder)
@@ -82,7 +82,7 @@ def test_a_run_is_in_prefect_and_in_the_ledger(
 
 
 def test_how_far_a_run_is_is_told_to_the_server_that_runs_it(
-    engine: Engine, services: Services, folder: Path, monkeypatch: pytest.MonkeyPatch
+    engine: PrefectServer, services: Services, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While the run goes on, from a thread of its own; no second server is started for it."""
     told, faults = threading.Event(), []
@@ -95,7 +95,7 @@ def test_how_far_a_run_is_is_told_to_the_server_that_runs_it(
         if threading.current_thread().name == "progress":
             told.set()
 
-    monkeypatch.setattr(flows.ingest, "REPORT_SECONDS", 0.01)
+    monkeypatch.setattr(flows.ingest, "PROGRESS_INTERVAL_SECONDS", 0.01)
     monkeypatch.setattr(flows.ingest, "update_progress_artifact", update)
     state, _ = run_flow(engine, services, folder, lambda *_: told.wait(60) and None)
     assert state.is_completed()
@@ -105,20 +105,20 @@ def test_how_far_a_run_is_is_told_to_the_server_that_runs_it(
 
 
 def test_a_batch_is_repeated_after_a_fault_of_the_database(
-    engine: Engine, services: Services, server: EmbeddedPostgres, folder: Path, monkeypatch: pytest.MonkeyPatch
+    engine: PrefectServer, services: Services, server: EmbeddedPostgres, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first attempt may not write chunks; while it waits for the second, somebody puts that right."""
     attempts = 0
-    store = Worker._store
+    store = IngestWorker._store_batch
 
-    def mend(worker: Worker, batch: Batch) -> None:
+    def mend(worker: IngestWorker, batch: ClaimedBatch) -> None:
         nonlocal attempts
         attempts += 1
         if attempts == 2:
             grant(server, services, "grant insert on chunk to groundwork_writer")
         store(worker, batch)
 
-    monkeypatch.setattr(Worker, "_store", mend)
+    monkeypatch.setattr(IngestWorker, "_store_batch", mend)
     grant(server, services, "revoke insert on chunk from groundwork_writer")
     state, tasks = run_flow(engine, services, folder)
     assert state.is_completed()
@@ -135,7 +135,7 @@ def grant(server: EmbeddedPostgres, services: Services, command: str) -> None:
 
 
 def test_a_connection_that_is_cut_is_replaced(
-    engine: Engine, services: Services, server: EmbeddedPostgres, folder: Path
+    engine: PrefectServer, services: Services, server: EmbeddedPostgres, folder: Path
 ) -> None:
     """All of the pool's connections end between embedding and storing; the run goes on with new ones."""
     cut = 0
@@ -158,15 +158,15 @@ def test_a_connection_that_is_cut_is_replaced(
 
 
 def test_a_run_that_fails_for_good_says_so(
-    engine: Engine, services: Services, server: EmbeddedPostgres, folder: Path, monkeypatch: pytest.MonkeyPatch
+    engine: PrefectServer, services: Services, server: EmbeddedPostgres, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In Prefect and in the ledger; nothing half is stored, and the next run makes it good."""
-    monkeypatch.setattr(flows.ingest, "take_in", flows.ingest.take_in.with_options(retries=0))
+    monkeypatch.setattr(flows.ingest, "ingest_batch", flows.ingest.ingest_batch.with_options(retries=0))
     grant(server, services, "revoke insert on chunk from groundwork_writer")
     state, tasks = run_flow(engine, services, folder)
     assert state.is_failed()
     assert [task.state.is_failed() for task in tasks if task.state] == [True]
-    with pytest.raises(Unforeseen, match="InsufficientPrivilege"):
+    with pytest.raises(UnexpectedError, match="InsufficientPrivilege"):
         state.result()
     assert consistency(server, services) == []
     grant(server, services, "grant insert on chunk to groundwork_writer")
@@ -176,7 +176,7 @@ def test_a_run_that_fails_for_good_says_so(
 
 
 def test_alone_it_opens_what_the_settings_name(
-    engine: Engine,
+    engine: PrefectServer,
     services: Services,
     server: EmbeddedPostgres,
     embedder: Embedder,
@@ -187,7 +187,7 @@ def test_alone_it_opens_what_the_settings_name(
     monkeypatch.setattr(core.services, "SentenceTransformerEmbedder", lambda *_: embedder)
     monkeypatch.setenv("GROUNDWORK_DATABASE_URL", services.settings.database_url)
     monkeypatch.chdir(folder)
-    with engine.ready():
+    with engine.connect():
         report = ingest_documents("acme", [str(folder / "pumps.md")], ["staff"])
         assert report.counts == {"added": 1}
         with pytest.raises(InvalidInput, match="nothing at"):

@@ -16,7 +16,7 @@ from psycopg import sql
 from core.embedding import Embedder
 from core.local_postgres import EmbeddedPostgres
 from core.services import Services
-from flows.engine import Engine
+from flows.prefect_server import PrefectServer
 from tests.integration.ingest.test_ingest import consistency
 from tests.support.services import connect_services, superuser, take_in_folder
 
@@ -142,13 +142,18 @@ def ends(pid: int) -> bool:
 
 
 def test_an_ingest_may_be_killed_anywhere(
-    server: EmbeddedPostgres, clone: Callable[[], str], home: Path, embedder: Embedder, engine: Engine, tmp_path: Path
+    server: EmbeddedPostgres,
+    clone: Callable[[], str],
+    home: Path,
+    embedder: Embedder,
+    engine: PrefectServer,
+    tmp_path: Path,
 ) -> None:
     """While it adds, replaces and deletes. After one more run nothing is missing, nothing double, nothing left over.
 
     The first one starts a Prefect server, which must end with it; the others have the session's, which is there sooner.
     """
-    with engine.ready():
+    with engine.connect():
         from prefect.settings import PREFECT_API_URL
 
         shared = str(PREFECT_API_URL.value())

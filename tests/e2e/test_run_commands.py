@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.watching import watch
+from flows.file_watcher import watch_paths
 from tests.e2e.test_cli import Run, run, stored  # noqa: F401 - fixtures
 
 
@@ -55,7 +55,7 @@ def test_runs_documents_and_what_was_put_aside(stored: Run, docs: Path) -> None:
 def test_a_changed_folder_is_noticed_when_it_has_come_to_rest(docs: Path) -> None:
     """Once for each change; not for what is as it was."""
     noticed, ended = threading.Semaphore(0), threading.Event()
-    watcher = threading.Thread(target=watch, args=([str(docs)], noticed.release, ended, 0.01))
+    watcher = threading.Thread(target=watch_paths, args=([str(docs)], noticed.release, ended, 0.01))
     watcher.start()
     try:
         assert not noticed.acquire(timeout=0.1)

@@ -19,7 +19,7 @@ from core.local_postgres import EmbeddedPostgres
 from core.services import Services
 from core.settings import Settings
 from ingest import pipeline
-from ingest.sandbox.pool import Reader
+from ingest.sandbox.pool import ParserPool
 from serving.api.server import claim_port
 
 
@@ -30,16 +30,16 @@ class Remembering(SentenceTransformerEmbedder):
         super().__init__(name)
         self._known: dict[str, Vectors] = {}
 
-    def compute(self, texts: Sequence[str], advanced: Callable[[float], None] = lambda share: None) -> Vectors:
+    def compute(self, texts: Sequence[str], on_progress: Callable[[float], None] = lambda share: None) -> Vectors:
         """All of it anew."""
-        return super().encode(texts, advanced)
+        return super().encode(texts, on_progress)
 
-    def encode(self, texts: Sequence[str], advanced: Callable[[float], None] = lambda share: None) -> Vectors:
+    def encode(self, texts: Sequence[str], on_progress: Callable[[float], None] = lambda share: None) -> Vectors:
         new = [text for text in dict.fromkeys(texts) if text not in self._known]
         if new:
-            self._known |= zip(new, self.compute(new, advanced), strict=True)
+            self._known |= zip(new, self.compute(new, on_progress), strict=True)
         else:
-            advanced(1.0)
+            on_progress(1.0)
         return np.array([self._known[text] for text in texts], np.float32).reshape(len(texts), self.model.dimension)
 
 
@@ -47,7 +47,7 @@ def connect_services(server: EmbeddedPostgres, name: str, home: Path, embedder: 
     """Services on a database of the session's server, with the session's model."""
     settings = Settings(_env_file=None, home=home, database_url=server.conninfo("groundwork_app", name))
     loaded = {embedder.model.name: embedder}
-    return Services(settings, Database(settings.database_url).open(), _loaded=loaded)
+    return Services(settings, Database(settings.database_url).open(), _embedders=loaded)
 
 
 @contextmanager
@@ -62,15 +62,15 @@ def served(api: FastAPI) -> Iterator[str]:
     thread.join()
 
 
-def take_in_folder(services: Services, tenant: str, path: Path, readers: tuple[str, ...] = ()) -> pipeline.Report:
+def take_in_folder(services: Services, tenant: str, path: Path, readers: tuple[str, ...] = ()) -> pipeline.IngestReport:
     """Ingest a file or folder the way the flow does, without Prefect."""
-    return pipeline.ingest(services, tenant, [pipeline.origin(str(path), readers)], parsing())
+    return pipeline.ingest_sources(services, tenant, [pipeline.build_source_spec(str(path), readers)], parsing())
 
 
 @cache
-def parsing() -> Reader:
+def parsing() -> ParserPool:
     """The session's processes that parse; they end with it."""
-    reader = Reader()
+    reader = ParserPool()
     atexit.register(reader.close)
     return reader
 

@@ -1,7 +1,7 @@
 -- Duplicates. A file with the bytes of one that is stored becomes a further place of it: a row in `document` that says of
 -- which other it is `same_as`, with no text, chunks, vectors or postings of its own. Whose it has is its `holder`: that other,
 -- or itself. `content_key` is what two files must share for that, beside their readers (NULL: never shares); see
--- ingest/store/duplicates.py. `edition` tells versions of a text apart, and which is newer; see ingest/store/editions.py.
+-- ingest/store/duplicates.py. `edition` tells versions of a text apart, and which is newer; see ingest/store/edition_detection.py.
 alter table document
     add column same_as uuid,
     add column holder uuid not null generated always as (coalesce(same_as, document_id)) stored,

@@ -6,14 +6,16 @@ from typing import Any, Protocol
 
 from ingest.parsers import limits
 
-_SMALLEST = 10_000  # Pixels: less is a logo, not a page.
-_LARGEST = 30_000_000  # Pixels: an A4 page at 600 dots an inch is 35 million, and as readable at half of that.
-_STRIPS = 5  # A page scanned in strips has several pictures.
-PICTURES = _STRIPS * limits.OCR_PAGES
+_MIN_PICTURE_PIXELS = 10_000  # Pixels: less is a logo, not a page.
+_MAX_PICTURE_PIXELS = (
+    30_000_000  # Pixels: an A4 page at 600 dots an inch is 35 million, and as readable at half of that.
+)
+_MAX_PICTURES_PER_PAGE = 5  # A page scanned in strips has several pictures.
+MAX_PICTURES_PER_FILE = _MAX_PICTURES_PER_PAGE * limits.MAX_OCR_PAGES
 """The most that one file has read."""
 
 
-class Ocr(Protocol):
+class OcrEngine(Protocol):
     """Reads pictures of text."""
 
     def text(self, image: bytes) -> str:
@@ -21,41 +23,41 @@ class Ocr(Protocol):
         ...
 
 
-_in_use: list[Ocr] = []
+_active_engines: list[OcrEngine] = []
 
 
-def use(ocr: Ocr) -> None:
+def set_ocr_engine(engine: OcrEngine) -> None:
     """From here on parsers in this process read scanned pages with `ocr`."""
-    _in_use[:] = [ocr]
+    _active_engines[:] = [engine]
 
 
-class PageReader:
+class ScannedPageReader:
     """Reads the scanned pages of one file, up to a number of them."""
 
     def __init__(self) -> None:
-        self._left = limits.OCR_PAGES
+        self._pages_left = limits.MAX_OCR_PAGES
 
-    def lines(self, page: Any) -> list[str]:
+    def read_lines(self, page: Any) -> list[str]:
         """The lines on a PDF page that is a picture; an empty one between paragraphs. None without an Ocr in use."""
-        if not _in_use or self._left <= 0:
+        if not _active_engines or self._pages_left <= 0:
             return []
-        self._left -= 1
-        texts = (_in_use[0].text(picture) for picture in _pictures(page))
+        self._pages_left -= 1
+        texts = (_active_engines[0].text(picture) for picture in _extract_pictures(page))
         return "\n\n".join(filter(str.strip, texts)).split("\n")
 
 
-def _pictures(page: Any) -> Iterator[bytes]:
+def _extract_pictures(page: Any) -> Iterator[bytes]:
     """The page's large pictures as PNG files, turned as the page is shown."""
     found = 0
     for name in page.images.keys()[:100]:
         picture = page.images[name].image
-        if picture is None or picture.width * picture.height < _SMALLEST:
+        if picture is None or picture.width * picture.height < _MIN_PICTURE_PIXELS:
             continue
         found += 1
-        if found > _STRIPS:
+        if found > _MAX_PICTURES_PER_PAGE:
             return
         grey = picture.convert("L")
-        if (share := _LARGEST / (grey.width * grey.height)) < 1:
+        if (share := _MAX_PICTURE_PIXELS / (grey.width * grey.height)) < 1:
             grey = grey.resize((int(grey.width * share**0.5), int(grey.height * share**0.5)))
         if turn := int(page.rotation or 0) % 360:
             grey = grey.rotate(-turn, expand=True)

@@ -12,44 +12,46 @@ from typing import Any
 
 from pypdf import PdfReader
 
-from core.errors import Unreadable
-from ingest.parsers import Parsed, limits, too_large
-from ingest.parsers.builder import Item, TextBuilder, one_line
-from ingest.parsers.pdf.lines import Line, lines_of
-from ingest.parsers.pdf.ocr import PageReader
+from core.errors import UnreadableFile
+from ingest.parsers import ParsedDocument, limits, size_limit_error
+from ingest.parsers.builder import ListItem, TextBuilder, to_single_line
+from ingest.parsers.pdf.lines import TextLine, extract_lines
+from ingest.parsers.pdf.ocr import ScannedPageReader
 
 # pypdf logs each oddity of each file; what matters reaches the caller as an exception.
 logging.getLogger("pypdf").setLevel(logging.ERROR)
 
-_ENDS = re.compile(r"""[.!?:;…。！？]["'”’)\]»]*$""")
-_BULLET = re.compile(r"(?:([•●○▪■◦‣·∙*–-])|(\(?(?:\d{1,2}|[a-z])[.)]))\s+(?=\S)")
-_NUMBERING = re.compile(r"^(?:chapter|section|part)?\s*(?:\d+|[IVX]+)?(?:\.\d+)*[.:]?\s+", re.IGNORECASE)
-_JUNK = re.compile(r"\(?(?:untitled|anonymous|unspecified|unknown)\)?", re.IGNORECASE)
-_JUNK_TITLE = re.compile(r"microsoft (?:word|powerpoint|excel) - |.*\.(?:docx?|pdf|tex|indd|pptx?|xlsx?)$", re.I)
+_SENTENCE_END = re.compile(r"""[.!?:;…。！？]["'”’)\]»]*$""")
+_LIST_MARKER = re.compile(r"(?:([•●○▪■◦‣·∙*–-])|(\(?(?:\d{1,2}|[a-z])[.)]))\s+(?=\S)")
+_HEADING_NUMBER = re.compile(r"^(?:chapter|section|part)?\s*(?:\d+|[IVX]+)?(?:\.\d+)*[.:]?\s+", re.IGNORECASE)
+_PLACEHOLDER_VALUE = re.compile(r"\(?(?:untitled|anonymous|unspecified|unknown)\)?", re.IGNORECASE)
+_GENERATED_TITLE = re.compile(r"microsoft (?:word|powerpoint|excel) - |.*\.(?:docx?|pdf|tex|indd|pptx?|xlsx?)$", re.I)
 _WORD = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*")
-_SHORT = 0.75  # A line of less than this share of the column's width ended because its paragraph did.
-_HEADING_LENGTH = 120
+_SHORT_LINE_RATIO = 0.75  # A line of less than this share of the column's width ended because its paragraph did.
+_MAX_HEADING_CHARACTERS = 120
 
 
-def parse(data: bytes) -> Parsed:
+def parse(data: bytes) -> ParsedDocument:
     """Read a PDF that has a text layer; raises Unreadable `encrypted` or `no-text` (a scan)."""
     reader = PdfReader(io.BytesIO(data))
     if reader.is_encrypted and not reader.decrypt(""):
-        raise Unreadable("encrypted", "The PDF is encrypted with a password; save a copy without one and ingest that.")
-    if len(reader.pages) > limits.PAGES:
-        raise too_large("The PDF", f"has more than {limits.PAGES:,} pages")
-    pages = [lines_of(page) for page in reader.pages]
-    scanned = _read_scans(reader, pages)
+        raise UnreadableFile(
+            "encrypted", "The PDF is encrypted with a password; save a copy without one and ingest that."
+        )
+    if len(reader.pages) > limits.MAX_DOCUMENT_PAGES:
+        raise size_limit_error("The PDF", f"has more than {limits.MAX_DOCUMENT_PAGES:,} pages")
+    pages = [extract_lines(page) for page in reader.pages]
+    scanned = _read_scanned_pages(reader, pages)
     empty = [number for number, lines in enumerate(pages, 1) if not lines]
-    fields = _form_fields(reader)
+    fields = _read_form_fields(reader)
     if len(empty) == len(pages) and not fields:
-        raise Unreadable(
+        raise UnreadableFile(
             "no-text", "The PDF has no text on any page, it seems to be scanned; run OCR on it and ingest that."
         )
     builder = TextBuilder()
-    _Writer(builder, _without_running_lines(pages), _outline(reader)).write()
-    builder.list(fields)
-    metadata = _metadata(reader)
+    _PdfWriter(builder, _drop_headers_and_footers(pages), _read_outline(reader)).write()
+    builder.add_list(fields)
+    metadata = _read_metadata(reader)
     if empty:
         metadata["pages_without_text"] = empty
     if scanned:
@@ -58,37 +60,41 @@ def parse(data: bytes) -> Parsed:
     return builder.build(title, metadata)
 
 
-def _read_scans(reader: PdfReader, pages: list[list[Line]]) -> list[int]:
+def _read_scanned_pages(reader: PdfReader, pages: list[list[TextLine]]) -> list[int]:
     """Fill in the pages that are pictures, where a program for it is in use; returns their numbers."""
-    ocr = PageReader()
+    ocr = ScannedPageReader()
     scanned = []
     for index, lines in enumerate(pages):
         if not lines:
             with suppress(Exception):  # A picture that can't be decoded leaves the page without text, and is named so.
-                pages[index] = _as_printed(ocr.lines(reader.pages[index]))
+                pages[index] = _lines_from_ocr(ocr.read_lines(reader.pages[index]))
         if pages[index] and not lines:
             scanned.append(index + 1)
     return scanned
 
 
-def _as_printed(texts: Sequence[str]) -> list[Line]:
+def _lines_from_ocr(texts: Sequence[str]) -> list[TextLine]:
     """Lines of text as if they had been drawn from top to bottom, blank ones as room between paragraphs."""
-    lines = [Line(one_line(text), 72, 12 * (len(texts) - at), 10, False) for at, text in enumerate(texts)]
+    lines = [TextLine(to_single_line(text), 72, 12 * (len(texts) - at), 10, False) for at, text in enumerate(texts)]
     return [line for line in lines if line.text]
 
 
-def _metadata(reader: PdfReader) -> dict[str, object]:
+def _read_metadata(reader: PdfReader) -> dict[str, object]:
     found: dict[str, object] = {"pages": len(reader.pages)}
     with suppress(Exception):
-        if language := one_line(str(reader.root_object.get("/Lang") or "")):
+        if language := to_single_line(str(reader.root_object.get("/Lang") or "")):
             found["language"] = language
     info = reader.metadata
     if info is None:
         return found
     for name in ("title", "author", "subject", "keywords"):
         with suppress(Exception):  # A damaged entry costs that entry, not the document.
-            value = one_line(str(getattr(info, name) or ""))
-            if value and not _JUNK.fullmatch(value) and not (name == "title" and _JUNK_TITLE.match(value)):
+            value = to_single_line(str(getattr(info, name) or ""))
+            if (
+                value
+                and not _PLACEHOLDER_VALUE.fullmatch(value)
+                and not (name == "title" and _GENERATED_TITLE.match(value))
+            ):
                 found[name] = value
     for key, name in (("created", "creation_date"), ("modified", "modification_date")):
         with suppress(Exception):
@@ -97,15 +103,15 @@ def _metadata(reader: PdfReader) -> dict[str, object]:
     return found
 
 
-def _form_fields(reader: PdfReader) -> list[Item]:
+def _read_form_fields(reader: PdfReader) -> list[ListItem]:
     """What somebody filled in: it is drawn by the viewer, so no page's text holds it."""
     with suppress(Exception):
         values = reader.get_form_text_fields()
-        return [Item(f"{name}: {value}") for name, value in values.items() if value and str(value).strip()]
+        return [ListItem(f"{name}: {value}") for name, value in values.items() if value and str(value).strip()]
     return []
 
 
-def _outline(reader: PdfReader) -> Mapping[tuple[int, str], int]:
+def _read_outline(reader: PdfReader) -> Mapping[tuple[int, str], int]:
     """(page, normalised title) -> level, for each bookmark."""
     levels: dict[tuple[int, str], int] = {}
 
@@ -122,163 +128,174 @@ def _outline(reader: PdfReader) -> Mapping[tuple[int, str], int]:
 
 
 def _heading_key(text: str) -> str:
-    line = one_line(text).casefold()
-    return _NUMBERING.sub("", line) or line
+    line = to_single_line(text).casefold()
+    return _HEADING_NUMBER.sub("", line) or line
 
 
-def _without_running_lines(pages: Sequence[Sequence[Line]]) -> list[tuple[int, Line]]:
+def _drop_headers_and_footers(pages: Sequence[Sequence[TextLine]]) -> list[tuple[int, TextLine]]:
     """All lines with their page, without the headers, footers and page numbers that repeat on most pages."""
     written = [lines for lines in pages if lines]
-    seen = Counter(key for lines in written for key in {_running_key(line) for line in _edges(lines)})
+    seen = Counter(key for lines in written for key in {_running_key(line) for line in _edge_lines(lines)})
     # Books alternate left and right headers: each is on half of the pages.
     running = {key for key, count in seen.items() if count >= 3 and count >= 0.4 * len(written)}
     kept = []
     for number, lines in enumerate(pages, 1):
-        edges = {id(line) for line in _edges(lines)}
+        edges = {id(line) for line in _edge_lines(lines)}
         own = [line for line in lines if not (id(line) in edges and _running_key(line) in running)]
         kept += [(number, line) for line in own or lines]
     return kept
 
 
-def _edges(lines: Sequence[Line]) -> Sequence[Line]:
+def _edge_lines(lines: Sequence[TextLine]) -> Sequence[TextLine]:
     """The two topmost and the two lowest lines of a page, wherever they stand in the file."""
     ordered = sorted(lines, key=lambda line: line.y)
     return ordered if len(ordered) <= 4 else [*ordered[:2], *ordered[-2:]]
 
 
-def _running_key(line: Line) -> str:
+def _running_key(line: TextLine) -> str:
     return re.sub(r"\d+|\b[ivxlc]+\b", "#", line.text.casefold())
 
 
-class _Writer:
+class _PdfWriter:
     """Groups lines into paragraphs, list items and table rows and tells the builder."""
 
-    def __init__(self, builder: TextBuilder, lines: Sequence[tuple[int, Line]], outline: Mapping[tuple[int, str], int]):
+    def __init__(
+        self, builder: TextBuilder, lines: Sequence[tuple[int, TextLine]], outline: Mapping[tuple[int, str], int]
+    ):
         self._builder = builder
         self._lines = lines
-        self._words = Counter(word.casefold() for _, line in lines for word in _WORD.findall(line.text))
+        self._word_counts = Counter(word.casefold() for _, line in lines for word in _WORD.findall(line.text))
         sizes = Counter[float]()
         for _, line in lines:
             sizes[line.size] += len(line.text)
-        self._body = sizes.most_common(1)[0][0] if sizes else 0.0
-        self._leading = _usual_leading([line for _, line in lines], self._body)
+        self._body_size = sizes.most_common(1)[0][0] if sizes else 0.0
+        self._leading_by_size = _measure_leading([line for _, line in lines], self._body_size)
         self._outline = outline
-        self._by_outline = any((page, _heading_key(line.text)) in outline for page, line in lines)
-        larger = sorted({line.size for _, line in lines if line.size > 1.15 * self._body}, reverse=True)
-        self._levels = {size: min(level, 4) for level, size in enumerate(larger, 1)}
+        self._has_bookmarks = any((page, _heading_key(line.text)) in outline for page, line in lines)
+        larger = sorted({line.size for _, line in lines if line.size > 1.15 * self._body_size}, reverse=True)
+        self._level_by_size = {size: min(level, 4) for level, size in enumerate(larger, 1)}
 
     def write(self) -> None:
-        for group in self._groups():
+        for group in self._group_lines():
             page, first = group[0]
-            self._builder.page(page)
+            self._builder.start_page(page)
             lines = [line for _, line in group]
             level = self._heading_level(page, lines)
-            text = self._joined(lines)
+            text = self._join_lines(lines)
             if level:
-                self._builder.heading(level, text)
-            elif first.cells > 1:
-                self._builder.table([line.text.split(" | ") for line in lines])
-            elif _BULLET.match(first.text):
-                self._builder.list(self._items(lines))
+                self._builder.add_heading(level, text)
+            elif first.cell_count > 1:
+                self._builder.add_table([line.text.split(" | ") for line in lines])
+            elif _LIST_MARKER.match(first.text):
+                self._builder.add_list(self._split_items(lines))
             else:
-                self._builder.paragraph(text)
+                self._builder.add_paragraph(text)
 
-    def _groups(self) -> Iterator[list[tuple[int, Line]]]:
-        group: list[tuple[int, Line]] = []
-        widths = self._widths()
+    def _group_lines(self) -> Iterator[list[tuple[int, TextLine]]]:
+        group: list[tuple[int, TextLine]] = []
+        widths = self._full_line_lengths()
         for entry in self._lines:
-            if group and not self._continues(group[-1], entry, group[0][1], widths[group[-1][0]]):
+            if group and not self._continues_block(group[-1], entry, group[0][1], widths[group[-1][0]]):
                 yield group
                 group = []
             group.append(entry)
         if group:
             yield group
 
-    def _widths(self) -> Mapping[int, float]:
+    def _full_line_lengths(self) -> Mapping[int, float]:
         """Per page, the usual length of a full line, in characters."""
         lengths: dict[int, list[int]] = {}
         for page, line in self._lines:
             lengths.setdefault(page, []).append(len(line.text))
         return {page: sorted(found)[int(0.8 * (len(found) - 1))] for page, found in lengths.items()}
 
-    def _continues(self, last: tuple[int, Line], entry: tuple[int, Line], first: Line, width: float) -> bool:
+    def _continues_block(
+        self, previous: tuple[int, TextLine], entry: tuple[int, TextLine], first: TextLine, line_length: float
+    ) -> bool:
         """Whether `entry` belongs to the same block as the line before it."""
-        (page, above), (next_page, line) = last, entry
-        if above.cells > 1 or line.cells > 1:
-            return above.cells > 1 and line.cells > 1 and page == next_page and above.y > line.y
-        if self._is_bookmark(entry) or self._is_bookmark(last) or abs(above.size - line.size) > 0.1 * above.size:
+        (page, above), (next_page, line) = previous, entry
+        if above.cell_count > 1 or line.cell_count > 1:
+            return above.cell_count > 1 and line.cell_count > 1 and page == next_page and above.y > line.y
+        if self._is_bookmark(entry) or self._is_bookmark(previous) or abs(above.size - line.size) > 0.1 * above.size:
             return False
-        in_list = bool(_BULLET.match(first.text))
-        if _BULLET.match(line.text):
+        in_list = bool(_LIST_MARKER.match(first.text))
+        if _LIST_MARKER.match(line.text):
             return in_list and page == next_page
-        unfinished = not _ENDS.search(above.text) and line.text[:1].islower() and not self._is_title(above)
+        unfinished = (
+            not _SENTENCE_END.search(above.text) and line.text[:1].islower() and not self._looks_like_heading(above)
+        )
         drop = above.y - line.y
         if page != next_page or drop <= 0:  # The next page or column.
             return unfinished
-        if above.bold != line.bold and (self._is_title(above) or self._is_title(line)):
+        if above.is_bold != line.is_bold and (self._looks_like_heading(above) or self._looks_like_heading(line)):
             return False
-        if drop > 1.35 * self._leading.get(above.size, 1.5 * above.size):
-            return unfinished and drop < 2.2 * self._leading.get(above.size, 1.5 * above.size)
+        if drop > 1.35 * self._leading_by_size.get(above.size, 1.5 * above.size):
+            return unfinished and drop < 2.2 * self._leading_by_size.get(above.size, 1.5 * above.size)
         if in_list:
             return line.x > first.x or unfinished
-        if len(above.text) < _SHORT * width:
+        if len(above.text) < _SHORT_LINE_RATIO * line_length:
             return unfinished
         indented = line.x > above.x + 0.5 * line.size and above.x <= first.x
-        return not (indented and _ENDS.search(above.text))
+        return not (indented and _SENTENCE_END.search(above.text))
 
-    def _is_bookmark(self, entry: tuple[int, Line]) -> bool:
+    def _is_bookmark(self, entry: tuple[int, TextLine]) -> bool:
         return (entry[0], _heading_key(entry[1].text)) in self._outline
 
-    def _is_title(self, line: Line) -> bool:
+    def _looks_like_heading(self, line: TextLine) -> bool:
         """Larger than the body, or bold, and short: what a heading looks like."""
-        emphasised = line.size in self._levels or (line.bold and line.size >= self._body)
-        return emphasised and len(line.text) <= _HEADING_LENGTH and not re.search(r"[.,;!]$", line.text)
+        emphasised = line.size in self._level_by_size or (line.is_bold and line.size >= self._body_size)
+        return emphasised and len(line.text) <= _MAX_HEADING_CHARACTERS and not re.search(r"[.,;!]$", line.text)
 
-    def _heading_level(self, page: int, lines: Sequence[Line]) -> int:
-        if self._by_outline:
-            return self._outline.get((page, _heading_key(self._joined(lines))), 0)
+    def _heading_level(self, page: int, lines: Sequence[TextLine]) -> int:
+        if self._has_bookmarks:
+            return self._outline.get((page, _heading_key(self._join_lines(lines))), 0)
         text = " ".join(line.text for line in lines)
         wordy = re.search(r"[^\W\d_]{2}", text) is not None
-        if len(lines) > 3 or len(text) > _HEADING_LENGTH or not wordy or any(line.cells > 1 for line in lines):
+        if (
+            len(lines) > 3
+            or len(text) > _MAX_HEADING_CHARACTERS
+            or not wordy
+            or any(line.cell_count > 1 for line in lines)
+        ):
             return 0
-        if not all(self._is_title(line) for line in lines) or text.endswith(":"):
+        if not all(self._looks_like_heading(line) for line in lines) or text.endswith(":"):
             return 0
-        return self._levels.get(lines[0].size, min(len(self._levels) + 1, 5))
+        return self._level_by_size.get(lines[0].size, min(len(self._level_by_size) + 1, 5))
 
-    def _items(self, lines: Sequence[Line]) -> Iterator[Item]:
-        group: list[Line] = []
+    def _split_items(self, lines: Sequence[TextLine]) -> Iterator[ListItem]:
+        group: list[TextLine] = []
         for line in lines:
-            if group and _BULLET.match(line.text):
-                yield self._item(group)
+            if group and _LIST_MARKER.match(line.text):
+                yield self._to_list_item(group)
                 group = []
             group.append(line)
-        yield self._item(group)
+        yield self._to_list_item(group)
 
-    def _item(self, lines: Sequence[Line]) -> Item:
-        text = self._joined(lines)
-        match = _BULLET.match(text)
+    def _to_list_item(self, lines: Sequence[TextLine]) -> ListItem:
+        text = self._join_lines(lines)
+        match = _LIST_MARKER.match(text)
         assert match is not None
-        return Item(text[match.end() :], 0, "-" if match[1] else match[2])
+        return ListItem(text[match.end() :], 0, "-" if match[1] else match[2])
 
-    def _joined(self, lines: Sequence[Line]) -> str:
+    def _join_lines(self, lines: Sequence[TextLine]) -> str:
         text = lines[0].text
         for line in lines[1:]:
-            text = self._join(text, line.text)
+            text = self._append_line(text, line.text)
         return text
 
-    def _join(self, text: str, line: str) -> str:
+    def _append_line(self, text: str, line: str) -> str:
         """Two lines as one. A hyphen at the break goes, unless the document writes that word with it elsewhere."""
         if not (text.endswith("-") and text[-2:-1].isalpha() and line[:1].islower()):
             return f"{text} {line}"
         left, right = _WORD.findall(text[:-1])[-1].casefold(), _WORD.findall(line)[0].casefold()
-        keeps = self._words[f"{left}-{right}"] > self._words[left + right]
+        keeps = self._word_counts[f"{left}-{right}"] > self._word_counts[left + right]
         return text + line if keeps else text[:-1] + line
 
 
-def _usual_leading(lines: Sequence[Line], body: float) -> Mapping[float, float]:
+def _measure_leading(lines: Sequence[TextLine], body_size: float) -> Mapping[float, float]:
     """Font size -> the usual distance from one baseline to the next within a paragraph."""
     gaps: dict[float, list[float]] = {}
     for above, line in pairwise(lines):
         if above.size == line.size and 0.9 * line.size < above.y - line.y < 2.5 * line.size:
             gaps.setdefault(line.size, []).append(above.y - line.y)
-    return {size: median(found) for size, found in gaps.items() if size == body or len(found) >= 5}
+    return {size: median(found) for size, found in gaps.items() if size == body_size or len(found) >= 5}

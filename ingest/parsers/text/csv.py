@@ -3,23 +3,25 @@
 import csv
 import io
 
-from ingest.parsers import Parsed
+from ingest.parsers import ParsedDocument
 from ingest.parsers.builder import TextBuilder
-from ingest.parsers.encoding import read
+from ingest.parsers.encoding import decode_text
 
 _DELIMITERS = ",;\t|"
-_SAMPLE = 8192
+_SAMPLE_CHARACTERS = 8192
 
 
-def parse(data: bytes) -> Parsed:
+def parse(data: bytes) -> ParsedDocument:
     """Read a CSV or TSV file in any encoding, whatever its delimiter."""
-    text = read(data)
+    text = decode_text(data)
     builder = TextBuilder()
-    builder.table(csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text[:_SAMPLE])), first_row=1)
+    builder.add_table(
+        csv.reader(io.StringIO(text, newline=""), delimiter=_detect_delimiter(text[:_SAMPLE_CHARACTERS])), first_row=1
+    )
     return builder.build()
 
 
-def _delimiter(sample: str) -> str:
+def _detect_delimiter(sample: str) -> str:
     """The one that cuts the first lines into the same number of cells, and into most of them."""
     lines = [line for line in sample.splitlines() if line.strip()][:20]
 

@@ -3,19 +3,19 @@
 import json
 from collections.abc import Mapping
 
-from ingest.parsers import Parsed
+from ingest.parsers import ParsedDocument
 from ingest.parsers.builder import TextBuilder
-from ingest.parsers.encoding import read
-from ingest.parsers.text.json import SECTION, write_records, write_value
+from ingest.parsers.encoding import decode_text
+from ingest.parsers.text.json import FIRST_HEADING_LEVEL, write_records, write_value
 
 
-def parse(data: bytes) -> Parsed:
+def parse(data: bytes) -> ParsedDocument:
     """Read JSON Lines; blank lines are passed over."""
-    records = [json.loads(line) for line in read(data).split("\n") if line.strip()]
+    records = [json.loads(line) for line in decode_text(data).split("\n") if line.strip()]
     builder = TextBuilder()
     if all(isinstance(record, Mapping) for record in records):
-        write_records(records, builder, SECTION)
+        write_records(records, builder, FIRST_HEADING_LEVEL)
     else:
         for record in records:
-            write_value(record, builder, SECTION)
+            write_value(record, builder, FIRST_HEADING_LEVEL)
     return builder.build()

@@ -4,10 +4,10 @@ import re
 import textwrap
 from collections.abc import Sequence
 
-from core.errors import Unreadable
-from ingest.parsers import Parsed
-from ingest.parsers.builder import Item, TextBuilder, one_line
-from ingest.parsers.encoding import read
+from core.errors import UnreadableFile
+from ingest.parsers import ParsedDocument
+from ingest.parsers.builder import ListItem, TextBuilder, to_single_line
+from ingest.parsers.encoding import decode_text
 
 _LINE = re.compile(r"([=\-~^\"'`#*+:.<>_])\1{2,}\s*")
 _ITEM = re.compile(r"(\s*)(?:([-*+\u2022])|(?:\(?(\d{1,3}|#|[a-zA-Z])[.)]))\s+(\S.*)")
@@ -35,10 +35,10 @@ _INLINE = (
 )
 
 
-def parse(data: bytes) -> Parsed:
+def parse(data: bytes) -> ParsedDocument:
     """Read reStructuredText in any encoding."""
     builder = TextBuilder()
-    metadata = _Reader(builder).read(read(data).expandtabs(8).splitlines())
+    metadata = _Reader(builder).read(decode_text(data).expandtabs(8).splitlines())
     return builder.build("", metadata)
 
 
@@ -55,7 +55,7 @@ class _Reader:
         at = next((index for index, line in enumerate(lines) if line.strip()), len(lines))
         metadata: dict[str, object] = {}
         while at < len(lines) and (match := _FIELD.fullmatch(lines[at])):
-            metadata[match[1].lower()] = one_line(match[2])
+            metadata[match[1].lower()] = to_single_line(match[2])
             at += 1
         self._read(lines[at:])
         return metadata
@@ -63,7 +63,7 @@ class _Reader:
     def _read(self, lines: Sequence[str]) -> None:
         self._depth += 1
         if self._depth > _DEEPEST:
-            raise Unreadable("too-deep", "The text's directives are nested too deep; save it in another format.")
+            raise UnreadableFile("too-deep", "The text's directives are nested too deep; save it in another format.")
         at = 0
         while at < len(lines):
             if not lines[at].strip():
@@ -99,7 +99,7 @@ class _Reader:
         """A level is named by its line, in the order in which the document first uses them."""
         if style not in self._styles:
             self._styles.append(style)
-        self._builder.heading(self._styles.index(style) + 1, _plain(text))
+        self._builder.add_heading(self._styles.index(style) + 1, _plain(text))
 
     def _paragraph(self, lines: Sequence[str], at: int) -> int:
         end = at
@@ -112,12 +112,12 @@ class _Reader:
         if literal:
             text = text[:-2].rstrip() if text.endswith(" ::") or text == "::" else text[:-1]
         if all(line.startswith("| ") or line == "|" for line in lines[at:end]):
-            self._builder.lines(_plain(line[1:]) for line in lines[at:end])
+            self._builder.add_lines(_plain(line[1:]) for line in lines[at:end])
         else:
-            self._builder.paragraph(_plain(text + ":" if is_term and not text.endswith((":", ".")) else text))
+            self._builder.add_paragraph(_plain(text + ":" if is_term and not text.endswith((":", ".")) else text))
         if literal:
             stop = _indented(lines, following)
-            self._builder.code(textwrap.dedent("\n".join(lines[following:stop])))
+            self._builder.add_code(textwrap.dedent("\n".join(lines[following:stop])))
             return stop
         return end
 
@@ -127,23 +127,23 @@ class _Reader:
         if match is None:  # A comment, a target or a footnote; only the last is for readers.
             note = re.fullmatch(r"\.\.\s+\[(?:\d+|#\w*|\*|\w+)\]\s*(.*)", lines[at])
             if note:
-                self._builder.paragraph(_plain(" ".join([note[1], *map(str.strip, lines[at + 1 : end])])))
+                self._builder.add_paragraph(_plain(" ".join([note[1], *map(str.strip, lines[at + 1 : end])])))
             return end
         name, argument = match[1].lower(), match[2].strip()
         body = textwrap.dedent("\n".join(lines[at + 1 : end])).split("\n")
         options = [line for line in body if _OPTION.match(line)]
         content = body[next((i for i, line in enumerate(body) if not _OPTION.match(line)), len(body)) :]
         if name in _CODE:
-            self._builder.code("\n".join(content))
+            self._builder.add_code("\n".join(content))
         elif name in ("image", "figure"):
             alt = next((line.split(":", 2)[2] for line in options if line.startswith(":alt:")), "")
-            self._builder.paragraph(_plain(alt))
+            self._builder.add_paragraph(_plain(alt))
             self._read(content)
         elif name in ("csv-table", "list-table", "table"):
-            self._builder.paragraph(_plain(argument))
+            self._builder.add_paragraph(_plain(argument))
             self._directive_table(name, options, content)
         elif name not in _DROPPED:
-            self._builder.paragraph(_plain(argument))
+            self._builder.add_paragraph(_plain(argument))
             self._read(content)
         return end
 
@@ -153,7 +153,7 @@ class _Reader:
         elif name == "csv-table":
             header = [line.split(":", 2)[2] for line in options if line.startswith(":header:")]
             rows = [line for line in [*header, *content] if line.strip()]
-            self._builder.table([[_plain(cell.strip(' "')) for cell in row.split(",")] for row in rows])
+            self._builder.add_table([[_plain(cell.strip(' "')) for cell in row.split(",")] for row in rows])
         else:
             cells: list[list[str]] = []
             for line in content:
@@ -164,7 +164,7 @@ class _Reader:
                     cells[-1].append(text[1:])
                 elif text and cells:
                     cells[-1][-1] += f" {text}"
-            self._builder.table([[_plain(cell) for cell in row] for row in cells])
+            self._builder.add_table([[_plain(cell) for cell in row] for row in cells])
 
     def _table(self, lines: Sequence[str], at: int) -> int:
         grid = lines[at].lstrip().startswith("+")
@@ -175,11 +175,11 @@ class _Reader:
             end += 1
             if not grid and borders == 3:
                 break
-        self._builder.table(_grid_rows(lines[at:end]) if grid else _simple_rows(lines[at:end]))
+        self._builder.add_table(_grid_rows(lines[at:end]) if grid else _simple_rows(lines[at:end]))
         return max(end, at + 1)
 
     def _list(self, lines: Sequence[str], at: int) -> int:
-        items: list[Item] = []
+        items: list[ListItem] = []
         indents: list[int] = []
         number = 0
         while at < len(lines):
@@ -188,7 +188,7 @@ class _Reader:
                 indents = [indent for indent in indents if indent < len(match[1])] + [len(match[1])]
                 if match[3]:
                     number = int(match[3]) if match[3].isdigit() else number + 1
-                items.append(Item(match[4], len(indents) - 1, "-" if match[2] else f"{number}."))
+                items.append(ListItem(match[4], len(indents) - 1, "-" if match[2] else f"{number}."))
             elif not line.strip():
                 following = next((other for other in lines[at:] if other.strip()), "")
                 if not (following.startswith(" ") or _ITEM.fullmatch(following)):
@@ -198,7 +198,7 @@ class _Reader:
             else:
                 break
             at += 1
-        self._builder.list(item._replace(text=_plain(item.text)) for item in items)
+        self._builder.add_list(item._replace(text=_plain(item.text)) for item in items)
         return at
 
 

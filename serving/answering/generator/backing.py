@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from core.settings import Settings
-from serving.answering.guardrails.redaction import behind, discreet
+from serving.answering.guardrails.redaction import behind, wrap_models
 from serving.gateway.gateway import Gateway, open_gateway
 from serving.gateway.types import Meter, Models
 
@@ -27,4 +27,4 @@ def open_backing(settings: Settings, meter: Meter | None = None) -> Backing:
     Raises:
         InvalidInput: the models file can't be used, or a key is not set.
     """
-    return Backing(discreet(open_gateway(settings, meter), settings))
+    return Backing(wrap_models(open_gateway(settings, meter), settings))

@@ -16,29 +16,29 @@ from pathlib import Path
 
 from core.errors import OverBudget
 from core.principal import Principal
-from core.text.invisible import visible
-from retrieval.types import Evidence, Hit
-from serving.answering.extractive import Extractive
-from serving.answering.generator.prompts.prompt import HERE, Prompt, Rendered, load_prompt
-from serving.answering.generator.quote_matching import located, nearest, widened
-from serving.answering.generator.reply_parser import Named, Reading, Written
-from serving.answering.guardrails.prompt_injection import planted, speaks_to_a_machine
+from core.text.invisible import remove_invisible
+from retrieval.types import Hit, SearchResult
+from serving.answering.extractive import ExtractiveGenerator
+from serving.answering.generator.prompts.template import PROMPT_FOLDER, PromptTemplate, RenderedPrompt, load_prompt
+from serving.answering.generator.quote_matching import find_nearest_sentences, locate_quote, widen_to_sentences
+from serving.answering.generator.reply_parser import PassageRef, ReplyParser, ReplySentence
+from serving.answering.guardrails.prompt_injection import find_injections, is_injection
 from serving.answering.guardrails.redaction import behind
-from serving.answering.types import DraftSentence, Fault, Support
-from serving.gateway.gateway import Gateway, estimate
+from serving.answering.types import DraftSentence, FaultCode, SupportingSpan
+from serving.gateway.gateway import Gateway, estimate_tokens
 from serving.gateway.types import Message, ModelFailed, ModelRequest, Models, NoModelAvailable
 
-SECONDS = 30.0  # for all that is asked of models for one answer
-LEAST_SECONDS = 2.0  # below which a sentence is not mended any more
-ANSWER_TOKENS = 700  # for a reply: some eight sentences with a quote each
-MEND_TOKENS = 250
-MOST_SENTENCES = 8  # of a reply that are read; a model that goes on is repeating itself
-CONTEXT = 4_096  # tokens, of a model that is not known better
-CHARACTERS_A_TOKEN = 3  # of English; rather too few, so that a prompt fits though its tokens are short
-A_TURN = 8  # tokens around each turn
-GAP = "[...]"
+ANSWER_TIMEOUT_SECONDS = 30.0  # for all that is asked of models for one answer
+MIN_REPAIR_SECONDS = 2.0  # below which a sentence is not mended any more
+MAX_ANSWER_TOKENS = 700  # for a reply: some eight sentences with a quote each
+MAX_REPAIR_TOKENS = 250
+MAX_REPLY_SENTENCES = 8  # of a reply that are read; a model that goes on is repeating itself
+DEFAULT_CONTEXT_TOKENS = 4_096  # tokens, of a model that is not known better
+MIN_CHARACTERS_PER_TOKEN = 3  # of English; rather too few, so that a prompt fits though its tokens are short
+TOKENS_PER_MESSAGE = 8  # tokens around each turn
+OMISSION_MARK = "[...]"
 
-WRONG: dict[Fault, str] = {
+FAULT_DESCRIPTIONS: dict[FaultCode, str] = {
     "no_evidence": "no passage carries it",
     "unsupported": "no sentence of the passages says all of this",
     "number": "a number differs from the passage, or stands in none",
@@ -52,22 +52,26 @@ WRONG: dict[Fault, str] = {
 }
 
 
-def generator(models: Models | None, principal: Principal) -> "Writer | Extractive":
+def create_generator(models: Models | None, principal: Principal) -> "LLMGenerator | ExtractiveGenerator":
     """What writes an answer for somebody: a language model where a models file is named, else the documents do."""
-    return Writer(models, principal, context=room(models, principal)) if models else Extractive()
+    return (
+        LLMGenerator(models, principal, context_tokens=find_context_size(models, principal))
+        if models
+        else ExtractiveGenerator()
+    )
 
 
-def room(models: Models, principal: Principal) -> int:
+def find_context_size(models: Models, principal: Principal) -> int:
     """The tokens that the largest model takes that somebody's tenant may ask, prompt and reply together."""
     gateway = behind(models)
     if not isinstance(gateway, Gateway):
-        return CONTEXT
-    allowed = gateway.file.policy(principal.tenant).models
-    sizes = [model.context for model in gateway.file.models if allowed is None or model.name in allowed]
-    return max(sizes, default=CONTEXT)
+        return DEFAULT_CONTEXT_TOKENS
+    allowed = gateway.models_file.policy_for(principal.tenant).models
+    sizes = [model.context for model in gateway.models_file.models if allowed is None or model.name in allowed]
+    return max(sizes, default=DEFAULT_CONTEXT_TOKENS)
 
 
-class Writer:
+class LLMGenerator:
     """A generator on language models, for one question of one person.
 
     `context` is the tokens that a model takes, `sentences` how many of a reply are read, `folder` that of the prompts.
@@ -77,12 +81,12 @@ class Writer:
     name = "model"
 
     def __init__(
-        self, models: Models, principal: Principal, *, context: int = CONTEXT, sentences: int = MOST_SENTENCES,
-        folder: Path = HERE,
+        self, models: Models, principal: Principal, *, context_tokens: int = DEFAULT_CONTEXT_TOKENS, max_sentences: int = MAX_REPLY_SENTENCES,
+        prompt_folder: Path = PROMPT_FOLDER,
     ) -> None:  # fmt: skip
-        self._models, self._principal, self._context, self._most = models, principal, context, sentences
-        self._ends = time.monotonic() + SECONDS
-        self._template, self._mending = load_prompt("answer", folder), load_prompt("mend", folder)
+        self._models, self._principal, self._context, self._most = models, principal, context_tokens, max_sentences
+        self._ends = time.monotonic() + ANSWER_TIMEOUT_SECONDS
+        self._template, self._mending = load_prompt("answer", prompt_folder), load_prompt("mend", prompt_folder)
         self._shown: tuple[str, ...] = ()
         self.model: str | None = None
         self.prompt = ""
@@ -97,9 +101,9 @@ class Writer:
         """What its answers depend on beside evidence and code: the prompts and the models file. Models that come from
         no file may change at any time, so with them no answer is like another.
         """
-        prompts = [(each.turns, each.schema) for each in (self._template, self._mending)]
+        prompts = [(each.messages, each.schema) for each in (self._template, self._mending)]
         gateway = behind(self._models)
-        models = gateway.file.model_dump_json() if isinstance(gateway, Gateway) else secrets.token_hex()
+        models = gateway.models_file.model_dump_json() if isinstance(gateway, Gateway) else secrets.token_hex()
         return sha256(f"{prompts}\n{models}\n{self._context}\n{self._most}".encode()).hexdigest()
 
     @property
@@ -107,52 +111,62 @@ class Writer:
         """What the models are told in our words, which no answer may repeat."""
         return f"{self._template.instructions}\n{self._mending.instructions}"
 
-    def generate(self, evidence: Evidence) -> Iterator[DraftSentence]:
+    def generate(self, evidence: SearchResult) -> Iterator[DraftSentence]:
         """The sentences of the reply, each as soon as it is whole. Closing this cancels the call."""
-        rendered = self._render(evidence)
+        rendered = self._render_answer_prompt(evidence)
         self.prompt = rendered.sha256
-        for written in self._read(rendered.messages, self._template, ANSWER_TOKENS, evidence.question):
-            yield drafted(written, evidence)
+        for written in self._stream_sentences(rendered.messages, self._template, MAX_ANSWER_TOKENS, evidence.question):
+            yield draft_sentence(written, evidence)
 
-    def mend(self, evidence: Evidence, sentence: DraftSentence, fault: Fault) -> DraftSentence | None:
+    def mend(self, evidence: SearchResult, sentence: DraftSentence, fault: FaultCode) -> DraftSentence | None:
         """Another wording of a sentence by the model that wrote it, from the passages that it names or else from all;
         None where time is short, that model does not answer, or nobody can pay for it.
         """
-        if self._ends - time.monotonic() < LEAST_SECONDS or fault not in WRONG:
+        if self._ends - time.monotonic() < MIN_REPAIR_SECONDS or fault not in FAULT_DESCRIPTIONS:
             return None
-        cited = dict.fromkeys(each.hit for each in sentence.support if 0 <= each.hit < len(evidence.hits))
-        shown = [shown_passage(place + 1, evidence.hits[place]) for place in cited or range(len(self._shown))]
+        cited = dict.fromkeys(each.hit_index for each in sentence.support if 0 <= each.hit_index < len(evidence.hits))
+        shown = [render_passage(place + 1, evidence.hits[place]) for place in cited or range(len(self._shown))]
         rendered = self._mending.render(
-            boundary=boundary(), fault=WRONG[fault], passages="\n\n".join(shown), question=visible(evidence.question),
-            sentence=visible(sentence.text),
+            boundary=create_boundary(), fault=FAULT_DESCRIPTIONS[fault], passages="\n\n".join(shown), question=remove_invisible(evidence.question),
+            sentence=remove_invisible(sentence.text),
         )  # fmt: skip
         try:
-            found = list(self._read(rendered.messages, self._mending, MEND_TOKENS, evidence.question, self.model or ""))
+            found = list(
+                self._stream_sentences(
+                    rendered.messages, self._mending, MAX_REPAIR_TOKENS, evidence.question, self.model or ""
+                )
+            )
         except (NoModelAvailable, ModelFailed, OverBudget):  # what is said already stays said
             return None
-        return drafted(found[0], evidence) if found else None
+        return draft_sentence(found[0], evidence) if found else None
 
-    def _render(self, evidence: Evidence) -> Rendered:
+    def _render_answer_prompt(self, evidence: SearchResult) -> RenderedPrompt:
         """The prompt with the passages that there is room for."""
-        passages = [shown_passage(number, hit) for number, hit in enumerate(evidence.hits, start=1)]
-        empty = self._template.render(boundary=boundary(), passages="", question=visible(evidence.question))
-        room = self._context - ANSWER_TOKENS - sum(estimate(turn.content) + A_TURN for turn in empty.messages)
-        self._shown = tuple(_fitting(passages, room))
+        passages = [render_passage(number, hit) for number, hit in enumerate(evidence.hits, start=1)]
+        empty = self._template.render(
+            boundary=create_boundary(), passages="", question=remove_invisible(evidence.question)
+        )
+        room = (
+            self._context
+            - MAX_ANSWER_TOKENS
+            - sum(estimate_tokens(turn.content) + TOKENS_PER_MESSAGE for turn in empty.messages)
+        )
+        self._shown = tuple(_fit_passages(passages, room))
         return self._template.render(
-            boundary=boundary(), passages="\n\n".join(self._shown), question=visible(evidence.question)
+            boundary=create_boundary(), passages="\n\n".join(self._shown), question=remove_invisible(evidence.question)
         )
 
-    def _read(
-        self, messages: Sequence[Message], prompt: Prompt, most: int, question: str, model: str = ""
-    ) -> Iterator[Written]:
+    def _stream_sentences(
+        self, messages: Sequence[Message], prompt: PromptTemplate, max_tokens: int, question: str, model: str = ""
+    ) -> Iterator[ReplySentence]:
         """The sentences of a reply, of `model` where one is named; whoever leaves early closes it."""
         reply = self._models.stream(
             ModelRequest(
-                messages, self._principal, prompt.head.name, schema=prompt.schema, max_tokens=most,
-                seconds=max(self._ends - time.monotonic(), 0.1), question=question, model=model,
+                messages, self._principal, prompt.head.name, schema=prompt.schema, max_tokens=max_tokens,
+                timeout_seconds=max(self._ends - time.monotonic(), 0.1), question=question, model=model,
             )
         )  # fmt: skip
-        self.model, reading, count = reply.model, Reading(), 0
+        self.model, reading, count = reply.model, ReplyParser(), 0
         try:
             for piece in reply:
                 for written in reading.feed(piece):
@@ -165,49 +179,55 @@ class Writer:
             reply.close()
 
 
-def drafted(written: Written, evidence: Evidence) -> DraftSentence:
+def draft_sentence(reply_sentence: ReplySentence, evidence: SearchResult) -> DraftSentence:
     """A sentence with the spans that it names: its quotes where they stand, else what is nearest in those passages.
 
     Nothing is trusted here: what it names may be in no passage, or say something else.
     """
-    found = [support for named in written.evidence for support in _supports(written.text, named, evidence)]
-    return DraftSentence(written.text, tuple(dict.fromkeys(found)))
+    found = [
+        support
+        for named in reply_sentence.passage_refs
+        for support in _locate_support(reply_sentence.text, named, evidence)
+    ]
+    return DraftSentence(reply_sentence.text, tuple(dict.fromkeys(found)))
 
 
-def _supports(text: str, named: Named, evidence: Evidence) -> list[Support]:
-    place = named.passage - 1
+def _locate_support(text: str, passage_ref: PassageRef, evidence: SearchResult) -> list[SupportingSpan]:
+    place = passage_ref.passage - 1
     if not 0 <= place < len(evidence.hits):
         return []
     hit = evidence.hits[place]
-    span = located(named.quote, hit)
-    spans = [widened(span, hit)] if span else nearest(f"{text} {named.quote}", hit)
-    return [Support(place, each) for each in spans]
+    span = locate_quote(passage_ref.quote, hit)
+    spans = [widen_to_sentences(span, hit)] if span else find_nearest_sentences(f"{text} {passage_ref.quote}", hit)
+    return [SupportingSpan(place, each) for each in spans]
 
 
-def shown_passage(number: int, hit: Hit) -> str:
+def render_passage(number: int, hit: Hit) -> str:
     """A passage as a model reads it: its number, where it stands, and its text, without what speaks to a machine or
     shows nothing.
     """
-    above = [line for line in (hit.title, *hit.context.splitlines()) if line and not speaks_to_a_machine(line)]
-    head = visible(" > ".join(dict.fromkeys(above)))
+    above = [line for line in (hit.title, *hit.context.splitlines()) if line and not is_injection(line)]
+    head = remove_invisible(" > ".join(dict.fromkeys(above)))
     text, done = "", hit.span.start
-    for each in planted(hit):
-        text += hit.text[done - hit.span.start : each.span.start - hit.span.start] + GAP
+    for each in find_injections(hit):
+        text += hit.text[done - hit.span.start : each.span.start - hit.span.start] + OMISSION_MARK
         done = each.span.end
-    return f"[{number}] {head}\n{visible(text + hit.text[done - hit.span.start :])}"
+    return f"[{number}] {head}\n{remove_invisible(text + hit.text[done - hit.span.start :])}"
 
 
-def boundary() -> str:
+def create_boundary() -> str:
     """A delimiter that no document can have foreseen."""
     return secrets.token_hex(8)
 
 
-def _fitting(passages: Sequence[str], room: int) -> Iterator[str]:
+def _fit_passages(passages: Sequence[str], token_budget: int) -> Iterator[str]:
     """The first passages that there is room for; of the very first as much as there is."""
     for number, passage in enumerate(passages):
-        if estimate(passage) > room:
+        if estimate_tokens(passage) > token_budget:
             if not number:
-                yield passage[: max(room, 0) * CHARACTERS_A_TOKEN].rpartition("\n" if "\n" in passage else " ")[0]
+                yield passage[: max(token_budget, 0) * MIN_CHARACTERS_PER_TOKEN].rpartition(
+                    "\n" if "\n" in passage else " "
+                )[0]
             return
-        room -= estimate(passage) + 1
+        token_budget -= estimate_tokens(passage) + 1
         yield passage

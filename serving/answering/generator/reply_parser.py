@@ -11,26 +11,29 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-_MARKS = r"[\[【(]\s*(?:passages?|sources?|citations?)?\s*#?{}\s*[\]】)]"
+_MARKER_TEMPLATE = r"[\[【(]\s*(?:passages?|sources?|citations?)?\s*#?{}\s*[\]】)]"
 _NUMBERS = r"\d+(?:\s*(?:,|;|and|&)\s*#?\d+)*"
-MARKER = re.compile(rf"\s*{_MARKS.format(f'({_NUMBERS})')}", re.IGNORECASE)
+CITATION_MARKER = re.compile(rf"\s*{_MARKER_TEMPLATE.format(f'({_NUMBERS})')}", re.IGNORECASE)
 # Where a sentence of prose is whole: behind its stop and markers, once something else follows; or at a line's end.
-BOUNDARY = re.compile(
-    rf"[.!?][\"'”’)\]]*(?:\s*{_MARKS.format(f'(?:{_NUMBERS})')})*(?=\s+[^\s\[【(])|(?<=\S)(?=\n)", re.IGNORECASE
+SENTENCE_END = re.compile(
+    rf"[.!?][\"'”’)\]]*(?:\s*{_MARKER_TEMPLATE.format(f'(?:{_NUMBERS})')})*(?=\s+[^\s\[【(])|(?<=\S)(?=\n)",
+    re.IGNORECASE,
 )
-ABBREVIATED = re.compile(r"(?:\b(?:[A-Z]|e\.g|i\.e|etc|approx|No|Dr|Mr|Mrs|Ms|St|vs|cf|Fig|max|min)\.|^\s*\d{1,2}\.)$")
-BULLET = re.compile(r"^\s*(?:[-*•]|\d{1,2}[.)])\s+")
-WHOLE = (".", "!", "]", "】", '"', "”", ")")  # how a sentence may end
-OPENING = re.compile(r"\{\s*$")
-OBJECT = re.compile(r"\{\s*\"")
-LONGEST_OPENING = 40
-FENCE = re.compile(r"```\w*")
+ABBREVIATION_END = re.compile(
+    r"(?:\b(?:[A-Z]|e\.g|i\.e|etc|approx|No|Dr|Mr|Mrs|Ms|St|vs|cf|Fig|max|min)\.|^\s*\d{1,2}\.)$"
+)
+LEADING_BULLET = re.compile(r"^\s*(?:[-*•]|\d{1,2}[.)])\s+")
+SENTENCE_ENDINGS = (".", "!", "]", "】", '"', "”", ")")  # how a sentence may end
+TRAILING_BRACE = re.compile(r"\{\s*$")
+OBJECT_START = re.compile(r"\{\s*\"")
+MAX_PREAMBLE_CHARACTERS = 40
+CODE_FENCE = re.compile(r"```\w*")
 TRAILING_COMMA = re.compile(r",(?=\s*[}\]])")
-LONGEST = 64 * 1024  # characters of a reply that are looked at
+MAX_REPLY_CHARACTERS = 64 * 1024  # characters of a reply that are looked at
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
+class PassageRef:
     """A passage that a model names, counted from 1, and its words there; no words where it gave none."""
 
     passage: int
@@ -38,14 +41,14 @@ class Named:
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class ReplySentence:
     """A sentence of a model's, and what it names for it."""
 
     text: str
-    evidence: tuple[Named, ...]
+    passage_refs: tuple[PassageRef, ...]
 
 
-class Reading:
+class ReplyParser:
     """A reply on its way. Feed it pieces; it hands out each sentence once it is whole."""
 
     def __init__(self) -> None:
@@ -53,28 +56,28 @@ class Reading:
         self._open: list[int] = []  # where the objects began that are not closed yet
         self._json = self._in_string = self._escaped = False
 
-    def feed(self, piece: str) -> Iterator[Written]:
+    def feed(self, piece: str) -> Iterator[ReplySentence]:
         """The sentences that are whole with this piece."""
-        self._text += piece[: max(0, LONGEST - len(self._text))]
-        if not self._json and (found := OBJECT.search(self._text, self._done)):
+        self._text += piece[: max(0, MAX_REPLY_CHARACTERS - len(self._text))]
+        if not self._json and (found := OBJECT_START.search(self._text, self._done)):
             self._json, self._done = True, found.start()
         if self._json:
-            yield from self._objects()
+            yield from self._parse_objects()
         elif not _may_become_json(self._text):
-            yield from self._sentences()
+            yield from self._parse_prose()
 
-    def end(self) -> Iterator[Written]:
+    def end(self) -> Iterator[ReplySentence]:
         """What is left when nothing more comes: a last sentence of prose, or one whose object was not closed."""
         if not self._json:
-            yield from self._sentences()
+            yield from self._parse_prose()
             rest = self._text[self._done :].rstrip("` \n")
-            if rest.endswith(WHOLE):
-                yield from _prose(rest)
+            if rest.endswith(SENTENCE_ENDINGS):
+                yield from _parse_prose_sentence(rest)
         elif self._open and not self._in_string:
             left = self._text[self._open[-1] :]
-            yield from _of_object(_loaded(left + "}", left + "]}"))
+            yield from _parse_object(_load_first_json(left + "}", left + "]}"))
 
-    def _objects(self) -> Iterator[Written]:
+    def _parse_objects(self) -> Iterator[ReplySentence]:
         """Each object with a sentence in it, when its brace closes."""
         for place in range(self._done, len(self._text)):
             character = self._text[place]
@@ -87,32 +90,34 @@ class Reading:
             elif character == "{":
                 self._open.append(place)
             elif character == "}" and self._open:
-                yield from _of_object(_loaded(self._text[self._open.pop() : place + 1]))
+                yield from _parse_object(_load_first_json(self._text[self._open.pop() : place + 1]))
 
-    def _sentences(self) -> Iterator[Written]:
-        if OPENING.search(self._text, self._done):
+    def _parse_prose(self) -> Iterator[ReplySentence]:
+        if TRAILING_BRACE.search(self._text, self._done):
             return  # perhaps of an object; the next piece tells
-        for found in BOUNDARY.finditer(self._text, self._done):
+        for found in SENTENCE_END.finditer(self._text, self._done):
             said = self._text[self._done : found.end()]
-            if not ABBREVIATED.search(said):
-                yield from _prose(said)
+            if not ABBREVIATION_END.search(said):
+                yield from _parse_prose_sentence(said)
                 self._done = found.end()
 
 
 def _may_become_json(text: str) -> bool:
     """Whether what has come so far is at most a fence and an opening bracket."""
-    return len(text) < LONGEST_OPENING and text.lstrip(" \n\t`jsonJSON")[:1] in ("", "{", "[")
+    return len(text) < MAX_PREAMBLE_CHARACTERS and text.lstrip(" \n\t`jsonJSON")[:1] in ("", "{", "[")
 
 
-def _prose(text: str) -> Iterator[Written]:
+def _parse_prose_sentence(text: str) -> Iterator[ReplySentence]:
     """A sentence of prose without its markers and bullet."""
-    named = tuple(Named(int(number)) for found in MARKER.finditer(text) for number in re.findall(r"\d+", found[1]))
-    said = " ".join(BULLET.sub("", MARKER.sub("", FENCE.sub("", text))).split())
+    named = tuple(
+        PassageRef(int(number)) for found in CITATION_MARKER.finditer(text) for number in re.findall(r"\d+", found[1])
+    )
+    said = " ".join(LEADING_BULLET.sub("", CITATION_MARKER.sub("", CODE_FENCE.sub("", text))).split())
     if re.search(r"\w", said) and not said.endswith(":"):
-        yield Written(said, tuple(dict.fromkeys(named)))
+        yield ReplySentence(said, tuple(dict.fromkeys(named)))
 
 
-def _loaded(*candidates: str) -> Any:
+def _load_first_json(*candidates: str) -> Any:
     """The first of some texts that is JSON, small slips forgiven; None where none is."""
     for text in candidates:
         try:
@@ -122,7 +127,7 @@ def _loaded(*candidates: str) -> Any:
     return None
 
 
-def _of_object(value: Any) -> Iterator[Written]:
+def _parse_object(value: Any) -> Iterator[ReplySentence]:
     """The sentence of an object, under one of the names that models give it; none where it has no sentence."""
     if not isinstance(value, dict):
         return
@@ -131,23 +136,26 @@ def _of_object(value: Any) -> Iterator[Written]:
     )
     if not re.search(r"\w", said):
         return
-    named, reading = tuple(dict.fromkeys(_named(value))), Reading()  # it may have several sentences in one string
-    for written in [*reading.feed(said), *reading.end()] or [Written(" ".join(said.split()), ())]:
-        yield Written(written.text, named or written.evidence)
+    named, reading = (
+        tuple(dict.fromkeys(_extract_passage_refs(value))),
+        ReplyParser(),
+    )  # it may have several sentences in one string
+    for written in [*reading.feed(said), *reading.end()] or [ReplySentence(" ".join(said.split()), ())]:
+        yield ReplySentence(written.text, named or written.passage_refs)
 
 
-def _named(value: dict[str, Any]) -> Iterator[Named]:
+def _extract_passage_refs(value: dict[str, Any]) -> Iterator[PassageRef]:
     quote = value.get("quote") if isinstance(value.get("quote"), str) else ""
     for name in ("evidence", "citations", "citation", "passages", "passage", "sources", "source", "id", "ids"):
         some = value.get(name)
         for each in some if isinstance(some, list) else [some]:
             if isinstance(each, dict):
-                yield from _named(each)
-            elif (number := _number(each)) is not None:
-                yield Named(number, quote or "")
+                yield from _extract_passage_refs(each)
+            elif (number := _parse_passage_number(each)) is not None:
+                yield PassageRef(number, quote or "")
 
 
-def _number(value: Any) -> int | None:
+def _parse_passage_number(value: Any) -> int | None:
     if isinstance(value, bool) or not isinstance(value, int | str):
         return None
     found = re.fullmatch(r"\D{0,12}(\d{1,4})\D?", str(value))

@@ -8,66 +8,68 @@ forwards and backwards, so that blanks or hyphens between them change nothing.
 import re
 from collections.abc import Iterable
 
-RUN = 6  # words of the prompt in a row
-LONGEST_WORD = 24  # letters; what is longer is encoded
-SHORTEST_CODE = 4
-SPELT_OUT = 6  # letters one by one, with something between them
-WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)?")
-CODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_+/=-]{2,}")
-MEASURE = re.compile(r"\d+(?:[a-zµ]{1,3}|st|nd|rd|th)|[a-z]{1,2}\d{1,2}", re.IGNORECASE)
-SINGLE = re.compile(rf"(?:\b[^\W_]\b[^\w]{{1,3}}){{{SPELT_OUT - 1},}}[^\W_]\b")
+MIN_PROMPT_RUN_WORDS = 6  # words of the prompt in a row
+MAX_WORD_LETTERS = 24  # letters; what is longer is encoded
+MIN_CODE_CHARACTERS = 4
+MIN_SPELLED_LETTERS = 6  # letters one by one, with something between them
+WORD_PATTERN = re.compile(r"[^\W_]+(?:['’][^\W_]+)?")
+CODE_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_+/=-]{2,}")
+MEASUREMENT_PATTERN = re.compile(r"\d+(?:[a-zµ]{1,3}|st|nd|rd|th)|[a-z]{1,2}\d{1,2}", re.IGNORECASE)
+SPELLED_OUT_PATTERN = re.compile(rf"(?:\b[^\W_]\b[^\w]{{1,3}}){{{MIN_SPELLED_LETTERS - 1},}}[^\W_]\b")
 
 
-def leaks(text: str, told: str, known: str) -> bool:
+def contains_leak(text: str, instructions: str, known_text: str) -> bool:
     """Whether a sentence repeats what was told, or has a code that isn't known; `known` is evidence and question."""
     return (
-        _repeats(text, told, known)
-        or any(not _in(code, known) for code in codes(text))
-        or _has_code_of(told, text, known)
+        _repeats_instructions(text, instructions, known_text)
+        or any(not _is_known_code(code, known_text) for code in find_codes(text))
+        or _leaks_instruction_code(instructions, text, known_text)
     )
 
 
-def codes(text: str) -> Iterable[str]:
+def find_codes(text: str) -> Iterable[str]:
     """What looks like a key, a token, an encoded text or letters spelt out in a text."""
-    for found in CODE.finditer(text):
-        if len(found[0]) > LONGEST_WORD and "-" not in found[0].strip("-"):
+    for found in CODE_PATTERN.finditer(text):
+        if len(found[0]) > MAX_WORD_LETTERS and "-" not in found[0].strip("-"):
             yield found[0]
         for part in re.split(r"[_+/=-]+", found[0]):
-            if len(part) > LONGEST_WORD or (len(part) >= SHORTEST_CODE and _mixed(part)):
+            if len(part) > MAX_WORD_LETTERS or (len(part) >= MIN_CODE_CHARACTERS and _mixes_letters_and_digits(part)):
                 yield part
-    yield from (found[0] for found in SINGLE.finditer(text))
+    yield from (found[0] for found in SPELLED_OUT_PATTERN.finditer(text))
 
 
-def _mixed(word: str) -> bool:
+def _mixes_letters_and_digits(word: str) -> bool:
     """Whether a word has letters and digits by turns, or capitals inside, as no written word and no measure has."""
     digits, letters = any(map(str.isdigit, word)), any(map(str.isalpha, word))
-    return digits and letters and not MEASURE.fullmatch(word)
+    return digits and letters and not MEASUREMENT_PATTERN.fullmatch(word)
 
 
-def _repeats(text: str, told: str, known: str) -> bool:
-    said, evidence, prompt = _words(text), _flowing(known), _flowing(told)
-    runs = (" ".join(said[start : start + RUN]) for start in range(len(said) - RUN + 1))
+def _repeats_instructions(text: str, instructions: str, known_text: str) -> bool:
+    said, evidence, prompt = _lowercase_words(text), _join_words(known_text), _join_words(instructions)
+    runs = (
+        " ".join(said[start : start + MIN_PROMPT_RUN_WORDS]) for start in range(len(said) - MIN_PROMPT_RUN_WORDS + 1)
+    )
     return any(f" {run} " in prompt and f" {run} " not in evidence for run in runs)
 
 
-def _has_code_of(told: str, text: str, known: str) -> bool:
+def _leaks_instruction_code(instructions: str, text: str, known_text: str) -> bool:
     """Whether a code of the prompt is in the sentence, however it is broken up or turned round."""
-    bare = _bare(text)
-    secret = {_bare(code) for code in codes(told) if not _in(code, known)}
-    return any(code in bare or code[::-1] in bare for code in secret if len(code) >= SHORTEST_CODE)
+    bare = _strip_separators(text)
+    secret = {_strip_separators(code) for code in find_codes(instructions) if not _is_known_code(code, known_text)}
+    return any(code in bare or code[::-1] in bare for code in secret if len(code) >= MIN_CODE_CHARACTERS)
 
 
-def _in(code: str, known: str) -> bool:
-    return _bare(code) in _bare(known)
+def _is_known_code(code: str, known_text: str) -> bool:
+    return _strip_separators(code) in _strip_separators(known_text)
 
 
-def _words(text: str) -> list[str]:
-    return [word.lower() for word in WORD.findall(text)]
+def _lowercase_words(text: str) -> list[str]:
+    return [word.lower() for word in WORD_PATTERN.findall(text)]
 
 
-def _flowing(text: str) -> str:
-    return f" {' '.join(_words(text))} "
+def _join_words(text: str) -> str:
+    return f" {' '.join(_lowercase_words(text))} "
 
 
-def _bare(text: str) -> str:
+def _strip_separators(text: str) -> str:
     return re.sub(r"[\W_]+", "", text).lower()

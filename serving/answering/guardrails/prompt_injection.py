@@ -12,107 +12,109 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from core.text.invisible import smuggled, visible
+from core.text.invisible import decode_tag_characters, remove_invisible
 from core.types import Span
 from retrieval.types import Hit
 
-ENOUGH = 1.0  # weights together from which a sentence is planted
-PARAGRAPH = re.compile(r"(?:[^\n]|\n(?!\n))+")
+MIN_INJECTION_SCORE = 1.0  # weights together from which a sentence is planted
+PARAGRAPH_PATTERN = re.compile(r"(?:[^\n]|\n(?!\n))+")
 
-_REPLY = r"(?:answers?|repl(?:y|ies)|responses?|outputs?|completions?|summar(?:y|ies))"
-_MACHINE = (
+_REPLY_WORDS = r"(?:answers?|repl(?:y|ies)|responses?|outputs?|completions?|summar(?:y|ies))"
+_ASSISTANT_WORDS = (
     r"(?:(?:automated|ai|digital|virtual|artificial|llm|language[ -]model|chat) ?-?"
     r"(?:assistants?|agents?|systems?|models?|bots?|readers?|tools?)|chat ?bots?|llms?|language models?|chatgpt"
     r"|gpt-?\d?)"
 )
-_RULES = r"(?:instructions?|polic(?:y|ies)|rules?|prompts?|guidelines?|directives?|restrictions?|guardrails?|commands?)"
+_INSTRUCTION_WORDS = (
+    r"(?:instructions?|polic(?:y|ies)|rules?|prompts?|guidelines?|directives?|restrictions?|guardrails?|commands?)"
+)
 
 
 @dataclass(frozen=True, slots=True)
-class Sign:
+class InjectionSign:
     """One mark of a planted instruction. A grave one makes the rest of its paragraph as suspicious as its sentence."""
 
     name: str
     weight: float
     pattern: re.Pattern[str]
-    grave: bool = False
+    taints_paragraph: bool = False
 
 
-def _sign(name: str, weight: float, pattern: str, *, grave: bool = False) -> Sign:
-    return Sign(name, weight, re.compile(pattern, re.IGNORECASE | re.MULTILINE), grave)
+def _compile_sign(name: str, weight: float, pattern: str, *, taints_paragraph: bool = False) -> InjectionSign:
+    return InjectionSign(name, weight, re.compile(pattern, re.IGNORECASE | re.MULTILINE), taints_paragraph)
 
 
-SIGNS = (
-    _sign(
+INJECTION_SIGNS = (
+    _compile_sign(
         "overrides what a model was told", 1.0,
-        rf"\b(?:ignore|disregard|forget)\b[^.]{{0,30}}\b(?:all|any|other|original)\b[^.]{{0,30}}\b{_RULES}\b"
+        rf"\b(?:ignore|disregard|forget)\b[^.]{{0,30}}\b(?:all|any|other|original)\b[^.]{{0,30}}\b{_INSTRUCTION_WORDS}\b"
         rf"|\b(?:ignore|disregard|forget|override|bypass|overwrite|discard)\b[^.]{{0,30}}"
-        rf"\b(?:previous|prior|earlier|above|preceding|former|your|system)\b[^.]{{0,30}}\b{_RULES}\b"
-        rf"|\b(?:ignore|disregard|forget)\b[^.]{{0,20}}\b{_RULES}\b[^.]{{0,12}}\b(?:above|before)\b"
+        rf"\b(?:previous|prior|earlier|above|preceding|former|your|system)\b[^.]{{0,30}}\b{_INSTRUCTION_WORDS}\b"
+        rf"|\b(?:ignore|disregard|forget)\b[^.]{{0,20}}\b{_INSTRUCTION_WORDS}\b[^.]{{0,12}}\b(?:above|before)\b"
         rf"|\b(?:ignore|disregard|forget)\b[^.]{{0,20}}\b(?:everything|all|anything)\b[^.]{{0,20}}"
         rf"\b(?:above|before|told|said so far)\b"
-        rf"|\bnew (?:system )?{_RULES}\s*:|\byour new (?:task|role|{_RULES})\b",
-        grave=True,
+        rf"|\bnew (?:system )?{_INSTRUCTION_WORDS}\s*:|\byour new (?:task|role|{_INSTRUCTION_WORDS})\b",
+        taints_paragraph=True,
     ),
-    _sign(
+    _compile_sign(
         "calls an assistant by name", 1.0,
-        rf"\b(?:to|for|dear|hey|hello|attention|note to|notice to|all) (?:all |any |the |other )?{_MACHINE}\b"
+        rf"\b(?:to|for|dear|hey|hello|attention|note to|notice to|all) (?:all |any |the |other )?{_ASSISTANT_WORDS}\b"
         rf"(?=[^.]{{0,60}}(?::|\b(?:must|should|you|please|processing|reading|summari[sz]ing)\b))"
-        rf"|\b{_MACHINE} (?:processing|reading|summari[sz]ing|answering|parsing)\b"
-        rf"|\b(?:if|as|since|because) you(?: are|'re)? (?:an? |the )?{_MACHINE}\b"
-        rf"|\byou are (?:now )?(?:an? |the ){_MACHINE}\b",
-        grave=True,
+        rf"|\b{_ASSISTANT_WORDS} (?:processing|reading|summari[sz]ing|answering|parsing)\b"
+        rf"|\b(?:if|as|since|because) you(?: are|'re)? (?:an? |the )?{_ASSISTANT_WORDS}\b"
+        rf"|\byou are (?:now )?(?:an? |the ){_ASSISTANT_WORDS}\b",
+        taints_paragraph=True,
     ),
-    _sign(
+    _compile_sign(
         "speaks in a role of the conversation", 1.0,
         r"<\|(?:im_start|im_end|system|user|assistant|endoftext|eot_id|start_header_id)\b[^>]*>|\[/?INST\]|<</?SYS>>"
         r"|</?(?:system|assistant|instructions?)>"
         r"|^\W*(?:system (?:note|message|prompt|instruction|override)s?|new instructions?)\s*:"
         r"|^#{2,} ?(?:system|instructions?|assistant)\s*:"
         r"|\bend of (?:the )?(?:document|passage|context|system prompt)s?\]",
-        grave=True,
+        taints_paragraph=True,
     ),
-    _sign("begins as the assistant or the system", 0.6, r"^\W*(?:assistant|ai|system|user)\s*:"),
-    _sign(
+    _compile_sign("begins as the assistant or the system", 0.6, r"^\W*(?:assistant|ai|system|user)\s*:"),
+    _compile_sign(
         "speaks of the prompt", 1.0,
         r"\b(?:your|the) system (?:prompt|message)\b"
         r"|\byour (?:hidden|secret|initial|original) (?:prompt|instructions?)\b"
         r"|\bdo anything now\b|\bfrom now on,? you (?:are|will|must|only)\b",
-        grave=True,
+        taints_paragraph=True,
     ),
-    _sign(
+    _compile_sign(
         "wants to stay hidden", 1.0,
         r"\b(?:do not|don't|never|without)\b[^.]{0,20}\b(?:mention|mentioning|reveal|revealing|disclos\w+|tell\w*"
         r"|show\w*|repeat\w*)\b[^.]{0,25}"
         r"\b(?:this|these|those) (?:note|text|message|instruction|prompt|request|command)s?\b"
         r"|\bwithout (?:telling|informing|alerting) the (?:user|reader)\b",
-        grave=True,
+        taints_paragraph=True,
     ),
-    _sign(
+    _compile_sign(
         "tells an assistant to send something away", 0.6,
         r"\b(?:send|forward|post|e-?mail|upload|exfiltrate|append|submit|leak)\b[^.]{0,60}"
         r"\b(?:contents?|conversation|chat|history|documents?|data|secrets?|passwords?|credentials|details|keys?)\b"
         r"[^.]{0,60}(?:https?:|www\.|\S@\S|\b[\w-]+\.(?:com|net|org|io|xyz|example|info|biz|ru|cn)\b)",
     ),
-    _sign(
+    _compile_sign(
         "says what to write in the reply", 0.7,
-        rf"\byour (?:\w+ )?{_REPLY}\b"
-        rf"|\b(?:in|to|of|into) (?:the|each|every|any) {_REPLY}\b[^.]{{0,30}}\b(?:users?|readers?)\b",
+        rf"\byour (?:\w+ )?{_REPLY_WORDS}\b"
+        rf"|\b(?:in|to|of|into) (?:the|each|every|any) {_REPLY_WORDS}\b[^.]{{0,30}}\b(?:users?|readers?)\b",
     ),
-    _sign("says how to write the message", 0.5, r"\byour (?:\w+ )?(?:messages?|texts?|words?|sentences?|writing)\b"),
-    _sign(
+    _compile_sign("says how to write the message", 0.5, r"\byour (?:\w+ )?(?:messages?|texts?|words?|sentences?|writing)\b"),
+    _compile_sign(
         "orders a piece of writing", 1.0,
         r"^\W*(?:please |now |then |also |instead,? |finally,? )*(?:write|compose|craft|draft|create|generate|produce)"
         r" (?:me |us )?(?:an? |some |the )?(?:\w+[ -]){0,2}(?:poems?|haikus?|sonnets?|limericks?|songs?|lyrics|jokes?"
         r"|rap|fairy ?tales?|(?:short|detective|bedtime|love|fictional) stor(?:y|ies)|love letters?|riddles?)\b",
     ),
-    _sign(
+    _compile_sign(
         "plays with letters", 0.5,
         r"\b(?:letters?|vowels?|consonants?|anagram\w*|typos?|misspell\w*|emojis?|base ?64|rot-?13|hexadecimal|morse"
         r"|cipher\w*|encod\w+|revers\w+|backwards|capital letters|upper ?case|lower ?case|alphanumeric\w*|homophon\w+"
         r"|pig latin|leet\w*|binary|symbols?|(?:without|remove|no) (?:any )?(?:spaces|punctuation))\b",
     ),
-    _sign(
+    _compile_sign(
         "is an order to write", 0.3,
         r"^\W*(?:please |now |then |also |instead,? |finally,? )*"
         r"(?:(?:in|at|to|with|for|from|before|after) [^,.]{2,40}, )?"
@@ -131,7 +133,7 @@ SIGNS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Planted:
+class Injection:
     """A sentence that speaks to a machine: where it stands in the document, how sure that is (1 and more), and why."""
 
     span: Span
@@ -139,45 +141,49 @@ class Planted:
     signs: tuple[str, ...]
 
 
-def planted(hit: Hit) -> tuple[Planted, ...]:
+def find_injections(hit: Hit) -> tuple[Injection, ...]:
     """The planted sentences of a passage, in order."""
-    return _planted(hit.text, hit.span.start, tuple(sentence.span for sentence in hit.sentences))
+    return _scan_sentences(hit.text, hit.span.start, tuple(sentence.span for sentence in hit.sentences))
 
 
-def overlaps(span: Span, found: Sequence[Planted]) -> bool:
+def overlaps_injection(span: Span, injections: Sequence[Injection]) -> bool:
     """Whether a span has something of a planted sentence."""
-    return any(span.overlaps(each.span) for each in found)
+    return any(span.overlaps(each.span) for each in injections)
 
 
-def signs(text: str) -> list[Sign]:
+def find_signs(text: str) -> list[InjectionSign]:
     """The signs of a sentence, also of what is written in it with characters that show nothing."""
-    seen = unicodedata.normalize("NFKC", visible(text)).replace("’", "'")
-    return [sign for sign in SIGNS if sign.pattern.search(seen) or sign.pattern.search(smuggled(text))]
+    seen = unicodedata.normalize("NFKC", remove_invisible(text)).replace("’", "'")
+    return [
+        sign
+        for sign in INJECTION_SIGNS
+        if sign.pattern.search(seen) or sign.pattern.search(decode_tag_characters(text))
+    ]
 
 
-def suspicion(found: Sequence[Sign]) -> float:
+def sum_weights(signs: Sequence[InjectionSign]) -> float:
     """The weight of some signs together."""
-    return round(sum(sign.weight for sign in found), 2)
+    return round(sum(sign.weight for sign in signs), 2)
 
 
 @lru_cache(maxsize=2048)
-def _planted(text: str, start: int, sentences: tuple[Span, ...]) -> tuple[Planted, ...]:
-    found: dict[Span, Planted] = {}
-    for paragraph in PARAGRAPH.finditer(text):
-        grave: Planted | None = None
+def _scan_sentences(text: str, start: int, sentences: tuple[Span, ...]) -> tuple[Injection, ...]:
+    found: dict[Span, Injection] = {}
+    for paragraph in PARAGRAPH_PATTERN.finditer(text):
+        grave: Injection | None = None
         for span in sentences:
             if not start + paragraph.start() <= span.start < start + paragraph.end():
                 continue
-            some = signs(text[span.start - start : span.end - start])
-            here = Planted(span, suspicion(some), tuple(sign.name for sign in some))
-            if here.score >= ENOUGH:
+            some = find_signs(text[span.start - start : span.end - start])
+            here = Injection(span, sum_weights(some), tuple(sign.name for sign in some))
+            if here.score >= MIN_INJECTION_SCORE:
                 found[span] = here
-                grave = here if any(sign.grave for sign in some) else grave
+                grave = here if any(sign.taints_paragraph for sign in some) else grave
             elif grave:
-                found[span] = Planted(span, grave.score, grave.signs)
+                found[span] = Injection(span, grave.score, grave.signs)
     return tuple(found.values())
 
 
-def speaks_to_a_machine(text: str) -> bool:
+def is_injection(text: str) -> bool:
     """Whether a line of its own, such as a title or a heading, is planted."""
-    return suspicion(signs(text)) >= ENOUGH
+    return sum_weights(find_signs(text)) >= MIN_INJECTION_SCORE

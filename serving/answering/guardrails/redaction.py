@@ -8,31 +8,31 @@ answers    prompts, and in answers and their quotes [EMAIL] stands for the value
 from collections.abc import Iterator
 from dataclasses import replace
 
-from core.redaction import SENSITIVE, Pseudonyms, redact
+from core.redaction import SENSITIVE_KINDS, Pseudonyms, redact
 from core.settings import Settings
-from serving.answering.types import Answer, Citation, Event, Refusal, Said
-from serving.gateway.types import ModelRequest, Models, Reply, Usage
+from serving.answering.types import Answer, AnswerEvent, Citation, Refusal, SentenceVerified
+from serving.gateway.types import ModelReply, ModelRequest, Models, Usage
 
-LONGEST_NAME = 24  # characters of a name such as <DRIVER_LICENSE_12>
+MAX_PSEUDONYM_CHARACTERS = 24  # characters of a name such as <DRIVER_LICENSE_12>
 
 
-class Discreet:
+class RedactingModels:
     """Models that never read a secret: each request's are hidden behind names, and restored in its reply."""
 
     def __init__(self, models: Models) -> None:
         self.models = models
 
-    def stream(self, request: ModelRequest) -> Reply:
+    def stream(self, request: ModelRequest) -> ModelReply:
         """See `Models`."""
         names = Pseudonyms()
         hidden = [replace(message, content=names.hide(message.content)) for message in request.messages]
-        return _Restored(self.models.stream(replace(request, messages=hidden)), names)
+        return _RestoringReply(self.models.stream(replace(request, messages=hidden)), names)
 
 
-class _Restored:
+class _RestoringReply:
     """A reply with the values in place of their names, also where a name comes in several pieces."""
 
-    def __init__(self, reply: Reply, names: Pseudonyms) -> None:
+    def __init__(self, reply: ModelReply, names: Pseudonyms) -> None:
         self._reply, self._names = reply, names
 
     @property
@@ -48,7 +48,7 @@ class _Restored:
         for piece in self._reply:
             held += piece
             begun = held.rfind("<")
-            whole = begun < 0 or ">" in held[begun:] or len(held) - begun > LONGEST_NAME
+            whole = begun < 0 or ">" in held[begun:] or len(held) - begun > MAX_PSEUDONYM_CHARACTERS
             ready, held = (held, "") if whole else (held[:begun], held[begun:])
             if ready:
                 yield self._names.restore(ready)
@@ -59,48 +59,48 @@ class _Restored:
         self._reply.close()
 
 
-def discreet(models: Models | None, settings: Settings) -> Models | None:
+def wrap_models(models: Models | None, settings: Settings) -> Models | None:
     """The models, as far as the policy lets them read."""
-    return models if models is None or settings.redact == "logs" else Discreet(models)
+    return models if models is None or settings.redact == "logs" else RedactingModels(models)
 
 
 def behind(models: Models | None) -> Models | None:
     """The models that are asked at last, whatever stands before them."""
-    return models.models if isinstance(models, Discreet) else models
+    return models.models if isinstance(models, RedactingModels) else models
 
 
-def masked(events: Iterator[Event], settings: Settings) -> Iterator[Event]:
+def mask_events(events: Iterator[AnswerEvent], settings: Settings) -> Iterator[AnswerEvent]:
     """An answer on its way, without secrets and personal data where the policy says so. `close` closes `events`."""
     try:
         for event in events:
-            yield _masked(event) if settings.redact == "answers" else event
+            yield _mask_event(event) if settings.redact == "answers" else event
     finally:
         close = getattr(events, "close", None)
         if close:
             close()
 
 
-def _masked(event: Event) -> Event:
-    if isinstance(event, Said):
-        return Said(
-            replace(event.sentence, text=_mask(event.sentence.text)), tuple(map(_masked_citation, event.citations))
+def _mask_event(event: AnswerEvent) -> AnswerEvent:
+    if isinstance(event, SentenceVerified):
+        return SentenceVerified(
+            replace(event.sentence, text=_mask_text(event.sentence.text)), tuple(map(_mask_citation, event.citations))
         )
     if isinstance(event, Answer):
         return replace(
-            event, sentences=tuple(replace(each, text=_mask(each.text)) for each in event.sentences),
-            citations=tuple(map(_masked_citation, event.citations)),
-            refusal=_masked_refusal(event.refusal) if event.refusal else None,
+            event, sentences=tuple(replace(each, text=_mask_text(each.text)) for each in event.sentences),
+            citations=tuple(map(_mask_citation, event.citations)),
+            refusal=_mask_refusal(event.refusal) if event.refusal else None,
         )  # fmt: skip
     return event
 
 
-def _masked_refusal(refusal: Refusal) -> Refusal:
-    return replace(refusal, closest=tuple(map(_masked_citation, refusal.closest)))
+def _mask_refusal(refusal: Refusal) -> Refusal:
+    return replace(refusal, closest=tuple(map(_mask_citation, refusal.closest)))
 
 
-def _masked_citation(citation: Citation) -> Citation:
-    return replace(citation, quote=_mask(citation.quote))
+def _mask_citation(citation: Citation) -> Citation:
+    return replace(citation, quote=_mask_text(citation.quote))
 
 
-def _mask(text: str) -> str:
-    return redact(text, SENSITIVE).text
+def _mask_text(text: str) -> str:
+    return redact(text, SENSITIVE_KINDS).text

@@ -13,10 +13,10 @@ from core.embedding import load_cross_encoder
 from core.errors import Unavailable
 from core.settings import Settings
 
-_loading = threading.Lock()
+_load_lock = threading.Lock()
 
 
-class Entailment(Protocol):
+class EntailmentModel(Protocol):
     """Whatever judges whether a passage says a sentence."""
 
     def probability(self, passage: str, sentence: str) -> float:
@@ -59,7 +59,7 @@ class CrossEncoderEntailment:
         return odds[self._place] / sum(odds)
 
 
-def configured(settings: Settings) -> Entailment | None:
+def load_entailment_model(settings: Settings) -> EntailmentModel | None:
     """The entailment model of the settings, loaded once; None where there is none.
 
     Raises:
@@ -67,10 +67,10 @@ def configured(settings: Settings) -> Entailment | None:
     """
     if not settings.entailment:
         return None
-    with _loading:
-        return _loaded(settings.entailment)
+    with _load_lock:
+        return _load_model_once(settings.entailment)
 
 
 @cache
-def _loaded(name: str) -> Entailment:
+def _load_model_once(name: str) -> EntailmentModel:
     return CrossEncoderEntailment(name)

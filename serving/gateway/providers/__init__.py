@@ -4,13 +4,13 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Protocol
 
-from serving.gateway.models import ModelSpec
-from serving.gateway.transport import Pool, Watch
+from serving.gateway.models_file import ModelSpec
+from serving.gateway.transport import CallLimits, HttpPool
 from serving.gateway.types import ModelRequest
 
 
 @dataclass(frozen=True, slots=True)
-class Delta:
+class ReplyDelta:
     """What a provider said last: text, if any, and tokens where it counted them.
 
     `thinking` says that the model is at work, though nothing of that is for the reader; `finished` that the provider
@@ -20,14 +20,14 @@ class Delta:
     text: str = ""
     input_tokens: int | None = None
     output_tokens: int | None = None
-    thinking: bool = False
-    finished: bool = False
+    is_thinking: bool = False
+    is_finished: bool = False
 
 
-class Provider(Protocol):
+class ModelProvider(Protocol):
     """One model, wherever it runs."""
 
-    def reply(self, request: ModelRequest, watch: Watch) -> Generator[Delta]:
+    def stream_reply(self, request: ModelRequest, limits: CallLimits) -> Generator[ReplyDelta]:
         """The reply in pieces. Closing it ends the call.
 
         Raises:
@@ -35,35 +35,35 @@ class Provider(Protocol):
         """
 
 
-def open_provider(spec: ModelSpec, pool: Pool) -> Provider:
+def open_provider(spec: ModelSpec, pool: HttpPool) -> ModelProvider:
     """The provider of a model of the file.
 
     Raises:
         InvalidInput: its key is not set, or its package not installed.
     """
-    return _KINDS[spec.provider](spec, pool)
+    return _PROVIDER_FACTORIES[spec.provider](spec, pool)
 
 
-def _openai(spec: ModelSpec, pool: Pool) -> Provider:
+def _open_openai(spec: ModelSpec, pool: HttpPool) -> ModelProvider:
     from serving.gateway.providers.openai import (
-        OpenAICompatible,
+        OpenAICompatibleProvider,
     )  # seconds to import; who has no such model never waits
 
-    return OpenAICompatible(spec, pool)
+    return OpenAICompatibleProvider(spec, pool)
 
 
-def _anthropic(spec: ModelSpec, pool: Pool) -> Provider:
-    from serving.gateway.providers.anthropic import Anthropic
+def _open_anthropic(spec: ModelSpec, pool: HttpPool) -> ModelProvider:
+    from serving.gateway.providers.anthropic import AnthropicProvider
 
-    return Anthropic(spec, pool)
-
-
-def _llamaindex(spec: ModelSpec, _: Pool) -> Provider:
-    from serving.gateway.providers.llamaindex import LlamaIndexModel
-
-    return LlamaIndexModel(spec)
+    return AnthropicProvider(spec, pool)
 
 
-_KINDS: dict[str, Callable[[ModelSpec, Pool], Provider]] = {
-    "openai": _openai, "anthropic": _anthropic, "llamaindex": _llamaindex
+def _open_llamaindex(spec: ModelSpec, _: HttpPool) -> ModelProvider:
+    from serving.gateway.providers.llamaindex import LlamaIndexProvider
+
+    return LlamaIndexProvider(spec)
+
+
+_PROVIDER_FACTORIES: dict[str, Callable[[ModelSpec, HttpPool], ModelProvider]] = {
+    "openai": _open_openai, "anthropic": _open_anthropic, "llamaindex": _open_llamaindex
 }  # fmt: skip

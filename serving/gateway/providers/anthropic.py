@@ -9,44 +9,44 @@ from typing import Any
 
 import httpx
 
-from serving.gateway.models import ModelSpec
-from serving.gateway.providers import Delta
-from serving.gateway.resilience.faults import UpstreamFault, fault_of, of_status
-from serving.gateway.transport import Pool, Watch
+from serving.gateway.models_file import ModelSpec
+from serving.gateway.providers import ReplyDelta
+from serving.gateway.resilience.upstream_faults import UpstreamFault, fault_from_client_error, fault_from_status
+from serving.gateway.transport import CallLimits, HttpPool
 from serving.gateway.types import ModelRequest
 
-VERSION = "2023-06-01"  # of the API; the only one there is
-TOOL = "reply"
-OVERLOADED = ("overloaded_error", "rate_limit_error")  # types of an `error` event
+API_VERSION = "2023-06-01"  # of the API; the only one there is
+REPLY_TOOL = "reply"
+OVERLOAD_ERROR_TYPES = ("overloaded_error", "rate_limit_error")  # types of an `error` event
 
 
-class Anthropic:
+class AnthropicProvider:
     """A model behind the Messages API."""
 
-    def __init__(self, spec: ModelSpec, pool: Pool) -> None:
+    def __init__(self, spec: ModelSpec, pool: HttpPool) -> None:
         self._spec, self._pool = spec, pool
-        self._headers = {"anthropic-version": VERSION, "x-api-key": spec.key() or ""}
+        self._headers = {"anthropic-version": API_VERSION, "x-api-key": spec.read_api_key() or ""}
 
-    def reply(self, request: ModelRequest, watch: Watch) -> Generator[Delta]:
+    def stream_reply(self, request: ModelRequest, limits: CallLimits) -> Generator[ReplyDelta]:
         """The reply in pieces, or in one where `streaming` is off."""
         address, streaming = f"{self._spec.base_url}/v1/messages", self._spec.streaming
         wanted = "text/event-stream" if streaming else "application/json"
         try:
             with (
-                self._pool.client(watch) as http,
-                http.stream("POST", address, headers=self._headers, json=self._asked(request)) as response,
+                self._pool.open_client(limits) as http,
+                http.stream("POST", address, headers=self._headers, json=self._build_request(request)) as response,
             ):
                 if response.status_code != 200:
-                    raise of_status(response.status_code, response.headers.get("retry-after"))
+                    raise fault_from_status(response.status_code, response.headers.get("retry-after"))
                 if not response.headers.get("content-type", "").startswith(wanted):
                     raise UpstreamFault("content_type")
-                yield from _streamed(response) if streaming else _whole(response)
+                yield from _stream_deltas(response) if streaming else _parse_message(response)
         except UpstreamFault:
             raise
         except (httpx.HTTPError, ValueError, LookupError, TypeError, AttributeError) as error:
-            raise fault_of(error) from error
+            raise fault_from_client_error(error) from error
 
-    def _asked(self, request: ModelRequest) -> dict[str, Any]:
+    def _build_request(self, request: ModelRequest) -> dict[str, Any]:
         system = "\n\n".join(message.content for message in request.messages if message.role == "system")
         turns = [message for message in request.messages if message.role != "system"]
         asked: dict[str, Any] = {
@@ -60,32 +60,32 @@ class Anthropic:
         if not self._spec.reasoning:
             asked["temperature"] = request.temperature
         if request.schema is not None and self._spec.json_schema:
-            asked["tools"] = [{"name": TOOL, "description": "The reply.", "input_schema": dict(request.schema)}]
-            asked["tool_choice"] = {"type": "tool", "name": TOOL}
+            asked["tools"] = [{"name": REPLY_TOOL, "description": "The reply.", "input_schema": dict(request.schema)}]
+            asked["tool_choice"] = {"type": "tool", "name": REPLY_TOOL}
         return asked
 
 
-def _streamed(response: httpx.Response) -> Generator[Delta]:
+def _stream_deltas(response: httpx.Response) -> Generator[ReplyDelta]:
     for line in response.iter_lines():
         if line.startswith("data:"):  # the event's name stands in its data, too
-            yield from _deltas(json.loads(line.removeprefix("data:")))
+            yield from _parse_event(json.loads(line.removeprefix("data:")))
 
 
-def _deltas(event: dict[str, Any]) -> Generator[Delta]:
+def _parse_event(event: dict[str, Any]) -> Generator[ReplyDelta]:
     kind = event["type"]
     if kind == "error":
-        raise UpstreamFault("rate_limited" if event["error"]["type"] in OVERLOADED else "server")
+        raise UpstreamFault("rate_limited" if event["error"]["type"] in OVERLOAD_ERROR_TYPES else "server")
     if kind == "message_start":
-        yield Delta(input_tokens=_read(event["message"]["usage"]))
+        yield ReplyDelta(input_tokens=_count_input_tokens(event["message"]["usage"]))
     elif kind == "content_block_delta":
         delta = event["delta"]
-        yield Delta(delta.get("text") or delta.get("partial_json") or "", thinking="thinking" in delta)
+        yield ReplyDelta(delta.get("text") or delta.get("partial_json") or "", is_thinking="thinking" in delta)
     elif kind == "message_delta":
         stopped = event["delta"].get("stop_reason") is not None
-        yield Delta(output_tokens=event["usage"]["output_tokens"], finished=stopped)
+        yield ReplyDelta(output_tokens=event["usage"]["output_tokens"], is_finished=stopped)
 
 
-def _whole(response: httpx.Response) -> Generator[Delta]:
+def _parse_message(response: httpx.Response) -> Generator[ReplyDelta]:
     message = json.loads(response.read())
     parts = [
         json.dumps(block["input"]) if block["type"] == "tool_use" else block.get("text", "")
@@ -93,10 +93,12 @@ def _whole(response: httpx.Response) -> Generator[Delta]:
     ]
     if message.get("stop_reason") is None:
         raise UpstreamFault("cut")
-    yield Delta("".join(parts), _read(message["usage"]), message["usage"]["output_tokens"], finished=True)
+    yield ReplyDelta(
+        "".join(parts), _count_input_tokens(message["usage"]), message["usage"]["output_tokens"], is_finished=True
+    )
 
 
-def _read(usage: dict[str, Any]) -> int:
+def _count_input_tokens(usage: dict[str, Any]) -> int:
     """Tokens that were read, those of a cached prompt among them."""
     counted = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
     return sum(usage.get(name) or 0 for name in counted)

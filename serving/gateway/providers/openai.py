@@ -9,55 +9,59 @@ from typing import Any
 import openai
 import openai.resources.chat.completions  # the client would import it with the first question, which would wait for it
 
-from serving.gateway.models import ModelSpec
-from serving.gateway.providers import Delta
-from serving.gateway.resilience.faults import UpstreamFault, fault_of, of_status
-from serving.gateway.transport import Pool, Watch
+from serving.gateway.models_file import ModelSpec
+from serving.gateway.providers import ReplyDelta
+from serving.gateway.resilience.upstream_faults import UpstreamFault, fault_from_client_error, fault_from_status
+from serving.gateway.transport import CallLimits, HttpPool
 from serving.gateway.types import ModelRequest
 
 
-class OpenAICompatible:
+class OpenAICompatibleProvider:
     """A model behind chat completions."""
 
-    def __init__(self, spec: ModelSpec, pool: Pool) -> None:
+    def __init__(self, spec: ModelSpec, pool: HttpPool) -> None:
         self._spec, self._pool = spec, pool
-        self._key = spec.key() or "none"  # the client insists on one
+        self._key = spec.read_api_key() or "none"  # the client insists on one
 
-    def reply(self, request: ModelRequest, watch: Watch) -> Generator[Delta]:
+    def stream_reply(self, request: ModelRequest, limits: CallLimits) -> Generator[ReplyDelta]:
         """The reply in pieces, or in one where the endpoint can't stream."""
         try:
-            with self._pool.client(watch) as http:
+            with self._pool.open_client(limits) as http:
                 client = openai.OpenAI(
                     api_key=self._key, base_url=self._spec.base_url, http_client=http, max_retries=0, timeout=None
                 )  # fmt: skip
-                yield from self._streamed(client, request) if self._spec.streaming else self._whole(client, request)
+                yield from (
+                    self._stream_deltas(client, request)
+                    if self._spec.streaming
+                    else self._fetch_completion(client, request)
+                )
         except openai.APIStatusError as error:
-            raise of_status(error.status_code, error.response.headers.get("retry-after")) from error
+            raise fault_from_status(error.status_code, error.response.headers.get("retry-after")) from error
         except UpstreamFault:
             raise
         except Exception as error:  # the client does not check what it is sent, so anything may be missing in it
-            raise fault_of(error) from error
+            raise fault_from_client_error(error) from error
 
-    def _streamed(self, client: openai.OpenAI, request: ModelRequest) -> Generator[Delta]:
-        asked = self._asked(request)
+    def _stream_deltas(self, client: openai.OpenAI, request: ModelRequest) -> Generator[ReplyDelta]:
+        asked = self._build_request(request)
         if self._spec.usage:
             asked["stream_options"] = {"include_usage": True}
         response = client.chat.completions.with_raw_response.create(stream=True, **asked)
-        _check_type(response.headers, "text/event-stream")
+        _check_content_type(response.headers, "text/event-stream")
         with response.parse() as chunks:
             for chunk in chunks:
-                yield from _deltas(chunk)
+                yield from _parse_chunk(chunk)
 
-    def _whole(self, client: openai.OpenAI, request: ModelRequest) -> Generator[Delta]:
-        response = client.chat.completions.with_raw_response.create(**self._asked(request))
-        _check_type(response.headers, "application/json")
+    def _fetch_completion(self, client: openai.OpenAI, request: ModelRequest) -> Generator[ReplyDelta]:
+        response = client.chat.completions.with_raw_response.create(**self._build_request(request))
+        _check_content_type(response.headers, "application/json")
         completion = response.parse()
         choice = completion.choices[0]
         if not choice.finish_reason:
             raise UpstreamFault("cut")
-        yield Delta(choice.message.content or "", *_counted(completion.usage), finished=True)
+        yield ReplyDelta(choice.message.content or "", *_token_counts(completion.usage), is_finished=True)
 
-    def _asked(self, request: ModelRequest) -> dict[str, Any]:
+    def _build_request(self, request: ModelRequest) -> dict[str, Any]:
         asked: dict[str, Any] = {
             "model": self._spec.model,
             "messages": [{"role": message.role, "content": message.content} for message in request.messages],
@@ -72,20 +76,20 @@ class OpenAICompatible:
         return asked
 
 
-def _deltas(chunk: Any) -> Generator[Delta]:
+def _parse_chunk(chunk: Any) -> Generator[ReplyDelta]:
     """What a chunk says. The last one may have no choice in it, only what was counted."""
     choice = chunk.choices[0] if chunk.choices else None
     text = (choice.delta.content if choice else None) or ""
     thinking = bool(choice and getattr(choice.delta, "reasoning_content", None))
     finished = bool(choice and choice.finish_reason)
     if text or thinking or finished or chunk.usage:
-        yield Delta(text, *_counted(chunk.usage), thinking, finished)
+        yield ReplyDelta(text, *_token_counts(chunk.usage), thinking, finished)
 
 
-def _counted(usage: Any) -> tuple[int | None, int | None]:
+def _token_counts(usage: Any) -> tuple[int | None, int | None]:
     return (usage.prompt_tokens, usage.completion_tokens) if usage else (None, None)
 
 
-def _check_type(headers: Any, wanted: str) -> None:
-    if not headers.get("content-type", "").startswith(wanted):
+def _check_content_type(headers: Any, expected: str) -> None:
+    if not headers.get("content-type", "").startswith(expected):
         raise UpstreamFault("content_type")

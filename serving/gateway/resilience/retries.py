@@ -3,10 +3,12 @@
 import random
 import threading
 
-MOST_RETRIES = 2  # for one request, whichever model they go to
-SHARE = 0.1  # of the requests that may be made anew for nothing
-RESERVE = 32  # retries that may be under way before any request has earned one; the calls of a few models in flight
-BASE_SECONDS, LONGEST_SECONDS = 0.25, 2.0
+MAX_RETRIES = 2  # for one request, whichever model they go to
+RETRY_CREDIT_PER_REQUEST = 0.1  # of the requests that may be made anew for nothing
+MAX_RETRY_CREDIT = (
+    32  # retries that may be under way before any request has earned one; the calls of a few models in flight
+)
+BASE_DELAY_SECONDS, MAX_DELAY_SECONDS = 0.25, 2.0
 
 
 class RetryBudget:
@@ -16,33 +18,33 @@ class RetryBudget:
     providers gone every request may go to the other; with both gone calls stay below 1.1 times the requests.
     """
 
-    def __init__(self, reserve: float = RESERVE) -> None:
-        self._reserve = self._left = reserve
+    def __init__(self, max_credit: float = MAX_RETRY_CREDIT) -> None:
+        self._max_credit = self._credit = max_credit
         self._lock = threading.Lock()
 
-    def earn(self) -> None:
+    def count_request(self) -> None:
         """A request came."""
-        self._add(SHARE)
+        self._add_credit(RETRY_CREDIT_PER_REQUEST)
 
-    def spend(self) -> bool:
+    def try_spend(self) -> bool:
         """Whether one more retry may be made."""
         with self._lock:
-            if self._left < 1:
+            if self._credit < 1:
                 return False
-            self._left -= 1
+            self._credit -= 1
             return True
 
-    def give_back(self) -> None:
+    def refund_retry(self) -> None:
         """A retry brought a reply."""
-        self._add(1)
+        self._add_credit(1)
 
-    def _add(self, amount: float) -> None:
+    def _add_credit(self, amount: float) -> None:
         with self._lock:
-            self._left = min(self._reserve, self._left + amount)
+            self._credit = min(self._max_credit, self._credit + amount)
 
 
-def jitter(retry: int, chance: random.Random) -> float:
+def retry_delay_seconds(retry: int, rng: random.Random) -> float:
     """Seconds to wait before retry 0, 1, ...: evenly between none and a bound that doubles, so that those who failed
     together don't come back together ("full jitter": M. Brooker, Exponential Backoff And Jitter, 2015).
     """
-    return chance.uniform(0, min(LONGEST_SECONDS, BASE_SECONDS * 2**retry))
+    return rng.uniform(0, min(MAX_DELAY_SECONDS, BASE_DELAY_SECONDS * 2**retry))

@@ -88,7 +88,7 @@ def test_it_is_shared_and_ends_with_its_last_user(folder: Path) -> None:
     server = EmbeddedPostgres(folder)
     server.start()
     server.start()  # a second time is no second use
-    pid = int((server.data / "postmaster.pid").read_text().split()[0])
+    pid = int((server.data_folder / "postmaster.pid").read_text().split()[0])
     with user(folder) as other:
         assert asks(other) == pid
         server.stop()
@@ -123,7 +123,7 @@ def test_a_server_that_was_killed_itself_comes_back_with_its_data(folder: Path) 
     server.start()
     with psycopg.connect(server.conninfo(dbname="postgres"), autocommit=True) as connection:
         connection.execute("create table kept as select 7 as number")
-    pid = int((server.data / "postmaster.pid").read_text().split()[0])
+    pid = int((server.data_folder / "postmaster.pid").read_text().split()[0])
     os.kill(pid, signal.SIGKILL)
     assert until(lambda: not running(pid))
     server.stop()

@@ -12,16 +12,16 @@ from psycopg import sql
 
 import core.db.migrate
 from core.db.database import Database
-from core.db.migrate import MIGRATIONS, check_pgvector, migrate
+from core.db.migrate import MIGRATIONS, check_pgvector, migrate_database
 from core.errors import Unavailable
 from core.local_postgres import EmbeddedPostgres
-from core.types import Model
+from core.types import EmbeddingModel
 
 NAMES = [path.stem for path in sorted(MIGRATIONS.glob("*.sql"))]
 
 
-def model() -> Model:
-    return Model("a model", "1", 8)
+def model() -> EmbeddingModel:
+    return EmbeddingModel("a model", "1", 8)
 
 
 @pytest.fixture
@@ -45,8 +45,8 @@ def configure(server: EmbeddedPostgres, name: str, setting: str, value: str) -> 
 
 def test_each_is_applied_once_and_the_database_can_be_opened(server: EmbeddedPostgres, bare: str) -> None:
     """A second run does nothing, and asks for no model."""
-    assert migrate(server.conninfo(dbname=bare), model) == NAMES
-    assert migrate(server.conninfo(dbname=bare), lambda: pytest.fail("there is an index already")) == []
+    assert migrate_database(server.conninfo(dbname=bare), model) == NAMES
+    assert migrate_database(server.conninfo(dbname=bare), lambda: pytest.fail("there is an index already")) == []
     with Database(server.conninfo("groundwork_app", bare)).open() as database, database.connection() as connection:
         live = connection.execute("select model, dimension from index_version where live").fetchall()
     assert live == [("a model", 8)]
@@ -55,7 +55,7 @@ def test_each_is_applied_once_and_the_database_can_be_opened(server: EmbeddedPos
 def test_two_at_once_do_it_once(server: EmbeddedPostgres, bare: str) -> None:
     """One migrates, the other waits and finds nothing left."""
     with ThreadPoolExecutor() as pool:
-        runs = [pool.submit(migrate, server.conninfo(dbname=bare), model) for _ in range(3)]
+        runs = [pool.submit(migrate_database, server.conninfo(dbname=bare), model) for _ in range(3)]
         applied = sorted(run.result() for run in runs)
     assert applied == [[], [], NAMES]
     with psycopg.connect(server.conninfo(dbname=bare)) as connection:
@@ -68,7 +68,7 @@ def test_a_migration_that_was_changed_is_refused(server: EmbeddedPostgres, clone
     with psycopg.connect(server.conninfo(dbname=name), autocommit=True) as connection:
         connection.execute("update groundwork.schema_migration set checksum = 'x' where name like '0002%'")
     with pytest.raises(Unavailable, match=r"^Migration 0002_documents was changed after it was applied; add a new one"):
-        migrate(server.conninfo(dbname=name), model)
+        migrate_database(server.conninfo(dbname=name), model)
 
 
 def test_a_migration_that_fails_leaves_nothing(
@@ -81,19 +81,19 @@ def test_a_migration_that_fails_leaves_nothing(
     monkeypatch.setattr(core.db.migrate, "MIGRATIONS", files)
     (files / "9998_half.sql").write_text("create table half (); select 1 / 0;")
     with pytest.raises(psycopg.errors.DivisionByZero):
-        migrate(server.conninfo(dbname=name), model)
+        migrate_database(server.conninfo(dbname=name), model)
     with psycopg.connect(server.conninfo(dbname=name)) as connection:
         assert connection.execute("select to_regclass('groundwork.half')").fetchone() == (None,)
     (files / "9998_half.sql").unlink()
     (files / "9999_whole.sql").write_text("create table whole ();")
-    assert migrate(server.conninfo(dbname=name), model) == ["9999_whole"]
+    assert migrate_database(server.conninfo(dbname=name), model) == ["9999_whole"]
 
 
 def test_a_server_without_pgvector_is_refused(server: EmbeddedPostgres, bare: str) -> None:
     """PostgreSQL looks for extensions elsewhere and finds none: the sentence says what to install."""
     configure(server, bare, "extension_control_path", "/nowhere")
     with pytest.raises(Unavailable, match=r"^This PostgreSQL has no pgvector; install pgvector 0\.8\.4 or newer"):
-        migrate(server.conninfo(dbname=bare), model)
+        migrate_database(server.conninfo(dbname=bare), model)
     with psycopg.connect(server.conninfo(dbname=bare)) as connection:
         assert connection.execute("select to_regnamespace('groundwork')").fetchone() == (None,)
 
@@ -121,9 +121,9 @@ def test_an_address_that_is_wrong_and_a_role_that_may_not(
     """Each with the setting to correct."""
     for conninfo in ("host=/nowhere dbname=none", "host=127.0.0.1 port=1", server.conninfo(dbname="absent")):
         with pytest.raises(Unavailable, match="GROUNDWORK_ADMIN_DATABASE_URL"):
-            migrate(conninfo, model)
+            migrate_database(conninfo, model)
     with pytest.raises(Unavailable, match="database address can't be read"):
-        migrate("nonsense", model)
+        migrate_database("nonsense", model)
     clone()  # so that the role is there
     with pytest.raises(Unavailable, match=r"^The role may not migrate .*GROUNDWORK_ADMIN_DATABASE_URL"):
-        migrate(server.conninfo("groundwork_app", bare), model)
+        migrate_database(server.conninfo("groundwork_app", bare), model)

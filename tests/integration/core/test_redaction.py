@@ -6,7 +6,7 @@ import pytest
 
 from core.principal import Principal
 from core.services import Services
-from serving.answering.pipeline import stream
+from serving.answering.pipeline import stream_answer
 
 
 @pytest.mark.parametrize(("policy", "shown"), [("logs", True), ("prompts", True), ("answers", False)])
@@ -15,7 +15,7 @@ def test_answers_and_quotes_are_masked_where_the_policy_says_so(
 ) -> None:
     """On their way and as a whole."""
     services = replace(sample_services, settings=sample_services.settings.model_copy(update={"redact": policy}))
-    events = list(stream(services, Principal("alder"), "Where do requests about personal data go to?"))
+    events = list(stream_answer(services, Principal("alder"), "Where do requests about personal data go to?"))
     said = repr(events)
     assert ("privacy@alder.example" in said) == shown
     assert ("[EMAIL]" in said) != shown

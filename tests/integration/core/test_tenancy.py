@@ -18,7 +18,7 @@ from fastapi.testclient import TestClient
 from psycopg import sql
 
 import core.db.database
-from bench.attack.retrieving import TENANT_PREDICATE, stripped
+from bench.attack.retrieving import TENANT_PREDICATE, without_tenant_predicate
 from core.db.database import Database
 from core.db.migrate import create_index_version
 from core.embedding import Embedder
@@ -26,16 +26,16 @@ from core.errors import NotFound, Unavailable, UnsafeDatabase
 from core.local_postgres import EmbeddedPostgres
 from core.principal import Principal
 from core.services import Services
-from core.text.terms import terms
-from core.types import Model
+from core.text.terms import extract_terms
+from core.types import EmbeddingModel
 from ingest import pipeline
 from retrieval.retriever import retrieve
-from serving.answering.cache import Responses
-from serving.answering.conversation.history import History
-from serving.answering.pipeline import answer, stream, whole
+from serving.answering.answer_cache import AnswerCache
+from serving.answering.conversation.history import ConversationHistory
+from serving.answering.pipeline import answer_question, extract_answer, stream_answer
 from serving.api.app import build_api
-from serving.api.documents import fetch_document
 from serving.api.identity import LocalIdentity
+from serving.api.stored_document import fetch_document
 from serving.gateway.types import Message, ModelRequest, Usage
 from serving.usage.meter import PostgresMeter
 from tests.conftest import ROOT
@@ -105,7 +105,7 @@ def estate(
             (folder / "gone.md").unlink()
             take_in_folder(services, tenant, folder)
             (folder / "later.md").write_text("# Later\n\nNot yet taken in.\n")
-            pipeline.plan(services, tenant, [pipeline.origin(str(folder))])
+            pipeline.plan_run(services, tenant, [pipeline.build_source_spec(str(folder))])
         with superuser(server, services) as connection:
             connection.execute("set session_replication_role = replica")  # else what is noted here is counted at once
             connection.execute(
@@ -123,9 +123,11 @@ def estate(
 
 def spent(services: Services, connection: psycopg.Connection[Any]) -> None:
     """A budget of every tenant, a call that is paid for and one that is under way, and an answer that is kept."""
-    meter, responses = PostgresMeter(services.database), Responses(services)
+    meter, responses = PostgresMeter(services.database), AnswerCache(services)
     for tenant in TENANTS:
-        whole(stream(services, Principal(tenant), "What is the code of the main gate?", responses=responses))
+        extract_answer(
+            stream_answer(services, Principal(tenant), "What is the code of the main gate?", answer_cache=responses)
+        )
         connection.execute(
             "insert into budget (tenant_id, scope, name, per, measure, hard)"
             " values (%s, 'tenant', '', 'day', 'requests', 1000)",
@@ -133,20 +135,20 @@ def spent(services: Services, connection: psycopg.Connection[Any]) -> None:
         )
         request = ModelRequest([Message("user", "")], Principal(tenant), "answer")
         paid, _ = (meter.reserve(request, "model", 1, Decimal(0)) for _ in range(2))
-        meter.settle(paid, Usage("model", 1, 0, Decimal(0)))
+        meter.commit_usage(paid, Usage("model", 1, 0, Decimal(0)))
 
 
 def spoken(services: Services) -> None:
     """A conversation in every tenant."""
     for tenant in TENANTS:
-        history = History(services, Principal(tenant))
-        history.add(history.begin(), "Which gate?", "Which gate?", [], answered=False, leans_on=None)
+        history = ConversationHistory(services, Principal(tenant))
+        history.add_turn(history.create_conversation(), "Which gate?", "Which gate?", [], answered=False, leans_on=None)
 
 
 @pytest.fixture
 def database(estate: Estate) -> Iterator[Database]:
     """One connection only, so that whatever stays on it meets the next who borrows it."""
-    with Database(estate.services.settings.database_url, most_connections=1).open() as opened:
+    with Database(estate.services.settings.database_url, max_connections=1).open() as opened:
         yield opened
 
 
@@ -179,7 +181,7 @@ def everything_seen(estate: Estate, principal: Principal) -> str:
     for question in questions:
         for mode in ("hybrid", "dense", "lexical"):
             seen.append(retrieve(services, principal, question, mode=mode).hits)
-        given = answer(services, principal, question)
+        given = answer_question(services, principal, question)
         seen += [given.sentences, given.citations, given.refusal]
     for document_id in estate.documents.values():
         try:
@@ -220,7 +222,7 @@ def test_every_statement_names_the_tenant_and_can_be_stripped_of_it() -> None:
 def test_without_the_tenant_in_any_statement_only_own_rows_come_back(estate: Estate, groups: tuple[str, ...]) -> None:
     """Row-level security alone keeps tenants and groups apart."""
     principal = Principal("east", groups)
-    with stripped():
+    with without_tenant_predicate():
         seen = everything_seen(estate, principal)
     assert estate.leaks(principal, seen) == []
     assert all(estate.canaries[place] in seen for place in estate.allowed(principal))
@@ -230,12 +232,12 @@ def test_the_attack_works_where_the_database_does_not_defend(
     estate: Estate, server: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The control: the same stripped statements as a superuser, without taking on a role, find everything."""
-    monkeypatch.setattr(core.db.database, "_enter", lambda *_: None)
+    monkeypatch.setattr(core.db.database, "_set_transaction_context", lambda *_: None)
     name = psycopg.conninfo.conninfo_to_dict(estate.services.settings.database_url)["dbname"]
     unsafe = Database(server.conninfo(dbname=str(name)))
     unsafe._pool.open()  # `open` would refuse it
-    with unsafe, stripped():
-        services = Services(estate.services.settings, unsafe, _loaded=estate.services._loaded)
+    with unsafe, without_tenant_predicate():
+        services = Services(estate.services.settings, unsafe, _embedders=estate.services._embedders)
         principal = Principal("east")
         seen = everything_seen(Estate(services, estate.canaries, estate.documents), principal)
     assert len(estate.leaks(principal, seen)) == len(estate.canaries) - 1
@@ -273,7 +275,7 @@ def test_random_requests_never_leak_a_canary(estate: Estate) -> None:
         idf = given.pop("idf", {})
         if "nobodyhasthis" in asked and idf:
             hidden = place not in own
-            assert (idf[terms(canary)[0]] == idf[terms("nobodyhasthis")[0]]) is hidden
+            assert (idf[extract_terms(canary)[0]] == idf[extract_terms("nobodyhasthis")[0]]) is hidden
         assert estate.leaks(principal, json.dumps(given)) == []
         reached["hits"] += len(given.get("hits", ()))
         reached["answered"] += given.get("status") == "answered"
@@ -338,7 +340,7 @@ def enter(database: Database, kind: str, statement: str) -> None:
 
 def test_when_every_connection_has_died_the_next_request_is_answered(estate: Estate, server: EmbeddedPostgres) -> None:
     """As after a restart of PostgreSQL: the pool drops all that it holds, not one at a time."""
-    with Database(estate.services.settings.database_url, most_connections=6).open() as database:
+    with Database(estate.services.settings.database_url, max_connections=6).open() as database:
         with ExitStack() as held:
             for _ in range(6):
                 held.enter_context(database.reading(Principal("north")))
@@ -415,7 +417,7 @@ def test_a_writer_can_not_write_for_another_tenant(
     before = contents(server, estate, tables)
     assert all(before[table, tenant] for table in tables for tenant in TENANTS), "every table is to be attacked"
     # With its owner, since a conversation is closed to north itself without.
-    north = partial(database.writing, "north", {"groundwork.owner": Principal("north").key})
+    north = partial(database.writing, "north", {"groundwork.owner": Principal("north").usage_key})
     for name in tables:
         table = sql.Identifier(name)
         moved = sql.SQL("update {} set tenant_id = 'south'").format(table)
@@ -569,7 +571,7 @@ def test_a_start_refuses_the_superuser(services: Services, server: EmbeddedPostg
 def test_every_table_carries_the_tenant_first_and_is_guarded(services: Services, server: EmbeddedPostgres) -> None:
     """From the catalogue, with the tables of a further index version: a new table can't be forgotten."""
     with superuser(server, services) as connection:
-        create_index_version(connection, Model("another", "0", 16), live=False)
+        create_index_version(connection, EmbeddingModel("another", "0", 16), live=False)
         tables = tenant_tables(connection, partitions=True)
         named: list[Any] = connection.execute(
             "select relname::text from pg_class"

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from core.errors import InvalidInput, Unreadable
+from core.errors import InvalidInput, UnreadableFile
 from ingest.sources import open_source
 
 # The key that Azurite's manual gives for its only account; it opens nothing else.
@@ -75,7 +75,7 @@ def until(holds: Callable[[], bool]) -> None:
 
 def refusal(address: str, opened: Any = None, file: Any = None) -> str:
     """Why a place or a file is refused."""
-    with pytest.raises((InvalidInput, Unreadable)) as refused:
+    with pytest.raises((InvalidInput, UnreadableFile)) as refused:
         opened.read(file) if opened else open_source(address)
     return getattr(refused.value, "reason", str(refused.value))
 
@@ -89,18 +89,18 @@ def test_a_bucket_is_a_source(scheme: str, request: pytest.FixtureRequest) -> No
     for key in ("docs/a.md", "docs/b/c.md", "docs/.hidden/d.md", "other/e f.md"):
         storage.pipe(f"library/{key}", f"# {key}\n".encode())
     source = open_source(f"{scheme}://library/docs")
-    files = list(source.files())
+    files = list(source.list_files())
     assert source.uri == f"{scheme}://library/docs/"
     assert [(file.path, file.size, bool(file.tag)) for file in files] == [("a.md", 12, True), ("b/c.md", 14, True)]
     assert [source.read(file) for file in files] == [b"# docs/a.md\n", b"# docs/b/c.md\n"]
-    assert [file.path for file in open_source(f"{scheme}://library/other/e f.md").files()] == ["e f.md"]
+    assert [file.path for file in open_source(f"{scheme}://library/other/e f.md").list_files()] == ["e f.md"]
     storage.pipe("library/docs/a.md", b"# Other\n")
-    assert next(iter(source.files())).tag != files[0].tag
+    assert next(iter(source.list_files())).tag != files[0].tag
     assert refusal("", source, files[0]) == "changed"
     storage.rm("library/docs/a.md")
     assert refusal("", source, files[0]) == "gone"
     assert "nothing at" in refusal(f"{scheme}://nowhere/docs/")
     assert "nothing at" in refusal(f"{scheme}://library/nothing")
     storage.pipe("library/readers.yaml", b"rules: [{pattern: 'docs/*', readers: [staff]}]\n")
-    readers = {file.path: file.readers for file in open_source(f"{scheme}://library", ("all",)).files()}
+    readers = {file.path: file.allowed_groups for file in open_source(f"{scheme}://library", ("all",)).list_files()}
     assert readers == {"docs/b/c.md": ("staff",), "other/e f.md": ("all",)}

@@ -14,14 +14,14 @@ from core.local_postgres import EmbeddedPostgres
 from core.principal import Principal
 from core.services import Services
 from ingest import pipeline
-from ingest.runs.repair import sweep
-from ingest.runs.status import document
-from ingest.store.duplicates import BANDS, ROWS, bands
-from ingest.store.editions import edition
+from ingest.runs.repair import repair_tenant
+from ingest.runs.status import describe_document
+from ingest.store.duplicates import BAND_COUNT, ROWS_PER_BAND, compute_bands
+from ingest.store.edition_detection import detect_edition
 from retrieval.filters import Prefix
 from retrieval.retriever import retrieve
-from serving.answering.pipeline import answer
-from serving.api.documents import fetch_document
+from serving.answering.pipeline import answer_question
+from serving.api.stored_document import fetch_document
 from tests.integration.ingest.test_ingest import consistency
 from tests.support.services import superuser, take_in_folder
 
@@ -70,19 +70,19 @@ def test_a_file_that_is_there_thrice_is_stored_once_and_found_in_all_places(
     assert [(other.path, other.exact) for other in hits[0].also] == [("b/pumps.md", True), ("c/pumps.md", True)]
     for other in hits[0].also:
         assert "40 litres" in fetch_document(services.database, PRINCIPAL, other.document_id).text
-    assert [place["path"] for place in document(services, "acme", "b/pumps.md")["places"]] == [
+    assert [place["path"] for place in describe_document(services, "acme", "b/pumps.md")["places"]] == [
         "a/pumps.md",
         "c/pumps.md",
     ]
-    assert len(document(services, "acme", "b/pumps.md")["chunks"]) == 1
+    assert len(describe_document(services, "acme", "b/pumps.md")["chunks"]) == 1
     assert consistency(server, services) == []
-    assert pipeline.plan(services, "acme", [pipeline.origin(str(folder))]).empty
+    assert pipeline.plan_run(services, "acme", [pipeline.build_source_spec(str(folder))]).is_empty
 
 
 def test_an_answer_cites_every_place(services: Services, folder: Path) -> None:
     """Of the very same passage, that is."""
     take_in_folder(services, "acme", folder)
-    given = answer(services, PRINCIPAL, "How many litres a second does the north pump move?")
+    given = answer_question(services, PRINCIPAL, "How many litres a second does the north pump move?")
     assert given.citations[0].path == "a/pumps.md"
     assert [place.path for place in given.citations[0].also] == ["b/pumps.md", "c/pumps.md"]
 
@@ -212,9 +212,9 @@ def test_a_duplicate_of_nothing_is_found_and_taken_in_anew(
         )
         connection.execute("delete from document where path ~ '^a'")
     (folder / "a" / "pumps.md").unlink()
-    found = {finding.check: (finding.found, finding.repaired) for finding in sweep(services, "acme")}
+    found = {finding.check: (finding.found, finding.repaired) for finding in repair_tenant(services, "acme")}
     assert found["duplicates without the document they are the same as"] == (2, 2)
-    sweep(services, "acme")
+    repair_tenant(services, "acme")
     assert take_in_folder(services, "acme", folder).counts == {"changed": 1, "duplicate": 1, "unchanged": 1}
     assert consistency(server, services) == []
 
@@ -239,8 +239,8 @@ def test_bands_meet_as_often_as_the_formula_says() -> None:
                 other[place] = "changed"
             shingles = [{tuple(text[n : n + 3]) for n in range(198)} for text in (one, other)]
             alike = len(shingles[0] & shingles[1]) / len(shingles[0] | shingles[1])
-            expected += (1 - (1 - alike**ROWS) ** BANDS) / 150
-            first, second = bands([" ".join(one), " ".join(other)])
+            expected += (1 - (1 - alike**ROWS_PER_BAND) ** BAND_COUNT) / 150
+            first, second = compute_bands([" ".join(one), " ".join(other)])
             met += not set(first).isdisjoint(second)
         assert met / 150 == pytest.approx(expected, abs=0.12)
         assert least <= met / 150 <= most
@@ -250,11 +250,15 @@ def test_bands_of_a_text_depend_on_nothing_beside_it() -> None:
     """Not on its neighbours, not on case or white space; a text of a few words has none."""
     chance = random.Random(8)
     texts = [" ".join(words(chance, number)) for number in (3, 7, 8, 9, 250, 30)]
-    together = bands(texts * 30)
-    assert together[: len(texts)] == [bands([text])[0] for text in texts] == bands([text.upper() for text in texts])
-    assert [len(each) for each in together[: len(texts)]] == [0, 0, BANDS, BANDS, BANDS, BANDS]
+    together = compute_bands(texts * 30)
+    assert (
+        together[: len(texts)]
+        == [compute_bands([text])[0] for text in texts]
+        == compute_bands([text.upper() for text in texts])
+    )
+    assert [len(each) for each in together[: len(texts)]] == [0, 0, BAND_COUNT, BAND_COUNT, BAND_COUNT, BAND_COUNT]
     assert all(-(2**31) <= number < 2**31 for each in together for number in each)
-    assert bands([]) == []
+    assert compute_bands([]) == []
 
 
 @pytest.mark.parametrize(
@@ -277,8 +281,8 @@ def test_bands_of_a_text_depend_on_nothing_beside_it() -> None:
     ],
 )
 def test_editions_are_read_from_metadata_and_path(path: str, metadata: dict[str, object], expected: str | None) -> None:
-    """By the rules that ingest/store/editions.py lists, the first that fits."""
-    assert edition(path, metadata) == expected
+    """By the rules that ingest/store/edition_detection.py lists, the first that fits."""
+    assert detect_edition(path, metadata) == expected
 
 
 @pytest.fixture(scope="module")

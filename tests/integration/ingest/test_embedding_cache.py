@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from core.embedding import Embedder, Vectors, _batches
-from ingest.store.embedding_cache import Recent
+from core.embedding import Embedder, Vectors, _group_into_batches
+from ingest.store.embedding_cache import EmbeddingCache
 
 TEXTS = ["The wiper is replaced every two years.", "Press the red button.", "A sentence that is only here."]
 
@@ -17,17 +17,17 @@ class _Counting:
     def __init__(self, embedder: Any) -> None:
         self._embedder = embedder
         self.model = embedder.model
-        self.window = embedder.window
+        self.max_input_tokens = embedder.max_input_tokens
         self.token_starts = embedder.token_starts
         self.asked: list[str] = []
 
-    def encode(self, texts: Sequence[str], advanced: Callable[[float], None] = lambda share: None) -> Vectors:
+    def encode(self, texts: Sequence[str], on_progress: Callable[[float], None] = lambda share: None) -> Vectors:
         self.asked += texts
-        return self._embedder.compute(texts, advanced)
+        return self._embedder.compute(texts, on_progress)
 
 
 def test_a_text_is_embedded_once_and_its_vector_is_the_models(embedder: Any) -> None:
-    counting, recent, shares = _Counting(embedder), Recent(), list[float]()
+    counting, recent, shares = _Counting(embedder), EmbeddingCache(), list[float]()
     first = recent.encode(counting, [TEXTS[0], TEXTS[1], TEXTS[0]], shares.append)
     second = recent.encode(counting, [TEXTS[2], TEXTS[1]], shares.append)
     third = recent.encode(counting, [TEXTS[1]], shares.append)
@@ -39,7 +39,7 @@ def test_a_text_is_embedded_once_and_its_vector_is_the_models(embedder: Any) -> 
 
 
 def test_only_so_many_are_remembered_the_last_used_ones(embedder: Embedder) -> None:
-    counting, recent = _Counting(embedder), Recent(most=2)
+    counting, recent = _Counting(embedder), EmbeddingCache(max_texts=2)
     for text in (TEXTS[0], TEXTS[1], TEXTS[0], TEXTS[2], TEXTS[0], TEXTS[1]):
         recent.encode(counting, [text], lambda share: None)
     assert counting.asked == [TEXTS[0], TEXTS[1], TEXTS[2], TEXTS[1]]
@@ -47,13 +47,13 @@ def test_only_so_many_are_remembered_the_last_used_ones(embedder: Embedder) -> N
 
 def test_nothing_to_embed_is_done_at_once(embedder: Embedder) -> None:
     shares: list[float] = []
-    assert Recent().encode(embedder, [], shares.append).shape == (0, embedder.model.dimension)
+    assert EmbeddingCache().encode(embedder, [], shares.append).shape == (0, embedder.model.dimension)
     assert shares == [1.0]
 
 
 def test_a_batch_holds_no_more_tokens_than_it_may_and_every_text_is_in_one() -> None:
     lengths = [5, 300, 17, 5, 90, 1, 17, 64, 3]
-    batches = _batches([[0] * length for length in lengths], 256)
+    batches = _group_into_batches([[0] * length for length in lengths], 256)
     assert sorted(place for batch in batches for place in batch) == list(range(len(lengths)))
     assert all(len(batch) == 1 or len(batch) * max(lengths[place] for place in batch) <= 256 for batch in batches)
 

@@ -8,23 +8,23 @@ from typing import NamedTuple
 
 import pytest
 
-from core.errors import Unreadable
+from core.errors import UnreadableFile
 from core.principal import Principal
 from ingest import pipeline
-from ingest.sandbox.pool import Reader
+from ingest.sandbox.pool import ParserPool
 from ingest.sources import SourceFile, open_source
 from retrieval.retriever import retrieve
 from tests.support import hostile
 
 
 @pytest.fixture(scope="module")
-def reader() -> Iterator[Reader]:
-    with Reader() as reader:
+def reader() -> Iterator[ParserPool]:
+    with ParserPool() as reader:
         yield reader
 
 
-def reason(reader: Reader, name: str, data: bytes) -> str:
-    with pytest.raises(Unreadable) as caught:
+def reason(reader: ParserPool, name: str, data: bytes) -> str:
+    with pytest.raises(UnreadableFile) as caught:
         reader.parse(name, data)
     assert str(caught.value).startswith(name)
     assert str(caught.value).endswith(".")
@@ -46,12 +46,12 @@ def outcomes(tmp_path_factory, reader) -> tuple[Path, dict[str, Outcome]]:
     def outcome(file: SourceFile) -> tuple[str, Outcome]:
         try:
             _, parsed = reader.parse(file.path, source.read(file))
-        except Unreadable as error:
+        except UnreadableFile as error:
             return file.path, Outcome(error.reason if str(error).endswith(".") else f"{error} is no sentence")
         return file.path, Outcome("told a secret" if hostile.SECRET in parsed.text else "", len(parsed.text))
 
     with ThreadPoolExecutor(2) as pool:
-        found = dict(pool.map(outcome, source.files()))
+        found = dict(pool.map(outcome, source.list_files()))
     assert len(found) == len(written) >= 80
     return folder, found
 
@@ -69,7 +69,7 @@ def test_good_files_among_hostile_ones_are_all_in(outcomes, tmp_path, services, 
         os.link(folder / name, tmp_path / name)
     for number, thing in enumerate(("heron", "osprey", "tern")):
         (tmp_path / f"good-{number}.md").write_text(f"# {thing.title()}\n\nThe {thing} is kept in room {number}.\n")
-    report = pipeline.ingest(services, "acme", [pipeline.origin(str(tmp_path))], reader)
+    report = pipeline.ingest_sources(services, "acme", [pipeline.build_source_spec(str(tmp_path))], reader)
     ends = {outcome.path: outcome for outcome in report.outcomes}
     assert {name: ends[name].reason for name in small} == {name: outcome.reason for name, outcome in small.items()}
     assert [ends[f"good-{number}.md"].state for number in range(3)] == ["added"] * 3

@@ -13,7 +13,7 @@ from core.services import Services
 from ingest import pipeline
 from ingest.sources import open_source
 from retrieval.retriever import retrieve
-from serving.answering.pipeline import answer
+from serving.answering.pipeline import answer_question
 from tests.support.services import superuser, take_in_folder
 
 PRINCIPAL = Principal("acme")
@@ -39,9 +39,9 @@ def test_a_second_run_touches_nothing(services: Services, folder: Path) -> None:
     """What is unchanged is neither parsed nor embedded nor written."""
     first = take_in_folder(services, "acme", folder)
     assert first.counts == {"added": 3}
-    plan = pipeline.plan(services, "acme", [pipeline.origin(str(folder))])
-    assert plan.empty
-    assert [outcome.state for outcome in plan.settled] == ["unchanged"] * 3
+    plan = pipeline.plan_run(services, "acme", [pipeline.build_source_spec(str(folder))])
+    assert plan.is_empty
+    assert [outcome.state for outcome in plan.skipped] == ["unchanged"] * 3
 
 
 def test_a_changed_file_is_replaced_and_a_removed_one_is_gone(services: Services, folder: Path) -> None:
@@ -87,7 +87,7 @@ def test_a_file_that_cannot_be_read_is_put_aside_until_it_changes(services: Serv
     outcome = next(outcome for outcome in report.outcomes if outcome.state == "quarantined")
     assert outcome.reason == "corrupt"
     assert "broken.docx" in outcome.message
-    assert pipeline.plan(services, "acme", [pipeline.origin(str(folder))]).empty
+    assert pipeline.plan_run(services, "acme", [pipeline.build_source_spec(str(folder))]).is_empty
     (folder / "broken.docx").unlink()
     assert take_in_folder(services, "acme", folder).counts == {"unchanged": 3, "deleted": 1}
 
@@ -128,7 +128,7 @@ def test_no_chunk_is_longer_than_the_model_can_see(sample_services: Services, se
     assert rows
     for context, text, tokens in rows:
         counted = len(embedder.token_starts(f"{context}\n{text}"))
-        assert counted == tokens <= embedder.window
+        assert counted == tokens <= embedder.max_input_tokens
 
 
 def test_statistics_follow_what_is_stored(services: Services, server: EmbeddedPostgres, folder: Path) -> None:
@@ -190,7 +190,7 @@ def test_a_rule_file_that_cannot_be_understood_stops_the_run(folder: Path, conte
     """Otherwise what it restricts would be open to everyone."""
     (folder / "readers.yaml").write_text(content)
     with pytest.raises(InvalidInput, match=says):
-        list(open_source(str(folder)).files())
+        list(open_source(str(folder)).list_files())
 
 
 def test_links_out_of_the_folder_are_not_followed(folder: Path, tmp_path: Path) -> None:
@@ -198,7 +198,7 @@ def test_links_out_of_the_folder_are_not_followed(folder: Path, tmp_path: Path) 
     (tmp_path / "secret.txt").write_text("secret")
     (folder / "link.txt").symlink_to(tmp_path / "secret.txt")
     (folder / "up").symlink_to(tmp_path, target_is_directory=True)
-    assert [file.path for file in open_source(str(folder)).files()] == ["notes.txt", "pumps.md", "valves.md"]
+    assert [file.path for file in open_source(str(folder)).list_files()] == ["notes.txt", "pumps.md", "valves.md"]
 
 
 def test_an_empty_folder_is_refused_rather_than_taken_for_a_wish_to_delete(services: Services, folder: Path) -> None:
@@ -227,7 +227,7 @@ def test_sentences_may_be_kept_without_vectors(services: Services, server: Embed
     assert kept is not None
     assert (kept[0], kept[1]) == (sum(1 for _ in folder.iterdir()) + 1, 0)
     assert report.counts == {"added": 3}
-    answered = answer(bare, PRINCIPAL, "How many litres a second does the north pump move?")
+    answered = answer_question(bare, PRINCIPAL, "How many litres a second does the north pump move?")
     assert answered.status == "answered"
     assert "40 litres" in answered.text
     assert take_in_folder(services, "acme", folder).counts == {"changed": 3}

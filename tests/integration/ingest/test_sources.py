@@ -104,7 +104,7 @@ def test_the_store_follows_a_bucket_and_downloads_only_what_changed(services: Se
 
     def run() -> dict[str, int]:
         storage.asked.clear()
-        return pipeline.ingest(services, "acme", [pipeline.origin(address)], parsing()).counts
+        return pipeline.ingest_sources(services, "acme", [pipeline.build_source_spec(address)], parsing()).counts
 
     put(storage, "docs/a.md", b"# Pumps\n\nThe north pump moves 40 litres a second.\n")
     put(storage, "docs/b/c.md", b"# Valves\n\nClose valve V-17 before the filter is opened.\n")

@@ -11,7 +11,7 @@ from core.errors import InvalidInput
 from core.principal import Principal
 from core.services import Services
 from ingest import pipeline
-from ingest.sources.web import client_for
+from ingest.sources.web import get_web_client
 from retrieval.retriever import retrieve
 from tests.support.services import parsing
 
@@ -116,13 +116,13 @@ def test_the_store_follows_a_sitemap_and_downloads_only_what_changed(services: S
     """Citations lead to the address; a host that is not allowed is refused."""
     address = f"{site.root}/sitemap.xml"
     with pytest.raises(InvalidInput, match="port"):
-        pipeline.ingest(services, "acme", [pipeline.origin(address)], parsing())
+        pipeline.ingest_sources(services, "acme", [pipeline.build_source_spec(address)], parsing())
     settings = services.settings.model_copy(update={"web_allowed_hosts": site.host})
     allowed = replace(services, settings=settings)
-    client_for(site.host)._delay = 0.0
+    get_web_client(site.host)._delay_seconds = 0.0
 
     def run() -> dict[str, int]:
-        return pipeline.ingest(allowed, "acme", [pipeline.origin(address)], parsing()).counts
+        return pipeline.ingest_sources(allowed, "acme", [pipeline.build_source_spec(address)], parsing()).counts
 
     site.page("/sitemap.xml", urlset(f"{site.root}/guide", f"{site.root}/pumps/", f"{site.root}/none"))
     site.page("/pumps/", "<html><body><h1>Pumps</h1><p>The north pump moves 40 litres a second.</p>", ETag='"p1"')

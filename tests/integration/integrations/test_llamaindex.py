@@ -294,7 +294,7 @@ def test_files_and_nodes_are_found_together(services: Services) -> None:
 
 def test_what_a_reader_may_not_see_they_neither_find_nor_delete(services: Services) -> None:
     """Nodes belong to a tenant and to groups."""
-    secret = GroundworkVectorStore(services, Principal("alder", ("finance",)), readers=["finance"])
+    secret = GroundworkVectorStore(services, Principal("alder", ("finance",)), allowed_groups=["finance"])
     secret.add([TextNode(id_="secret", text="The gate code is 4711.")])
     for stranger in (ALDER, Principal("alder", ("legal",)), Principal("brightwater", ("finance",))):
         other = GroundworkVectorStore(services, stranger)

@@ -8,11 +8,18 @@ import pytest
 from core.principal import Principal
 from core.services import Services
 from core.types import Span
-from retrieval.context import CANDIDATES, OF_ONE_DOCUMENT, PASSAGES, TOKENS, gather, length
+from retrieval.context import (
+    CANDIDATE_HITS,
+    MAX_CONTEXT_TOKENS,
+    MAX_PASSAGES,
+    MAX_PASSAGES_PER_DOCUMENT,
+    build_context,
+    estimate_hit_tokens,
+)
 from retrieval.retriever import retrieve
-from retrieval.types import Evidence
-from serving.answering.evidence import units
-from serving.answering.pipeline import answer
+from retrieval.types import SearchResult
+from serving.answering.evidence import extract_sentences
+from serving.answering.pipeline import answer_question
 from tests.support.services import take_in_folder
 
 ALDER = Principal("alder")
@@ -24,8 +31,8 @@ QUESTIONS = (
 
 
 @pytest.fixture(scope="module", params=QUESTIONS)
-def found(request: pytest.FixtureRequest, sample_services: Services) -> Evidence:
-    return retrieve(sample_services, ALDER, request.param, limit=CANDIDATES)
+def found(request: pytest.FixtureRequest, sample_services: Services) -> SearchResult:
+    return retrieve(sample_services, ALDER, request.param, limit=CANDIDATE_HITS)
 
 
 @pytest.fixture
@@ -48,25 +55,31 @@ def long_document(services: Services, tmp_path: Path) -> Services:
 
 
 def test_what_is_gathered_is_within_its_limits(found):
-    gathered = gather(found)
-    assert 0 < len(gathered.hits) <= PASSAGES
-    assert sum(map(length, gathered.hits)) <= TOKENS
+    gathered = build_context(found)
+    assert 0 < len(gathered.hits) <= MAX_PASSAGES
+    assert sum(map(estimate_hit_tokens, gathered.hits)) <= MAX_CONTEXT_TOKENS
     assert [hit.rank for hit in gathered.hits] == list(range(1, len(gathered.hits) + 1))
     assert gathered.hits[0].chunk_id == found.hits[0].chunk_id
 
 
 def test_every_sentence_is_still_quoted_from_where_it_stands(found):
-    before = {(hit.document_id, unit.span): unit.text for unit in units(found) for hit in [found.hits[unit.hit]]}
-    after = gather(found)
-    for unit in units(after):
-        assert before[after.hits[unit.hit].document_id, unit.span] == unit.text
+    before = {
+        (hit.document_id, unit.span): unit.text
+        for unit in extract_sentences(found)
+        for hit in [found.hits[unit.hit_index]]
+    }
+    after = build_context(found)
+    for unit in extract_sentences(after):
+        assert before[after.hits[unit.hit_index].document_id, unit.span] == unit.text
 
 
 def test_a_passage_is_the_text_of_its_document(long_document):
     """Neighbours are one passage, and every character of it stands in the document, but for blanks between chunks."""
-    evidence = gather(retrieve(long_document, Principal("miller"), "How fast do the turbines run?", limit=CANDIDATES))
+    evidence = build_context(
+        retrieve(long_document, Principal("miller"), "How fast do the turbines run?", limit=CANDIDATE_HITS)
+    )
     wide = [hit for hit in evidence.hits if hit.path == "mill.md"]
-    single = retrieve(long_document, Principal("miller"), "How fast do the turbines run?", limit=CANDIDATES).hits
+    single = retrieve(long_document, Principal("miller"), "How fast do the turbines run?", limit=CANDIDATE_HITS).hits
     assert max(len(hit.text) for hit in wide) > 1.5 * max(len(hit.text) for hit in single)
     for hit in wide:
         assert len(hit.text) == hit.span.end - hit.span.start
@@ -79,38 +92,38 @@ def within(inner: Span, outer: Span) -> bool:
 
 
 def test_a_document_gives_no_more_than_its_share_while_others_have_something(found):
-    given = Counter(hit.document_id for hit in gather(found).hits)
-    assert max(given.values()) <= OF_ONE_DOCUMENT
+    given = Counter(hit.document_id for hit in build_context(found).hits)
+    assert max(given.values()) <= MAX_PASSAGES_PER_DOCUMENT
     documents = len({hit.document_id for hit in found.hits})
-    spread = {hit.document_id for hit in gather(found, of_one_document=1).hits}
-    assert len(spread) == min(documents, PASSAGES)
+    spread = {hit.document_id for hit in build_context(found, max_per_document=1).hits}
+    assert len(spread) == min(documents, MAX_PASSAGES)
 
 
 def test_one_document_may_fill_the_rest_where_nothing_else_is(long_document):
-    evidence = retrieve(long_document, Principal("miller"), "turbine", limit=CANDIDATES)
+    evidence = retrieve(long_document, Principal("miller"), "turbine", limit=CANDIDATE_HITS)
     narrow = [hit for hit in evidence.hits if hit.path == "mill.md"]
-    gathered = gather(evidence, of_one_document=1)
+    gathered = build_context(evidence, max_per_document=1)
     assert sum(hit.path == "mill.md" for hit in gathered.hits) > 1
     assert len(gathered.hits) <= len(narrow) + 2
 
 
 def test_the_budget_cuts_and_leaves_at_least_the_best(found):
-    assert [hit.chunk_id for hit in gather(found, tokens=1).hits] == [found.hits[0].chunk_id]
-    small = gather(found, tokens=300)
-    assert 1 <= len(small.hits) < len(gather(found).hits)
-    assert sum(map(length, small.hits)) <= 300 or len(small.hits) == 1
+    assert [hit.chunk_id for hit in build_context(found, max_tokens=1).hits] == [found.hits[0].chunk_id]
+    small = build_context(found, max_tokens=300)
+    assert 1 <= len(small.hits) < len(build_context(found).hits)
+    assert sum(map(estimate_hit_tokens, small.hits)) <= 300 or len(small.hits) == 1
 
 
 def test_two_letters_that_disagree_are_both_seen(long_document):
     """They share all but a number; whoever leaves one out hides that they disagree."""
     question = "How old was the turbine when its bearings were renewed?"
-    evidence = gather(retrieve(long_document, Principal("miller"), question, limit=CANDIDATES))
+    evidence = build_context(retrieve(long_document, Principal("miller"), question, limit=CANDIDATE_HITS))
     assert {"letter.md", "answer.md"} <= {
         path for hit in evidence.hits for path in (hit.path, *(other.path for other in hit.also))
     }
 
 
 def test_an_answer_is_made_of_what_was_gathered(sample_services):
-    given = answer(sample_services, ALDER, QUESTIONS[1])
-    gathered = gather(retrieve(sample_services, ALDER, QUESTIONS[1], limit=CANDIDATES))
+    given = answer_question(sample_services, ALDER, QUESTIONS[1])
+    gathered = build_context(retrieve(sample_services, ALDER, QUESTIONS[1], limit=CANDIDATE_HITS))
     assert {(c.document_id) for c in given.citations} <= {hit.document_id for hit in gathered.hits}

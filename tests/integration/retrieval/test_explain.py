@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from cli.explanation import print_explanation
+from cli.search_explanation import print_explanation
 from core.principal import Principal
 from core.services import Services
-from core.text.terms import query_terms
+from core.text.terms import count_query_terms
 from retrieval.filters import Filter, Prefix, parse_where
 from retrieval.retriever import retrieve
-from retrieval.types import Counted, Evidence, Explanation, Mode
+from retrieval.types import DocumentCounts, SearchExplanation, SearchMode, SearchResult
 from serving.api.app import build_api
 from serving.api.identity import LocalIdentity
 from tests.support.services import take_in_folder
@@ -22,7 +22,9 @@ ALDER = Principal("alder")
 QUESTION = "What does ERR-4711 mean on the Heron 210?"
 
 
-def explained(services: Services, principal: Principal = ALDER, **options: Any) -> tuple[Evidence, Explanation]:
+def explained(
+    services: Services, principal: Principal = ALDER, **options: Any
+) -> tuple[SearchResult, SearchExplanation]:
     evidence = retrieve(services, principal, QUESTION, explain=True, **options)
     assert evidence.explanation
     return evidence, evidence.explanation
@@ -30,7 +32,7 @@ def explained(services: Services, principal: Principal = ALDER, **options: Any) 
 
 @pytest.mark.parametrize("mode", ["hybrid", "dense", "lexical"])
 @pytest.mark.parametrize("where", [None, Prefix("path", "products/")], ids=["everything", "filtered"])
-def test_what_is_said_adds_up(sample_services: Services, mode: Mode, where: Filter | None) -> None:
+def test_what_is_said_adds_up(sample_services: Services, mode: SearchMode, where: Filter | None) -> None:
     """The shares to the score, the terms to BM25's, and the hits are those of the search that isn't explained."""
     evidence, explanation = explained(sample_services, mode=mode, where=where, limit=20)
     plain = retrieve(sample_services, ALDER, QUESTION, mode=mode, where=where, limit=20)
@@ -59,7 +61,7 @@ def test_it_says_what_the_database_did(sample_services: Services) -> None:
     with sample_services.database.reading(ALDER) as connection:
         counted = connection.execute(
             "select (select count(*) from posting where term = any (%s)), (select count(*) from chunk)",
-            (list(query_terms(QUESTION)),),
+            (list(count_query_terms(QUESTION)),),
         ).fetchone()
     assert counted == (served["lexical", "find"].rows, served["dense", "find"].rows)
     assert (explanation.tenant, explanation.groups) == ("alder", ())
@@ -67,7 +69,7 @@ def test_it_says_what_the_database_did(sample_services: Services) -> None:
 
 
 @pytest.mark.parametrize(("mode", "missing"), [("lexical", ("dense", "find")), ("dense", ("lexical", "find"))])
-def test_a_leg_that_is_off_finds_nothing(sample_services: Services, mode: Mode, missing: tuple[str, str]) -> None:
+def test_a_leg_that_is_off_finds_nothing(sample_services: Services, mode: SearchMode, missing: tuple[str, str]) -> None:
     """BM25 is still counted in mode dense, as the hits' own score; it brings no candidate."""
     evidence, explanation = explained(sample_services, mode=mode)
     if mode == "lexical":
@@ -81,7 +83,7 @@ def test_what_a_filter_lets_pass_is_counted(sample_services: Services) -> None:
     """Over what the reader may see: a group more, documents more."""
     where = parse_where(["path^finance/", "version>=1"])
     evidence, explanation = explained(sample_services, where=where)
-    assert (evidence.hits, explanation.passed, evidence.where) == ((), Counted(0, 0), where)
+    assert (evidence.hits, explanation.passed, evidence.filter) == ((), DocumentCounts(0, 0), where)
     _, allowed = explained(sample_services, Principal("alder", ("finance",)), where=where)
     assert allowed.passed
     assert allowed.passed.documents == 5
@@ -99,14 +101,14 @@ def test_it_gives_nothing_away(services: Services, tmp_path: Path) -> None:
             (folder / f"{name}{number}.md").write_text(f"# {name} {number}\n\nERR-4711 means Heron 210, {name}.\n")
         return folder
 
-    def seen() -> tuple[Evidence, Explanation]:
+    def seen() -> tuple[SearchResult, SearchExplanation]:
         evidence, explanation = explained(services, where=Prefix("path", "public"), limit=5)
         timeless = replace(explanation, planning=0.0, execution=0.0)
         return replace(evidence, milliseconds={}, explanation=None), timeless
 
     take_in_folder(services, "alder", write("public"))
     before = seen()
-    assert before[1].passed == Counted(12, 12)
+    assert before[1].passed == DocumentCounts(12, 12)
     take_in_folder(services, "alder", write("secret"), readers=("finance",))
     take_in_folder(services, "brightwater", write("theirs"))
     assert seen() == before

@@ -23,10 +23,10 @@ from core.principal import Principal
 from core.services import Services
 from core.types import Chunk, Document, Location, Span
 from ingest.store import documents as document_store
-from retrieval.filter_sql import clause
+from retrieval.filter_sql import compile_filter
 from retrieval.filters import (
     FIELDS,
-    METADATA,
+    METADATA_PREFIX,
     And,
     Contains,
     Equals,
@@ -105,7 +105,7 @@ def holds(tree: Filter, row: Row) -> bool:
 def found(field: str, row: Row) -> Any:
     if field in row.fields:
         return row.fields[field]
-    return row.metadata.get(field.removeprefix(METADATA))
+    return row.metadata.get(field.removeprefix(METADATA_PREFIX))
 
 
 def same(value: Any, wanted: Any) -> bool:
@@ -192,9 +192,11 @@ def filtered(
         for tenant in ("alder", "brightwater"):
             with services.database.writing(tenant) as connection:
                 for document in documents():
-                    item = document_store.Embedded(document, [], none, none)
+                    item = document_store.EmbeddedDocument(document, [], none, none)
                     for _ in range(1 + len(document.uri) % 2):  # some have a second version
-                        document_store.replace(connection, live_index(connection), tenant, uuid.uuid4(), item, "")
+                        document_store.store_document(
+                            connection, live_index(connection), tenant, uuid.uuid4(), item, ""
+                        )
         with superuser(server, services) as connection:
             connection.execute(
                 "update document set ingested_at = timestamptz '2024-03-01 00:00Z'"
@@ -213,7 +215,7 @@ def filtered(
 
 def passing(services: Services, tree: Filter) -> set[str]:
     """The uris that a filter lets pass in PostgreSQL."""
-    made = clause(tree)
+    made = compile_filter(tree)
     statement = sql.SQL("select d.uri from document d where d.tenant_id = %(tenant)s and {}").format(made.condition)
     with services.database.reading(ALDER) as connection:
         return {row[0] for row in connection.execute(statement, {"tenant": "alder", **made.values}).fetchall()}
@@ -230,7 +232,7 @@ texts = st.sampled_from((*TEXTS, *DATES)) | st.text(
     st.characters(exclude_characters="\x00İ", exclude_categories=("Cs", "Cn")), max_size=3
 )
 numbers = st.sampled_from(NUMBERS) | st.integers(-10, 100) | st.floats(allow_nan=False, allow_infinity=False)
-metadata_fields = st.sampled_from([METADATA + key for key in KEYS])
+metadata_fields = st.sampled_from([METADATA_PREFIX + key for key in KEYS])
 text_fields = st.sampled_from([name for name, kind in FIELDS.items() if kind == "text"])
 any_field = st.sampled_from([*FIELDS]) | metadata_fields
 
@@ -251,7 +253,7 @@ def conditions(draw: st.DrawFn) -> Filter:
         case 0:
             return Equals(field, draw(values))
         case 1:
-            extra = draw(st.lists(scalars, max_size=3)) if field.startswith(METADATA) else []
+            extra = draw(st.lists(scalars, max_size=3)) if field.startswith(METADATA_PREFIX) else []
             return In(field, (*draw(some), *extra))
         case 2 | 3:
             names = draw(st.lists(st.sampled_from(("ge", "gt", "le", "lt")), min_size=1, max_size=2, unique=True))
@@ -324,8 +326,13 @@ def corpus(server: EmbeddedPostgres, clone: Any, home: Any, embedder: Any) -> It
                     blocks=(), content_hash="", metadata={"order": int(order[number]), "cluster": number % 20},
                 )  # fmt: skip
                 none = np.empty((0, dimension), dtype=np.float32)
-                document_store.replace(
-                    connection, index, "alder", uuid.uuid4(), document_store.Embedded(document, chunks, vectors, none), ""
+                document_store.store_document(
+                    connection,
+                    index,
+                    "alder",
+                    uuid.uuid4(),
+                    document_store.EmbeddedDocument(document, chunks, vectors, none),
+                    "",
                 )
         with superuser(server, services) as connection:
             connection.execute("analyze")
@@ -344,7 +351,7 @@ def test_k_rows_come_back_where_k_exist(
     corpus: Corpus, share: float, few: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whichever way the filter is answered, at every selectivity; nearest first, as an exact search has them."""
-    monkeypatch.setattr("retrieval.filter_plan.few", lambda _: few)
+    monkeypatch.setattr("retrieval.filter_plan.compute_exact_limit", lambda _: few)
     chance = np.random.default_rng(8)
     only = Range("metadata.order", lt=int(share * DOCUMENTS))
     allowed = [place for place, order in enumerate(corpus.order) if order < share * DOCUMENTS]
@@ -371,7 +378,7 @@ def test_a_filter_for_what_is_far_from_the_question_still_fills_up(
     corpus: Corpus, few: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The nearest neighbours all fail the filter; those that pass it lie elsewhere."""
-    monkeypatch.setattr("retrieval.filter_plan.few", lambda _: few)
+    monkeypatch.setattr("retrieval.filter_plan.compute_exact_limit", lambda _: few)
     place = corpus.clusters.index(3)
     hits = retrieve(
         corpus.services, ALDER, "", limit=100, mode="dense", where=Equals("metadata.cluster", 11),
@@ -388,20 +395,20 @@ def test_a_filter_for_what_is_far_from_the_question_still_fills_up(
 @pytest.mark.parametrize("few", [10_000, 0])
 def test_a_filter_changes_no_score(corpus: Corpus, few: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """BM25 counts over all that the reader sees; so do idf and the extent. The order among those that pass stays."""
-    monkeypatch.setattr("retrieval.filter_plan.few", lambda _: few)
+    monkeypatch.setattr("retrieval.filter_plan.compute_exact_limit", lambda _: few)
     all_found = retrieve(corpus.services, ALDER, QUESTION, limit=100, mode="lexical")
     half = Range("metadata.order", lt=500)
     some = retrieve(corpus.services, ALDER, QUESTION, limit=100, mode="lexical", where=half)
     expected = [(hit.chunk_id, hit.lexical.score) for hit in all_found.hits if hit.metadata["order"] < 500]
     assert [(hit.chunk_id, hit.lexical.score) for hit in some.hits][: len(expected)] == expected
     assert len(expected) > 10
-    assert (some.idf, some.documents, some.chunks) == (all_found.idf, all_found.documents, all_found.chunks)
+    assert (some.idf, some.documents, some.passages) == (all_found.idf, all_found.documents, all_found.passages)
 
 
 @pytest.mark.parametrize("few", [10_000, 0])
 def test_a_filter_that_nothing_passes_finds_nothing(corpus: Corpus, few: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """In no mode, and it is no error."""
-    monkeypatch.setattr("retrieval.filter_plan.few", lambda _: few)
+    monkeypatch.setattr("retrieval.filter_plan.compute_exact_limit", lambda _: few)
     for mode in ("hybrid", "lexical", "dense"):
         assert retrieve(corpus.services, ALDER, QUESTION, mode=mode, where=Equals("title", "none such")).hits == ()
 
@@ -418,7 +425,7 @@ def test_the_explanation_names_what_served_the_vectors(
     corpus: Corpus, where: Filter, few: int, method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The vector index where a filter is asked along it, and each vector on a filter's list where that is short."""
-    monkeypatch.setattr("retrieval.filter_plan.few", lambda _: few)
+    monkeypatch.setattr("retrieval.filter_plan.compute_exact_limit", lambda _: few)
     vector = list(corpus.vectors[0])
     explanation = retrieve(corpus.services, ALDER, QUESTION, where=where, vector=vector, explain=True).explanation
     assert explanation

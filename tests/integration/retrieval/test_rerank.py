@@ -15,7 +15,7 @@ from core.services import Services
 from core.settings import Settings
 from evaluation.datasets import Query
 from evaluation.retrieval import evaluate_retrieval
-from retrieval.rerank import DEPTH, CrossEncoderReranker, configured
+from retrieval.reranker import RERANK_DEPTH, CrossEncoderReranker, load_reranker
 from retrieval.retriever import retrieve
 
 ALDER = Principal("alder")
@@ -55,13 +55,13 @@ class Backwards:
 
 def with_setting(services: Services, name: str) -> Services:
     settings = services.settings.model_copy(update={"reranker": name})
-    return Services(settings, services.database, _loaded=services._loaded)
+    return Services(settings, services.database, _embedders=services._embedders)
 
 
 def test_a_cross_encoder_from_a_folder_has_the_last_word(sample_services: Services, model: Path) -> None:
     """The order is that of sentence-transformers' own scores of question and passage."""
-    plain = retrieve(sample_services, ALDER, QUESTION, limit=DEPTH)
-    evidence = retrieve(with_setting(sample_services, str(model)), ALDER, QUESTION, limit=DEPTH)
+    plain = retrieve(sample_services, ALDER, QUESTION, limit=RERANK_DEPTH)
+    evidence = retrieve(with_setting(sample_services, str(model)), ALDER, QUESTION, limit=RERANK_DEPTH)
     pairs = [(QUESTION, f"{hit.context}\n{hit.text}") for hit in plain.hits]
     scores = CrossEncoder(str(model)).predict(pairs, show_progress_bar=False)
     for hit in evidence.hits:
@@ -76,7 +76,7 @@ def test_a_cross_encoder_from_a_folder_has_the_last_word(sample_services: Servic
     assert [hit.chunk_id for hit in evidence.hits] != [hit.chunk_id for hit in plain.hits]
     assert evidence.milliseconds["rerank"] > 0
     assert evidence.reranking
-    assert (evidence.reranking.name, evidence.reranking.scored) == (str(model), DEPTH)
+    assert (evidence.reranking.name, evidence.reranking.scored) == (str(model), RERANK_DEPTH)
     moved = sum(hit.reranked is not None and hit.reranked.before != hit.rank for hit in evidence.hits)
     assert evidence.reranking.moved == moved
 
@@ -84,8 +84,8 @@ def test_a_cross_encoder_from_a_folder_has_the_last_word(sample_services: Servic
 def test_it_is_loaded_once(model: Path) -> None:
     """However often it is asked for; and without a setting there is none."""
     settings = Settings(_env_file=None, reranker=str(model))
-    assert configured(settings) is configured(settings)
-    assert configured(Settings(_env_file=None)) is None
+    assert load_reranker(settings) is load_reranker(settings)
+    assert load_reranker(Settings(_env_file=None)) is None
 
 
 def test_without_one_nothing_is_reranked(sample_services: Services) -> None:
@@ -98,23 +98,23 @@ def test_without_one_nothing_is_reranked(sample_services: Services) -> None:
 
 def test_any_reranker_may_be_given(sample_services: Services) -> None:
     """The best so many change places, what lies below stays, and ranks count from 1."""
-    plain = retrieve(sample_services, ALDER, QUESTION, limit=DEPTH + 5)
+    plain = retrieve(sample_services, ALDER, QUESTION, limit=RERANK_DEPTH + 5)
     backwards = Backwards()
-    evidence = retrieve(sample_services, ALDER, QUESTION, limit=DEPTH + 5, reranker=backwards)
+    evidence = retrieve(sample_services, ALDER, QUESTION, limit=RERANK_DEPTH + 5, reranker=backwards)
     order = [hit.chunk_id for hit in plain.hits]
-    assert [hit.chunk_id for hit in evidence.hits] == [*reversed(order[:DEPTH]), *order[DEPTH:]]
-    assert [hit.rank for hit in evidence.hits] == list(range(1, DEPTH + 6))
-    assert [hit.reranked is None for hit in evidence.hits] == [False] * DEPTH + [True] * 5
+    assert [hit.chunk_id for hit in evidence.hits] == [*reversed(order[:RERANK_DEPTH]), *order[RERANK_DEPTH:]]
+    assert [hit.rank for hit in evidence.hits] == list(range(1, RERANK_DEPTH + 6))
+    assert [hit.reranked is None for hit in evidence.hits] == [False] * RERANK_DEPTH + [True] * 5
     assert backwards.seen[0] == QUESTION
     assert all(hit.text in passage for hit, passage in zip(plain.hits, backwards.seen[1], strict=False))
 
 
 def test_a_hit_from_below_the_limit_can_come_up(sample_services: Services) -> None:
     """Few are asked for, but all the best are judged."""
-    plain = retrieve(sample_services, ALDER, QUESTION, limit=DEPTH)
+    plain = retrieve(sample_services, ALDER, QUESTION, limit=RERANK_DEPTH)
     evidence = retrieve(sample_services, ALDER, QUESTION, limit=2, reranker=Backwards())
     assert [hit.chunk_id for hit in evidence.hits] == [hit.chunk_id for hit in plain.hits[:-3:-1]]
-    assert [hit.reranked and hit.reranked.before for hit in evidence.hits] == [DEPTH, DEPTH - 1]
+    assert [hit.reranked and hit.reranked.before for hit in evidence.hits] == [RERANK_DEPTH, RERANK_DEPTH - 1]
 
 
 def test_no_hits_no_work(services: Services) -> None:

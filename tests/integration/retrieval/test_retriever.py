@@ -12,15 +12,15 @@ from core.errors import InvalidInput
 from core.local_postgres import EmbeddedPostgres
 from core.principal import Principal
 from core.services import Services
-from core.text.terms import terms
-from evaluation.corpus import Passage, corpus_tenant, read_corpus, take_in_corpus
+from core.text.terms import extract_terms
+from evaluation.corpus import CorpusPassage, corpus_tenant, ingest_corpus, read_corpus
 from evaluation.datasets import read_questions
 from evaluation.metrics import mean, ndcg
-from retrieval.retriever import K1, B, retrieve
+from retrieval.retriever import BM25_B, BM25_K1, retrieve
 from tests.support.services import superuser
 
 ALDER = Principal("alder")
-Benchmark = tuple[list[Passage], dict[str, str], dict[str, dict[str, int]]]
+Benchmark = tuple[list[CorpusPassage], dict[str, str], dict[str, dict[str, int]]]
 PASSAGES = 250
 
 
@@ -42,12 +42,12 @@ def test_bm25_is_exact(sample_services: Services, server: EmbeddedPostgres) -> N
             "select c.chunk_id, c.context || E'\\n' || c.text from chunk c join reader_set r"
             " using (tenant_id, reader_set_id) where c.tenant_id = 'alder' and r.readers = '{}'"
         ).fetchall()
-    counts = {int(str(chunk_id)): Counter(terms(str(text))) for chunk_id, text in rows}
+    counts = {int(str(chunk_id)): Counter(extract_terms(str(text))) for chunk_id, text in rows}
     lengths = {chunk_id: count.total() for chunk_id, count in counts.items()}
     average = sum(lengths.values()) / len(lengths)
     question = "What does ERR-4711 mean on the Heron 210?"
     idf = {}
-    for term in set(terms(question)):
+    for term in set(extract_terms(question)):
         holding = sum(term in count for count in counts.values())
         idf[term] = math.log(1 + (len(counts) - holding + 0.5) / (holding + 0.5))
     evidence = retrieve(sample_services, ALDER, question, limit=20, mode="lexical")
@@ -55,7 +55,7 @@ def test_bm25_is_exact(sample_services: Services, server: EmbeddedPostgres) -> N
     assert len(evidence.hits) == 20
     for hit in evidence.hits:
         frequency = counts[hit.chunk_id]
-        norm = K1 * (1 - B + B * lengths[hit.chunk_id] / average)
+        norm = BM25_K1 * (1 - BM25_B + BM25_B * lengths[hit.chunk_id] / average)
         expected = sum(
             weight * frequency[term] / (frequency[term] + norm) for term, weight in idf.items() if frequency[term]
         )
@@ -68,7 +68,7 @@ def test_the_legs_match_their_references_and_hybrid_beats_both(services: Service
     """On real questions: BM25 as bm25s computes it, vectors as NumPy ranks them, and the fusion above both."""
     passages, queries, qrels = bench
     tenant = corpus_tenant(passages)
-    assert sum(take_in_corpus(services, tenant, passages)) == len(passages)
+    assert sum(ingest_corpus(services, tenant, passages)) == len(passages)
     ours: dict[str, float] = {}
     rankings: dict[str, dict[str, list[str]]] = {}
     vectors = dict(zip(queries, services.embedder().encode(list(queries.values())).tolist(), strict=True))
@@ -84,11 +84,11 @@ def test_the_legs_match_their_references_and_hybrid_beats_both(services: Service
         }
         ours[mode] = mean([ndcg(ranking, qrels[query_id]) for query_id, ranking in rankings[mode].items()])
 
-    index = bm25s.BM25(k1=K1, b=B)
-    index.index([terms(f"{p.title}\n{p.text}") for p in passages], show_progress=False)
+    index = bm25s.BM25(k1=BM25_K1, b=BM25_B)
+    index.index([extract_terms(f"{p.title}\n{p.text}") for p in passages], show_progress=False)
     reference = {}
     for query_id, text in queries.items():
-        places, _ = index.retrieve([terms(text)], k=50, show_progress=False)
+        places, _ = index.retrieve([extract_terms(text)], k=50, show_progress=False)
         reference[query_id] = [passages[int(place)].passage_id for place in places[0]]
     theirs = mean([ndcg(ranking, qrels[query_id]) for query_id, ranking in reference.items()])
     assert ours["lexical"] == pytest.approx(theirs, abs=0.003)
@@ -107,7 +107,11 @@ def test_the_score_is_what_the_decision_says(sample_services: Services) -> None:
         assert hit.sentence.score == pytest.approx(best)
         meaning, bm25 = (hit.dense.score or 0.0) / 4 + best / 4, (hit.lexical.score or 0.0) / most
         coverage = max(
-            sum(idf for term, idf in evidence.idf.items() if term in terms(f"{hit.context} {hit.quote(sentence.span)}"))
+            sum(
+                idf
+                for term, idf in evidence.idf.items()
+                if term in extract_terms(f"{hit.context} {hit.quote(sentence.span)}")
+            )
             for sentence in hit.sentences
         )
         assert hit.coverage == pytest.approx(coverage / most)
@@ -167,14 +171,14 @@ def test_a_question_of_words_that_stand_nowhere_is_no_error(sample_services: Ser
     """Lexically there is nothing; hybrid still shows what is nearest."""
     nothing = retrieve(sample_services, ALDER, "xylophonquartz", mode="lexical")
     assert nothing.hits == ()
-    assert nothing.idf == {"xylophonquartz": pytest.approx(math.log(1 + (nothing.chunks + 0.5) / 0.5))}
+    assert nothing.idf == {"xylophonquartz": pytest.approx(math.log(1 + (nothing.passages + 0.5) / 0.5))}
     assert retrieve(sample_services, ALDER, "xylophonquartz").hits
 
 
 def test_an_empty_tenant_is_no_error(sample_services: Services) -> None:
     """Nothing there, nothing found."""
     evidence = retrieve(sample_services, Principal("nobody"), "anything at all")
-    assert (evidence.hits, evidence.documents, evidence.chunks) == ((), 0, 0)
+    assert (evidence.hits, evidence.documents, evidence.passages) == ((), 0, 0)
 
 
 @pytest.mark.parametrize("question", ["", "   ", "?!", "\x00", "x" * 2_001, "¿…?"])

@@ -11,25 +11,25 @@ from pgvector import HalfVector
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
-from bench.growth import build, connect
-from core.db.database import numbered
+from bench.growth import build_corpus, connect_as_superuser
+from core.db.database import number_placeholders
 from core.db.index_version import live_index
-from core.db.migrate import own_partition
-from core.db.partitions import give_partition
+from core.db.migrate import tenant_partition
+from core.db.partitions import create_tenant_partition
 from core.embedding import Embedder
 from core.errors import InvalidInput
 from core.local_postgres import EmbeddedPostgres
 from core.principal import Principal
 from core.services import Services
-from core.text.terms import query_terms
+from core.text.terms import count_query_terms
 from evaluation.metrics import mean
-from retrieval.filter_plan import passing
+from retrieval.filter_plan import plan_filter
 from retrieval.filters import Filter, Range
-from retrieval.retriever import retrieve, search_statement
-from retrieval.search_plan import EXACT, FILTERED, UNFILTERED, within_reach
+from retrieval.retriever import build_search_statement, retrieve
+from retrieval.search_plan import FILTERED_SETTINGS, MAX_EXACT_VECTORS, UNFILTERED_SETTINGS, read_corpus_stats
 from tests.support.services import connect_services
 
-LARGE = EXACT + 2_000
+LARGE = MAX_EXACT_VECTORS + 2_000
 SMALL = 300
 QUESTION = "word7 of part3 and common"
 
@@ -56,23 +56,31 @@ def grown(
         return [f"common word{number % 97} part{number % 13} only{number}" for number in range(count)]
 
     name = clone()
-    with connect(server, name) as connection:
+    with connect_as_superuser(server, name) as connection:
         index = live_index(connection)
-        build(connection, index.vectors, index.sentences, [("large", texts(LARGE)), ("small", texts(SMALL))], pool)
+        build_corpus(
+            connection,
+            index.vector_table_name,
+            index.sentence_table_name,
+            [("large", texts(LARGE)), ("small", texts(SMALL))],
+            pool,
+        )
     with connect_services(server, name, home, embedder) as services:
         yield services, pool[:20].tolist()
 
 
 def plan(services: Services, tenant: str, vector: list[float], where: Filter | None = None) -> dict[str, set[str]]:
     """Index scans (and other scans, in brackets) of a search's plan, by table; made as the service makes it."""
-    with services.database.reading(Principal(tenant), FILTERED if where else UNFILTERED) as connection:
-        reach = within_reach(connection, tenant)
-        passes = passing(connection, tenant, where, reach.chunks)
-        query, values = search_statement(
-            reach, tenant, query_terms(QUESTION), HalfVector(vector), 10, "hybrid", passes
+    with services.database.reading(
+        Principal(tenant), FILTERED_SETTINGS if where else UNFILTERED_SETTINGS
+    ) as connection:
+        reach = read_corpus_stats(connection, tenant)
+        passes = plan_filter(connection, tenant, where, reach.chunks)
+        query, values = build_search_statement(
+            reach, tenant, count_query_terms(QUESTION), HalfVector(vector), 10, "hybrid", passes
         )  # fmt: skip
         # Bound and then explained: what comes out is the plan for any values, as `force_generic_plan` makes it.
-        text, names = numbered(query.as_string(connection))
+        text, names = number_placeholders(query.as_string(connection))
         connection.execute(sql.SQL("prepare asked as {}").format(sql.SQL(text)))
         literals = sql.SQL(", ").join(sql.Literal(values[name]) for name in names)
         row = connection.execute(sql.SQL("explain (format json) execute asked ({})").format(literals)).fetchone()
@@ -151,23 +159,23 @@ def test_a_partition_of_its_own_serves_a_tenant_and_nobody_else(
 ) -> None:
     """The same hits as before from an index of one's own; the others' plans stay; nobody reads the partition itself."""
     services, vectors = grown
-    large, own = Principal("large"), own_partition(1, "large")
+    large, own = Principal("large"), tenant_partition(1, "large")
     before = [ids(services, large, vector) for vector in vectors]
-    assert give_partition(server.conninfo(dbname=database_of(services)), "large") == [own]
-    with connect(server, database_of(services)) as connection:
+    assert create_tenant_partition(server.conninfo(dbname=database_of(services)), "large") == [own]
+    with connect_as_superuser(server, database_of(services)) as connection:
         connection.execute("analyze")
     assert plan(services, "large", vectors[0])[own] == {f"{own}_embedding_idx", f"{own}_pkey"}
     assert plan(services, "small", vectors[0])["vector_1_shared"] == {"vector_1_shared_pkey"}
     after = [ids(services, large, vector) for vector in vectors]
     assert mean([len(set(one) & set(other)) / 10 for one, other in zip(before, after, strict=True)]) >= 0.99
-    assert give_partition(server.conninfo(dbname=database_of(services)), "large") == []
+    assert create_tenant_partition(server.conninfo(dbname=database_of(services)), "large") == []
     with pytest.raises(psycopg.errors.InsufficientPrivilege), services.database.reading(large) as connection:
         connection.execute(sql.SQL("select from {}").format(sql.Identifier(own)))
     with services.database.writing("large") as connection:
         connection.execute("delete from chunk where tenant_id = 'large' and chunk_id = %s", (after[0][0],))
     assert after[0][0] not in ids(services, large, vectors[0])
     with pytest.raises(InvalidInput, match="no tenant 'nobody'"):
-        give_partition(server.conninfo(dbname=database_of(services)), "nobody")
+        create_tenant_partition(server.conninfo(dbname=database_of(services)), "nobody")
 
 
 def ids(services: Services, principal: Principal, vector: list[float]) -> list[int]:
@@ -191,10 +199,10 @@ def test_a_small_budget_changes_no_score_and_not_the_best(
         "How often must the Kestrel T5 be calibrated in waste water?",
     )
     for question in questions:
-        monkeypatch.setattr("retrieval.retriever.BUDGET", 10**9)
+        monkeypatch.setattr("retrieval.retriever.MAX_POSTINGS_READ", 10**9)
         whole = retrieve(sample_services, Principal("alder"), question, mode="lexical", limit=100)
         scores = {hit.chunk_id: hit.lexical.score for hit in whole.hits}
-        monkeypatch.setattr("retrieval.retriever.BUDGET", budget)
+        monkeypatch.setattr("retrieval.retriever.MAX_POSTINGS_READ", budget)
         some = retrieve(sample_services, Principal("alder"), question, mode="lexical", limit=5)
         assert some.hits[0].chunk_id == whole.hits[0].chunk_id
         assert some.idf == whole.idf

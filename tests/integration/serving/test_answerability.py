@@ -8,38 +8,38 @@ import pytest
 from core.principal import Principal
 from core.services import Services
 from retrieval.retriever import retrieve
-from retrieval.types import Evidence
+from retrieval.types import SearchResult
 from serving.answering import answerability
-from serving.answering.pipeline import answer
-from serving.answering.question import asked
+from serving.answering.pipeline import answer_question
+from serving.answering.question import analyze_question
 from tests.support.services import take_in_folder
 
 ALDER = Principal("alder")
 
 
-def evidence(services: Services, question: str, principal: Principal = ALDER) -> Evidence:
+def evidence(services: Services, question: str, principal: Principal = ALDER) -> SearchResult:
     return retrieve(services, principal, question, limit=8)
 
 
 def test_the_model_has_a_weight_for_every_feature(sample_services):
-    found = answerability.features(evidence(sample_services, "How deep can I lower a Heron 200?"))
-    assert set(found) == set(answerability.model()["weights"])
+    found = answerability.extract_answerability_features(evidence(sample_services, "How deep can I lower a Heron 200?"))
+    assert set(found) == set(answerability.load_coefficients()["weights"])
     assert all(math.isfinite(value) for value in found.values())
-    assert 0 < answerability.threshold() < 1
+    assert 0 < answerability.load_threshold() < 1
 
 
 @pytest.mark.parametrize(
     "question", ["How long should sourdough rise before baking?", "What is the capital of Mongolia?", "?a?", "the"]
 )
 def test_what_is_outside_is_refused_with_a_sentence(sample_services, question):
-    refusal = answer(sample_services, ALDER, question).refusal
+    refusal = answer_question(sample_services, ALDER, question).refusal
     assert refusal is not None
     assert refusal.reason.endswith(".")
     assert "\n" not in refusal.reason
 
 
 def test_nothing_to_search_is_refused(services):
-    given = answer(services, Principal("nobody"), "Is anybody there?")
+    given = answer_question(services, Principal("nobody"), "Is anybody there?")
     assert given.status == "refused"
     assert given.confidence == 0
     assert given.refusal.closest == ()
@@ -50,14 +50,14 @@ def test_nothing_to_search_is_refused(services):
     [("What does ERR-4718 mean?", '"ERR-4718"'), ("How much does a Heron 300 cost?", '"Heron 300"')],
 )
 def test_a_designation_that_no_passage_has_is_refused_and_named(sample_services, question, named):
-    refusal = answer(sample_services, ALDER, question).refusal
+    refusal = answer_question(sample_services, ALDER, question).refusal
     assert refusal is not None
     assert refusal.code == "partial_evidence"
     assert named in refusal.reason
 
 
 def test_a_weight_is_not_answered_without_one(sample_services):
-    refusal = answer(sample_services, ALDER, "How much does the Otter C2 weigh?").refusal
+    refusal = answer_question(sample_services, ALDER, "How much does the Otter C2 weigh?").refusal
     assert refusal is not None
     assert "a weight" in refusal.reason
 
@@ -69,19 +69,19 @@ def test_forbidden_looks_like_absent(services, tmp_path):
     (tmp_path / "readers.yaml").write_text("rules: [{pattern: 'salaries.md', readers: [finance]}]")
     question = "What is the highest salary in band B5?"
     take_in_folder(services, "acme", tmp_path)
-    assert answer(services, Principal("acme", ("finance",)), question).refusal is None
-    forbidden = answer(services, Principal("acme"), question)
+    assert answer_question(services, Principal("acme", ("finance",)), question).refusal is None
+    forbidden = answer_question(services, Principal("acme"), question)
     (tmp_path / "salaries.md").unlink()
     take_in_folder(services, "acme", tmp_path)
-    absent = answer(services, Principal("acme"), question)
+    absent = answer_question(services, Principal("acme"), question)
     assert forbidden.refusal is not None
     assert replace(forbidden, milliseconds={}) == replace(absent, milliseconds={})
 
 
 def test_who_may_read_it_is_answered(sample_services):
-    given = answer(sample_services, Principal("alder", ("finance",)), "How large is the bonus pool for 2025?")
+    given = answer_question(sample_services, Principal("alder", ("finance",)), "How large is the bonus pool for 2025?")
     assert "€742,000" in given.text
-    assert given.confidence >= answerability.threshold()
+    assert given.confidence >= answerability.load_threshold()
 
 
 @pytest.mark.parametrize(
@@ -99,4 +99,4 @@ def test_who_may_read_it_is_answered(sample_services):
     ],
 )
 def test_a_question_says_of_which_kind_its_answer_is(question, kind):
-    assert asked(Evidence(question, "hybrid", (), {}, 0, 0)).kind == kind
+    assert analyze_question(SearchResult(question, "hybrid", (), {}, 0, 0)).answer_kind == kind

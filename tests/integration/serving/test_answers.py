@@ -6,19 +6,19 @@ import pytest
 
 from core.principal import Principal
 from core.services import Services
-from core.text.numbers import in_range, quantities
+from core.text.numbers import find_numbers, is_in_stated_range
 from core.types import Span
-from evaluation.answers import evaluate_golden, failures, holds_any
-from evaluation.corpus import corpus_tenant, read_corpus, take_in_corpus
+from evaluation.answers import contains_any, evaluate_golden, find_failures
+from evaluation.corpus import corpus_tenant, ingest_corpus, read_corpus
 from evaluation.datasets import read_golden
 from retrieval.retriever import retrieve
-from retrieval.types import Evidence
+from retrieval.types import SearchResult
 from serving.answering import extractive
-from serving.answering.evidence import is_row, table_rows, units
-from serving.answering.pipeline import answer
-from serving.answering.question import about_another, asked
-from serving.answering.types import Draft, DraftSentence, Support
-from serving.answering.verification.verifier import verify
+from serving.answering.evidence import extract_sentences, find_table_rows, is_table_row
+from serving.answering.pipeline import answer_question
+from serving.answering.question import analyze_question, mentions_other_designation
+from serving.answering.types import DraftAnswer, DraftSentence, SupportingSpan
+from serving.answering.verification.verifier import verify_draft
 from tests.conftest import ROOT
 
 GOLDEN = ROOT / "sample" / "golden.yaml"
@@ -28,7 +28,7 @@ LEAVE = "How many days of paid annual leave does a full-time employee receive?"
 
 
 @pytest.fixture(scope="session")
-def leave(sample_services: Services) -> Evidence:
+def leave(sample_services: Services) -> SearchResult:
     return retrieve(sample_services, ALDER, LEAVE, limit=8)
 
 
@@ -36,12 +36,12 @@ def test_the_golden_file_is_answered_as_well_as_it_was(sample_services):
     """The floor is what was measured when the model was last fitted (docs/decisions/0006-refusal.md)."""
     report = evaluate_golden(sample_services, read_golden(GOLDEN), lambda _: None)
     wrong = [f"{outcome.question_id}: {' '.join(outcome.failures)}" for outcome in report.outcomes if outcome.failures]
-    assert report.share >= FLOOR, "\n".join(wrong)
+    assert report.correct_share >= FLOOR, "\n".join(wrong)
     assert not [line for line in wrong if "It shows" in line]
 
 
 def test_every_quote_is_the_text_of_its_document_at_its_offsets(sample_services):
-    given = answer(sample_services, ALDER, LEAVE)
+    given = answer_question(sample_services, ALDER, LEAVE)
     assert given.status == "answered"
     with sample_services.database.reading(ALDER) as connection:
         for citation in given.citations:
@@ -51,18 +51,18 @@ def test_every_quote_is_the_text_of_its_document_at_its_offsets(sample_services)
 
 
 def test_an_answer_is_short_and_every_sentence_cited(sample_services):
-    given = answer(sample_services, ALDER, LEAVE)
-    assert 1 <= len(given.sentences) <= extractive.MOST_SENTENCES
+    given = answer_question(sample_services, ALDER, LEAVE)
+    assert 1 <= len(given.sentences) <= extractive.MAX_SENTENCES
     assert all(sentence.citations for sentence in given.sentences)
     assert 0 <= given.confidence <= 1
 
 
 def test_the_policy_in_force_goes_before_the_superseded_one(sample_services):
-    assert "27 days" in answer(sample_services, ALDER, LEAVE).sentences[0].text
+    assert "27 days" in answer_question(sample_services, ALDER, LEAVE).sentences[0].text
 
 
 def test_the_superseded_policy_is_given_to_whom_it_is_asked_for(sample_services):
-    given = answer(sample_services, ALDER, "How many days of leave did the old policy of 2023 give?")
+    given = answer_question(sample_services, ALDER, "How many days of leave did the old policy of 2023 give?")
     assert given.citations[0].path == "people/annual-leave-policy-2023.md"
 
 
@@ -77,26 +77,26 @@ def test_the_superseded_policy_is_given_to_whom_it_is_asked_for(sample_services)
         ("A Kestrel T5 lasts five years.", False),
     ],
 )
-def test_another_thing_of_the_kind_asked_for_is_recognised(leave: Evidence, text: str, another: bool) -> None:
-    wanted = asked(replace(leave, question="How deep may the Heron 210 go?", idf={}))
-    assert about_another(text, wanted.designations) is another
+def test_another_thing_of_the_kind_asked_for_is_recognised(leave: SearchResult, text: str, another: bool) -> None:
+    wanted = analyze_question(replace(leave, question="How deep may the Heron 210 go?", idf={}))
+    assert mentions_other_designation(text, wanted.designations) is another
 
 
 def test_no_sentence_on_the_heron_200_joins_an_answer_on_the_210(sample_services: Services) -> None:
     evidence = retrieve(sample_services, ALDER, "How deep may a Heron 210 be lowered?", limit=8)
-    choices = extractive.ranked(evidence)
-    assert [choice for choice in choices if choice.aside and "Heron 200" in choice.unit.text]
-    chosen = extractive.choose(choices)
+    choices = extractive.rank_sentences(evidence)
+    assert [choice for choice in choices if choice.is_inapplicable and "Heron 200" in choice.sentence.text]
+    chosen = extractive.select_sentences(choices)
     assert chosen
-    assert not [choice.unit.text for choice in chosen if choice.aside]
+    assert not [choice.sentence.text for choice in chosen if choice.is_inapplicable]
 
 
 def test_a_row_is_read_with_its_columns_and_quoted_exactly(sample_services):
-    given = answer(sample_services, ALDER, "How fast do we answer a P1 from a Gold customer?")
+    given = answer_question(sample_services, ALDER, "How fast do we answer a P1 from a Gold customer?")
     rows = [sentence for sentence in given.sentences if "Gold" in sentence.text and ": " in sentence.text]
     assert rows
     quote = given.citations[rows[0].citations[0] - 1].quote
-    assert is_row(quote)
+    assert is_table_row(quote)
     assert "P1" not in quote  # that is a column's name, which the row itself does not have
 
 
@@ -110,37 +110,39 @@ def test_a_row_is_read_with_its_columns_and_quoted_exactly(sample_services):
 def test_a_row_on_something_else_does_not_join_the_row_that_was_asked_for(
     sample_services: Services, asker: Principal, question: str, row: str, others: str
 ) -> None:
-    given = answer(sample_services, asker, question)
+    given = answer_question(sample_services, asker, question)
     assert [text[: len(row)] for text in (each.text for each in given.sentences) if text.startswith(others)] == [row]
 
 
 def test_rows_that_hold_the_same_of_the_question_all_join(sample_services: Services) -> None:
     question = "How many requests per minute may each plan make, and how much history does a plan have?"
-    rows = [each.text for each in answer(sample_services, ALDER, question).sentences if "Plan: " in each.text]
+    rows = [each.text for each in answer_question(sample_services, ALDER, question).sentences if "Plan: " in each.text]
     assert len(rows) > 1
 
 
 def test_a_planted_instruction_is_never_a_candidate(sample_services):
     evidence = retrieve(sample_services, ALDER, "Has invoice CS-90231 been approved for payment?", limit=8)
     assert any("TO AUTOMATED ASSISTANTS" in hit.text for hit in evidence.hits)
-    assert not [unit for unit in units(evidence) if "Sunniva Achterberg" in unit.text and "CS-90231" in unit.text]
+    assert not [
+        unit for unit in extract_sentences(evidence) if "Sunniva Achterberg" in unit.text and "CS-90231" in unit.text
+    ]
 
 
 def test_a_row_that_names_columns_is_never_a_candidate(sample_services):
     evidence = retrieve(sample_services, ALDER, "ERR-6020 first step severity code meaning", limit=8)
-    headers = {header for hit in evidence.hits for _, header in table_rows(hit)}
+    headers = {header for hit in evidence.hits for _, header in find_table_rows(hit)}
     assert headers
-    assert not headers.intersection(unit.text for unit in units(evidence))
+    assert not headers.intersection(unit.text for unit in extract_sentences(evidence))
 
 
 def test_probabilities_of_sentences_add_up(leave):
-    choices = extractive.ranked(leave)
+    choices = extractive.rank_sentences(leave)
     assert sum(choice.probability for choice in choices) == pytest.approx(1)
     assert choices == sorted(choices, key=lambda choice: -choice.probability)
 
 
 def test_evidence_without_a_hit_gives_no_answer(leave):
-    assert extractive.Extractive().generate(replace(leave, hits=())) == Draft(())
+    assert extractive.ExtractiveGenerator().generate(replace(leave, hits=())) == DraftAnswer(())
 
 
 @pytest.mark.parametrize(
@@ -154,20 +156,20 @@ def test_evidence_without_a_hit_gives_no_answer(leave):
     ],
 )
 def test_quotes_are_made_readable(quote, header, text):
-    assert extractive.readable(quote, header) == text
+    assert extractive.format_quote(quote, header) == text
 
 
 def test_numbers_and_ranges_are_understood():
-    assert quantities("From €40,000 or twelve to 3.5") == {40000, 12, 3.5}
-    assert in_range({12}, "10 to 14 | 3 | 30")
-    assert in_range({40000}, "€10,000 to €75,000 | Three")
-    assert in_range({16}, "15 and more | 4")
-    assert not in_range({16}, "10 to 14 | 3 | 30")
+    assert find_numbers("From €40,000 or twelve to 3.5") == {40000, 12, 3.5}
+    assert is_in_stated_range({12}, "10 to 14 | 3 | 30")
+    assert is_in_stated_range({40000}, "€10,000 to €75,000 | Three")
+    assert is_in_stated_range({16}, "15 and more | 4")
+    assert not is_in_stated_range({16}, "10 to 14 | 3 | 30")
 
 
-def unit_with(evidence: Evidence, words: str) -> tuple[str, Support]:
-    unit = next(unit for unit in units(evidence) if words in unit.text)
-    return unit.text, Support(unit.hit, unit.span)
+def unit_with(evidence: SearchResult, words: str) -> tuple[str, SupportingSpan]:
+    unit = next(unit for unit in extract_sentences(evidence) if words in unit.text)
+    return unit.text, SupportingSpan(unit.hit_index, unit.span)
 
 
 @pytest.mark.parametrize(
@@ -184,42 +186,43 @@ def test_a_sentence_that_its_quote_does_not_carry_is_dropped(leave, lie):
     true = DraftSentence(text, (support,))
     false = DraftSentence(text.replace(*lie), (support,))
     assert false != true
-    assert verify(Draft((true, false)), leave) == Draft((true,))
+    assert verify_draft(DraftAnswer((true, false)), leave) == DraftAnswer((true,))
 
 
 @pytest.mark.parametrize(
-    "support", [Support(99, Span(0, 5)), Support(-1, Span(0, 5)), Support(0, Span(10**6, 10**6 + 5))]
+    "support",
+    [SupportingSpan(99, Span(0, 5)), SupportingSpan(-1, Span(0, 5)), SupportingSpan(0, Span(10**6, 10**6 + 5))],
 )
 def test_a_support_that_stands_nowhere_is_dropped(leave, support):
     """What is true gets the passage that carries it instead, and what is not is dropped with it."""
     text, right = unit_with(leave, "27 days of paid annual leave")
     false = text.replace("27", "29")
-    draft = Draft((DraftSentence(text, (support,)), DraftSentence(false, (support,))))
-    assert verify(draft, leave) == Draft((DraftSentence(text, (right,)),))
+    draft = DraftAnswer((DraftSentence(text, (support,)), DraftSentence(false, (support,))))
+    assert verify_draft(draft, leave) == DraftAnswer((DraftSentence(text, (right,)),))
 
 
 def test_a_failure_is_said_in_words(sample_services):
     golden = read_golden(GOLDEN)
     wanted = next(entry for entry in golden if entry.question_id == "leave-days")
-    given = answer(sample_services, ALDER, wanted.question)
-    assert list(failures(replace(wanted, kind="forbidden", withheld=(given.citations[0].path,)), given, [])) == [
+    given = answer_question(sample_services, ALDER, wanted.question)
+    assert list(find_failures(replace(wanted, kind="forbidden", withheld=(given.citations[0].path,)), given, [])) == [
         "It should have been refused.",
         f"It shows {given.citations[0].path}.",
     ]
-    assert list(failures(replace(wanted, contains=("a unicorn",)), given, [])) == ["It lacks 'a unicorn'."]
+    assert list(find_failures(replace(wanted, contains=("a unicorn",)), given, [])) == ["It lacks 'a unicorn'."]
 
 
 def test_strings_are_found_whatever_their_case_and_blanks():
-    assert holds_any(["two  days"], ["in Two\ndays"])
-    assert not holds_any([], ["anything"])
+    assert contains_any(["two  days"], ["in Two\ndays"])
+    assert not contains_any([], ["anything"])
 
 
 def test_questions_about_a_corpus_are_answered_from_the_right_passage(services, data):
     """The first passages of SQuAD as a corpus of their own."""
     passages = read_corpus(data / "squad" / "corpus.jsonl")[:12]
     tenant = corpus_tenant(passages)
-    assert sum(take_in_corpus(services, tenant, passages)) == 12
-    given = answer(
+    assert sum(ingest_corpus(services, tenant, passages)) == 12
+    given = answer_question(
         services, Principal(tenant), "From which countries did the Norse raiders who gave their name to Normandy come?"
     )
     assert given.status == "answered"

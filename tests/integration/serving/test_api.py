@@ -17,7 +17,7 @@ from psycopg import sql
 from core.embedding import Embedder
 from core.local_postgres import EmbeddedPostgres
 from core.services import Services
-from serving.api.app import HEADERS, LARGEST_BODY, build_api
+from serving.api.app import MAX_BODY_BYTES, SECURITY_HEADERS, build_api
 from serving.api.identity import LocalIdentity
 from tests.conftest import ROOT
 from tests.support.services import connect_services
@@ -267,7 +267,7 @@ def test_a_body_that_is_too_large_or_endless(client: TestClient) -> None:
     """Refused by its length before it is read."""
     headers = {**ALDER, "Content-Type": "application/json"}
     body = b'{"question": "why?"}'
-    large = client.post("/v1/ask", content=body + b" " * LARGEST_BODY, headers=headers)
+    large = client.post("/v1/ask", content=body + b" " * MAX_BODY_BYTES, headers=headers)
     assert "64 KiB" in problem(large, 413)
     assert "Content-Length" in problem(client.post("/v1/ask", content=iter([body]), headers=headers), 411)
     for length in ("-1", "many", "1e9"):
@@ -350,7 +350,7 @@ def test_a_fault_of_its_own_is_logged_and_not_told(client: TestClient, monkeypat
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("a secret of the inside")
 
-    monkeypatch.setattr("serving.api.app.stream", fail)
+    monkeypatch.setattr("serving.api.app.stream_answer", fail)
     with structlog.testing.capture_logs() as logs:
         response = client.post("/v1/ask", json={"question": "why?"})
     assert response.headers["X-Request-Id"] in problem(response, 500)
@@ -364,7 +364,7 @@ def test_a_fault_of_its_own_is_logged_and_not_told(client: TestClient, monkeypat
 
 
 def guarded(response: Any) -> bool:
-    return all(response.headers.get(name) == value for name, value in HEADERS.items())
+    return all(response.headers.get(name) == value for name, value in SECURITY_HEADERS.items())
 
 
 def test_every_response_carries_the_security_headers(client: TestClient) -> None:
@@ -372,7 +372,7 @@ def test_every_response_carries_the_security_headers(client: TestClient) -> None
     responses = [
         client.get("/"), client.get("/static/app.js"), client.get("/healthz"), client.get("/v1/nonsense"),
         client.post("/v1/ask", json={"question": ""}), client.get("/healthz", headers={"Host": "evil.example"}),
-        client.post("/v1/ask", content=b" " * (LARGEST_BODY + 1)),
+        client.post("/v1/ask", content=b" " * (MAX_BODY_BYTES + 1)),
     ]  # fmt: skip
     assert all(guarded(response) for response in responses)
     assert len({response.headers["X-Request-Id"] for response in responses}) == len(responses)

@@ -17,11 +17,11 @@ from core.principal import Principal
 from core.services import Services
 from ingest import pipeline
 from retrieval.filters import Filter, parse_filter
-from retrieval.types import Evidence
-from serving.answering import cache
-from serving.answering.cache import Responses, keys
-from serving.answering.extractive import Extractive
-from serving.answering.pipeline import stream, whole
+from retrieval.types import SearchResult
+from serving.answering import answer_cache
+from serving.answering.answer_cache import AnswerCache, compute_cache_keys
+from serving.answering.extractive import ExtractiveGenerator
+from serving.answering.pipeline import extract_answer, stream_answer
 from serving.answering.types import Answer, DraftSentence
 from serving.api.app import build_api
 from serving.api.identity import LocalIdentity
@@ -41,12 +41,12 @@ class Harbour:
     """A tenant with two documents: one for everybody, one for finance."""
 
     services: Services
-    responses: Responses
+    responses: AnswerCache
     folder: Path
 
     def ask(self, principal: Principal, question: str = CODE, **more: Any) -> Answer:
         responses = more.pop("responses", self.responses)
-        return whole(stream(self.services, principal, question, responses=responses, **more))
+        return extract_answer(stream_answer(self.services, principal, question, answer_cache=responses, **more))
 
     def write(self, name: str, text: str, *readers: str) -> None:
         """Put a document into the folder's part for these readers, and take the part in."""
@@ -61,12 +61,12 @@ class Harbour:
 
     def take_in(self, *readers: str) -> None:
         part = self.folder / ("-".join(readers) or "all")
-        pipeline.ingest(self.services, "harbour", [pipeline.origin(str(part), readers)], parsing())
+        pipeline.ingest_sources(self.services, "harbour", [pipeline.build_source_spec(str(part), readers)], parsing())
 
 
 @pytest.fixture
 def harbour(services: Services, tmp_path: Path) -> Harbour:
-    made = Harbour(services, Responses(services), tmp_path)
+    made = Harbour(services, AnswerCache(services), tmp_path)
     made.write("gate.md", GATE)
     made.write("beacon.md", "# Beacon\n\nThe beacon is lit at dusk.\n")
     made.write("pier.md", PIER, "finance")
@@ -83,9 +83,9 @@ def rows(server: EmbeddedPostgres, services: Services) -> list[Any]:
 def test_an_answer_is_given_again_as_it_was(harbour: Harbour) -> None:
     """Event by event, the refusals too; it says that it is, and to whom it looks the same."""
     for question, status in ((CODE, "answered"), (NOWHERE, "refused")):
-        first = list(stream(harbour.services, STAFF, question, responses=harbour.responses))
+        first = list(stream_answer(harbour.services, STAFF, question, answer_cache=harbour.responses))
         spaced = f"  {question.replace(' ', '   ')} "
-        again = list(stream(harbour.services, STAFF, spaced, responses=harbour.responses))
+        again = list(stream_answer(harbour.services, STAFF, spaced, answer_cache=harbour.responses))
         assert again[:-1] == first[:-1]
         fresh, kept = first[-1], again[-1]
         assert isinstance(fresh, Answer)
@@ -160,7 +160,7 @@ def test_another_way_of_asking_is_another_question(harbour: Harbour) -> None:
     reranked = Services(services.settings.model_copy(update={"near_duplicates": "keep"}), services.database)
     ways: list[dict[str, Any]] = [
         {}, {"where": where}, {"mode": "dense"}, {"generator": Prompted("one")}, {"generator": Prompted("two")},
-        {"responses": Responses(reranked)},
+        {"answer_cache": AnswerCache(reranked)},
     ]  # fmt: skip
     assert [harbour.ask(STAFF, **way).cached for way in ways] == [False] * len(ways)
     assert [harbour.ask(STAFF, **way).cached for way in ways] == [True] * len(ways)
@@ -175,8 +175,8 @@ class Prompted:
     def __init__(self, fingerprint: str) -> None:
         self.fingerprint = fingerprint
 
-    def generate(self, evidence: Evidence) -> Iterator[DraftSentence]:
-        yield from Extractive().generate(evidence).sentences
+    def generate(self, evidence: SearchResult) -> Iterator[DraftSentence]:
+        yield from ExtractiveGenerator().generate(evidence).sentences
 
 
 class Nameless:
@@ -184,14 +184,14 @@ class Nameless:
 
     name = "nameless"
 
-    def generate(self, evidence: Evidence) -> Iterator[DraftSentence]:
-        yield from Extractive().generate(evidence).sentences
+    def generate(self, evidence: SearchResult) -> Iterator[DraftSentence]:
+        yield from ExtractiveGenerator().generate(evidence).sentences
 
 
 class Failing(Prompted):
     """One whose model is away."""
 
-    def generate(self, evidence: Evidence) -> Iterator[DraftSentence]:
+    def generate(self, evidence: SearchResult) -> Iterator[DraftSentence]:
         raise NoModelAvailable("No model answers.")
         yield
 
@@ -203,9 +203,9 @@ class Overtaken(Prompted):
         super().__init__("")
         self._change = change
 
-    def generate(self, evidence: Evidence) -> Iterator[DraftSentence]:
+    def generate(self, evidence: SearchResult) -> Iterator[DraftSentence]:
         self._change()
-        yield from Extractive().generate(evidence).sentences
+        yield from ExtractiveGenerator().generate(evidence).sentences
 
 
 def test_what_may_be_better_the_next_time_is_not_kept(server: EmbeddedPostgres, harbour: Harbour) -> None:
@@ -223,7 +223,7 @@ def test_what_may_be_better_the_next_time_is_not_kept(server: EmbeddedPostgres, 
 
 def test_who_leaves_early_leaves_nothing(server: EmbeddedPostgres, harbour: Harbour) -> None:
     """Half an answer is none."""
-    events = stream(harbour.services, STAFF, CODE, responses=harbour.responses)
+    events = stream_answer(harbour.services, STAFF, CODE, answer_cache=harbour.responses)
     next(events)
     next(events)
     events.close()  # type: ignore[attr-defined]
@@ -236,14 +236,14 @@ def test_answers_age_and_make_room(server: EmbeddedPostgres, harbour: Harbour, m
     with superuser(server, harbour.services) as connection:
         connection.execute("update response set created_at = created_at - interval '1 day'")
     assert not harbour.ask(STAFF).cached
-    monkeypatch.setattr(cache, "MOST", 2)
+    monkeypatch.setattr(answer_cache, "MAX_ANSWERS_PER_TENANT", 2)
     for question in ("Who changes the code?", "When is the beacon lit?", "What is lit?"):
         harbour.ask(STAFF, question)
     assert not harbour.ask(STAFF).cached
     assert len(rows(server, harbour.services)) == 2
     assert harbour.ask(STAFF).cached
-    assert cache.clear(harbour.services, "another") == 0
-    assert cache.clear(harbour.services, "harbour") == 2
+    assert answer_cache.clear_cache(harbour.services, "another") == 0
+    assert answer_cache.clear_cache(harbour.services, "harbour") == 2
     assert not harbour.ask(STAFF).cached
 
 
@@ -252,10 +252,10 @@ def test_a_like_question_counts_only_where_that_is_wanted(harbour: Harbour) -> N
     like, unlike = "what is the code for the main gate", "When is the beacon lit?"
     harbour.ask(STAFF)
     assert not harbour.ask(STAFF, like).cached
-    cache.clear(harbour.services, "harbour")
+    answer_cache.clear_cache(harbour.services, "harbour")
     settings = harbour.services.settings.model_copy(update={"cache_likeness": 0.9})
     services = replace(harbour.services, settings=settings)
-    liberal = Responses(services)
+    liberal = AnswerCache(services)
     harbour.ask(STAFF, responses=liberal)
     kept = harbour.ask(STAFF, like, responses=liberal)
     assert (kept.cached, kept.question) == (True, like)
@@ -319,7 +319,7 @@ def test_two_askings_share_a_key_only_where_nothing_tells_them_apart(one: Any, o
     def key(
         tenant: str, groups: frozenset[str], question: str, mode: Any, where: Filter | None, fingerprint: str, of: str
     ) -> str:
-        return keys(Principal(tenant, tuple(groups)), question, mode, where, Prompted(fingerprint), of)[1]
+        return compute_cache_keys(Principal(tenant, tuple(groups)), question, mode, where, Prompted(fingerprint), of)[1]
 
     def told(asked: Any) -> Any:
         return (*asked[:2], " ".join(asked[2].split()), *asked[3:])

@@ -12,10 +12,16 @@ from core.errors import NotFound
 from core.local_postgres import EmbeddedPostgres
 from core.principal import Principal
 from core.services import Services
-from evaluation.dialogues import evaluate_dialogues, read_dialogues, summary
-from serving.answering.conversation import converse
-from serving.answering.conversation.history import HISTORY_TOKENS, MOST_TURNS, History, Turn, sweep
-from serving.answering.pipeline import whole
+from evaluation.dialogues import evaluate_dialogues, read_dialogues, summarise_outcomes
+from serving.answering.conversation.conversation import answer_in_conversation
+from serving.answering.conversation.history import (
+    MAX_HISTORY_TOKENS,
+    MAX_TURNS,
+    ConversationHistory,
+    Turn,
+    delete_expired_conversations,
+)
+from serving.answering.pipeline import extract_answer
 from serving.answering.types import Answer
 from serving.api.app import build_api
 from serving.api.identity import LocalIdentity
@@ -36,7 +42,7 @@ def test_follow_ups_find_what_they_ask_for(sample_services: Services) -> None:
     """The golden dialogues, through the real search."""
     dialogues = read_dialogues(ROOT / "sample" / "dialogues.yaml")
     outcomes = evaluate_dialogues(sample_services, Principal("alder"), dialogues)
-    counted = summary(outcomes)
+    counted = summarise_outcomes(outcomes)
     assert counted["left_alone"] == 1.0
     assert counted["found_rewritten"] >= 0.85
     assert counted["found_rewritten"] >= counted["found_as_put"] + 0.2
@@ -72,11 +78,11 @@ class Spoken:
 
 def test_what_may_not_be_answered_is_refused_as_put_and_as_understood(services: Services) -> None:
     """A model can't word it otherwise, and neither can two questions say it together."""
-    conversation = History(services, ANN).begin()
+    conversation = ConversationHistory(services, ANN).create_conversation()
     models = Scripted("How do I build it?")
 
     def asked(question: str, models: Scripted | None) -> Answer:
-        return whole(converse(services, ANN, question, conversation, models))
+        return extract_answer(answer_in_conversation(services, ANN, question, conversation, models))
 
     asked("How do I build a report?", None)
     as_put = asked("How do I build it into ransomware?", models)
@@ -115,15 +121,15 @@ def test_a_conversation_over_http(sample_services: Services) -> None:
 
 def test_the_history_is_bounded(services: Services) -> None:
     """In what is kept, and in what a question is read with."""
-    history = History(services, ANN)
-    conversation = history.begin()
-    for number in range(MOST_TURNS + 2):
-        history.add(conversation, f"{number} " + "x" * 200, f"{number}", [], answered=True, leans_on=None)
-    kept = history.read(conversation)
-    assert [turn.asked_as for turn in kept] == [str(number) for number in range(2, MOST_TURNS + 2)]
-    recent = history.recent(conversation)
+    history = ConversationHistory(services, ANN)
+    conversation = history.create_conversation()
+    for number in range(MAX_TURNS + 2):
+        history.add_turn(conversation, f"{number} " + "x" * 200, f"{number}", [], answered=True, leans_on=None)
+    kept = history.read_turns(conversation)
+    assert [turn.asked_as for turn in kept] == [str(number) for number in range(2, MAX_TURNS + 2)]
+    recent = history.recent_turns(conversation)
     assert 0 < len(recent) < 10
-    assert sum(turn.tokens for turn in recent) <= HISTORY_TOKENS
+    assert sum(turn.estimated_tokens for turn in recent) <= MAX_HISTORY_TOKENS
     assert recent == kept[-len(recent) :]
 
 
@@ -135,20 +141,22 @@ def test_a_deleted_document_leaves_nothing_in_a_conversation(
         "# Zebra plan\n\nThe zebra plan costs 40 euros a month for each of the stables.\n"
     )
     take_in_folder(services, "alder", tmp_path)
-    history = History(services, ANN)
-    conversation = history.begin()
-    given = whole(converse(services, ANN, "What does the zebra plan cost a month?", conversation))
+    history = ConversationHistory(services, ANN)
+    conversation = history.create_conversation()
+    given = extract_answer(
+        answer_in_conversation(services, ANN, "What does the zebra plan cost a month?", conversation)
+    )
     assert given.citations
     document = given.citations[0].document_id
-    history.add(conversation, "Who can change it?", "Who can change Zebra plan?", [document], answered=True,
+    history.add_turn(conversation, "Who can change it?", "Who can change Zebra plan?", [document], answered=True,
                 leans_on=document)  # fmt: skip
-    assert history.read(conversation)[-1].asked_as == "Who can change Zebra plan?"
-    assert history.read(conversation)[-1].titles == ["Zebra plan"]
+    assert history.read_turns(conversation)[-1].asked_as == "Who can change Zebra plan?"
+    assert history.read_turns(conversation)[-1].titles == ["Zebra plan"]
     with superuser(server, services) as connection:
         stored = connection.execute("select row_to_json(t)::text from turn t").fetchall()
         assert "40 euros" not in repr(stored)
         connection.execute("delete from document")
-    turns = history.read(conversation)
+    turns = history.read_turns(conversation)
     assert [turn.titles for turn in turns] == [[], []]
     assert turns[-1].asked_as == "Who can change it?"
     assert turns[-1].documents == []
@@ -156,25 +164,25 @@ def test_a_deleted_document_leaves_nothing_in_a_conversation(
 
 def test_the_sweep_deletes_what_has_expired_and_only_that(services: Services, server: EmbeddedPostgres) -> None:
     """Of a tenant's, whoever's it was."""
-    history = History(services, ANN)
-    old, new = history.begin(), history.begin()
+    history = ConversationHistory(services, ANN)
+    old, new = history.create_conversation(), history.create_conversation()
     with superuser(server, services) as connection:
         connection.execute("update conversation set expires_at = now() where conversation_id = %s", [old])
     with pytest.raises(NotFound):
-        history.read(old)
-    assert sweep(services, "brightwater") == (0, 0)
-    assert sweep(services, "alder", dry_run=True) == (1, 0)
-    assert sweep(services, "alder") == (1, 1)
-    assert history.read(new) == []
-    assert history.latest() == new
+        history.read_turns(old)
+    assert delete_expired_conversations(services, "brightwater") == (0, 0)
+    assert delete_expired_conversations(services, "alder", dry_run=True) == (1, 0)
+    assert delete_expired_conversations(services, "alder") == (1, 1)
+    assert history.read_turns(new) == []
+    assert history.latest_conversation() == new
 
 
 def test_the_database_keeps_owners_apart(services: Services) -> None:
     """Also where a statement forgets them: a colleague, a transaction without an owner, another tenant. None writes."""
-    history = History(services, ANN)
-    conversation = history.begin()
-    history.add(conversation, "a question", "a question", [], answered=True, leans_on=None)
-    for principal, owner in ((BOB, BOB.key), (ANN, ""), (Principal("brightwater", (), "ann"), ANN.key)):
+    history = ConversationHistory(services, ANN)
+    conversation = history.create_conversation()
+    history.add_turn(conversation, "a question", "a question", [], answered=True, leans_on=None)
+    for principal, owner in ((BOB, BOB.usage_key), (ANN, ""), (Principal("brightwater", (), "ann"), ANN.usage_key)):
         settings = {"groundwork.owner": owner}
         with services.database.reading(principal, settings) as connection:
             assert connection.execute("select * from conversation").fetchall() == []
@@ -189,6 +197,6 @@ def test_the_database_keeps_owners_apart(services: Services) -> None:
         ):
             connection.execute(
                 "insert into turn values (%s, %s, 9, %s, 'q', 'q', true, '{}', null)",
-                ["alder", conversation, ANN.key if owner != ANN.key else BOB.key],
+                ["alder", conversation, ANN.usage_key if owner != ANN.usage_key else BOB.usage_key],
             )
-    assert [turn.question for turn in history.read(conversation)] == ["a question"]
+    assert [turn.question for turn in history.read_turns(conversation)] == ["a question"]

@@ -10,9 +10,9 @@ from transformers import BertForSequenceClassification
 from core.principal import Principal
 from core.services import Services
 from evaluation.answers import evaluate_questions
-from evaluation.datasets import Question
-from serving.answering.generator.llm import Writer
-from serving.answering.pipeline import answer
+from evaluation.datasets import CorpusQuestion
+from serving.answering.generator.llm import LLMGenerator
+from serving.answering.pipeline import answer_question
 from serving.answering.types import Answer
 from serving.gateway.types import Models
 from tests.integration.retrieval.test_rerank import cross_encoder
@@ -41,7 +41,7 @@ def judge(folder: Path, labels: tuple[str, ...] = LABELS, certain: str = "") -> 
 def held_to(services: Services, folder: Path) -> Services:
     """The services, with an entailment model."""
     settings = services.settings.model_copy(update={"entailment": str(folder)})
-    return Services(settings, services.database, _loaded=services._loaded)
+    return Services(settings, services.database, _embedders=services._embedders)
 
 
 def reworded() -> ScriptedModels:
@@ -57,21 +57,21 @@ def test_it_may_forbid_what_the_other_checks_let_pass_and_nothing_else(
     yes, no = judge(tmp_path / "yes", certain="entailment"), judge(tmp_path / "no", certain="neutral")
 
     def said(services: Services) -> Answer:
-        return answer(services, ALDER, QUESTION, generator=Writer(reworded(), ALDER))
+        return answer_question(services, ALDER, QUESTION, generator=LLMGenerator(reworded(), ALDER))
 
     plain, agreed = said(sample_services), said(held_to(sample_services, yes))
     assert (plain.text, plain.removed) == (REWORDED, ())
     assert (agreed.text, agreed.citations, agreed.removed) == (plain.text, plain.citations, ())
     forbidden = said(held_to(sample_services, no))
     assert (forbidden.status, forbidden.removed) == ("refused", ("entailment",))
-    assert answer(held_to(sample_services, no), ALDER, QUESTION).status == "answered"
+    assert answer_question(held_to(sample_services, no), ALDER, QUESTION).status == "answered"
 
 
 def test_an_evaluation_says_who_wrote_who_agreed_and_what_was_left_out(
     sample_services: Services, tmp_path: Path
 ) -> None:
     """So that two evaluations side by side show what a model adds."""
-    asked = [Question(QUESTION, "people/annual-leave-policy.md", answerable=True, answers=("27 days",))]
+    asked = [CorpusQuestion(QUESTION, "people/annual-leave-policy.md", answerable=True, answers=("27 days",))]
     strict = held_to(sample_services, judge(tmp_path / "no", certain="contradiction"))
 
     def report(services: Services, models: Models | None = None) -> dict[str, Any]:

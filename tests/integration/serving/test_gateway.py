@@ -7,28 +7,28 @@ import time
 import pytest
 
 from bench import gateway_faults
-from bench.fake_models import Fake, hanging, well
+from bench.fake_models import FakeProvider, answer_well, hang_silently
 from core.principal import Principal
 from serving.answering.generator.backing import Backing
-from serving.answering.generator.llm import Writer
-from serving.answering.pipeline import answer
+from serving.answering.generator.llm import LLMGenerator
+from serving.answering.pipeline import answer_question
 from serving.api.app import build_api
 from serving.api.identity import LocalIdentity
 from serving.gateway.gateway import Gateway
-from serving.gateway.models import ModelsFile, Patience
+from serving.gateway.models_file import ModelsFile, Timeouts
 from serving.gateway.providers import open_provider
-from serving.gateway.transport import Pool
+from serving.gateway.transport import HttpPool
 from tests.support.services import served
 
 ALDER = Principal("alder")
-LENIENT = Patience(connect=30, first=30, between=30, total=60)  # who is well is in time, on a busy machine too
+LENIENT = Timeouts(connect=30, first=30, between=30, total=60)  # who is well is in time, on a busy machine too
 QUICKLY = 30.0  # seconds: far beyond every deadline here, for a machine that is busy
 
 
 @pytest.fixture
 def opened():
     """Makes gateways and closes their connections."""
-    pool = Pool()
+    pool = HttpPool()
 
     def make(*entries, meter=None, patience=LENIENT, **file):
         read = ModelsFile.model_validate({"models": entries, "patience": patience.model_dump(), **file})
@@ -43,8 +43,8 @@ def fake():
     """Makes endpoints."""
     made = []
 
-    def make(name="alpha", behave=well):
-        made.append(Fake(name, behave))
+    def make(name="alpha", behave=answer_well):
+        made.append(FakeProvider(name, behave))
         return made[-1]
 
     yield make
@@ -60,12 +60,12 @@ def settled(endpoint):
     return endpoint.hung_up
 
 
-LONG = Patience(connect=5, first=100, between=100, total=100)
+LONG = Timeouts(connect=5, first=100, between=100, total=100)
 
 
 def test_a_reader_who_hangs_up_before_an_answer_that_comes_at_once_ends_its_call(opened, fake, sample_services):
     """Over a real socket, which is closed while the model would think for minutes."""
-    endpoint = fake("alpha", hanging)
+    endpoint = fake("alpha", hang_silently)
     api = build_api(sample_services, LocalIdentity(("alder",)), Backing(opened(endpoint.entry(), patience=LONG)))
     body = json.dumps({"question": "How many days of paid annual leave does an employee receive?"}).encode()
     head = f"POST /v1/ask HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
@@ -83,9 +83,9 @@ def test_a_reader_who_hangs_up_before_an_answer_that_comes_at_once_ends_its_call
 
 
 def test_with_all_models_down_the_documents_answer_and_it_says_so(sample_services):
-    with gateway_faults.setting(["refused", "500"], streaming=True, patience=LENIENT) as down:
-        writer = Writer(down.gateway(), ALDER)
-        given = answer(sample_services, ALDER, "How many days of paid annual leave does an employee receive?",
+    with gateway_faults.open_setting(["refused", "500"], streaming=True, patience=LENIENT) as down:
+        writer = LLMGenerator(down.gateway(), ALDER)
+        given = answer_question(sample_services, ALDER, "How many days of paid annual leave does an employee receive?",
                        generator=writer)  # fmt: skip
-    assert gateway_faults.cited(given)
+    assert gateway_faults.is_cited(given)
     assert "No language model answered" in given.degraded

@@ -9,13 +9,13 @@ import pytest
 from llama_index.core.prompts import PromptTemplate
 from pydantic import BaseModel
 
-from bench.fake_models import entry
+from bench.fake_models import model_entry
 from core.principal import Principal
 from integrations.llamaindex.llm import GatewayLLM
 from serving.gateway.gateway import Gateway
-from serving.gateway.models import ModelsFile, Patience
+from serving.gateway.models_file import ModelsFile, Timeouts
 from serving.gateway.providers import open_provider
-from serving.gateway.transport import Pool
+from serving.gateway.transport import HttpPool
 from serving.gateway.types import Message, ModelRequest
 from tests.unit.serving.test_gateway import Ledger
 
@@ -40,15 +40,17 @@ def ledger():
 @pytest.fixture
 def gateway(language_model, ledger):
     """On the real model; its deadlines are long, since the tests share a processor."""
-    listed = entry("small", f"{language_model}/v1", model="smollm2", input_price=1, output_price=2, json_schema=True)
-    file = ModelsFile(models=[listed], patience=Patience(first=60, between=60, total=120))
-    pool = Pool()
+    listed = model_entry(
+        "small", f"{language_model}/v1", model="smollm2", input_price=1, output_price=2, json_schema=True
+    )
+    file = ModelsFile(models=[listed], patience=Timeouts(first=60, between=60, total=120))
+    pool = HttpPool()
     yield Gateway(file, {"small": open_provider(file.models[0], pool)}, ledger, pool)
     pool.close()
 
 
 def request(words, **fields):
-    return ModelRequest([Message("user", words)], ALDER, "test", seconds=120, **fields)
+    return ModelRequest([Message("user", words)], ALDER, "test", timeout_seconds=120, **fields)
 
 
 def test_a_real_model_streams_and_what_it_took_is_booked(gateway, ledger):

@@ -9,15 +9,15 @@ from typing import get_args
 import pytest
 from fastapi.testclient import TestClient
 
-from bench.fake_models import entry
+from bench.fake_models import model_entry
 from serving.answering.generator.backing import Backing
-from serving.answering.types import Fault
+from serving.answering.types import FaultCode
 from serving.api.app import build_api
 from serving.api.identity import LocalIdentity
 from serving.gateway.gateway import Gateway
-from serving.gateway.models import ModelsFile, Patience
+from serving.gateway.models_file import ModelsFile, Timeouts
 from serving.gateway.providers import open_provider
-from serving.gateway.transport import Pool
+from serving.gateway.transport import HttpPool
 from tests.unit.serving.test_gateway import Ledger
 
 QUESTION = "What does ERR-4711 mean?"
@@ -31,9 +31,9 @@ def ledger():
 @pytest.fixture
 def api(sample_services, language_model, ledger):
     """The service on the real model, which is said to take little, so that it has little to read."""
-    listed = entry("small", f"{language_model}/v1", model="smollm2", context=2048, json_schema=True)
-    file = ModelsFile(models=[listed], patience=Patience(first=60, between=60, total=120))
-    pool = Pool()
+    listed = model_entry("small", f"{language_model}/v1", model="smollm2", context=2048, json_schema=True)
+    file = ModelsFile(models=[listed], patience=Timeouts(first=60, between=60, total=120))
+    pool = HttpPool()
     gateway = Gateway(file, {"small": open_provider(file.models[0], pool)}, ledger, pool)
     yield TestClient(build_api(sample_services, LocalIdentity(("alder",)), Backing(gateway)))
     pool.close()
@@ -52,7 +52,7 @@ def test_what_a_real_model_writes_reaches_the_reader_cited_and_verified_or_not_a
     for citation in given["citations"]:
         document = api.get(f"/v1/documents/{citation['document_id']}").json()
         assert document["text"][citation["start"] : citation["end"]] == citation["quote"]
-    assert set(given["removed"]) <= set(get_args(Fault))
+    assert set(given["removed"]) <= set(get_args(FaultCode))
     if given["status"] == "refused":
         assert given["refusal"]["code"] == "no_evidence"
     if given["generator"] == "model":

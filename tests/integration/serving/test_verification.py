@@ -15,15 +15,15 @@ from core.principal import Principal
 from core.services import Services
 from core.types import Span
 from retrieval.retriever import retrieve
-from retrieval.types import Evidence, SentenceHit
-from serving.answering.evidence import units
-from serving.answering.pipeline import answer, stream
-from serving.answering.types import Answer, DraftSentence, Said, Searched, Support
-from serving.answering.verification.claims import Statement, disagree
+from retrieval.types import SearchResult, SentenceHit
+from serving.answering.evidence import extract_sentences
+from serving.answering.pipeline import answer_question, stream_answer
+from serving.answering.types import Answer, DraftSentence, SearchCompleted, SentenceVerified, SupportingSpan
+from serving.answering.verification.claims import Claim, are_contradictory
 from serving.answering.verification.verifier import Verifier
 from serving.api.app import build_api
 from serving.api.identity import LocalIdentity
-from serving.api.streaming import streamed
+from serving.api.streaming import stream_response
 from serving.gateway.types import NoModelAvailable
 
 ALDER = Principal("alder")
@@ -31,26 +31,26 @@ LEAVE = "How many days of paid annual leave does a full-time employee receive?"
 
 
 @pytest.fixture(scope="module")
-def leave(sample_services: Services) -> Evidence:
+def leave(sample_services: Services) -> SearchResult:
     return retrieve(sample_services, ALDER, LEAVE, limit=8)
 
 
-def told(evidence: Evidence, words: str) -> tuple[str, Support]:
-    unit = next(unit for unit in units(evidence) if words in unit.text)
-    return unit.text, Support(unit.hit, unit.span)
+def told(evidence: SearchResult, words: str) -> tuple[str, SupportingSpan]:
+    unit = next(unit for unit in extract_sentences(evidence) if words in unit.text)
+    return unit.text, SupportingSpan(unit.hit_index, unit.span)
 
 
 def test_lies_of_every_kind_are_kept_back_and_truths_are_not(sample_services, leave):
     """The short form of `python -m bench.liar`."""
     chance = random.Random(5)
-    cases = liar.lies([leave], chance, 2) + liar.truths([leave], chance, 2)
-    wrong = liar.judge(cases, sample_services)
+    cases = liar.make_lies([leave], chance, 2) + liar.make_truths([leave], chance, 2)
+    wrong = liar.find_misjudged(cases, sample_services)
     failed = Counter(case.true for case, _ in wrong)
     many = Counter(case.true for case in cases)
     assert many[False] >= 12
     assert many[True] >= 12
-    assert failed[False] <= 1, liar.table(cases, wrong)
-    assert failed[True] <= 2, liar.table(cases, wrong)  # "staff member" for "employee" is lost, in either policy
+    assert failed[False] <= 1, liar.format_table(cases, wrong)
+    assert failed[True] <= 2, liar.format_table(cases, wrong)  # "staff member" for "employee" is lost, in either policy
 
 
 @pytest.mark.parametrize(
@@ -65,10 +65,10 @@ def test_lies_of_every_kind_are_kept_back_and_truths_are_not(sample_services, le
 )
 def test_words_may_differ_and_what_is_said_may_not(sample_services, leave, text, fault):
     _, support = told(leave, "27 days of paid annual leave")
-    assert Verifier(leave, sample_services.embedder()).fault(text, (support,)) == fault
+    assert Verifier(leave, sample_services.embedder()).find_fault(text, (support,)) == fault
 
 
-def made_up(evidence: Evidence, *sentences: str) -> tuple[Evidence, list[Support]]:
+def made_up(evidence: SearchResult, *sentences: str) -> tuple[SearchResult, list[SupportingSpan]]:
     """The evidence with one passage of these sentences in place of all its own."""
     hit, text = evidence.hits[0], " ".join(sentences)
     starts = [text.index(sentence) for sentence in sentences]
@@ -77,7 +77,7 @@ def made_up(evidence: Evidence, *sentences: str) -> tuple[Evidence, list[Support
         hit, title="", context="", text=text, span=Span(0, len(text)),
         sentences=tuple(SentenceHit(span, 0.5) for span in spans),
     )  # fmt: skip
-    return replace(evidence, hits=(only,)), [Support(0, span) for span in spans]
+    return replace(evidence, hits=(only,)), [SupportingSpan(0, span) for span in spans]
 
 
 @pytest.mark.parametrize(
@@ -127,10 +127,10 @@ def test_what_a_liar_makes_of_the_documents_own_words_is_kept_back(sample_servic
     """A fault of None: any will do."""
     evidence, supports = made_up(leave, *sentences)
     verifier = Verifier(evidence, sample_services.embedder())
-    found = verifier.verdict(DraftSentence(lie, tuple(supports))).fault
+    found = verifier.verify_sentence(DraftSentence(lie, tuple(supports))).fault
     assert found == fault if fault else found is not None
     assert all(
-        verifier.fault(sentence, (support,)) is None for sentence, support in zip(sentences, supports, strict=True)
+        verifier.find_fault(sentence, (support,)) is None for sentence, support in zip(sentences, supports, strict=True)
     )
 
 
@@ -153,14 +153,14 @@ def test_what_a_liar_makes_of_the_documents_own_words_is_kept_back(sample_servic
 )
 def test_an_honest_wording_is_not_lost(sample_services, leave, sentence, true):
     evidence, supports = made_up(leave, sentence)
-    assert Verifier(evidence, sample_services.embedder()).fault(true, supports) is None
+    assert Verifier(evidence, sample_services.embedder()).find_fault(true, supports) is None
 
 
 def test_a_true_sentence_that_is_cited_wrongly_gets_the_passage_that_carries_it(sample_services, leave):
     text, right = told(leave, "27 days of paid annual leave")
-    other = next(unit for unit in units(leave) if unit.hit != right.hit)
-    verdict = Verifier(leave, sample_services.embedder()).verdict(
-        DraftSentence(text, (Support(other.hit, other.span),))
+    other = next(unit for unit in extract_sentences(leave) if unit.hit_index != right.hit_index)
+    verdict = Verifier(leave, sample_services.embedder()).verify_sentence(
+        DraftSentence(text, (SupportingSpan(other.hit_index, other.span),))
     )
     assert verdict.repaired
     assert verdict.sentence == DraftSentence(text, (right,))
@@ -187,8 +187,8 @@ def test_only_verified_sentences_are_streamed_and_what_is_removed_is_counted(sam
         yield DraftSentence(text.replace("27", "29"), (support,))
         yield DraftSentence(text, (support,))
 
-    events = list(stream(sample_services, ALDER, LEAVE, generator=Scripted(true_then_false)))
-    assert [type(event) for event in events] == [Searched, Said, Answer]
+    events = list(stream_answer(sample_services, ALDER, LEAVE, generator=Scripted(true_then_false)))
+    assert [type(event) for event in events] == [SearchCompleted, SentenceVerified, Answer]
     given = events[-1]
     assert "27 days" in given.text
     assert len(given.removed) == 1
@@ -200,7 +200,7 @@ def test_an_answer_with_nothing_left_is_a_refusal(sample_services):
         text, support = told(evidence, "27 days of paid annual leave")
         yield DraftSentence(text.replace("27", "29"), (support,))
 
-    given = answer(sample_services, ALDER, LEAVE, generator=Scripted(false))
+    given = answer_question(sample_services, ALDER, LEAVE, generator=Scripted(false))
     assert given.status == "refused"
     assert len(given.removed) == 1
 
@@ -234,13 +234,13 @@ def test_what_goes_wrong_on_the_way_is_the_last_event(sample_services):
 
     def events():
         try:
-            yield Searched(1, 1)
+            yield SearchCompleted(1, 1)
             raise Unavailable("The database went away; ask again.")
         finally:
             closed.append(True)
 
     async def everything():
-        return [part async for part in streamed(events()).body_iterator]
+        return [part async for part in stream_response(events()).body_iterator]
 
     first, last = anyio.run(everything)
     assert first.startswith(b"event: searched")
@@ -256,8 +256,8 @@ def test_a_reader_who_leaves_closes_the_generator(sample_services):
             yield DraftSentence(text, (support,))
 
     generator = Scripted(endless)
-    events = stream(sample_services, ALDER, LEAVE, generator=generator)
-    assert [type(next(events)), type(next(events))] == [Searched, Said]
+    events = stream_answer(sample_services, ALDER, LEAVE, generator=generator)
+    assert [type(next(events)), type(next(events))] == [SearchCompleted, SentenceVerified]
     events.close()
     assert generator.closed
 
@@ -267,7 +267,7 @@ def test_without_a_model_the_documents_own_sentences_answer_and_it_says_so(sampl
         raise NoModelAvailable("No model of the models file answers; look at their addresses.")
         yield
 
-    given = answer(sample_services, ALDER, LEAVE, generator=Scripted(unavailable))
+    given = answer_question(sample_services, ALDER, LEAVE, generator=Scripted(unavailable))
     assert given.status == "answered"
     assert given.generator == "extractive"
     assert given.degraded == "No model of the models file answers; look at their addresses."
@@ -283,12 +283,12 @@ def test_without_a_model_the_documents_own_sentences_answer_and_it_says_so(sampl
     ],
 )
 def test_sentences_that_count_one_thing_differently_contradict_each_other(one, other, contradict):
-    assert disagree(Statement.of(one), Statement.of(other)) is contradict
+    assert are_contradictory(Claim.parse(one), Claim.parse(other)) is contradict
 
 
 def test_two_documents_that_disagree_are_both_shown_and_named(sample_services):
-    given = answer(sample_services, ALDER, "How often should the Heron 210 wiper run in the sea?")
+    given = answer_question(sample_services, ALDER, "How often should the Heron 210 wiper run in the sea?")
     quotes = [citation.quote for citation in given.citations if citation.number in given.conflict]
     assert any("every 10 minutes" in quote for quote in quotes)
     assert any("every 30 minutes" in quote for quote in quotes)
-    assert answer(sample_services, ALDER, LEAVE).conflict == ()
+    assert answer_question(sample_services, ALDER, LEAVE).conflict == ()

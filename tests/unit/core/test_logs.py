@@ -21,7 +21,7 @@ LOGGING = """
 import logging
 import structlog
 from core import logs
-logs.configure()
+logs.configure_json_logging()
 ours, theirs = structlog.get_logger("groundwork.test"), logging.getLogger("httpx")
 def fail():
     raise ValueError(f"could not read {CANARY}")
@@ -64,10 +64,13 @@ def run(program: str, *arguments: str, home: Path | None = None) -> subprocess.C
 
 def test_our_own_sentences_are_told_and_postgresqls_are_not() -> None:
     """Of an error of PostgreSQL's its code and names; its DETAIL repeats the row."""
-    assert logs.said(InvalidInput("No such mode; choose hybrid.")) == "InvalidInput: No such mode; choose hybrid."
-    assert logs.said(InvalidInput(f"Not {CARD}.")) == "InvalidInput: Not [CARD]."
-    assert logs.said(psycopg.errors.UniqueViolation(f"Key (name)=({CANARY})")) == "UniqueViolation (23505)"
-    assert logs.said(FileNotFoundError(2, "No such file", CANARY)) == "FileNotFoundError (No such file)"
+    assert (
+        logs.describe_error(InvalidInput("No such mode; choose hybrid."))
+        == "InvalidInput: No such mode; choose hybrid."
+    )
+    assert logs.describe_error(InvalidInput(f"Not {CARD}.")) == "InvalidInput: Not [CARD]."
+    assert logs.describe_error(psycopg.errors.UniqueViolation(f"Key (name)=({CANARY})")) == "UniqueViolation (23505)"
+    assert logs.describe_error(FileNotFoundError(2, "No such file", CANARY)) == "FileNotFoundError (No such file)"
 
 
 @pytest.mark.parametrize(
@@ -81,7 +84,7 @@ def test_our_own_sentences_are_told_and_postgresqls_are_not() -> None:
 )
 def test_an_error_that_ends_a_process_is_told_without_its_message(code: str) -> None:
     """Also one that ends a thread."""
-    ended = run(f"from core import logs\nlogs.protect()\n{code}")
+    ended = run(f"from core import logs\nlogs.install_redaction()\n{code}")
     assert ended.returncode == 1
     assert "Error" in ended.stderr
     assert " in <module>" in ended.stderr
@@ -92,7 +95,7 @@ BROKEN = """
 import cli.main, cli.questions as questions
 def fail(*_):
     raise RuntimeError(CANARY)
-questions.opened = fail
+questions.open_configured_services = fail
 cli.main.main()
 """
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from bench.redaction import STRUCTURED, halves, measure, missed, read_records
+from bench.redaction import STRUCTURED_KINDS, count_by_kind, kinds_below_bound, read_records, split_halves
 from core.principal import Principal
-from core.redaction import SENSITIVE, Pseudonyms, find, redact
-from serving.answering.guardrails.redaction import Discreet
+from core.redaction import SENSITIVE_KINDS, Pseudonyms, find_entities, redact
+from serving.answering.guardrails.redaction import RedactingModels
 from serving.gateway.types import Message, ModelRequest
 
 # Built from pieces, so that no scanner of this repository takes them for real ones.
@@ -90,21 +90,21 @@ def test_what_has_a_form_is_taken_out(text: str, redacted: str) -> None:
 )  # fmt: skip
 def test_what_only_looks_alike_stays(text: str) -> None:
     """A check digit that is wrong, a number no authority gives out, numbers of other things."""
-    assert [text[slice(*one.span)] for one in find(text, SENSITIVE)] == []
+    assert [text[slice(*one.span)] for one in find_entities(text, SENSITIVE_KINDS)] == []
 
 
 def test_documents_that_hold_nothing_of_the_kind_are_left_alone(data: Path) -> None:
     """Encyclopaedia articles are full of numbers, and have no telephone, card or key among them."""
     passages = (data / "squad" / "corpus.jsonl").read_text(encoding="utf-8").splitlines()[::6]
-    assert sum(len(find(passage, SENSITIVE)) for passage in passages) <= len(passages) // 100
+    assert sum(len(find_entities(passage, SENSITIVE_KINDS)) for passage in passages) <= len(passages) // 100
 
 
 def test_the_kinds_with_a_form_are_found_in_sentences_not_seen(data: Path) -> None:
     """On the half of the records that was kept back; `make bench-redaction` prints the whole table."""
-    _, kept_back = halves(read_records(data / "pii" / "synthetic_records.json"))
-    tallies = measure(kept_back)
-    assert set(STRUCTURED) <= set(tallies)
-    assert missed(tallies) == []
+    _, kept_back = split_halves(read_records(data / "pii" / "synthetic_records.json"))
+    tallies = count_by_kind(kept_back)
+    assert set(STRUCTURED_KINDS) <= set(tallies)
+    assert kinds_below_bound(tallies) == []
 
 
 BAIT = (
@@ -124,7 +124,7 @@ def test_bait_takes_time_in_proportion() -> None:
 
 def _seconds(text: str) -> float:
     began = time.process_time()  # not the clock on the wall: others use the machine as well
-    find(text)
+    find_entities(text)
     return time.process_time() - began
 
 
@@ -133,9 +133,9 @@ def test_finds_are_in_order_and_apart() -> None:
     text = (
         "Mail ann@example.com from https://user:pw1@example.com/x, born 1/2/1980, call 0161 496 0000 or +44 161 4960000"
     )
-    spans = [one.span for one in find(text)]
+    spans = [one.span for one in find_entities(text)]
     assert all(a.end <= b.start for a, b in itertools.pairwise(spans))
-    assert {one.kind for one in find(text)} >= {"EMAIL", "SECRET", "BIRTH_DATE", "PHONE"}
+    assert {one.kind for one in find_entities(text)} >= {"EMAIL", "SECRET", "BIRTH_DATE", "PHONE"}
 
 
 def test_pseudonyms_tell_values_apart_and_come_back() -> None:
@@ -153,7 +153,7 @@ def test_a_model_reads_names_and_its_reply_has_the_values() -> None:
     """Also where a name comes in pieces, and no others than those of its request."""
     models = Echo()
     request = ModelRequest([Message("user", "Is a@x.org or b@x.org right?")], Principal("alder"), "answer")
-    reply = Discreet(models).stream(request)
+    reply = RedactingModels(models).stream(request)
     assert "".join(reply) == "Is a@x.org or b@x.org right? 1 < 2 <EMAIL_3>"
     assert models.read == "Is <EMAIL_1> or <EMAIL_2> right?"
 

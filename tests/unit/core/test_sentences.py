@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.text.sentences import sentences
+from core.text.sentences import split_sentences
 from core.types import Span
 
 
 def split(text: str) -> list[str]:
-    return [text[slice(*span)] for span in sentences(text, Span(0, len(text)))]
+    return [text[slice(*span)] for span in split_sentences(text, Span(0, len(text)))]
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ TEXT = st.one_of(st.text(max_size=80), st.text("aB1 .!?…\n\"'”)(Dr。", max_
 def test_nothing_is_lost_and_nothing_taken_twice(before, inside, after):
     text = before + inside + after
     span = Span(len(before), len(before) + len(inside))
-    found = sentences(text, span)
+    found = split_sentences(text, span)
     assert "".join(text[slice(*one)] for one in found).split() == inside.split() or "".join(
         "".join(text[slice(*one)].split()) for one in found
     ) == "".join(inside.split())
@@ -59,7 +59,7 @@ def test_time_is_linear_in_hostile_text(piece):
     for size in (50_000, 400_000):
         text = piece * (size // len(piece))
         begin = time.process_time()
-        sentences(text, Span(0, len(text)))
+        split_sentences(text, Span(0, len(text)))
         times.append(time.process_time() - begin)
     assert times[1] < 32 * times[0] + 0.2  # eight times as long; were it quadratic, 64 times
 
@@ -67,5 +67,5 @@ def test_time_is_linear_in_hostile_text(piece):
 def test_blanks_before_many_stops_are_read_once():
     text = " " * 200_000 + "Dr. A " * 20_000
     begin = time.process_time()
-    sentences(text, Span(0, len(text)))
+    split_sentences(text, Span(0, len(text)))
     assert time.process_time() - begin < 2

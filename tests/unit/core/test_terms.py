@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.text.terms import LONGEST_TERM, STOP_WORDS, query_terms, stem, terms
+from core.text.terms import MAX_TERM_CHARACTERS, STOP_WORDS, count_query_terms, extract_terms, stem_word
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ from core.text.terms import LONGEST_TERM, STOP_WORDS, query_terms, stem, terms
     ],
 )
 def test_forms_of_the_same_words_meet(written: str, asked: str) -> None:
-    assert set(terms(asked)) == set(terms(written))
+    assert set(extract_terms(asked)) == set(extract_terms(written))
 
 
 @pytest.mark.parametrize(
@@ -37,27 +37,27 @@ def test_forms_of_the_same_words_meet(written: str, asked: str) -> None:
     ],
 )
 def test_an_identifier_is_kept_whole_and_in_parts(text: str, found: list[str]) -> None:
-    assert terms(text) == found
+    assert extract_terms(text) == found
 
 
 @pytest.mark.parametrize("word", ["not", "no", "without"])
 def test_a_negation_is_a_word_like_others(word: str) -> None:
     """It changes what is asked; measured, it neither helps nor harms the ranking."""
-    assert terms(word) == [stem(word)]
+    assert extract_terms(word) == [stem_word(word)]
 
 
 def test_a_question_of_function_words_has_no_terms() -> None:
-    assert query_terms("What is it that they would have been?") == {}
-    assert all(terms(word) == [] for word in STOP_WORDS)
+    assert count_query_terms("What is it that they would have been?") == {}
+    assert all(extract_terms(word) == [] for word in STOP_WORDS)
 
 
 def test_repeats_count() -> None:
-    assert query_terms("pump, pumps and a valve") == {"pump": 2, "valv": 1}
+    assert count_query_terms("pump, pumps and a valve") == {"pump": 2, "valv": 1}
 
 
 @given(st.text())
 def test_any_text_has_terms_that_can_be_stored(text: str) -> None:
-    found = terms(text)
-    assert found == terms(text)
-    assert all(term and len(term) <= LONGEST_TERM and "\x00" not in term for term in found)
-    assert sum(query_terms(text).values()) == len(found)
+    found = extract_terms(text)
+    assert found == extract_terms(text)
+    assert all(term and len(term) <= MAX_TERM_CHARACTERS and "\x00" not in term for term in found)
+    assert sum(count_query_terms(text).values()) == len(found)

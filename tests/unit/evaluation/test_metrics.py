@@ -11,7 +11,7 @@ from ir_measures import RR, R, Success, nDCG
 
 from core.errors import InvalidInput
 from evaluation import datasets, metrics
-from evaluation.datasets import GoldenQuestion, Question
+from evaluation.datasets import CorpusQuestion, GoldenQuestion
 
 names = st.sampled_from([f"d{number}" for number in range(12)])
 rankings = st.lists(names, unique=True, min_size=1, max_size=12)
@@ -31,7 +31,7 @@ def test_ranking_metrics_agree_with_ir_measures(ranking, judged, cutoff):
     assert metrics.ndcg(ranking, judged, cutoff) == pytest.approx(reference[nDCG @ cutoff])
     assert metrics.recall(ranking, judged, cutoff) == pytest.approx(reference[R @ cutoff])
     assert metrics.reciprocal_rank(ranking, judged, cutoff) == pytest.approx(reference[RR @ cutoff])
-    assert metrics.hit(ranking, judged, cutoff) == pytest.approx(reference[Success @ cutoff])
+    assert metrics.success_at_k(ranking, judged, cutoff) == pytest.approx(reference[Success @ cutoff])
 
 
 @given(rankings, judgements)
@@ -106,7 +106,7 @@ def test_qrels_are_read_with_and_without_a_header(tmp_path, header):
 def test_queries_and_questions_are_read(tmp_path):
     assert datasets.read_queries(write(tmp_path, '{"_id": 7, "text": "why?"}\n\n')) == [datasets.Query("7", "why?")]
     line = '{"question": "Who?", "passage_id": "a#1", "answerable": true, "answers": ["Ann"]}\n'
-    assert datasets.read_questions(write(tmp_path, line)) == [Question("Who?", "a#1", True, ("Ann",))]
+    assert datasets.read_questions(write(tmp_path, line)) == [CorpusQuestion("Who?", "a#1", True, ("Ann",))]
 
 
 def test_the_golden_file_is_read(tmp_path):

@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from bench.chunking import windows
+from bench.chunking import fixed_size_chunker
 from core.errors import InvalidInput
 from core.types import Chunk
-from ingest.chunkers import CHUNKERS, chunker, structure
-from ingest.parsers import Parsed, parse
-from ingest.parsers.builder import Item, TextBuilder
+from ingest.chunkers import CHUNKERS, load_chunker, structure
+from ingest.parsers import ParsedDocument, parse
+from ingest.parsers.builder import ListItem, TextBuilder
 
 LIMIT = 254
 DATA = Path(os.environ.get("GROUNDWORK_DATA", "../shared/data"))
@@ -35,7 +35,7 @@ def tokens(text: str) -> list[int]:
     return [start for start, _ in tokenizer().encode(text, add_special_tokens=False).offsets]
 
 
-def check(parsed: Parsed, title: str, chunks: list[Chunk], limit: int = LIMIT) -> None:
+def check(parsed: ParsedDocument, title: str, chunks: list[Chunk], limit: int = LIMIT) -> None:
     """What holds for every chunker."""
     position = 0
     for ordinal, chunk in enumerate(chunks):
@@ -52,7 +52,7 @@ def check(parsed: Parsed, title: str, chunks: list[Chunk], limit: int = LIMIT) -
             assert one.start < one.end <= (following.start if following else chunk.span.end)
 
 
-def check_cover(parsed: Parsed, chunks: list[Chunk]) -> None:
+def check_cover(parsed: ParsedDocument, chunks: list[Chunk]) -> None:
     """All text but the headings stands in the sentences of exactly one chunk."""
     headings = [block.span for block in parsed.blocks if block.kind == "heading"]
     quotable = "".join(parsed.text[slice(*block.span)] for block in parsed.blocks if block.kind != "heading")
@@ -68,17 +68,17 @@ WORD = st.sampled_from(
 SENTENCE = st.lists(WORD, min_size=1, max_size=40).map(lambda words: " ".join(words).capitalize() + ".")
 PROSE = st.lists(SENTENCE, min_size=1, max_size=12).map(" ".join)
 CALLS = st.one_of(
-    st.tuples(st.just("heading"), st.integers(1, 6), st.lists(WORD, min_size=1, max_size=12).map(" ".join)),
-    st.tuples(st.just("paragraph"), PROSE),
-    st.tuples(st.just("list"), st.lists(st.builds(Item, PROSE, st.integers(0, 2)), min_size=1, max_size=12)),
-    st.tuples(st.just("table"), st.lists(st.lists(SENTENCE, min_size=2, max_size=4), min_size=1, max_size=12)),
-    st.tuples(st.just("code"), st.lists(PROSE, min_size=1, max_size=20).map("\n  ".join)),
-    st.tuples(st.just("page"), st.integers(1, 3)),
+    st.tuples(st.just("add_heading"), st.integers(1, 6), st.lists(WORD, min_size=1, max_size=12).map(" ".join)),
+    st.tuples(st.just("add_paragraph"), PROSE),
+    st.tuples(st.just("add_list"), st.lists(st.builds(ListItem, PROSE, st.integers(0, 2)), min_size=1, max_size=12)),
+    st.tuples(st.just("add_table"), st.lists(st.lists(SENTENCE, min_size=2, max_size=4), min_size=1, max_size=12)),
+    st.tuples(st.just("add_code"), st.lists(PROSE, min_size=1, max_size=20).map("\n  ".join)),
+    st.tuples(st.just("start_page"), st.integers(1, 3)),
 )
 
 
 @st.composite
-def documents(draw: st.DrawFn) -> Parsed:
+def documents(draw: st.DrawFn) -> ParsedDocument:
     builder = TextBuilder()
     for name, *arguments in draw(st.lists(CALLS, min_size=1, max_size=15)):
         getattr(builder, name)(*arguments)
@@ -88,7 +88,7 @@ def documents(draw: st.DrawFn) -> Parsed:
 @settings(max_examples=60, deadline=None)
 @given(documents(), st.sampled_from(["", "Probe handbook", "word " * 200]), st.sampled_from([24, 64, LIMIT]))
 def test_structure_on_any_document(parsed, title, limit):
-    chunks = chunker("structure")(parsed, title, tokens, limit)
+    chunks = load_chunker("structure")(parsed, title, tokens, limit)
     check(parsed, title, chunks, limit)
     check_cover(parsed, chunks)
     borders = [block.span for block in parsed.blocks if block.kind == "heading" and block.level <= 3]
@@ -104,7 +104,7 @@ def test_structure_on_any_document(parsed, title, limit):
 @given(documents(), st.sampled_from([32, LIMIT]))
 @pytest.mark.parametrize("name", ["fixed", "sentence-window"])
 def test_the_others_on_any_document(name, parsed, limit):
-    chunks = chunker(name)(parsed, "Probe handbook", tokens, limit)
+    chunks = load_chunker(name)(parsed, "Probe handbook", tokens, limit)
     check(parsed, "Probe handbook", chunks, limit)
     if name == "sentence-window":
         check_cover(parsed, chunks)
@@ -114,14 +114,14 @@ def test_the_others_on_any_document(name, parsed, limit):
 
 def test_every_name_has_a_chunker():
     for name in CHUNKERS:
-        assert callable(chunker(name))
+        assert callable(load_chunker(name))
     with pytest.raises(InvalidInput, match="structure"):
-        chunker("magic")
+        load_chunker("magic")
 
 
 def chunks_of(source: str, title: str = "Probe guide") -> list[Chunk]:
     _, parsed = parse("a.md", source.encode())
-    chunks = chunker("structure")(parsed, title, tokens, LIMIT)
+    chunks = load_chunker("structure")(parsed, title, tokens, LIMIT)
     check(parsed, title, chunks)
     check_cover(parsed, chunks)
     return chunks
@@ -151,9 +151,9 @@ def test_a_table_that_goes_on_repeats_its_header():
 
 def test_rows_of_a_sheet_are_part_of_the_location():
     builder = TextBuilder()
-    builder.sheet("Stock")
-    builder.table([["Part", "Count"]] + [[f"part number {n}", str(n)] for n in range(100)], first_row=1)
-    chunks = chunker("structure")(builder.build(), "Stock list", tokens, LIMIT)
+    builder.start_sheet("Stock")
+    builder.add_table([["Part", "Count"]] + [[f"part number {n}", str(n)] for n in range(100)], first_row=1)
+    chunks = load_chunker("structure")(builder.build(), "Stock list", tokens, LIMIT)
     assert chunks[0].location.rows is not None
     assert [chunk.location.rows[0] for chunk in chunks[1:]] == [chunk.location.rows[1] + 1 for chunk in chunks[:-1]]
     assert chunks[-1].location.rows[1] == 101
@@ -201,7 +201,7 @@ def test_structure_on_a_real_handbook():
     assert len(sources) > 50
     for source in sources:
         _, parsed = parse("page.md", source)
-        chunks = chunker("structure")(parsed, parsed.title, tokens, LIMIT)
+        chunks = load_chunker("structure")(parsed, parsed.title, tokens, LIMIT)
         check(parsed, parsed.title, chunks)
         check_cover(parsed, chunks)
 
@@ -210,7 +210,7 @@ def test_a_target_makes_chunks_of_about_that_size():
     source = "# Guide\n\n" + " ".join(f"Step {number} takes the cover off and puts it back." for number in range(120))
     parsed = parse("guide.md", source.encode())[1]
     for target in (40, 90, 180):
-        made = structure.chunk(parsed, "Guide", tokens, LIMIT, target)
+        made = structure.chunk_document(parsed, "Guide", tokens, LIMIT, target)
         check(parsed, "Guide", made)
         check_cover(parsed, made)
         assert all(abs(len(tokens(chunk.text)) - target) <= target // 3 for chunk in made)
@@ -219,7 +219,7 @@ def test_a_target_makes_chunks_of_about_that_size():
 def test_windows_for_comparison_cover_the_text_and_overlap_as_they_should():
     parsed = parse("guide.md", b"# Guide\n\n" + b"One two three four five six seven. " * 40)[1]
     count = len(tokens(parsed.text))
-    made = windows(50, 10)(parsed, "Guide", tokens, LIMIT)
+    made = fixed_size_chunker(50, 10)(parsed, "Guide", tokens, LIMIT)
     firsts = [tokens(parsed.text).index(chunk.span.start) for chunk in made]
     assert firsts == list(range(0, firsts[-1] + 1, 40))
     assert all(len(tokens(chunk.text)) <= 50 for chunk in made)

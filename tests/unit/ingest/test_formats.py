@@ -9,13 +9,13 @@ from shutil import which
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-from core.errors import Unreadable
-from ingest.parsers import Parsed, limits, parse
-from ingest.sandbox.pool import Reader
+from core.errors import UnreadableFile
+from ingest.parsers import ParsedDocument, limits, parse
+from ingest.sandbox.pool import ParserPool
 from tests.support.fixtures_documents import Drawn, pdf, xlsx
 
 
-def read(name: str, source: str | bytes) -> Parsed:
+def read(name: str, source: str | bytes) -> ParsedDocument:
     return parse(name, source.encode() if isinstance(source, str) else source)[1]
 
 
@@ -121,8 +121,8 @@ def test_messages_within_messages_are_read_to_a_depth(as_file):
         else:
             outer.add_attachment(inner)
 
-    text = read("a.eml", nested(limits.ATTACHMENT_DEPTH + 2, attach).as_bytes()).text
-    assert [f"Body {level}" in text for level in range(limits.ATTACHMENT_DEPTH + 3)] == [
+    text = read("a.eml", nested(limits.MAX_ATTACHMENT_DEPTH + 2, attach).as_bytes()).text
+    assert [f"Body {level}" in text for level in range(limits.MAX_ATTACHMENT_DEPTH + 3)] == [
         False,
         False,
         True,
@@ -134,11 +134,11 @@ def test_messages_within_messages_are_read_to_a_depth(as_file):
 
 def test_no_more_than_so_many_attachments_are_read():
     mail = message("Many", "Body")
-    for number in range(limits.ATTACHMENTS + 1):
+    for number in range(limits.MAX_ATTACHMENTS + 1):
         mail.add_attachment(f"Note {number}.", filename=f"{number}.txt")
     parsed = read("a.eml", mail.as_bytes())
-    assert parsed.text.endswith(f"Note {limits.ATTACHMENTS - 1}.")
-    assert parsed.metadata["attachments_not_read"] == {f"{limits.ATTACHMENTS}.txt": "too-deep"}
+    assert parsed.text.endswith(f"Note {limits.MAX_ATTACHMENTS - 1}.")
+    assert parsed.metadata["attachments_not_read"] == {f"{limits.MAX_ATTACHMENTS}.txt": "too-deep"}
 
 
 def test_a_message_that_is_its_attachment():
@@ -242,7 +242,7 @@ class Says:
 
 def test_scanned_pages_are_read_by_whatever_is_in_use():
     ocr = Says("The sonde is checked\nevery year.\n\nIt costs nothing.\n")
-    with Reader(1, ocr=ocr) as reader:
+    with ParserPool(1, ocr=ocr) as reader:
         _, parsed = reader.parse("a.pdf", scanned("One", "Two"))
     assert [parsed.text[slice(*block.span)] for block in parsed.blocks] == [
         "The sonde is checked every year.",
@@ -254,22 +254,22 @@ def test_scanned_pages_are_read_by_whatever_is_in_use():
 
 
 def test_scanned_pages_that_say_nothing_are_reported():
-    with Reader(1, ocr=Says(" \n")) as reader, pytest.raises(Unreadable) as caught:
+    with ParserPool(1, ocr=Says(" \n")) as reader, pytest.raises(UnreadableFile) as caught:
         reader.parse("a.pdf", scanned("One"))
     assert caught.value.reason == "no-text"
 
 
 def test_no_more_than_so_many_pages_are_read_by_ocr():
     ocr = Says("Text.")
-    with Reader(1, ocr=ocr) as reader:
-        _, parsed = reader.parse("a.pdf", scanned(*["Page"] * (limits.OCR_PAGES + 2)))
-    assert len(ocr.pictures) == limits.OCR_PAGES
-    assert parsed.metadata["pages_without_text"] == [limits.OCR_PAGES + 1, limits.OCR_PAGES + 2]
+    with ParserPool(1, ocr=ocr) as reader:
+        _, parsed = reader.parse("a.pdf", scanned(*["Page"] * (limits.MAX_OCR_PAGES + 2)))
+    assert len(ocr.pictures) == limits.MAX_OCR_PAGES
+    assert parsed.metadata["pages_without_text"] == [limits.MAX_OCR_PAGES + 1, limits.MAX_OCR_PAGES + 2]
 
 
 @pytest.mark.skipif(which("tesseract") is None, reason="tesseract is not installed")
 def test_tesseract_reads_a_scanned_page():
-    with Reader(1) as reader:
+    with ParserPool(1) as reader:
         _, parsed = reader.parse("a.pdf", scanned("The Heron 200 is\nchecked every year."))
     assert parsed.text == "The Heron 200 is checked every year."
     assert parsed.metadata["pages_by_ocr"] == [1]

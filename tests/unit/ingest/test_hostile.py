@@ -15,11 +15,11 @@ from typing import NamedTuple
 
 import pytest
 
-from core.errors import Unreadable
+from core.errors import UnreadableFile
 from core.types import Block, Location, Span
-from ingest.parsers import Parsed, parse
+from ingest.parsers import ParsedDocument, parse
 from ingest.sandbox import protocol
-from ingest.sandbox.pool import Limits, Reader
+from ingest.sandbox.pool import ParserLimits, ParserPool
 from ingest.sources import SourceFile, open_source
 from tests.support import hostile
 
@@ -29,13 +29,13 @@ linux = pytest.mark.skipif(not Path("/proc/self/limits").exists(), reason="needs
 
 
 @pytest.fixture(scope="module")
-def reader() -> Iterator[Reader]:
-    with Reader() as reader:
+def reader() -> Iterator[ParserPool]:
+    with ParserPool() as reader:
         yield reader
 
 
-def reason(reader: Reader, name: str, data: bytes) -> str:
-    with pytest.raises(Unreadable) as caught:
+def reason(reader: ParserPool, name: str, data: bytes) -> str:
+    with pytest.raises(UnreadableFile) as caught:
         reader.parse(name, data)
     assert str(caught.value).startswith(name)
     assert str(caught.value).endswith(".")
@@ -57,12 +57,12 @@ def outcomes(tmp_path_factory, reader) -> tuple[Path, dict[str, Outcome]]:
     def outcome(file: SourceFile) -> tuple[str, Outcome]:
         try:
             _, parsed = reader.parse(file.path, source.read(file))
-        except Unreadable as error:
+        except UnreadableFile as error:
             return file.path, Outcome(error.reason if str(error).endswith(".") else f"{error} is no sentence")
         return file.path, Outcome("told a secret" if hostile.SECRET in parsed.text else "", len(parsed.text))
 
     with ThreadPoolExecutor(2) as pool:
-        found = dict(pool.map(outcome, source.files()))
+        found = dict(pool.map(outcome, source.list_files()))
     assert len(found) == len(written) >= 80
     return folder, found
 
@@ -83,9 +83,9 @@ def test_the_reader_says_what_the_parser_says(reader, ending):
     kind, parsed = reader.parse(f"a.{ending}", data)
     assert (kind, parsed) == parse(f"a.{ending}", data)
     for name, broken in ((f"a.{ending}", b""), (f"a.{ending}", b"\0\1\2\3" * 99)):
-        with pytest.raises(Unreadable) as direct:
+        with pytest.raises(UnreadableFile) as direct:
             parse(name, broken)
-        with pytest.raises(Unreadable) as distant:
+        with pytest.raises(UnreadableFile) as distant:
             reader.parse(name, broken)
         assert (distant.value.reason, str(distant.value)) == (direct.value.reason, str(direct.value))
 
@@ -98,8 +98,8 @@ def test_every_part_of_a_document_survives_the_way():
         Block("table", Span(4, 6), Location(path, sheet="S", rows=(3, 4))),
         Block("list", Span(7, 8), Location(("A",), slide=5)),
     )
-    parsed = Parsed("a\n\nbcd\ne", blocks, "T \U0001f600", {"a": [1, None, {"b": 0.5}], "n": True})
-    assert protocol.unpack(protocol.pack("text/plain", parsed)) == ("text/plain", parsed)
+    parsed = ParsedDocument("a\n\nbcd\ne", blocks, "T \U0001f600", {"a": [1, None, {"b": 0.5}], "n": True})
+    assert protocol.decode_reply(protocol.encode_document("text/plain", parsed)) == ("text/plain", parsed)
 
 
 @pytest.mark.parametrize(
@@ -120,19 +120,19 @@ def test_every_part_of_a_document_survives_the_way():
 )
 def test_what_no_parser_says_is_not_believed(message):
     with pytest.raises(ValueError, match=r"."):
-        protocol.unpack(message)
+        protocol.decode_reply(message)
 
 
 def test_a_file_that_takes_too_long_is_put_aside_and_the_next_is_read():
-    with Reader(1, Limits(seconds=1)) as reader:
+    with ParserPool(1, ParserLimits(timeout_seconds=1)) as reader:
         assert reason(reader, "slow.json", SLOW) == "too-slow"
         assert read_in_time(reader, "a.md", b"Good.") == "Good."
 
 
-def read_in_time(reader: Reader, name: str, data: bytes) -> str:
+def read_in_time(reader: ParserPool, name: str, data: bytes) -> str:
     """The text of a file that a busy machine may need several attempts for, each with a child that has to start."""
     for _ in range(60):
-        with suppress(Unreadable):
+        with suppress(UnreadableFile):
             return reader.parse(name, data)[1].text
     raise AssertionError("the reader reads nothing any more")
 
@@ -143,12 +143,12 @@ def test_a_file_that_takes_too_much_memory_is_put_aside_and_the_next_is_read(rea
 
 
 def test_a_file_that_loses_its_child_twice_is_put_aside_and_the_next_is_read():
-    with Reader(1) as reader:
+    with ParserPool(1) as reader:
         done = threading.Event()
 
         def kill() -> None:
             while not done.is_set():
-                for process in reader.processes():
+                for process in reader.list_busy_pids():
                     with suppress(ProcessLookupError):  # it may have ended meanwhile
                         os.kill(process, signal.SIGKILL)
 
@@ -163,11 +163,11 @@ def test_a_file_that_loses_its_child_twice_is_put_aside_and_the_next_is_read():
 
 
 def test_a_child_that_others_end_costs_no_file():
-    with Reader(1) as reader:
+    with ParserPool(1) as reader:
         reader.parse("a.md", b"Good.")
-        seat = reader._seats.get()
-        os.kill(seat.child.pid, signal.SIGKILL)
-        reader._seats.put(seat)
+        seat = reader._slots.get()
+        os.kill(seat.process.pid, signal.SIGKILL)
+        reader._slots.put(seat)
         assert reader.parse("a.md", b"Good again.")[1].text == "Good again."
 
 
@@ -178,7 +178,7 @@ def test_threads_share_a_reader(reader):
 
 
 def test_files_too_large_are_refused():
-    with Reader(1, Limits(bytes=10)) as reader:
+    with ParserPool(1, ParserLimits(max_file_bytes=10)) as reader:
         assert reader.parse("a.md", b"0123456789")[1].text == "0123456789"
         assert reason(reader, "a.md", b"01234567890") == "too-large"
 
@@ -187,9 +187,9 @@ def test_files_too_large_are_refused():
 def test_a_child_has_little_memory_and_no_secrets(monkeypatch):
     monkeypatch.setenv("GROUNDWORK_DATABASE_URL", "postgresql://app:the-password@localhost/x")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "the-key")
-    with Reader(1) as reader:
+    with ParserPool(1) as reader:
         reader.parse("a.md", b"Good.")
-        child = Path(f"/proc/{reader._seats.queue[0].child.pid}")
+        child = Path(f"/proc/{reader._slots.queue[0].process.pid}")
         allowed = {line[:26].strip(): line[26:].split()[0] for line in (child / "limits").read_text().splitlines()}
         environment = (child / "environ").read_bytes()
         files = {os.readlink(file).split(":")[0] for file in (child / "fd").iterdir()}
@@ -207,9 +207,9 @@ def test_a_child_has_little_memory_and_no_secrets(monkeypatch):
     reason="this system doesn't let processes leave the network",
 )
 def test_a_child_has_no_network():
-    with Reader(1) as reader:
+    with ParserPool(1) as reader:
         reader.parse("a.md", b"Good.")
-        child = Path(f"/proc/{reader._seats.queue[0].child.pid}")
+        child = Path(f"/proc/{reader._slots.queue[0].process.pid}")
         interfaces = [line.split(":")[0].strip() for line in (child / "net/dev").read_text().splitlines()[2:]]
         assert interfaces == ["lo"]
         assert os.readlink(child / "ns/net") != os.readlink("/proc/self/ns/net")
@@ -235,8 +235,8 @@ def test_a_child_has_no_network():
 )
 def test_a_parser_may_do_nothing_but_parse(tmp_path, attempt):
     program = (
-        "import ctypes, os, socket, subprocess, sys, ingest\nfrom ingest.sandbox.child import _guard\n"
-        f"sys.addaudithook(_guard())\n{attempt.format(here=tmp_path)}"
+        "import ctypes, os, socket, subprocess, sys, ingest\nfrom ingest.sandbox.child import _build_audit_hook\n"
+        f"sys.addaudithook(_build_audit_hook())\n{attempt.format(here=tmp_path)}"
     )
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert "PermissionError: a parser may not" in run.stderr
@@ -259,9 +259,9 @@ def test_children_die_with_a_parent_that_is_killed(busy):
 
 
 def test_a_closed_reader_leaves_no_process():
-    reader = Reader(2)
+    reader = ParserPool(2)
     reader.parse("a.md", b"Good.")
-    child = next(seat.child for seat in reader._seats.queue if seat.child)
+    child = next(seat.process for seat in reader._slots.queue if seat.process)
     reader.close()
     reader.close()
     with pytest.raises(ProcessLookupError):

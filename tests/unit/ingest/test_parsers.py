@@ -19,21 +19,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.documents import SHARE, shares
-from core.errors import Unreadable
-from ingest.parsers import EXTENSIONS, PARSERS, Parsed, media_type, parse
-from ingest.parsers.builder import Item, TextBuilder, plain
+from bench.documents import MIN_WORD_SHARE, shared_words
+from core.errors import UnreadableFile
+from ingest.parsers import MEDIA_TYPE_BY_EXTENSION, PARSER_MODULES, ParsedDocument, detect_media_type, parse
+from ingest.parsers.builder import ListItem, TextBuilder, to_json_value
 from tests.support.fixtures_documents import Drawn, docx_bytes, epub, odt, pdf, pptx_bytes, prose, xlsx, zipped
 
 DATA = Path(os.environ.get("GROUNDWORK_DATA", "../shared/data"))
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="the data folder (GROUNDWORK_DATA) is not here")
 
 
-def shown(parsed: Parsed) -> list[tuple[str, str]]:
+def shown(parsed: ParsedDocument) -> list[tuple[str, str]]:
     return [(block.kind, parsed.text[slice(*block.span)]) for block in parsed.blocks]
 
 
-def read(name: str, source: str | bytes) -> Parsed:
+def read(name: str, source: str | bytes) -> ParsedDocument:
     return parse(name, source.encode() if isinstance(source, str) else source)[1]
 
 
@@ -51,13 +51,13 @@ def read(name: str, source: str | bytes) -> Parsed:
     ],
 )
 def test_what_is_no_document_is_told_what_to_do(data: bytes, says: str) -> None:
-    with pytest.raises(Unreadable, match=says) as refused:
+    with pytest.raises(UnreadableFile, match=says) as refused:
         parse("a.bin", data)
     assert refused.value.reason == "not-a-document"
 
 
 def why(name: str, data: bytes) -> str:
-    with pytest.raises(Unreadable) as caught:
+    with pytest.raises(UnreadableFile) as caught:
         parse(name, data)
     assert str(caught.value).endswith(".")
     return caught.value.reason
@@ -67,14 +67,14 @@ def why(name: str, data: bytes) -> str:
 
 ANY_TEXT = st.text(st.characters(codec=None), max_size=60)
 CALLS = st.one_of(
-    st.tuples(st.just("heading"), st.integers(0, 9), ANY_TEXT),
-    st.tuples(st.just("paragraph"), ANY_TEXT),
-    st.tuples(st.just("lines"), st.lists(ANY_TEXT, max_size=4)),
-    st.tuples(st.just("list"), st.lists(st.builds(Item, ANY_TEXT, st.integers(0, 3)), max_size=5)),
-    st.tuples(st.just("table"), st.lists(st.lists(ANY_TEXT, max_size=4), max_size=5)),
-    st.tuples(st.just("table"), st.lists(st.lists(ANY_TEXT, max_size=3), max_size=5), st.integers(1, 50)),
-    st.tuples(st.just("code"), ANY_TEXT),
-    st.tuples(st.just("page"), st.integers(1, 9)),
+    st.tuples(st.just("add_heading"), st.integers(0, 9), ANY_TEXT),
+    st.tuples(st.just("add_paragraph"), ANY_TEXT),
+    st.tuples(st.just("add_lines"), st.lists(ANY_TEXT, max_size=4)),
+    st.tuples(st.just("add_list"), st.lists(st.builds(ListItem, ANY_TEXT, st.integers(0, 3)), max_size=5)),
+    st.tuples(st.just("add_table"), st.lists(st.lists(ANY_TEXT, max_size=4), max_size=5)),
+    st.tuples(st.just("add_table"), st.lists(st.lists(ANY_TEXT, max_size=3), max_size=5), st.integers(1, 50)),
+    st.tuples(st.just("add_code"), ANY_TEXT),
+    st.tuples(st.just("start_page"), st.integers(1, 9)),
 )
 
 
@@ -109,8 +109,8 @@ def test_blocks_are_exact_and_text_is_clean(calls):
 def test_empty_rows_end_a_numbered_table_and_are_dropped_from_others():
     builder = TextBuilder()
     rows = [["a", "b"], ["1", "2"], ["", ""], ["c", ""]]
-    builder.table(rows)
-    builder.table(rows, first_row=3)
+    builder.add_table(rows)
+    builder.add_table(rows, first_row=3)
     parsed = builder.build()
     assert shown(parsed) == [("table", "a | b\n1 | 2\nc"), ("table", "a | b\n1 | 2"), ("table", "c")]
     assert [block.location.rows for block in parsed.blocks] == [None, (3, 4), (6, 6)]
@@ -118,7 +118,7 @@ def test_empty_rows_end_a_numbered_table_and_are_dropped_from_others():
 
 def test_joiners_stay_where_scripts_need_them():
     builder = TextBuilder()
-    builder.paragraph("می\u200cخواهم 👩\u200d💻 pass\u200dword")
+    builder.add_paragraph("می\u200cخواهم 👩\u200d💻 pass\u200dword")
     assert builder.build().text == "می\u200cخواهم 👩\u200d💻 password"
 
 
@@ -151,15 +151,15 @@ def test_joiners_stay_where_scripts_need_them():
     ],
 )
 def test_media_type_by_content_then_by_extension(name, data, kind):
-    assert media_type(name, data) == kind
+    assert detect_media_type(name, data) == kind
 
 
 def test_a_zip_is_known_by_its_parts():
-    assert media_type("renamed.zip", docx_bytes(docx.Document())).endswith("wordprocessingml.document")
+    assert detect_media_type("renamed.zip", docx_bytes(docx.Document())).endswith("wordprocessingml.document")
     buffer = BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         archive.writestr("mimetype", "application/epub+zip")
-    assert media_type("book", buffer.getvalue()) == "application/epub+zip"
+    assert detect_media_type("book", buffer.getvalue()) == "application/epub+zip"
 
 
 def test_a_library_is_imported_when_its_format_first_comes():
@@ -443,21 +443,21 @@ def test_pdf_pages_without_text_are_named_and_tiny_text_is_not_read():
 def test_pdf_words_are_those_that_pdftotext_finds():
     """Of each file at least 98 % of the words; of all tokens, numbers and single letters too, in all files together."""
     found = [
-        (path.name, shares(path, parsed.text), len(parsed.text))
+        (path.name, shared_words(path, parsed.text), len(parsed.text))
         for path in sorted(DATA.glob("documents/**/*.pdf"))
         if path.stat().st_size < 1_500_000  # One more takes seconds; `python -m bench.documents` reads it too.
         if (parsed := readable(path))
     ]
     compared = [(name, both, length) for name, both, length in found if both]
     assert len(compared) > 20
-    assert [name for name, (words, _), _ in compared if words < SHARE] == []
-    assert sum(tokens * n for _, (_, tokens), n in compared) >= SHARE * sum(n for _, _, n in compared)
+    assert [name for name, (words, _), _ in compared if words < MIN_WORD_SHARE] == []
+    assert sum(tokens * n for _, (_, tokens), n in compared) >= MIN_WORD_SHARE * sum(n for _, _, n in compared)
 
 
-def readable(path: Path) -> Parsed | None:
+def readable(path: Path) -> ParsedDocument | None:
     try:
         return parse(path.name, path.read_bytes())[1]
-    except Unreadable:
+    except UnreadableFile:
         return None
 
 
@@ -744,24 +744,24 @@ def test_rtf_text_lists_and_tables():
     assert parsed.title == "Pump übersicht"
 
 
-@pytest.mark.parametrize("kind", sorted(PARSERS))
+@pytest.mark.parametrize("kind", sorted(PARSER_MODULES))
 @settings(deadline=None)  # The first example imports the format's library.
 @given(data=st.binary(max_size=200) | st.text("*-=`:.|+ \n\\\\{}\\u12aé<>[]\"',;#", max_size=200).map(str.encode))
 def test_no_parser_fails_on_bytes_in_another_way(kind, data):
-    name = next((f"file{ending}" for ending, known in EXTENSIONS.items() if known == kind), "file.txt")
-    with suppress(Unreadable):
+    name = next((f"file{ending}" for ending, known in MEDIA_TYPE_BY_EXTENSION.items() if known == kind), "file.txt")
+    with suppress(UnreadableFile):
         parse(name, (b"{\\rtf1 " if kind == "application/rtf" else b"") + data)
 
 
 def test_metadata_becomes_what_json_holds():
-    assert plain({"a": (1, None, {"b": "x\u200b "})}) == {"a": [1, None, {"b": "x"}]}
+    assert to_json_value({"a": (1, None, {"b": "x\u200b "})}) == {"a": [1, None, {"b": "x"}]}
 
 
 @needs_data
 def test_files_nobody_here_wrote_parse_or_say_why():
     for path in sorted(DATA.glob("documents/**/*.*")):
         if path.is_file() and path.stat().st_size < 1_000_000:
-            with suppress(Unreadable):
+            with suppress(UnreadableFile):
                 _, parsed = parse(path.name, path.read_bytes())
                 assert "\n\n".join(text for _, text in shown(parsed)) == parsed.text, path
 
@@ -786,6 +786,6 @@ def test_files_nobody_here_wrote_parse_or_say_why():
 )
 def test_hostile_text_costs_no_more_than_its_length(name, piece):
     begin = time.process_time()
-    with suppress(Unreadable):
+    with suppress(UnreadableFile):
         parse(name, (piece * (60_000 // len(piece)) + "end").encode())
     assert time.process_time() - begin < 3

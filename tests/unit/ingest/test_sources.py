@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from core.errors import InvalidInput, Unavailable, Unreadable
-from ingest.sources import MAX_BYTES, SourceFile, from_anywhere, open_source
+from core.errors import InvalidInput, Unavailable, UnreadableFile
+from ingest.sources import MAX_FILE_BYTES, SourceFile, open_source, resolve_source_address
 
 
 def paths(address: str | Path, **options: Any) -> list[str]:
     """What a source lists, as people see it."""
-    return [file.path for file in open_source(str(address), **options).files()]
+    return [file.path for file in open_source(str(address), **options).list_files()]
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_a_folder_lists_plain_values_in_the_order_of_their_paths(folder: Path) -> None:
     """So that a worker elsewhere can be given one."""
-    files = list(open_source(str(folder), ("staff",)).files())
+    files = list(open_source(str(folder), ("staff",)).list_files())
     assert [file.path for file in files] == sorted(file.path for file in files)
     assert files[0] == SourceFile((folder / "a.md").as_uri(), "a.md", ("staff",), 7, None)
     assert open_source(str(folder)).read(pickle.loads(pickle.dumps(files[0]))) == b"# a.md\n"
@@ -45,9 +45,11 @@ def test_a_file_address_names_the_same_as_a_path(folder: Path) -> None:
     by_path = open_source(str(folder))
     by_address = open_source(folder.as_uri())
     assert by_path.uri == by_address.uri == folder.as_uri() + "/"
-    assert [by_address.read(file) for file in by_address.files()] == [by_path.read(file) for file in by_path.files()]
+    assert [by_address.read(file) for file in by_address.list_files()] == [
+        by_path.read(file) for file in by_path.list_files()
+    ]
     one = open_source((folder / "ä b%20.md").as_uri())
-    assert [file.path for file in one.files()] == ["ä b%20.md"]
+    assert [file.path for file in one.list_files()] == ["ä b%20.md"]
 
 
 @pytest.mark.parametrize(
@@ -92,7 +94,7 @@ def test_only_plain_visible_files_of_the_folder_are_listed(folder: Path, tmp_pat
 @pytest.mark.parametrize("way", ["file", "folder", "pipe"])
 def test_a_file_that_became_something_else_is_not_read(folder: Path, tmp_path: Path, way: str) -> None:
     """Between listing and reading there is time for a link, or a pipe that nobody writes to."""
-    file = next(file for file in open_source(str(folder)).files() if file.path == "b/c.md")
+    file = next(file for file in open_source(str(folder)).list_files() if file.path == "b/c.md")
     (tmp_path / "c.md").write_text("secret")
     if way == "folder":
         (folder / "b").rename(tmp_path / "b")
@@ -103,15 +105,15 @@ def test_a_file_that_became_something_else_is_not_read(folder: Path, tmp_path: P
             (folder / "b/c.md").symlink_to(tmp_path / "c.md")
         else:
             os.mkfifo(folder / "b/c.md")
-    with pytest.raises(Unreadable):
+    with pytest.raises(UnreadableFile):
         open_source(str(folder)).read(file)
 
 
 def test_a_file_that_went_is_gone(folder: Path) -> None:
     """The reason says so."""
-    file = next(iter(open_source(str(folder)).files()))
+    file = next(iter(open_source(str(folder)).list_files()))
     (folder / "a.md").unlink()
-    with pytest.raises(Unreadable) as refused:
+    with pytest.raises(UnreadableFile) as refused:
         open_source(str(folder)).read(file)
     assert refused.value.reason == "gone"
 
@@ -120,9 +122,9 @@ def test_a_huge_file_is_refused_unread(folder: Path) -> None:
     """A gigabyte that takes no room on the disk would take it in memory."""
     with (folder / "a.md").open("wb") as sparse:
         sparse.truncate(1 << 30)
-    file = next(iter(open_source(str(folder)).files()))
-    assert file.size == 1 << 30 > MAX_BYTES
-    with pytest.raises(Unreadable) as refused:
+    file = next(iter(open_source(str(folder)).list_files()))
+    assert file.size == 1 << 30 > MAX_FILE_BYTES
+    with pytest.raises(UnreadableFile) as refused:
         open_source(str(folder)).read(file)
     assert refused.value.reason == "too-large"
 
@@ -171,9 +173,13 @@ def test_an_address_that_cannot_be_used_is_refused_in_a_sentence(address: str, s
 def test_an_address_is_kept_such_that_any_folder_will_do(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker is started elsewhere."""
     monkeypatch.chdir(folder)
-    assert from_anywhere("b") == str(folder / "b")
-    assert from_anywhere("web:b/d.txt") == f"web:{folder / 'b/d.txt'}"
-    assert [from_anywhere(name) for name in ("none", "s3://b/b", "https://b/")] == ["none", "s3://b/b", "https://b/"]
+    assert resolve_source_address("b") == str(folder / "b")
+    assert resolve_source_address("web:b/d.txt") == f"web:{folder / 'b/d.txt'}"
+    assert [resolve_source_address(name) for name in ("none", "s3://b/b", "https://b/")] == [
+        "none",
+        "s3://b/b",
+        "https://b/",
+    ]
 
 
 @dataclass
@@ -274,7 +280,7 @@ def test_a_bucket_a_folder_and_an_object_are_sources(
     """Marks of folders and hidden parts are left out, as in a folder of this machine."""
     source = open_source(address)
     assert source.uri == uri
-    files = list(source.files())
+    files = list(source.list_files())
     assert [file.path for file in files] == expected
     assert all(file.uri.startswith(uri) and file.size and file.tag for file in files)
     for file in files:
@@ -284,16 +290,16 @@ def test_a_bucket_a_folder_and_an_object_are_sources(
 def test_listing_reads_nothing_and_a_change_shows_in_the_tag(storage: Storage) -> None:
     """So a run over what is unchanged downloads nothing."""
     source = open_source("s3://library/docs/")
-    before = {file.path: file.tag for file in source.files()}
+    before = {file.path: file.tag for file in source.list_files()}
     assert storage.count("GET") == 0
     put(storage, "docs/a.md", b"# Other\n")
     storage.client.delete_object(Bucket="library", Key="docs/b/c.md")
     put(storage, "docs/new.md", b"# New\n")
-    after = {file.path: file.tag for file in source.files()}
+    after = {file.path: file.tag for file in source.list_files()}
     assert after.keys() == {"a.md", "new.md"}
     assert after["a.md"] != before["a.md"]
     put(storage, "docs/a.md", b"# docs/a.md\n")
-    assert {file.path: file.tag for file in source.files()}["a.md"] == before["a.md"]
+    assert {file.path: file.tag for file in source.list_files()}["a.md"] == before["a.md"]
     assert storage.count("GET") == 0
 
 
@@ -304,30 +310,30 @@ def test_a_long_listing_comes_in_pages(storage: Storage, monkeypatch: pytest.Mon
         put(storage, f"many/{number}.txt", b"x")
     source = open_source("s3://library/many/")
     storage.asked.clear()
-    assert [file.path for file in source.files()] == [f"{number}.txt" for number in range(7)]
+    assert [file.path for file in source.list_files()] == [f"{number}.txt" for number in range(7)]
     assert storage.asked == [("GET", "/library")] * 4
 
 
 def test_an_object_that_changed_since_it_was_listed_is_not_stored_under_the_old_tag(storage: Storage) -> None:
     """Or A, B, A would be served as B."""
     source = open_source("s3://library/docs/a.md")
-    (file,) = source.files()
+    (file,) = source.list_files()
     put(storage, "docs/a.md", b"# Other\n")
-    with pytest.raises(Unreadable) as refused:
+    with pytest.raises(UnreadableFile) as refused:
         source.read(file)
     assert refused.value.reason == "changed"
     storage.client.delete_object(Bucket="library", Key="docs/a.md")
-    with pytest.raises(Unreadable) as refused:
+    with pytest.raises(UnreadableFile) as refused:
         source.read(file)
     assert refused.value.reason == "gone"
 
 
 def test_a_huge_object_is_refused_unread(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
     """By what the storage says of its size."""
-    monkeypatch.setattr("ingest.sources.buckets.MAX_BYTES", 5)
+    monkeypatch.setattr("ingest.sources.object_storage.MAX_FILE_BYTES", 5)
     source = open_source("s3://library/docs/a.md")
-    (file,) = source.files()
-    with pytest.raises(Unreadable) as refused:
+    (file,) = source.list_files()
+    with pytest.raises(UnreadableFile) as refused:
         source.read(file)
     assert refused.value.reason == "too-large"
     assert storage.count("GET") == 0
@@ -336,7 +342,7 @@ def test_a_huge_object_is_refused_unread(storage: Storage, monkeypatch: pytest.M
 def test_patterns_and_reader_rules_work_in_a_bucket(storage: Storage) -> None:
     """The rule file lies at its root, and is no document."""
     put(storage, "readers.yaml", b"rules: [{pattern: 'docs/*', readers: [staff]}]\n")
-    files = {file.path: file.readers for file in open_source("s3://library", ("all",)).files()}
+    files = {file.path: file.allowed_groups for file in open_source("s3://library", ("all",)).list_files()}
     assert files == {"docs/a.md": ("staff",), "docs/b/c.md": ("staff",), "other/e f.md": ("all",)}
     assert paths("s3://library", include=["docs/*"], exclude=["*/b/*"]) == ["docs/a.md"]
     with pytest.raises(InvalidInput, match="--include"):
@@ -349,7 +355,7 @@ def test_patterns_and_reader_rules_work_in_a_bucket(storage: Storage) -> None:
 def test_a_storage_that_is_busy_is_asked_again(storage: Storage) -> None:
     """It says so by a 503."""
     source = open_source("s3://library/docs/a.md")
-    (file,) = source.files()
+    (file,) = source.list_files()
     storage.busy = 2
     assert source.read(file) == b"# docs/a.md\n"
     assert storage.busy == 0

@@ -15,16 +15,16 @@ from types import SimpleNamespace
 
 import pytest
 
-from core.errors import InvalidInput, Unavailable, Unreadable
+from core.errors import InvalidInput, Unavailable, UnreadableFile
 from ingest.sources import open_source
-from ingest.sources.address import Forbidden, WebAddress, parse_address
-from ingest.sources.client import NAME, Answer, WebClient
-from ingest.sources.guard import allowed_hosts, is_public
+from ingest.sources.address import ForbiddenAddress, WebAddress, parse_address
+from ingest.sources.ip_guard import is_public_ip, parse_allowed_hosts
 from ingest.sources.robots import parse_robots
-from ingest.sources.selection import Selection
+from ingest.sources.selection import FileSelection
 from ingest.sources.sitemap import parse_sitemap
 from ingest.sources.types import SourceFile
-from ingest.sources.web import Sitemap, WebPages, open_list
+from ingest.sources.web import PageListSource, SitemapSource, open_page_list
+from ingest.sources.web_client import ROBOTS_AGENT, HttpResponse, WebClient
 
 _attempts: list[object] = []
 _listening = False
@@ -52,8 +52,8 @@ def attempts() -> Iterator[list[object]]:
 
 def client(allowed: str = "", **options: object) -> WebClient:
     """A client that is in no hurry to be polite."""
-    options = {"delay": 0.0, "pauses": (0.0,), "seconds": 10.0} | options
-    return WebClient(allowed_hosts(allowed), **options)  # type: ignore[arg-type]
+    options = {"delay_seconds": 0.0, "retry_delays": (0.0,), "timeout_seconds": 10.0} | options
+    return WebClient(parse_allowed_hosts(allowed), **options)  # type: ignore[arg-type]
 
 
 WRITTEN = """
@@ -96,7 +96,7 @@ def test_an_address_is_refused_as_it_is_written(address: str, attempts: list[obj
     """By the way in, and by the client when a sitemap or a redirect leads there; with no connection and no look-up."""
     with pytest.raises(InvalidInput):
         open_source(address)
-    with pytest.raises(Forbidden):
+    with pytest.raises(ForbiddenAddress):
         client().get(parse_address(address))
     assert attempts == []
 
@@ -105,27 +105,27 @@ def test_an_address_is_refused_as_it_is_written(address: str, attempts: list[obj
 def test_a_name_that_stands_for_a_private_address_is_refused(ip: str, attempts: list[object]) -> None:
     """Alone, and hidden behind a public one."""
     for answer in ([ip], ["93.184.216.34", ip], ["2606:4700::1111", ip]):
-        with pytest.raises(Forbidden, match="not on the public internet"):
-            client(resolve=lambda host, port, answer=answer: answer).get(parse_address("https://example.org/page"))
+        with pytest.raises(ForbiddenAddress, match="not on the public internet"):
+            client(resolver=lambda host, port, answer=answer: answer).get(parse_address("https://example.org/page"))
     assert attempts == []
 
 
 @pytest.mark.parametrize("ip", ["93.184.216.34", "1.1.1.1", "100.63.255.255", "172.32.0.1", "2606:4700::1111"])
 def test_a_public_address_is_none_of_them(ip: str) -> None:
     """Or nothing would ever be fetched."""
-    assert is_public(ip_address(ip))
+    assert is_public_ip(ip_address(ip))
 
 
 def test_a_name_is_resolved_once_for_a_request_and_the_connection_goes_there(attempts: list[object]) -> None:
     """A name that turns to a private address afterwards is asked about anew, checked anew, and refused."""
     answers = iter([["93.184.216.34"], ["93.184.216.34"], ["127.0.0.1"]])
-    rebinding = client(resolve=lambda host, port: next(answers), pauses=(0.0, 0.0))
+    rebinding = client(resolver=lambda host, port: next(answers), retry_delays=(0.0, 0.0))
     address = parse_address("http://rebinding.example/")
     with pytest.raises(Unavailable):  # the page's own look-up, then robots.txt: refused by the hook above
         rebinding.get(address)
     assert attempts == [("93.184.216.34", 80)] * 3  # three attempts, one look-up
     attempts.clear()
-    with pytest.raises(Forbidden):
+    with pytest.raises(ForbiddenAddress):
         rebinding.get(address)
     assert attempts == []
 
@@ -222,15 +222,15 @@ def site() -> Iterator[Site]:
 
 def reason(site: Site, path: str, **options: object) -> str:
     """Why a page of the site is not read."""
-    with pytest.raises(Unreadable) as refused:
+    with pytest.raises(UnreadableFile) as refused:
         client(site.host, **options).get(parse_address(site.root + path))
     return refused.value.reason
 
 
-def pages(site: Site, *paths: str) -> WebPages:
+def pages(site: Site, *paths: str) -> PageListSource:
     """A source of pages of the site."""
     addresses = tuple(parse_address(site.root + path) for path in paths)
-    return WebPages(f"{site.root}/", addresses, Selection(("staff",)), client(site.host))
+    return PageListSource(f"{site.root}/", addresses, FileSelection(("staff",)), client(site.host))
 
 
 @pytest.mark.parametrize("target", [*WRITTEN[:30], "http://2130706433/", "//127.0.0.1/", "http:/\\127.0.0.1/"])
@@ -244,35 +244,40 @@ def test_a_redirect_to_a_forbidden_address_is_not_followed(site: Site, target: s
 class Redirected(WebClient):
     """A client to whom one public site answers with a redirect, without a connection; the rest is as it is."""
 
-    def _ask(self, method: str, address: WebAddress, ips: list[str], budget: object) -> Answer:
+    def _ask(self, method: str, address: WebAddress, ips: list[str], budget: object) -> HttpResponse:
         if address.host != "public.example":
-            return super()._ask(method, address, ips, budget)  # type: ignore[arg-type]
+            return super()._send_request(method, address, ips, budget)  # type: ignore[arg-type]
         assert ips == ["93.184.216.34"]
-        if address.target == "/robots.txt":
-            return Answer(address, 404, {})
-        return Answer(address, 302, {"location": self.leads_to})
+        if address.request_target == "/robots.txt":
+            return HttpResponse(address, 404, {})
+        return HttpResponse(address, 302, {"location": self.leads_to})
 
     leads_to = ""
 
 
 def test_a_public_page_does_not_lead_to_an_allowed_host(site: Site, attempts: list[object]) -> None:
     """An intranet that may be read by its own address must not be read in the name of others."""
-    fetching = Redirected(allowed_hosts(site.host), resolve=lambda host, port: ["93.184.216.34"], delay=0.0, pauses=())
+    fetching = Redirected(
+        parse_allowed_hosts(site.host),
+        resolver=lambda host, port: ["93.184.216.34"],
+        delay_seconds=0.0,
+        retry_delays=(),
+    )
     fetching.leads_to = f"{site.root}/guide"
     assert fetching.get(parse_address(fetching.leads_to)).status == 200
     attempts.clear()
-    with pytest.raises(Forbidden):
+    with pytest.raises(ForbiddenAddress):
         fetching.get(parse_address("http://public.example/page"))
     assert attempts == []
     fetching.leads_to = "http://public.example/other"
-    with pytest.raises(Forbidden, match="from https to http"):
+    with pytest.raises(ForbiddenAddress, match="from https to http"):
         fetching.get(parse_address("https://public.example/page"))
 
 
 def test_a_page_is_read_as_it_is(site: Site) -> None:
     """With its address as identity, its path to be shown, and a tag; the client says who it is."""
     source = pages(site, "/guide")
-    (file,) = source.files()
+    (file,) = source.list_files()
     assert file == SourceFile(f"{site.root}/guide", "guide", ("staff",), 57, '"1"')
     assert source.read(file) == b"<!doctype html><title>Guide</title><p>Open the valve.</p>"
     assert all(headers["User-Agent"].startswith("Groundwork/") for headers in site.headers)
@@ -283,7 +288,7 @@ def test_an_allowed_host_opens_a_page_by_its_address(site: Site) -> None:
     """What GROUNDWORK_WEB_ALLOWED_HOSTS is for; without it the same address is refused."""
     source = open_source(f"{site.root}/guide", web_hosts=site.host)
     assert source.uri == f"{site.root}/guide"
-    assert [file.path for file in source.files()] == ["guide"]
+    assert [file.path for file in source.list_files()] == ["guide"]
     with pytest.raises(InvalidInput, match="port"):
         open_source(f"{site.root}/guide")
 
@@ -294,14 +299,14 @@ def test_an_allowed_host_opens_a_page_by_its_address(site: Site) -> None:
 )
 def test_paths_are_shown_plainly(path: str, shown: str) -> None:
     """Patterns and readers go by them, so what is asked for is what is shown."""
-    assert parse_address(f"https://example.org{path}").path == shown
+    assert parse_address(f"https://example.org{path}").display_path == shown
 
 
 def test_no_identity_ends_in_a_slash(site: Site) -> None:
     """It would stand for everything below it; the address with an empty fragment leads to the same page."""
     site.page("/docs/", "<p>Docs</p>")
     source = open_source(f"{site.root}/docs/", web_hosts=site.host)
-    (file,) = source.files()
+    (file,) = source.list_files()
     assert file.uri == source.uri == f"{site.root}/docs/#"
     assert source.read(file) == b"<p>Docs</p>"
 
@@ -310,11 +315,11 @@ def test_listing_asks_for_headers_and_a_change_shows_in_the_tag(site: Site) -> N
     """So what is unchanged is not downloaded."""
     source = pages(site, "/guide", "/plain")
     site.page("/plain", "plain", Last_Modified="Mon, 02 Jan 2006 15:04:05 GMT")
-    before = {file.path: file.tag for file in source.files()}
+    before = {file.path: file.tag for file in source.list_files()}
     assert before == {"guide": '"1"', "plain": "Mon, 02 Jan 2006 15:04:05 GMT"}
     assert site.requests("GET") == []
     site.page("/guide", "new", ETag='"2"')
-    assert {file.path: file.tag for file in source.files()} == before | {"guide": '"2"'}
+    assert {file.path: file.tag for file in source.list_files()} == before | {"guide": '"2"'}
 
 
 def test_a_page_that_says_nothing_of_its_state_has_no_tag(site: Site) -> None:
@@ -323,15 +328,15 @@ def test_a_page_that_says_nothing_of_its_state_has_no_tag(site: Site) -> None:
     site.page("/now", "x", Last_Modified=datetime.datetime.now(datetime.UTC).strftime("%a, %d %b %Y %H:%M:%S GMT"))
     site.page("/none", "x")
     site.page("/odd", "x", ETag='"\x07"')
-    assert [file.tag for file in source.files()] == [None, None, None]
+    assert [file.tag for file in source.list_files()] == [None, None, None]
 
 
 def test_a_page_that_changed_since_it_was_listed_is_refused(site: Site) -> None:
     """Its content must not be stored under the old tag; a site whose tags are noise is read all the same."""
     source = pages(site, "/guide")
-    (file,) = source.files()
+    (file,) = source.list_files()
     site.page("/guide", "new", ETag='"2"')
-    with pytest.raises(Unreadable) as refused:
+    with pytest.raises(UnreadableFile) as refused:
         source.read(file)
     assert refused.value.reason == "changed"
     noise = iter(range(10))
@@ -342,7 +347,7 @@ def test_a_page_that_changed_since_it_was_listed_is_refused(site: Site) -> None:
         site.answers["/guide"] = noisy
 
     site.answers["/guide"] = noisy
-    (file,) = source.files()
+    (file,) = source.list_files()
     assert source.read(file) == b"noise"
 
 
@@ -371,25 +376,25 @@ def test_a_site_that_is_down_stops_the_run() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         host = f"127.0.0.1:{listener.getsockname()[1]}"
     with pytest.raises(Unavailable, match="does not answer"):
-        list(open_list_of(host, client(host)).files())
+        list(open_list_of(host, client(host)).list_files())
     with pytest.raises(Unavailable, match="can't be found"):
-        client(resolve=lambda host, port: []).get(parse_address("https://example.org/"))
+        client(resolver=lambda host, port: []).get(parse_address("https://example.org/"))
 
 
-def open_list_of(host: str, fetching: WebClient) -> WebPages:
+def open_list_of(host: str, fetching: WebClient) -> PageListSource:
     """A list of one page."""
-    return WebPages(f"http://{host}/", (parse_address(f"http://{host}/a"),), Selection(), fetching)
+    return PageListSource(f"http://{host}/", (parse_address(f"http://{host}/a"),), FileSelection(), fetching)
 
 
 def test_requests_to_a_site_keep_their_distance(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two tenths of a second, or what its robots.txt asks for, but no more than half a minute."""
     waits: list[float] = []
     # A clock that stands still: how long this machine takes for a request is of no matter.
-    monkeypatch.setattr("ingest.sources.client.time", SimpleNamespace(sleep=waits.append, monotonic=lambda: 1000.0))
+    monkeypatch.setattr("ingest.sources.web_client.time", SimpleNamespace(sleep=waits.append, monotonic=lambda: 1000.0))
     for robots, wait in (("", 0.2), ("User-agent: *\nCrawl-delay: 7", 7.0), ("User-agent: *\nCrawl-delay: inf", 30.0)):
         site.page("/robots.txt", robots)
         waits.clear()
-        client(site.host, delay=0.2).get(parse_address(f"{site.root}/guide"))
+        client(site.host, delay_seconds=0.2).get(parse_address(f"{site.root}/guide"))
         assert waits == [0.0, pytest.approx(wait)]
 
 
@@ -411,11 +416,11 @@ def test_an_endless_page_is_left(site: Site) -> None:
     site.raw("/less-than-none", head + b"Transfer-Encoding: chunked\r\n\r\n-1\r\n", endless=piece)
     site.raw("/announced", head + b"Content-Length: 99999999999\r\n\r\n", endless=piece)
     for path in ("/plain", "/chunks", "/one-chunk", "/less-than-none", "/announced"):
-        assert reason(site, path, limit=300_000) == "too-large", path
+        assert reason(site, path, max_bytes=300_000) == "too-large", path
     site.raw("/headers", head, endless=b"X-More: " + b"y" * 1000 + b"\r\n")
     site.raw("/continue", endless=b"HTTP/1.1 100 Continue\r\n\r\n")
-    assert reason(site, "/headers", limit=300_000) == "unopened"
-    assert reason(site, "/continue", limit=300_000) == "too-large"
+    assert reason(site, "/headers", max_bytes=300_000) == "unopened"
+    assert reason(site, "/continue", max_bytes=300_000) == "too-large"
 
 
 @pytest.mark.parametrize("start", [b"", b"HTTP/1.1 200 OK\r\nX: ", b"HTTP/1.1 200 OK\r\n\r\n"])
@@ -429,10 +434,10 @@ def test_a_page_that_trickles_in_is_left_when_its_time_is_up(site: Site, start: 
             handler.wfile.write(b"x")
 
     site.answers["/slow"] = answer
-    fetching = client(site.host, pauses=())
+    fetching = client(site.host, retry_delays=())
     fetching.get(parse_address(f"{site.root}/guide"))  # robots.txt is known from here on, and costs none of the time
-    fetching._seconds = 0.3
-    with pytest.raises(Unreadable) as refused:
+    fetching._timeout_seconds = 0.3
+    with pytest.raises(UnreadableFile) as refused:
         fetching.get(parse_address(f"{site.root}/slow"))
     left.set()
     assert refused.value.reason == "too-slow"
@@ -442,7 +447,7 @@ def test_a_bomb_is_left_before_it_unfolds(site: Site) -> None:
     """Fifty megabytes in fifty kilobytes, and a bomb within an honest page's limits is a page."""
     bomb = gzip.compress(bytes(50_000_000))
     site.page("/bomb", bomb, Content_Encoding="gzip")
-    assert reason(site, "/bomb", limit=1_000_000) == "too-large"
+    assert reason(site, "/bomb", max_bytes=1_000_000) == "too-large"
     site.page("/packed", gzip.compress(b"<p>" + b"water " * 1000), Content_Encoding="gzip")
     assert len(client(site.host).get(parse_address(f"{site.root}/packed")).body) == 6003
 
@@ -470,13 +475,15 @@ def test_what_is_no_text_is_not_fetched(site: Site) -> None:
 
 def test_robots_txt_is_obeyed(site: Site) -> None:
     """And fetched once."""
-    site.robots = f"User-agent: *\nDisallow: /\n\nUser-agent: {NAME}\nDisallow: /private\nAllow: /private/open$\n"
+    site.robots = (
+        f"User-agent: *\nDisallow: /\n\nUser-agent: {ROBOTS_AGENT}\nDisallow: /private\nAllow: /private/open$\n"
+    )
     site.page("/private/open", "open")
     fetching = client(site.host)
     assert fetching.get(parse_address(f"{site.root}/guide")).status == 200
     assert fetching.get(parse_address(f"{site.root}/private/open")).body == b"open"
     for path in ("/private", "/private/open/more", "/%70rivate/x"):
-        with pytest.raises(Unreadable) as refused:
+        with pytest.raises(UnreadableFile) as refused:
             fetching.get(parse_address(site.root + path))
         assert refused.value.reason == "robots"
     assert [path for _, path in site.asked] == ["/robots.txt", "/guide", "/private/open"]
@@ -518,13 +525,15 @@ def test_the_fetch_of_robots_txt_is_guarded_too(site: Site, attempts: list[objec
 )
 def test_rules_match_as_the_rfc_says(rules: str, target: str, allowed: bool) -> None:
     """The longest wins, and allowing wins a tie."""
-    assert parse_robots(f"\ufeffUser-Agent: *\n{rules} # a comment\n", NAME).allows(target) is allowed
+    assert parse_robots(f"\ufeffUser-Agent: *\n{rules} # a comment\n", ROBOTS_AGENT).allows(target) is allowed
 
 
 def test_our_own_group_counts_alone_and_groups_add_up() -> None:
     """Also when several names share one, and with a delay."""
-    text = f"User-agent: a\nUser-agent: {NAME}/2\nDisallow: /a\nCrawl-delay: 2\n\nUser-agent: *\nDisallow: /\n\n"
-    parsed = parse_robots(text + f"User-agent: {NAME}\nDisallow: /b\n", NAME)
+    text = (
+        f"User-agent: a\nUser-agent: {ROBOTS_AGENT}/2\nDisallow: /a\nCrawl-delay: 2\n\nUser-agent: *\nDisallow: /\n\n"
+    )
+    parsed = parse_robots(text + f"User-agent: {ROBOTS_AGENT}\nDisallow: /b\n", ROBOTS_AGENT)
     assert [parsed.allows(target) for target in ("/a", "/b", "/c")] == [False, False, True]
     assert parsed.delay == 2.0
 
@@ -541,9 +550,9 @@ def index(*addresses: str) -> str:
     return f'<?xml version="1.0"?><sitemapindex xmlns="x">{inside}</sitemapindex>'
 
 
-def sitemap(site: Site, path: str = "/sitemap.xml", **options: tuple[str, ...]) -> Sitemap:
+def sitemap(site: Site, path: str = "/sitemap.xml", **options: tuple[str, ...]) -> SitemapSource:
     """The source that a sitemap of the site is."""
-    return Sitemap(parse_address(site.root + path), Selection((), **options), client(site.host))
+    return SitemapSource(parse_address(site.root + path), FileSelection((), **options), client(site.host))
 
 
 def test_a_sitemap_lists_the_pages_of_its_site(site: Site) -> None:
@@ -553,12 +562,12 @@ def test_a_sitemap_lists_the_pages_of_its_site(site: Site) -> None:
     site.page("/one.xml", urlset(f"{root}/guide", f"{root}/a&amp;b", f"{root}/guide#part", "http://169.254.169.254/x"))
     site.page("/two.xml.gz", gzip.compress(urlset(f"{root}/c/d", "https://elsewhere.example/e", "no address").encode()))
     source = open_source(f"{root}/sitemap.xml", web_hosts=site.host)
-    assert isinstance(source, Sitemap)
+    assert isinstance(source, SitemapSource)
     assert source.uri == f"{root}/"
-    assert [file.path for file in source.files()] == ["guide", "a&b", "c/d"]
-    assert [file.path for file in sitemap(site, exclude=("c/*",), include=("*d*",)).files()] == ["guide"]
+    assert [file.path for file in source.list_files()] == ["guide", "a&b", "c/d"]
+    assert [file.path for file in sitemap(site, exclude=("c/*",), include=("*d*",)).list_files()] == ["guide"]
     with pytest.raises(InvalidInput, match="names no page"):
-        list(sitemap(site, include=("x/*",)).files())
+        list(sitemap(site, include=("x/*",)).list_files())
 
 
 def test_a_sitemap_that_is_incomplete_stops_the_run(site: Site) -> None:
@@ -566,9 +575,9 @@ def test_a_sitemap_that_is_incomplete_stops_the_run(site: Site) -> None:
     site.page("/sitemap.xml", index(f"{site.root}/one.xml", f"{site.root}/two.xml"))
     site.page("/one.xml", urlset(f"{site.root}/guide"))
     with pytest.raises(Unavailable, match=r"two\.xml"):
-        list(sitemap(site).files())
+        list(sitemap(site).list_files())
     with pytest.raises(InvalidInput, match="no longer there"):
-        list(sitemap(site, "/none.xml").files())
+        list(sitemap(site, "/none.xml").list_files())
 
 
 @pytest.mark.parametrize(
@@ -584,7 +593,7 @@ def test_a_sitemap_that_is_incomplete_stops_the_run(site: Site) -> None:
 )
 def test_a_sitemap_that_is_none_or_hostile_is_refused(content: str | bytes) -> None:
     """Entities and bombs included."""
-    with pytest.raises(Unreadable):
+    with pytest.raises(UnreadableFile):
         parse_sitemap("sitemap.xml", content.encode() if isinstance(content, str) else content)
 
 
@@ -592,10 +601,13 @@ def test_a_list_names_the_pages_of_one_site(site: Site, tmp_path: Path) -> None:
     """Comments and empty lines don't count."""
     file = tmp_path / "pages.txt"
     file.write_text(f"# ours\n{site.root}/guide\n\n {site.root}/b/ \n{site.root}/guide\n")
-    source = open_list(f"web:{file}", Selection(exclude=("x*",)), site.host)
+    source = open_page_list(f"web:{file}", FileSelection(exclude=("x*",)), site.host)
     assert source.uri == f"{site.root}/"
     assert [str(page) for page in source.pages] == [f"{site.root}/guide", f"{site.root}/b/"]
-    assert [found.uri for found in pages(site, "/guide", "/b/").files()] == [f"{site.root}/guide", f"{site.root}/b/#"]
+    assert [found.uri for found in pages(site, "/guide", "/b/").list_files()] == [
+        f"{site.root}/guide",
+        f"{site.root}/b/#",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -620,13 +632,13 @@ def test_a_list_that_cannot_be_used_is_refused(tmp_path: Path, content: str | by
 def test_an_allowance_that_cannot_be_one_is_refused(setting: str) -> None:
     """Hosts, and nothing wider."""
     with pytest.raises(InvalidInput, match="GROUNDWORK_WEB_ALLOWED_HOSTS"):
-        allowed_hosts(setting)
+        parse_allowed_hosts(setting)
 
 
 def test_an_allowance_is_for_a_host_and_its_ports() -> None:
     """The usual two, unless it names one."""
-    assert allowed_hosts("") == frozenset()
-    assert allowed_hosts("Wiki.intern, 10.0.0.7:8080,[::1]:81") == {
+    assert parse_allowed_hosts("") == frozenset()
+    assert parse_allowed_hosts("Wiki.intern, 10.0.0.7:8080,[::1]:81") == {
         ("wiki.intern", 80), ("wiki.intern", 443), ("10.0.0.7", 8080), ("::1", 81),
     }  # fmt: skip
 
@@ -660,7 +672,7 @@ def test_certificate_and_host_are_those_of_the_name(
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()
         hosts = f"pinned.example:{port}, other.example:{port}"
-        fetching = client(hosts, resolve=lambda host, port: ["127.0.0.1"], pauses=())
+        fetching = client(hosts, resolver=lambda host, port: ["127.0.0.1"], retry_delays=())
         answer = fetching.get(parse_address(f"https://pinned.example:{port}/page"))
         assert answer.body == b"here"
         with pytest.raises(Unavailable, match="certificate"):

@@ -9,14 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.errors import InvalidInput
-from retrieval.filter_sql import clause
+from retrieval.filter_sql import compile_filter
 from retrieval.filters import (
-    DEEPEST,
     FIELDS,
-    LONGEST_TEXT,
-    METADATA,
-    MOST_CONDITIONS,
-    MOST_VALUES,
+    MAX_CONDITIONS,
+    MAX_NESTING_LEVELS,
+    MAX_VALUE_CHARACTERS,
+    MAX_VALUES,
+    METADATA_PREFIX,
     And,
     Contains,
     Equals,
@@ -57,7 +57,7 @@ scalars = st.sampled_from((*TEXTS, *NUMBERS, *DATES, *NOT_DATES, True, False))
 texts = st.sampled_from((*TEXTS, *DATES)) | st.text(
     st.characters(exclude_characters="\x00İ", exclude_categories=("Cs", "Cn")), max_size=3
 )
-metadata_fields = st.sampled_from([METADATA + key for key in KEYS])
+metadata_fields = st.sampled_from([METADATA_PREFIX + key for key in KEYS])
 any_field = st.sampled_from([*FIELDS]) | metadata_fields
 garbage = st.recursive(
     st.none() | scalars | st.text(max_size=3),
@@ -71,7 +71,7 @@ garbage = st.recursive(
 def test_any_json_is_a_filter_or_refused(body: object) -> None:
     """Never another error."""
     try:
-        clause(parse_filter(body))
+        compile_filter(parse_filter(body))
     except InvalidInput as refused:
         assert re.fullmatch(r"[A-Z\"].+[.]", str(refused), re.DOTALL)  # noqa: PT017 - most are refused, some aren't
 
@@ -85,7 +85,7 @@ def test_anything_at_the_prompt_is_a_filter_or_refused(expression: str) -> None:
     except InvalidInput:
         return
     assert tree is not None
-    clause(tree)
+    compile_filter(tree)
 
 
 @pytest.mark.parametrize("text", HOSTILE)
@@ -93,10 +93,10 @@ def test_nothing_of_a_filter_is_in_the_text_of_the_statement(text: str) -> None:
     """Two filters that differ only in values are one statement; the values lie beside it."""
     written = set()
     for value in ("harmless", text):
-        field = METADATA + (value if value.isprintable() else "key")
+        field = METADATA_PREFIX + (value if value.isprintable() else "key")
         tree = And((Equals(field, value), In("title", (value,)), Range(field, ge=value), Prefix("path", value),
                     Contains(field, value, True), Holds(field, (value,)), Exists(field)))  # fmt: skip
-        made = clause(tree)
+        made = compile_filter(tree)
         written.add(made.condition.as_string(None))
         assert sum(value in repr(bound) or repr(value)[1:-1] in repr(bound) for bound in made.values.values()) >= 6
     assert len(written) == 1
@@ -111,9 +111,9 @@ def deep(levels: int) -> Filter:
 
 def test_a_filter_has_limits() -> None:
     """At the limit it works; beyond it is refused, in JSON and in code, without taking long."""
-    clause(deep(DEEPEST))
-    clause(And(tuple(Exists("title") for _ in range(MOST_CONDITIONS))))
-    In("title", tuple("x" * MOST_VALUES))
+    compile_filter(deep(MAX_NESTING_LEVELS))
+    compile_filter(And(tuple(Exists("title") for _ in range(MAX_CONDITIONS))))
+    In("title", tuple("x" * MAX_VALUES))
     nested: object = {"field": "title", "exists": True}
     for _ in range(300):
         nested = {"not": nested}
@@ -121,15 +121,15 @@ def test_a_filter_has_limits() -> None:
     for _ in range(60):  # as a tree it would have 2**60 leaves
         doubled = And((doubled, doubled))
     for refused in (
-        lambda: clause(deep(DEEPEST + 1)),
-        lambda: clause(And(tuple(Exists("title") for _ in range(MOST_CONDITIONS + 1)))),
-        lambda: clause(doubled),
+        lambda: compile_filter(deep(MAX_NESTING_LEVELS + 1)),
+        lambda: compile_filter(And(tuple(Exists("title") for _ in range(MAX_CONDITIONS + 1)))),
+        lambda: compile_filter(doubled),
         lambda: parse_filter(nested),
-        lambda: parse_filter({"and": [{"field": "title", "exists": True}] * (MOST_CONDITIONS + 1)}),
+        lambda: parse_filter({"and": [{"field": "title", "exists": True}] * (MAX_CONDITIONS + 1)}),
         lambda: parse_filter({"and": [{"or": [{"field": "title", "exists": True}] * 60}] * 60}),
-        lambda: In("title", tuple("x" * (MOST_VALUES + 1))),
-        lambda: Equals("title", "x" * (LONGEST_TEXT + 1)),
-        lambda: deep(100_000) and clause(deep(100_000)),
+        lambda: In("title", tuple("x" * (MAX_VALUES + 1))),
+        lambda: Equals("title", "x" * (MAX_VALUE_CHARACTERS + 1)),
+        lambda: deep(100_000) and compile_filter(deep(100_000)),
     ):
         with pytest.raises(InvalidInput, match=r"at most|Give 1 to|longer than"):
             refused()

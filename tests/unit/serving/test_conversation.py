@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from core.principal import Principal
-from serving.answering.conversation import understood
-from serving.answering.conversation.followups import follows, standalone
+from serving.answering.conversation.conversation import resolve_question
+from serving.answering.conversation.followups import is_follow_up, make_standalone
 from serving.answering.conversation.history import Turn
 from serving.gateway.types import ModelRequest, NoModelAvailable
 
@@ -42,7 +42,7 @@ def turn(question: str, *titles: str) -> Turn:
 )
 def test_a_follow_up_takes_over_what_it_leaves_out(before: str, question: str, asked: str) -> None:
     """And nothing else: each word was said."""
-    assert standalone(question, [turn(before)]).text == asked
+    assert make_standalone(question, [turn(before)]).text == asked
 
 
 @pytest.mark.parametrize(
@@ -59,14 +59,14 @@ def test_a_follow_up_takes_over_what_it_leaves_out(before: str, question: str, a
 )
 def test_a_question_that_stands_alone_is_left_as_it_is(question: str) -> None:
     """Whatever was said before it."""
-    assert not follows(question)
-    assert standalone(question, [turn(DEPTH)]).text == question
+    assert not is_follow_up(question)
+    assert make_standalone(question, [turn(DEPTH)]).text == question
 
 
 def test_a_title_is_borrowed_only_where_the_question_names_nothing() -> None:
     """And it is said from which document."""
     before = turn("When does leave lapse?", "Annual leave policy")
-    asked = standalone("Who can change it?", [before])
+    asked = make_standalone("Who can change it?", [before])
     assert asked.text == "Who can change Annual leave policy?"
     assert asked.leans_on == before.documents[0]
 
@@ -111,7 +111,7 @@ class Spoken:
 def test_a_model_may_reword_but_not_invent(said: str | None, asked: str) -> None:
     """Where it does, or does not answer, the rules do."""
     models = Scripted(said)
-    assert understood("What about the Heron 210?", [turn(DEPTH)], ANN, models).text == asked
+    assert resolve_question("What about the Heron 210?", [turn(DEPTH)], ANN, models).text == asked
     assert models.asked[0].purpose == "rewrite"
-    understood("What is the warranty of the Kestrel T5?", [turn(DEPTH)], ANN, models)
+    resolve_question("What is the warranty of the Kestrel T5?", [turn(DEPTH)], ANN, models)
     assert len(models.asked) == 1

@@ -15,33 +15,43 @@ import yaml
 
 import cli.main
 from bench import gateway_faults
-from bench.fake_models import READ, WORDS, WROTE, Fake, dripping, entry, failing, hanging, well
+from bench.fake_models import (
+    INPUT_TOKENS,
+    OUTPUT_TOKENS,
+    REPLY_WORDS,
+    FakeProvider,
+    answer_well,
+    drip_bytes,
+    fail_with_500,
+    hang_silently,
+    model_entry,
+)
 from core.errors import InvalidInput, OverBudget
 from core.principal import Principal
 from core.settings import Settings
 from integrations.llamaindex.llm import GatewayLLM
-from serving.answering.cache import release
-from serving.answering.types import Searched
-from serving.api.app import problem
-from serving.api.streaming import streamed
+from serving.answering.answer_cache import compute_release_hash
+from serving.answering.types import SearchCompleted
+from serving.api.app import problem_response
+from serving.api.streaming import stream_response
 from serving.gateway.gateway import Gateway, open_gateway
-from serving.gateway.models import ModelsFile, Patience, read_models
+from serving.gateway.models_file import ModelsFile, Timeouts, read_models
 from serving.gateway.providers import open_provider
-from serving.gateway.resilience.admission import Gate
-from serving.gateway.resilience.breaker import Breaker
-from serving.gateway.resilience.faults import UpstreamFault
-from serving.gateway.resilience.retries import RetryBudget, jitter
-from serving.gateway.routing import complexity, route
-from serving.gateway.transport import Pool
+from serving.gateway.resilience.circuit_breaker import CircuitBreaker
+from serving.gateway.resilience.concurrency_limiter import ConcurrencyLimiter
+from serving.gateway.resilience.retries import RetryBudget, retry_delay_seconds
+from serving.gateway.resilience.upstream_faults import UpstreamFault
+from serving.gateway.routing import rank_models, tier_for_question
+from serving.gateway.transport import HttpPool
 from serving.gateway.types import Message, ModelFailed, ModelRequest, NoModelAvailable, Overloaded, Usage
 from tests.conftest import ROOT
 
 ALDER = Principal("alder")
-IMPATIENT = Patience(connect=0.5, first=0.5, between=0.5, total=1)
-LENIENT = Patience(connect=30, first=30, between=30, total=60)  # who is well is in time, on a busy machine too
-WAITING = Patience(connect=5, first=3, between=3, total=12)  # for faults that say nothing at all
+IMPATIENT = Timeouts(connect=0.5, first=0.5, between=0.5, total=1)
+LENIENT = Timeouts(connect=30, first=30, between=30, total=60)  # who is well is in time, on a busy machine too
+WAITING = Timeouts(connect=5, first=3, between=3, total=12)  # for faults that say nothing at all
 QUICKLY = 30.0  # seconds: far beyond every deadline here, for a machine that is busy
-EVERYTHING = "".join(f"alpha{number} " for number in range(1, WORDS + 1))
+EVERYTHING = "".join(f"alpha{number} " for number in range(1, REPLY_WORDS + 1))
 
 
 def request(**fields):
@@ -51,7 +61,7 @@ def request(**fields):
 @pytest.fixture
 def opened():
     """Makes gateways and closes their connections."""
-    pool = Pool()
+    pool = HttpPool()
 
     def make(*entries, meter=None, patience=LENIENT, **file):
         read = ModelsFile.model_validate({"models": entries, "patience": patience.model_dump(), **file})
@@ -66,8 +76,8 @@ def fake():
     """Makes endpoints."""
     made = []
 
-    def make(name="alpha", behave=well):
-        made.append(Fake(name, behave))
+    def make(name="alpha", behave=answer_well):
+        made.append(FakeProvider(name, behave))
         return made[-1]
 
     yield make
@@ -78,15 +88,15 @@ def fake():
 def test_the_example_of_a_models_file_loads_and_knows_no_key():
     file = read_models(ROOT / "models.example.yaml")
     assert {model.tier for model in file.models} == {"fast", "balanced", "strong"}
-    assert file.policy("alder").models == ("small",)
-    assert file.policy("brightwater") == file.default
+    assert file.policy_for("alder").models == ("small",)
+    assert file.policy_for("brightwater") == file.default
     commented = [line.removeprefix("  # ") for line in (ROOT / "models.example.yaml").read_text().splitlines()]
     first = commented.index("- name: bedrock")
     bedrock = yaml.safe_load("\n".join(commented[first : commented.index("", first)]))
     assert ModelsFile(models=bedrock).models[0].provider == "llamaindex"
 
 
-GOOD = entry("small", "http://127.0.0.1:1/v1")
+GOOD = model_entry("small", "http://127.0.0.1:1/v1")
 
 
 @pytest.mark.parametrize(
@@ -150,13 +160,13 @@ def test_no_models_file_is_no_gateway_and_a_missing_key_is_named(tmp_path, monke
         open_gateway(settings)
     monkeypatch.setenv("MODEL_KEY", "secret")
     gateway = open_gateway(settings)
-    assert "secret" not in repr(gateway.file)
+    assert "secret" not in repr(gateway.models_file)
     gateway.close()
 
 
 def test_the_command_shows_a_file_and_asks_each_model(tmp_path, fake, capsys, monkeypatch):
     file = tmp_path / "models.yaml"
-    dead = entry("beta", "http://127.0.0.1:9/v1", input_price="0.5")
+    dead = model_entry("beta", "http://127.0.0.1:9/v1", input_price="0.5")
     file.write_text(yaml.safe_dump({"models": [fake().entry(), dead], "patience": LENIENT.model_dump()}))
     assert command(monkeypatch, "models", str(file), "--ask", "--json") == 1
     alpha, beta = json.loads(capsys.readouterr().out)["models"]
@@ -180,7 +190,7 @@ def test_answers_of_before_are_not_given_again_once_the_models_change(tmp_path):
     settings, seen = Settings(_env_file=None, models=str(file)), set()
     for text in ("models: []", "models: [ ]", "models: []"):
         file.write_text(text)
-        seen.add(release(settings))
+        seen.add(compute_release_hash(settings))
     assert len(seen) == 2
 
 
@@ -204,11 +214,15 @@ THREE = [{"name": "s", "tier": "strong"}, {"name": "b", "tier": "balanced"}, {"n
     ],
 )
 def test_the_tier_is_tried_first_then_stronger_ones_then_weaker_ones(asked, order):
-    assert "".join(model.name for model in route(file_of(*THREE), request(**asked), 10)) == order
+    assert "".join(model.name for model in rank_models(file_of(*THREE), request(**asked), 10)) == order
 
 
 def test_a_tight_budget_takes_one_tier_less():
-    assert [model.name for model in route(file_of(*THREE), request(), 10, tight=True)] == ["f", "b", "s"]
+    assert [model.name for model in rank_models(file_of(*THREE), request(), 10, over_soft_limit=True)] == [
+        "f",
+        "b",
+        "s",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -222,13 +236,13 @@ def test_a_tight_budget_takes_one_tier_less():
     ],
 )
 def test_the_rule_of_complexity(question, tier):
-    assert complexity(question) == tier
+    assert tier_for_question(question) == tier
 
 
 def test_within_a_tier_a_schema_goes_to_who_can_hold_to_it():
     file = file_of({"name": "free"}, {"name": "held", "json_schema": True})
-    assert [model.name for model in route(file, request(), 10)] == ["free", "held"]
-    assert [model.name for model in route(file, request(schema={"type": "object"}), 10)] == ["held", "free"]
+    assert [model.name for model in rank_models(file, request(), 10)] == ["free", "held"]
+    assert [model.name for model in rank_models(file, request(schema={"type": "object"}), 10)] == ["held", "free"]
 
 
 @pytest.mark.parametrize(
@@ -245,8 +259,8 @@ def test_what_a_tenant_a_risk_or_a_context_forbids_is_never_asked(policy, asked,
     narrow = {"name": "other", "context": 512}  # takes none of these
     file = file_of({}, narrow, tenants={"alder": policy})
     with pytest.raises(NoModelAvailable, match=reason):
-        route(file, request(**asked), tokens)
-    assert [model.name for model in route(file_of({}, narrow), request(), 10)] == ["small"]
+        rank_models(file, request(**asked), tokens)
+    assert [model.name for model in rank_models(file_of({}, narrow), request(), 10)] == ["small"]
 
 
 class Clock:
@@ -263,70 +277,70 @@ FAILED = UpstreamFault("server")
 
 def test_a_circuit_opens_after_failures_lets_one_probe_through_and_closes_on_its_success():
     clock = Clock()
-    breaker = Breaker(10.0, clock)
+    breaker = CircuitBreaker(10.0, clock)
     for _ in range(4):
-        breaker.failed(FAILED)
+        breaker.record_failure(FAILED)
     assert breaker.admit()
-    breaker.failed(FAILED)
+    breaker.record_failure(FAILED)
     assert breaker.state == "open"
     assert not breaker.admit()
-    assert breaker.wait() == 10.0
+    assert breaker.seconds_until_ready() == 10.0
     clock.now += 10.0
     assert breaker.state == "half-open"
     assert [breaker.admit(), breaker.admit()] == [True, False]
-    breaker.failed(FAILED)
-    assert breaker.wait() == 20.0  # twice as long
+    breaker.record_failure(FAILED)
+    assert breaker.seconds_until_ready() == 20.0  # twice as long
     clock.now += 20.0
     assert breaker.admit()
-    breaker.left()  # a reader who went away: the probe is the next one's
+    breaker.record_abandoned()  # a reader who went away: the probe is the next one's
     assert breaker.admit()
-    breaker.succeeded()
+    breaker.record_success()
     assert breaker.state == "closed"
 
 
 def test_a_circuit_stays_closed_where_most_calls_succeed_or_the_request_was_wrong():
-    breaker = Breaker()
+    breaker = CircuitBreaker()
     for _ in range(20):
-        breaker.succeeded()
-        breaker.succeeded()
-        breaker.failed(FAILED)
-        breaker.failed(UpstreamFault("rejected"))
+        breaker.record_success()
+        breaker.record_success()
+        breaker.record_failure(FAILED)
+        breaker.record_failure(UpstreamFault("rejected"))
     assert breaker.state == "closed"
 
 
 def test_a_late_outcome_of_before_does_not_close_an_open_circuit():
-    breaker = Breaker()
+    breaker = CircuitBreaker()
     for _ in range(5):
-        breaker.failed(FAILED)
-    breaker.succeeded()
+        breaker.record_failure(FAILED)
+    breaker.record_success()
     assert breaker.state == "open"
 
 
 def test_retry_after_rests_a_model_and_is_not_believed_for_ever():
     clock = Clock()
-    breaker = Breaker(10.0, clock)
-    breaker.failed(UpstreamFault("rate_limited", 3.0))
-    assert (breaker.state, breaker.wait()) == ("closed", 3.0)
-    breaker.failed(UpstreamFault("rate_limited", 1e9))
-    assert breaker.wait() == 60.0
+    breaker = CircuitBreaker(10.0, clock)
+    breaker.record_failure(UpstreamFault("rate_limited", 3.0))
+    assert (breaker.state, breaker.seconds_until_ready()) == ("closed", 3.0)
+    breaker.record_failure(UpstreamFault("rate_limited", 1e9))
+    assert breaker.seconds_until_ready() == 60.0
 
 
 def test_in_an_outage_calls_stay_within_a_tenth_more_than_requests():
-    budget, calls = RetryBudget(reserve=10), 0
+    budget, calls = RetryBudget(max_credit=10), 0
     for _ in range(1000):
-        budget.earn()
+        budget.count_request()
         calls += 1
-        calls += budget.spend()
-        calls += budget.spend()
+        calls += budget.try_spend()
+        calls += budget.try_spend()
     assert 1100 <= calls <= 1000 * 1.1 + 10
 
 
 def test_retries_that_help_are_not_held_back():
-    budget = RetryBudget(reserve=1)
+    budget = RetryBudget(max_credit=1)
     for _ in range(100):
-        budget.earn()
-        assert budget.spend()
-        budget.give_back()
+        budget.count_request()
+        assert budget.try_spend()
+        budget.refund_retry()
 
 
 def test_waits_before_retries_are_spread_evenly_below_a_bound_that_doubles():
@@ -335,29 +349,29 @@ def test_waits_before_retries_are_spread_evenly_below_a_bound_that_doubles():
             assert low == 0
             return high
 
-    assert [jitter(retry, Highest()) for retry in range(5)] == [0.25, 0.5, 1.0, 2.0, 2.0]
+    assert [retry_delay_seconds(retry, Highest()) for retry in range(5)] == [0.25, 0.5, 1.0, 2.0, 2.0]
 
 
 def test_who_would_wait_in_vain_is_sent_away_at_once():
-    gate, never = Gate(places=1, waiting=1), threading.Event()
-    assert gate.enter()
-    assert not gate.enter()
-    gate.leave(10.0)  # calls take seconds, as it seems
-    assert gate.enter()
-    assert not gate.wait(1.0, never)
-    assert gate.expected() > 1.0
+    gate, never = ConcurrencyLimiter(slots=1, max_waiting=1), threading.Event()
+    assert gate.try_acquire()
+    assert not gate.try_acquire()
+    gate.release(10.0)  # calls take seconds, as it seems
+    assert gate.try_acquire()
+    assert not gate.acquire_within(1.0, never)
+    assert gate.expected_wait_seconds() > 1.0
 
 
 def test_a_place_is_handed_on_and_no_more_wait_than_may():
-    gate, never = Gate(places=1, waiting=1), threading.Event()
-    assert gate.enter()
+    gate, never = ConcurrencyLimiter(slots=1, max_waiting=1), threading.Event()
+    assert gate.try_acquire()
     with ThreadPoolExecutor(2) as threads:
-        one, other = (threads.submit(gate.wait, QUICKLY, never) for _ in range(2))
+        one, other = (threads.submit(gate.acquire_within, QUICKLY, never) for _ in range(2))
         while not (one.done() or other.done()):
             time.sleep(0.01)
         turned_away, waiting = (one, other) if one.done() else (other, one)
         assert turned_away.result() is False
-        gate.leave(None)
+        gate.release(None)
         assert waiting.result(QUICKLY) is True
 
 
@@ -374,11 +388,11 @@ class Ledger:
         self.reserved[reservation] = (model, tokens, cost)
         return reservation
 
-    def settle(self, reservation, usage):
+    def commit_usage(self, reservation, usage):
         assert reservation not in self.settled
         self.settled[reservation] = usage
 
-    def tight(self, principal):
+    def is_over_soft_limit(self, principal):
         return False
 
     @property
@@ -393,10 +407,10 @@ def test_a_reply_comes_in_pieces_and_is_booked_as_the_provider_counted(opened, f
     reply = gateway.stream(request())
     assert reply.usage is None
     pieces = list(reply)
-    assert len(pieces) == WORDS
+    assert len(pieces) == REPLY_WORDS
     assert "".join(pieces) == EVERYTHING
-    cost = Decimal(READ + 3 * WROTE) / 1_000_000
-    assert reply.usage == Usage("alpha", READ, WROTE, cost, counted=True, outcome="done")
+    cost = Decimal(INPUT_TOKENS + 3 * OUTPUT_TOKENS) / 1_000_000
+    assert reply.usage == Usage("alpha", INPUT_TOKENS, OUTPUT_TOKENS, cost, counted_by_provider=True, outcome="done")
     assert ledger.usages == [reply.usage]
     (_, tokens, most) = next(iter(ledger.reserved.values()))
     assert tokens > 512
@@ -426,10 +440,10 @@ def test_faults_of_fourteen_kinds_end_typed_and_a_healthy_model_takes_over():
     def tried(cell):
         kind, streaming = cell
         patience = WAITING if kind in ("hanging", "slow drip") else LENIENT
-        with gateway_faults.setting([kind], streaming=streaming, patience=IMPATIENT) as alone:
-            first = gateway_faults.ask(alone.gateway())
-        with gateway_faults.setting([kind, "none"], streaming=streaming, patience=patience) as beside:
-            second = gateway_faults.ask(beside.gateway())
+        with gateway_faults.open_setting([kind], streaming=streaming, patience=IMPATIENT) as alone:
+            first = gateway_faults.ask_gateway(alone.gateway())
+        with gateway_faults.open_setting([kind, "none"], streaming=streaming, patience=patience) as beside:
+            second = gateway_faults.ask_gateway(beside.gateway())
             assert alone.idle, kind
             assert beside.idle, kind
         return cell, first, second
@@ -449,9 +463,9 @@ def test_faults_of_fourteen_kinds_end_typed_and_a_healthy_model_takes_over():
 
 
 def test_two_dead_models_are_asked_less_than_once_a_request():
-    with gateway_faults.setting(["500", "refused"], streaming=True, patience=LENIENT) as outage:
+    with gateway_faults.open_setting(["500", "refused"], streaming=True, patience=LENIENT) as outage:
         gateway = outage.gateway()
-        outcomes = gateway_faults.many([gateway] * 200)
+        outcomes = gateway_faults.ask_each([gateway] * 200)
     assert {outcome.ended for outcome in outcomes} == {"NoModelAvailable"}
     assert outage.calls < 200
 
@@ -478,7 +492,7 @@ def test_what_breaks_off_is_not_continued_by_another_and_is_booked_as_we_count(o
 
 def test_a_call_that_never_began_costs_nothing(opened, fake):
     ledger = Ledger()
-    gateway = opened(fake("alpha", failing).entry(input_price=9), fake("beta").entry(), meter=ledger)
+    gateway = opened(fake("alpha", fail_with_500).entry(input_price=9), fake("beta").entry(), meter=ledger)
     assert "beta12" in "".join(gateway.stream(request()))
     failed, done = ledger.usages
     assert (failed.model, failed.input_tokens, failed.cost, failed.outcome) == ("alpha", 0, 0, "failed")
@@ -502,15 +516,15 @@ def test_a_budget_too_small_takes_a_cheaper_model_or_refuses_as_the_policy_says(
 def test_retry_after_is_waited_for_within_the_deadline(opened, fake):
     def once(exchange):
         if exchange.number:
-            return well(exchange)
+            return answer_well(exchange)
         exchange.head("429 Too Many Requests", "application/json", "Retry-After: 1\r\n")
         return exchange.end()
 
-    patient = Patience(total=10.0)
+    patient = Timeouts(total=10.0)
     began = time.monotonic()
     assert "".join(opened(fake("alpha", once).entry(), patience=patient).stream(request())) == EVERYTHING
     assert time.monotonic() - began >= 1.0
-    hasty = opened(fake("alpha", once).entry(), patience=Patience(total=1.5, first=1.0))
+    hasty = opened(fake("alpha", once).entry(), patience=Timeouts(total=1.5, first=1.0))
     with pytest.raises(NoModelAvailable) as caught:
         hasty.stream(request())
     assert caught.value.retry_after == 1
@@ -522,7 +536,7 @@ def test_who_comes_while_all_are_busy_is_told_when_to_come_again(opened, fake):
     with pytest.raises(Overloaded) as caught:
         gateway.stream(request())
     assert caught.value.retry_after >= 1
-    assert int(problem(caught.value).headers["retry-after"]) == caught.value.retry_after
+    assert int(problem_response(caught.value).headers["retry-after"]) == caught.value.retry_after
     reply.close()
     assert list(gateway.stream(request()))
 
@@ -542,11 +556,11 @@ def settled(endpoint):
     return endpoint.hung_up
 
 
-LONG = Patience(connect=5, first=100, between=100, total=100)
+LONG = Timeouts(connect=5, first=100, between=100, total=100)
 
 
 def test_closing_a_reply_hangs_up_and_books_what_was_read(opened, fake):
-    ledger, endpoint = Ledger(), fake("alpha", dripping)
+    ledger, endpoint = Ledger(), fake("alpha", drip_bytes)
     gateway = opened(endpoint.entry(), meter=ledger, patience=LONG)
     reply = gateway.stream(request())
     assert next(reply) == "alpha1 "
@@ -559,7 +573,7 @@ def test_closing_a_reply_hangs_up_and_books_what_was_read(opened, fake):
 
 
 def test_a_reply_that_is_forgotten_hangs_up(opened, fake):
-    endpoint = fake("alpha", dripping)
+    endpoint = fake("alpha", drip_bytes)
     gateway = opened(endpoint.entry(), patience=LONG)
     reply = gateway.stream(request())
     del reply
@@ -568,7 +582,7 @@ def test_a_reply_that_is_forgotten_hangs_up(opened, fake):
 
 
 def test_another_thread_can_end_a_call_that_waits(opened, fake):
-    endpoint, cancelled = fake("alpha", hanging), threading.Event()
+    endpoint, cancelled = fake("alpha", hang_silently), threading.Event()
     gateway = opened(endpoint.entry(), patience=LONG)
     with ThreadPoolExecutor(1) as threads:
         waiting = threads.submit(gateway.stream, request(), cancelled)
@@ -584,15 +598,15 @@ def test_another_thread_can_end_a_call_that_waits(opened, fake):
 
 def test_a_reader_who_leaves_ends_the_call_that_waits(opened, fake):
     """Over server-sent events, in the midst of waiting for a first word that would take minutes."""
-    endpoint = fake("alpha", hanging)
+    endpoint = fake("alpha", hang_silently)
     gateway = opened(endpoint.entry(), patience=LONG)
 
     def events():
-        yield Searched(1, 1)
+        yield SearchCompleted(1, 1)
         gateway.stream(request())
 
     async def read():
-        async for _ in streamed(events()).body_iterator:
+        async for _ in stream_response(events()).body_iterator:
             pass
 
     async def leave():
@@ -624,11 +638,15 @@ def test_the_messages_api_is_spoken(opened, fake, streaming):
 
     def listening(exchange):
         seen.append(exchange.asked)
-        well(exchange)
+        answer_well(exchange)
 
     reply = opened(claude(fake("alpha", listening), streaming=streaming)).stream(request())
     assert "".join(reply) == EVERYTHING
-    assert (reply.usage.input_tokens, reply.usage.output_tokens, reply.usage.counted) == (READ, WROTE, True)
+    assert (reply.usage.input_tokens, reply.usage.output_tokens, reply.usage.counted) == (
+        INPUT_TOKENS,
+        OUTPUT_TOKENS,
+        True,
+    )
     (asked,) = seen
     assert asked["system"] == "You count."
     assert asked["messages"] == [{"role": "user", "content": "Count."}]
@@ -667,21 +685,21 @@ def test_an_error_within_the_messages_api_is_a_fault(opened, fake):
 def test_any_model_of_llamaindex_is_asked_by_its_path(opened):
     path = "llama_index.core.llms.mock:MockLLM"
     listed = {"provider": "llamaindex", "model": path, "base_url": "", "usage": False}
-    gateway = opened(entry("mock", "") | listed)
+    gateway = opened(model_entry("mock", "") | listed)
     assert "Count." in "".join(gateway.stream(request()))
-    assert "Count." in "".join(opened(entry("mock", "") | listed | {"streaming": False}).stream(request()))
+    assert "Count." in "".join(opened(model_entry("mock", "") | listed | {"streaming": False}).stream(request()))
     with pytest.raises(InvalidInput, match="can't be imported; install it"):
-        opened(entry("mock", "") | listed | {"model": "llama_index.llms.nowhere:Nothing"})
+        opened(model_entry("mock", "") | listed | {"model": "llama_index.llms.nowhere:Nothing"})
 
 
 def test_llamaindex_gets_routing_budgets_and_fallback(opened, fake):
     ledger = Ledger()
-    gateway = opened(fake("beta", failing).entry(), fake().entry(), meter=ledger)
+    gateway = opened(fake("beta", fail_with_500).entry(), fake().entry(), meter=ledger)
     llm = GatewayLLM(gateway, ALDER, purpose="report")
     response = llm.complete("Count.")
     assert response.text == EVERYTHING
-    assert response.additional_kwargs == {"prompt_tokens": READ, "completion_tokens": WROTE}
-    assert [piece.delta for piece in llm.stream_complete("Count.")] == [f"alpha{n} " for n in range(1, WORDS + 1)]
+    assert response.additional_kwargs == {"prompt_tokens": INPUT_TOKENS, "completion_tokens": OUTPUT_TOKENS}
+    assert [piece.delta for piece in llm.stream_complete("Count.")] == [f"alpha{n} " for n in range(1, REPLY_WORDS + 1)]
     assert asyncio.run(llm.acomplete("Count.")).text == EVERYTHING
     assert [usage.outcome for usage in ledger.usages].count("done") == 3
     with pytest.raises(OverBudget):

@@ -4,12 +4,17 @@ import re
 
 import pytest
 
-from core.text.invisible import smuggled, visible
-from serving.answering.generator.prompts.prompt import load_prompt
-from serving.answering.guardrails.leaks import leaks
-from serving.answering.guardrails.plain import inert, plain
-from serving.answering.guardrails.policies import ANSWER, DRAFT, EVIDENCE, QUESTION
-from serving.answering.guardrails.prompt_injection import ENOUGH, signs, speaks_to_a_machine, suspicion
+from core.text.invisible import decode_tag_characters, remove_invisible
+from serving.answering.generator.prompts.template import load_prompt
+from serving.answering.guardrails.leaks import contains_leak
+from serving.answering.guardrails.markup import neutralize_markup, remove_markup
+from serving.answering.guardrails.prompt_injection import MIN_INJECTION_SCORE, find_signs, is_injection, sum_weights
+from serving.answering.guardrails.screening import (
+    ANSWER_GUARDRAILS,
+    DRAFT_GUARDRAILS,
+    EVIDENCE_GUARDRAILS,
+    QUESTION_GUARDRAILS,
+)
 from tests.conftest import ROOT
 
 TRUE = "Every full-time employee receives 27 days of paid annual leave in each calendar year."
@@ -39,10 +44,10 @@ TRUE = "Every full-time employee receives 27 days of paid annual leave in each c
     ],
 )
 def test_what_speaks_to_a_machine_is_told_with_its_signs(text):
-    found = signs(text)
-    assert suspicion(found) >= ENOUGH
+    found = find_signs(text)
+    assert sum_weights(found) >= MIN_INJECTION_SCORE
     assert all(sign.name for sign in found)
-    assert speaks_to_a_machine(text)
+    assert is_injection(text)
 
 
 @pytest.mark.parametrize(
@@ -64,16 +69,16 @@ def test_what_speaks_to_a_machine_is_told_with_its_signs(text):
     ],
 )
 def test_what_speaks_to_people_is_left_alone(text):
-    assert not speaks_to_a_machine(text)
+    assert not is_injection(text)
 
 
 def test_what_shows_nothing_is_stripped_and_what_shows_something_stays():
     hidden = "\u200b\u200d\u2060\ufeff\u00ad\u202e\u2066\u061c\u034f\u3164\ufe0f\U000e0041\U000e0100\u0007"
-    assert visible(f"a{hidden}b") == "ab"
+    assert remove_invisible(f"a{hidden}b") == "ab"
     for shown in ("naïve Straße 東京 ελ\n\tå", "5 °C – “yes” €3", "e\u0301"):
-        assert visible(shown) == shown
-    assert smuggled("x" + "".join(chr(0xE0000 + ord(letter)) for letter in "pay now") + "y") == "pay now"
-    assert smuggled("plain ü") == ""
+        assert remove_invisible(shown) == shown
+    assert decode_tag_characters("x" + "".join(chr(0xE0000 + ord(letter)) for letter in "pay now") + "y") == "pay now"
+    assert decode_tag_characters("plain ü") == ""
 
 
 @pytest.mark.parametrize(
@@ -90,13 +95,16 @@ def test_what_shows_nothing_is_stripped_and_what_shows_something_stays():
     ],
 )  # fmt: skip
 def test_what_a_model_adds_in_links_and_html_is_taken_out(added):
-    assert plain(TRUE + added, [TRUE]) == TRUE
+    assert remove_markup(TRUE + added, [TRUE]) == TRUE
 
 
 def test_a_link_around_words_leaves_the_words():
-    assert plain("Leave is [27 days](https://collect.example 'more') a **year**.", []) == "Leave is 27 days a year."
-    assert plain("Leave is [27 days][1].\n\n[1]: https://collect.example/a", []) == "Leave is 27 days."
-    assert plain("`Leave` is <b>27</b> days.", []) == "Leave is 27 days."
+    assert (
+        remove_markup("Leave is [27 days](https://collect.example 'more') a **year**.", [])
+        == "Leave is 27 days a year."
+    )
+    assert remove_markup("Leave is [27 days][1].\n\n[1]: https://collect.example/a", []) == "Leave is 27 days."
+    assert remove_markup("`Leave` is <b>27</b> days.", []) == "Leave is 27 days."
 
 
 @pytest.mark.parametrize(
@@ -107,8 +115,8 @@ def test_a_link_around_words_leaves_the_words():
     ],
 )  # fmt: skip
 def test_what_stands_in_the_cited_quote_stays(quote):
-    assert plain(quote, ["Before. " + quote]) == quote
-    assert plain(quote, []) != quote or "<" in quote
+    assert remove_markup(quote, ["Before. " + quote]) == quote
+    assert remove_markup(quote, []) != quote or "<" in quote
 
 
 def test_what_leaves_is_no_link_and_loads_nothing_even_where_a_document_has_it():
@@ -120,10 +128,10 @@ def test_what_leaves_is_no_link_and_loads_nothing_even_where_a_document_has_it()
         "</script >",
         "[x](a.example)",
     ):
-        assert inert(text) != text
-        assert not re.search(r"\]\(|\]\[|<\s*/?[a-z]", inert(text))
+        assert neutralize_markup(text) != text
+        assert not re.search(r"\]\(|\]\[|<\s*/?[a-z]", neutralize_markup(text))
     for text in ("[int](5)", "Set -Name <String>.", "a < b", "[x]", TRUE):
-        assert inert(text) == text
+        assert neutralize_markup(text) == text
 
 
 @pytest.mark.parametrize(
@@ -136,7 +144,7 @@ def test_what_leaves_is_no_link_and_loads_nothing_even_where_a_document_has_it()
 )  # fmt: skip
 def test_what_was_told_and_codes_of_nowhere_are_leaks(added):
     told = load_prompt("answer").instructions + "\nThe key is GWK-7Q4Z-R81T."
-    assert leaks(f"{TRUE[:-1]} {added}.", told, TRUE)
+    assert contains_leak(f"{TRUE[:-1]} {added}.", told, TRUE)
 
 
 @pytest.mark.parametrize(
@@ -147,18 +155,23 @@ def test_what_was_told_and_codes_of_nowhere_are_leaks(added):
     ],
 )  # fmt: skip
 def test_what_the_documents_say_is_no_leak(text):
-    assert not leaks(text, load_prompt("answer").instructions, f"{TRUE} ERR-4711 Kestrel T5 GWK-7Q4Z-R81T")
+    assert not contains_leak(text, load_prompt("answer").instructions, f"{TRUE} ERR-4711 Kestrel T5 GWK-7Q4Z-R81T")
 
 
 def test_a_code_that_a_document_has_may_be_said():
-    assert not leaks("The key is GWK-7Q4Z-R81T.", "GWK-7Q4Z-R81T", "It says: gwk-7q4z-r81t.")
+    assert not contains_leak("The key is GWK-7Q4Z-R81T.", "GWK-7Q4Z-R81T", "It says: gwk-7q4z-r81t.")
 
 
 def test_the_page_on_guardrails_has_the_policies_in_their_order():
     """Name, when, and reason of each."""
     page = (ROOT / "docs" / "guardrails.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| (question|evidence|draft|answer) \| ([^|]+) \| ([^|]+) \|", page, re.MULTILINE)
-    stages = {"question": QUESTION, "evidence": EVIDENCE, "draft": DRAFT, "answer": ANSWER}
+    stages = {
+        "question": QUESTION_GUARDRAILS,
+        "evidence": EVIDENCE_GUARDRAILS,
+        "draft": DRAFT_GUARDRAILS,
+        "answer": ANSWER_GUARDRAILS,
+    }
     assert rows == [(when, policy.name, policy.reason) for when, some in stages.items() for policy in some]
 
 

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from core.errors import GroundworkError, InvalidInput, Unauthenticated
 from core.principal import Principal
 from core.settings import Settings
-from serving.api.identity import LocalIdentity, identity_provider
+from serving.api.identity import LocalIdentity, open_identity_provider
 
 KEY = "a key for tests that is long enough for HS256"
 GOOD: dict[str, Any] = {
@@ -31,7 +31,7 @@ def token(key: Any = KEY, algorithm: str = "HS256", **changes: Any) -> str:
 
 
 def identify(bearer: str, scheme: str = "Bearer") -> Principal:
-    return identity_provider(settings(), "0.0.0.0", ()).identify({"authorization": f"{scheme} {bearer}"})
+    return open_identity_provider(settings(), "0.0.0.0", ()).identify({"authorization": f"{scheme} {bearer}"})
 
 
 def unsigned(header: dict[str, str]) -> str:
@@ -49,9 +49,18 @@ def test_a_good_token_says_who_is_asking() -> None:
 def test_a_key_is_the_subjects_own_and_says_nothing_of_it() -> None:
     """A renewed token does not renew a budget, and a subject of the same name elsewhere is another."""
     ada = Principal("alder", subject="ada")
-    assert ada.key == Principal("alder", ("finance",), "ada", "support").key
-    assert len({ada.key, Principal("alder", subject="bea").key, Principal("brightwater", subject="ada").key}) == 3
-    assert "ada" not in ada.key
+    assert ada.usage_key == Principal("alder", ("finance",), "ada", "support").usage_key
+    assert (
+        len(
+            {
+                ada.usage_key,
+                Principal("alder", subject="bea").usage_key,
+                Principal("brightwater", subject="ada").usage_key,
+            }
+        )
+        == 3
+    )
+    assert "ada" not in ada.usage_key
 
 
 @pytest.mark.parametrize(
@@ -97,7 +106,7 @@ def test_a_wrong_token_is_refused(bearer: str) -> None:
 
 def test_no_token_at_all_is_refused() -> None:
     """Nor another scheme, nor the headers that `local` believes."""
-    provider = identity_provider(settings(), "0.0.0.0", ())
+    provider = open_identity_provider(settings(), "0.0.0.0", ())
     for headers in ({}, {"authorization": "Basic YTpi"}, {"x-groundwork-tenant": "alder"}):
         with pytest.raises(Unauthenticated):
             provider.identify(headers)
@@ -109,7 +118,7 @@ def test_a_public_key_checks_tokens_and_signs_none() -> None:
     public = private.public_key().public_bytes(
         serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
     )
-    provider = identity_provider(settings(jwt_key=public.decode(), jwt_algorithm="RS256"), "0.0.0.0", ())
+    provider = open_identity_provider(settings(jwt_key=public.decode(), jwt_algorithm="RS256"), "0.0.0.0", ())
     good = token(private, "RS256")
     assert provider.identify({"authorization": f"Bearer {good}"}).tenant == "alder"
     forged = token("x" * 40).split(".")[:2]
@@ -117,7 +126,7 @@ def test_a_public_key_checks_tokens_and_signs_none() -> None:
         with pytest.raises(Unauthenticated):
             provider.identify({"authorization": f"Bearer {bearer}"})
     with pytest.raises(InvalidInput, match="no key for HS256"):
-        identity_provider(settings(jwt_key=public.decode()), "0.0.0.0", ())
+        open_identity_provider(settings(jwt_key=public.decode()), "0.0.0.0", ())
 
 
 @pytest.mark.parametrize(
@@ -126,7 +135,7 @@ def test_a_public_key_checks_tokens_and_signs_none() -> None:
 def test_a_start_refuses_a_key_that_is_none(changes: dict[str, str]) -> None:
     """Missing, short, or of another kind than the algorithm wants."""
     with pytest.raises(InvalidInput, match="GROUNDWORK_JWT_KEY"):
-        identity_provider(settings(**changes), "127.0.0.1", ())
+        open_identity_provider(settings(**changes), "127.0.0.1", ())
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "", "192.168.1.5", "example.org", "127.0.0.1.example.org"])
@@ -134,9 +143,9 @@ def test_believing_requests_is_for_ones_own_machine(host: str) -> None:
     """Everybody in the network could be anybody."""
     local = Settings(_env_file=None)
     with pytest.raises(GroundworkError, match="GROUNDWORK_IDENTITY=jwt"):
-        identity_provider(local, host, ())
+        open_identity_provider(local, host, ())
     published = Settings(_env_file=None, published_on_loopback=True)
-    assert identity_provider(published, host, ()).name == "local"
+    assert open_identity_provider(published, host, ()).name == "local"
 
 
 def test_a_local_request_says_who_it_is() -> None:
@@ -149,4 +158,4 @@ def test_a_local_request_says_who_it_is() -> None:
     assert provider.identify(headers) == Principal("alder", (), "ada", "support")
     with pytest.raises(InvalidInput):
         provider.identify({"x-groundwork-tenant": "a\x00b"})
-    assert identity_provider(Settings(_env_file=None, tenant="mine"), "::1", ()).tenants == ("mine",)
+    assert open_identity_provider(Settings(_env_file=None, tenant="mine"), "::1", ()).tenants == ("mine",)

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from core.errors import InvalidInput
-from serving.answering.generator.prompts.prompt import HERE, PLACEHOLDER, load_prompt
+from serving.answering.generator.prompts.template import PLACEHOLDER, PROMPT_FOLDER, load_prompt
 from serving.gateway.types import Message
 
-NAMES = sorted(file.stem for file in HERE.glob("*.md"))
+NAMES = sorted(file.stem for file in PROMPT_FOLDER.glob("*.md"))
 # Of each version's rendering with a value of its own name in each placeholder. Whoever changes a prompt counts its
 # version up, says in its changelog what is new, and adds a line; lines that stand here are never changed.
 RENDERED = {
@@ -133,7 +133,7 @@ def test_the_hash_is_of_the_turns():
     values = {"boundary": "x", "passages": "p", "question": "q"}
     turns = [
         [turn.role, PLACEHOLDER.sub(lambda found: (values | {"boundary": ""})[found[1]], turn.content)]
-        for turn in prompt.turns
+        for turn in prompt.messages
     ]
     import hashlib
 

@@ -6,18 +6,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.answering.generator.reply_parser import Named, Reading, Written
+from serving.answering.generator.reply_parser import PassageRef, ReplyParser, ReplySentence
 
 ONE = {"evidence": [{"passage": 1, "quote": 'They say "27 {days}".'}], "text": "27 [full] days."}
 TWO = {"evidence": [{"passage": 2, "quote": "b"}, {"passage": 3, "quote": "c"}], "text": "Five are carried."}
 JSON = json.dumps({"sentences": [ONE, TWO]}, indent=1)
-FIRST = Written("27 [full] days.", (Named(1, 'They say "27 {days}".'),))
-SECOND = Written("Five are carried.", (Named(2, "b"), Named(3, "c")))
+FIRST = ReplySentence("27 [full] days.", (PassageRef(1, 'They say "27 {days}".'),))
+SECOND = ReplySentence("Five are carried.", (PassageRef(2, "b"), PassageRef(3, "c")))
 
 
-def read(text: str, size: int = 1_000_000) -> list[Written]:
+def read(text: str, size: int = 1_000_000) -> list[ReplySentence]:
     """The sentences of a reply that comes in pieces of so many characters."""
-    reading, found = Reading(), []
+    reading, found = ReplyParser(), []
     for start in range(0, len(text), size):
         found += reading.feed(text[start : start + size])
     return found + list(reading.end())
@@ -47,13 +47,13 @@ def test_a_sentence_that_broke_off_is_not_handed_out():
 
 
 def test_a_sentence_comes_as_soon_as_it_is_whole():
-    reading, end = Reading(), JSON.index("},\n  {\n") + 1
+    reading, end = ReplyParser(), JSON.index("},\n  {\n") + 1
     assert list(reading.feed(JSON[: end - 1])) == []
     assert list(reading.feed(JSON[end - 1 : end])) == [FIRST]
-    reading = Reading()
-    assert list(reading.feed("27 days [1]. Fi")) == [Written("27 days.", (Named(1),))]
+    reading = ReplyParser()
+    assert list(reading.feed("27 days [1]. Fi")) == [ReplySentence("27 days.", (PassageRef(1),))]
     assert list(reading.feed("ve are carried. [2]")) == []
-    assert list(reading.end()) == [Written("Five are carried.", (Named(2),))]
+    assert list(reading.end()) == [ReplySentence("Five are carried.", (PassageRef(2),))]
 
 
 @pytest.mark.parametrize("size", [1, 5, 10_000])
@@ -76,22 +76,22 @@ def test_a_sentence_comes_as_soon_as_it_is_whole():
     ],
 )
 def test_prose_is_read_with_its_markers(text, sentences, size):
-    assert read(text, size) == [Written(said, tuple(map(Named, numbers))) for said, numbers in sentences]
+    assert read(text, size) == [ReplySentence(said, tuple(map(PassageRef, numbers))) for said, numbers in sentences]
 
 
 @pytest.mark.parametrize(
     ("value", "named"),
     [
-        ({"sentence": "A is b.", "passage": "2", "quote": "q"}, (Named(2, "q"),)),
-        ({"text": "A is b.", "passages": [1, "[3]"]}, (Named(1), Named(3))),
-        ({"claim": "A is b.", "citations": [{"id": 4, "quote": "q"}]}, (Named(4, "q"),)),
-        ({"text": "A is b. [5]"}, (Named(5),)),
+        ({"sentence": "A is b.", "passage": "2", "quote": "q"}, (PassageRef(2, "q"),)),
+        ({"text": "A is b.", "passages": [1, "[3]"]}, (PassageRef(1), PassageRef(3))),
+        ({"claim": "A is b.", "citations": [{"id": 4, "quote": "q"}]}, (PassageRef(4, "q"),)),
+        ({"text": "A is b. [5]"}, (PassageRef(5),)),
         ({"text": "A is b.", "passage": True, "quote": 7}, ()),
         ({"text": "A is b.", "passage": None}, ()),
     ],
 )
 def test_other_names_for_the_same_are_understood(value, named):
-    assert read(json.dumps(value)) == [Written("A is b.", named)]
+    assert read(json.dumps(value)) == [ReplySentence("A is b.", named)]
 
 
 @pytest.mark.parametrize("value", [{"text": 7}, {"text": ""}, {"text": "..."}, {"sentences": ["a"]}, {}, [], "a", 7])
@@ -101,11 +101,14 @@ def test_what_holds_no_sentence_gives_none(value):
 
 def test_several_sentences_in_one_string_are_several():
     value = {"text": "A is b. C is d.", "passage": 1}
-    assert read(json.dumps(value)) == [Written("A is b.", (Named(1),)), Written("C is d.", (Named(1),))]
+    assert read(json.dumps(value)) == [
+        ReplySentence("A is b.", (PassageRef(1),)),
+        ReplySentence("C is d.", (PassageRef(1),)),
+    ]
 
 
 def test_a_reply_without_end_is_not_kept():
-    reading = Reading()
+    reading = ReplyParser()
     for _ in range(100):
         list(reading.feed("x" * 10_000))
     assert len(reading._text) < 100_000

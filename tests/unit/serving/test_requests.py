@@ -5,7 +5,7 @@ import json
 import pytest
 import yaml
 
-from serving.answering.guardrails.requests import RULES, broken, refuse
+from serving.answering.guardrails.unsafe_requests import REQUEST_RULES, find_broken_rule, refuse_request
 from tests.conftest import ROOT
 
 UNSAFE = (
@@ -120,7 +120,7 @@ FINE = (
 
 @pytest.mark.parametrize("question", UNSAFE)
 def test_what_would_do_harm_is_refused(question):
-    refusal = refuse(question)
+    refusal = refuse_request(question)
     assert refusal
     assert refusal.code == "unsafe_request"
     assert refusal.reason.endswith(".")
@@ -128,37 +128,37 @@ def test_what_would_do_harm_is_refused(question):
 
 @pytest.mark.parametrize("question", SCOPE)
 def test_what_is_no_question_of_documents_is_out_of_scope(question):
-    refusal = refuse(question)
+    refusal = refuse_request(question)
     assert refusal
     assert refusal.code == "out_of_scope"
 
 
 @pytest.mark.parametrize("question", HIDDEN)
 def test_whether_something_is_hidden_is_told_to_nobody(question):
-    refusal = refuse(question)
+    refusal = refuse_request(question)
     assert refusal
     assert refusal.code == "may_not_know"
 
 
 @pytest.mark.parametrize("question", FINE)
 def test_a_proper_question_is_answered_though_it_names_such_things(question):
-    assert broken(question) is None
+    assert find_broken_rule(question) is None
 
 
 def test_no_golden_question_is_refused():
     golden = yaml.safe_load((ROOT / "sample" / "golden.yaml").read_text(encoding="utf-8"))
-    assert [(entry["id"], rule.name) for entry in golden if (rule := broken(entry["question"]))] == []
+    assert [(entry["id"], rule.name) for entry in golden if (rule := find_broken_rule(entry["question"]))] == []
 
 
 def test_hardly_a_real_question_is_refused(data):
     """Of SQuAD's questions and SciFact's claims at most one in a thousand."""
     lines = [*(data / "squad" / "questions.jsonl").open(), *(data / "scifact" / "queries.jsonl").open()]
     asked = [json.loads(line) for line in lines]
-    refused = [one for one in asked if broken(one.get("question") or one["text"])]
+    refused = [one for one in asked if find_broken_rule(one.get("question") or one["text"])]
     assert len(asked) > 3_000
     assert len(refused) <= len(asked) / 1_000, refused
 
 
 def test_every_rule_has_a_name_of_its_own_and_a_sentence():
-    assert len({rule.name for rule in RULES}) == len(RULES)
-    assert all(rule.reason.endswith(".") and len(rule.reason) < 200 for rule in RULES)
+    assert len({rule.name for rule in REQUEST_RULES}) == len(REQUEST_RULES)
+    assert all(rule.reason.endswith(".") and len(rule.reason) < 200 for rule in REQUEST_RULES)

@@ -1,0 +1,119 @@
+"""Which machines the web client may talk to: those that are on the public internet, and those an operator allowed."""
+
+import ipaddress
+import socket
+from collections.abc import Callable
+from ipaddress import IPv4Address, IPv6Address
+
+from core.errors import InvalidInput, Unavailable
+from ingest.sources.address import DEFAULT_PORTS, ForbiddenAddress, WebAddress, parse_address
+
+HostResolver = Callable[[str, int], list[str]]  # host name and port -> IP addresses, as text
+
+# Everything that IANA's registries of special-purpose addresses don't call globally reachable, multicast, and one
+# address of a cloud's own that looks public. ipaddress.is_global is asked as well; its tables differ by version.
+_RESERVED_IPV4_NETWORKS = [
+    ipaddress.IPv4Network(block)
+    for block in (
+        "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "168.63.129.16/32", "169.254.0.0/16",
+        "172.16.0.0/12", "192.0.0.0/24", "192.0.2.0/24", "192.88.99.0/24", "192.168.0.0/16", "198.18.0.0/15",
+        "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/4", "240.0.0.0/4",
+    )
+]  # fmt: skip
+_GLOBAL_UNICAST_IPV6 = ipaddress.IPv6Network(
+    "2000::/3"
+)  # all of global unicast; NAT64, mapped and local addresses are outside
+_RESERVED_IPV6_NETWORKS = [
+    ipaddress.IPv6Network(block)
+    for block in ("2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20")  # Teredo, documentation, 6to4, documentation
+]
+
+
+def is_public_ip(ip: IPv4Address | IPv6Address) -> bool:
+    """Whether an address is one on the public internet. Those that wrap another (6to4, NAT64, mapped) never are."""
+    if isinstance(ip, IPv4Address):
+        return ip.is_global and not any(ip in block for block in _RESERVED_IPV4_NETWORKS)
+    if ip.scope_id or ip not in _GLOBAL_UNICAST_IPV6:
+        return False
+    return ip.is_global and not any(ip in block for block in _RESERVED_IPV6_NETWORKS)
+
+
+def parse_allowed_hosts(setting: str) -> frozenset[tuple[str, int]]:
+    """The hosts and ports of GROUNDWORK_WEB_ALLOWED_HOSTS: `HOST` or `HOST:PORT`, separated by commas.
+
+    Raises:
+        InvalidInput: an entry that is neither.
+    """
+    allowed: set[tuple[str, int]] = set()
+    for entry in filter(None, (part.strip() for part in setting.split(","))):
+        try:
+            addresses = [parse_address(f"{scheme}://{entry}") for scheme in DEFAULT_PORTS]
+        except ForbiddenAddress as error:
+            raise _invalid_host_error(entry) from error
+        if any(address.request_target != "/" for address in addresses):
+            raise _invalid_host_error(entry)
+        allowed |= {(address.host, address.port) for address in addresses}
+    return frozenset(allowed)
+
+
+def check_address(address: WebAddress) -> None:
+    """Refuse what can be refused without resolving a name.
+
+    Raises:
+        Forbidden: a port that other things than web pages are served on, or an IP address that is not public.
+    """
+    if address.port not in DEFAULT_PORTS.values():
+        raise ForbiddenAddress(f"{address} is on port {address.port}; only 80 and 443 are fetched.")
+    ip = _parse_ip_literal(address)
+    if ip is not None and not is_public_ip(ip):
+        raise _not_public_error(address, str(ip))
+
+
+def resolve_public_ips(address: WebAddress, resolver: HostResolver) -> list[str]:
+    """The addresses to connect to, all of them checked; connect to these, and never resolve the name again.
+
+    Raises:
+        Forbidden: the port is unusual, or one of them is not public. One is enough: the next answer might lead there.
+        Unavailable: the name can't be resolved.
+    """
+    check_address(address)
+    ips = resolve_host(address, resolver)
+    for ip in ips:
+        if not is_public_ip(ipaddress.ip_address(ip)):
+            raise _not_public_error(address, ip)
+    return ips
+
+
+def resolve_host(address: WebAddress, resolver: HostResolver) -> list[str]:
+    """The addresses of a host, each once, as text; an IP address is its own. Raises Unavailable if there is none."""
+    if _parse_ip_literal(address) is not None:
+        return [address.host]
+    ips = list(dict.fromkeys(resolver(address.host, address.port)))
+    if not ips:
+        raise Unavailable(f"The host of {address} can't be found; check the address and the network.")
+    return ips
+
+
+def resolve_with_system(host: str, port: int) -> list[str]:
+    """What the system says a name stands for; nothing when it knows none."""
+    try:
+        return [str(entry[4][0]) for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+    except (socket.gaierror, UnicodeError):
+        return []
+
+
+def _parse_ip_literal(address: WebAddress) -> IPv4Address | IPv6Address | None:
+    try:
+        return ipaddress.ip_address(address.host)
+    except ValueError:
+        return None
+
+
+def _not_public_error(address: WebAddress, ip: str) -> ForbiddenAddress:
+    return ForbiddenAddress(
+        f"{address} is at {ip}, which is not on the public internet; docs/sources.md says how to allow a host."
+    )
+
+
+def _invalid_host_error(entry: str) -> InvalidInput:
+    return InvalidInput(f"GROUNDWORK_WEB_ALLOWED_HOSTS holds {entry!r}; write HOST or HOST:PORT, separated by commas.")
