@@ -10,15 +10,23 @@ DATA_FOLDER = Path(os.environ.get("GROUNDWORK_DATA") or "../shared/data")
 def build_parser(name: str, doc: str | None) -> argparse.ArgumentParser:
     """What every benchmark that reads the real data begins with: its help and the folder DATA."""
     made = argparse.ArgumentParser(
-        prog=f"python -m {name}", description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog=f"python -m {name}",
+        description=doc,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     made.add_argument(
-        "data", nargs="?", type=_folder, default=DATA_FOLDER, help=f"the real data; by default {DATA_FOLDER}"
+        "data",
+        nargs="?",
+        type=_folder,
+        default=DATA_FOLDER,
+        help=f"the real data; by default {DATA_FOLDER}",
     )
     return made
 
 
 def _folder(text: str) -> Path:
     if not Path(text).is_dir():
-        raise argparse.ArgumentTypeError(f"there is no folder {text}; see docs/benchmarks.md for what it should hold")
+        raise argparse.ArgumentTypeError(
+            f"there is no folder {text}; see docs/benchmarks.md for what it should hold"
+        )
     return Path(text)

@@ -64,9 +64,7 @@ SPARE = 2000  # tokens of the budget that calls under way may hold, so that none
 PRICES = {"input_price": Decimal("0.15"), "output_price": Decimal("0.6")}  # for a million tokens
 SLOWER, MILLISECONDS = 1.1, 2.0  # the aim for the others' p95
 COUNTED = Path(__file__).with_name("counted.sql")
-QUESTION = (
-    "What is to be done about the harbour, by whom, until when, and who is going to pay for all of that in the end?"
-)
+QUESTION = "What is to be done about the harbour, by whom, until when, and who is going to pay for all of that in the end?"
 
 
 class Provider:
@@ -92,9 +90,18 @@ class Provider:
         exchange.head()
         exchange.words(1, wrote)
         if telling:
-            usage = {"prompt_tokens": read, "completion_tokens": wrote, "total_tokens": read + wrote}
+            usage = {
+                "prompt_tokens": read,
+                "completion_tokens": wrote,
+                "total_tokens": read + wrote,
+            }
             stop = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
-            exchange.send("".join(f"data: {json.dumps(each)}\n\n" for each in (stop, {"choices": [], "usage": usage})))
+            exchange.send(
+                "".join(
+                    f"data: {json.dumps(each)}\n\n"
+                    for each in (stop, {"choices": [], "usage": usage})
+                )
+            )
             exchange.send("data: [DONE]\n\n")
         exchange.end()
 
@@ -121,12 +128,20 @@ class Town:
     def __init__(self, services: Services, admin: str, budget: int) -> None:
         self.provider, self._meter = Provider(), PostgresMeter(services.database)
         self._fake, self._pool = FakeProvider("model", self.provider.answer), HttpPool()
-        file = ModelsFile.model_validate({"models": [self._fake.entry(**PRICES, concurrency=64, waiting=64)]})
-        self._gateway = Gateway(file, {"model": open_provider(file.models[0], self._pool)}, self._meter)
+        file = ModelsFile.model_validate(
+            {"models": [self._fake.entry(**PRICES, concurrency=64, waiting=64)]}
+        )
+        self._gateway = Gateway(
+            file, {"model": open_provider(file.models[0], self._pool)}, self._meter
+        )
         self._numbers = {tenant: itertools.count() for tenant in (*OTHERS, SPENDER)}
         for tenant in self._numbers:
             set_budget(admin, tenant, Budget("tenant", "", "month", "cost", None, Decimal(1000)))
-            set_budget(admin, tenant, Budget("key", WILDCARD_NAME, "minute", "requests", None, Decimal(1_000_000)))
+            set_budget(
+                admin,
+                tenant,
+                Budget("key", WILDCARD_NAME, "minute", "requests", None, Decimal(1_000_000)),
+            )
         set_budget(admin, SPENDER, Budget("tenant", "", "day", "tokens", None, Decimal(budget)))
 
     def close(self) -> None:
@@ -143,7 +158,9 @@ class Town:
         began = time.perf_counter()
         try:
             self._meter.admit_request(asker)
-            for _ in self._gateway.stream(ModelRequest(asked, asker, "answer", max_tokens=MOST_WRITTEN)):
+            for _ in self._gateway.stream(
+                ModelRequest(asked, asker, "answer", max_tokens=MOST_WRITTEN)
+            ):
                 pass
         except OverBudget as error:
             refusal = error
@@ -162,7 +179,11 @@ class Town:
                 yield self.ask(tenants[place])
 
         with ThreadPoolExecutor(len(tenants)) as threads:
-            return list(itertools.chain(*threads.map(lambda place: list(asking(place)), range(len(tenants)))))
+            return list(
+                itertools.chain(
+                    *threads.map(lambda place: list(asking(place)), range(len(tenants)))
+                )
+            )
 
     def flood(self, times: int, pace: float) -> list[Outcome]:
         """The others at their pace, while the spender makes no pause."""
@@ -206,9 +227,13 @@ def run_phases(services: Services, admin: str, requests: int, pace: float = PACE
         return _report(services, town.provider, phases, budget)
 
 
-def _report(services: Services, provider: Provider, phases: dict[str, list[Outcome]], budget: int) -> Report:
+def _report(
+    services: Services, provider: Provider, phases: dict[str, list[Outcome]], budget: int
+) -> Report:
     books = {tenant: _booked(services, tenant) for tenant in (*OTHERS, SPENDER)}
-    refusals = [outcome.refusal for outcomes in phases.values() for outcome in outcomes if outcome.refusal]
+    refusals = [
+        outcome.refusal for outcomes in phases.values() for outcome in outcomes if outcome.refusal
+    ]
     rows = {
         name: {
             "others": _row([one for one in outcomes if one.tenant != SPENDER]),
@@ -218,16 +243,21 @@ def _report(services: Services, provider: Provider, phases: dict[str, list[Outco
     }
     tokens = {
         tenant: {
-            "provider": dict(provider.told[tenant]), "booked": books[tenant][True],
-            "provider, untold": dict(provider.untold[tenant]), "booked, estimated": books[tenant][False],
+            "provider": dict(provider.told[tenant]),
+            "booked": books[tenant][True],
+            "provider, untold": dict(provider.untold[tenant]),
+            "booked, estimated": books[tenant][False],
         }
         for tenant in books
-    }  # fmt: skip
+    }
     before, over = rows["within"]["others"]["p95_ms"], rows["over"]["others"]["p95_ms"]
-    spent = sum(books[SPENDER][counted][kind] for counted in (True, False) for kind in ("read", "wrote"))
+    spent = sum(
+        books[SPENDER][counted][kind] for counted in (True, False) for kind in ("read", "wrote")
+    )
     aims = {
         "each refusal says when the budget resets": all(
-            "are used; the budget resets at 2" in str(one) and one.retry_after >= 1 for one in refusals
+            "are used; the budget resets at 2" in str(one) and one.retry_after >= 1
+            for one in refusals
         ),
         "nobody else is refused, and the spender only past its budget": all(
             bool(one.refusal) == (one.tenant == SPENDER and name in ("over", "flood"))
@@ -237,7 +267,10 @@ def _report(services: Services, provider: Provider, phases: dict[str, list[Outco
         "nothing is spent past the budget": spent <= budget,
         "the others' p95 stays": over <= before * SLOWER + MILLISECONDS,
         "booked is what the provider counted, to the token": all(
-            all(provider.told[tenant][kind] == books[tenant][True][kind] for kind in ("read", "wrote"))
+            all(
+                provider.told[tenant][kind] == books[tenant][True][kind]
+                for kind in ("read", "wrote")
+            )
             and books[tenant][True]["cost"] == _cost(provider.told[tenant])
             for tenant in books
         ),
@@ -253,14 +286,19 @@ def _report(services: Services, provider: Provider, phases: dict[str, list[Outco
 def _booked(services: Services, tenant: str) -> dict[bool, dict[str, Any]]:
     """What the books have, where the provider counted (True) and where we did (False)."""
     nothing: dict[str, Any] = {"calls": 0, "read": 0, "wrote": 0, "cost": Decimal(0)}
-    with services.database.writing(tenant) as connection, connection.cursor(row_factory=dict_row) as cursor:
+    with (
+        services.database.writing(tenant) as connection,
+        connection.cursor(row_factory=dict_row) as cursor,
+    ):
         rows = cursor.execute(read_statement(COUNTED), {"tenant": tenant}).fetchall()
     found = {row.pop("counted"): row for row in rows}
     return {counted: found.get(counted, nothing) for counted in (True, False)}
 
 
 def _cost(tokens: Counter[str]) -> Decimal:
-    return (tokens["read"] * PRICES["input_price"] + tokens["wrote"] * PRICES["output_price"]) / 1_000_000
+    return (
+        tokens["read"] * PRICES["input_price"] + tokens["wrote"] * PRICES["output_price"]
+    ) / 1_000_000
 
 
 def _row(outcomes: Sequence[Outcome]) -> dict[str, float]:
@@ -278,15 +316,20 @@ def _row(outcomes: Sequence[Outcome]) -> dict[str, float]:
 def main() -> int:
     """Run it and print it; 1 where an aim is missed."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--requests", type=int, default=10_000, help="in all, those of the flood not counted")
+    parser.add_argument(
+        "--requests", type=int, default=10_000, help="in all, those of the flood not counted"
+    )
     parser.add_argument("--json", action="store_true")
     chosen = parser.parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-    with tempfile.TemporaryDirectory() as home, open_services(Settings(home=Path(home), database_url="")) as services:
+    with (
+        tempfile.TemporaryDirectory() as home,
+        open_services(Settings(home=Path(home), database_url="")) as services,
+    ):
         assert services.embedded_postgres is not None
         report = run_phases(services, services.embedded_postgres.conninfo(), chosen.requests)
     if chosen.json:
-        print(json.dumps(asdict(report), indent=2, default=str))  # noqa: T201
+        print(json.dumps(asdict(report), indent=2, default=str))
     else:
         _print(report)
     return 0 if all(report.aims.values()) else 1
@@ -312,8 +355,13 @@ def _print(report: Report) -> None:
             f" {booked['cost']:.6f} | {untold.get('read', 0):,} + {untold.get('wrote', 0):,} |"
             f" {estimated['read']:,} + {estimated['wrote']:,} |"
         )
-    lines += ["", report.refusal, "", *(f"{'met   ' if met else 'MISSED'} {aim}" for aim, met in report.aims.items())]
-    print("\n".join(lines))  # noqa: T201
+    lines += [
+        "",
+        report.refusal,
+        "",
+        *(f"{'met   ' if met else 'MISSED'} {aim}" for aim, met in report.aims.items()),
+    ]
+    print("\n".join(lines))
 
 
 if __name__ == "__main__":

@@ -64,10 +64,14 @@ class Piece:
 def fixed_size_chunker(size: int, overlap: int) -> Chunker:
     """Cut every `size` tokens, wherever that is, with `overlap` of them in the next chunk, too."""
 
-    def chunk(parsed: ParsedDocument, title: str, token_offsets: TokenOffsets, max_tokens: int) -> list[Chunk]:
+    def chunk(
+        parsed: ParsedDocument, title: str, token_offsets: TokenOffsets, max_tokens: int
+    ) -> list[Chunk]:
         starts = [*token_offsets(parsed.text), len(parsed.text)]
         firsts = range(0, max(1, len(starts) - 1 - overlap), size - overlap)
-        spans = [Span(starts[first], starts[min(first + size, len(starts) - 1)]) for first in firsts]
+        spans = [
+            Span(starts[first], starts[min(first + size, len(starts) - 1)]) for first in firsts
+        ]
         return [
             Chunk(
                 place,
@@ -103,13 +107,17 @@ SETTINGS: Mapping[str, tuple[Chunker, bool]] = {
 def main() -> None:
     """Measure every setting and print the table."""
     made = build_parser("bench.chunking", __doc__)
-    made.add_argument("--articles", type=int, default=0, help="only the first so many; by default all")
+    made.add_argument(
+        "--articles", type=int, default=0, help="only the first so many; by default all"
+    )
     given = made.parse_args()
     settings = load_settings()
     embedder = SentenceTransformerEmbedder(settings.embedding_model, settings.embedding_dtype)
     documents, questions = read(given.data / "squad", given.articles)
     asked = embedder.encode([question.text for question in questions])
-    found = {name: outcomes(cut, documents, questions, asked, embedder) for name, cut in SETTINGS.items()}
+    found = {
+        name: outcomes(cut, documents, questions, asked, embedder) for name, cut in SETTINGS.items()
+    }
     _print(found, len(documents), len(questions))
 
 
@@ -117,16 +125,24 @@ def read(folder: Path, most: int = 0) -> tuple[dict[str, ParsedDocument], list[Q
     """The articles that answerable questions were asked about as documents, by title, and those questions."""
     passages = {row["_id"]: row for row in _rows(folder / "corpus.jsonl")}
     rows = [row for row in _rows(folder / "questions.jsonl") if row["answerable"]]
-    titles = list(dict.fromkeys(passages[row["passage_id"]]["title"] for row in rows))[: most or None]
+    titles = list(dict.fromkeys(passages[row["passage_id"]]["title"] for row in rows))[
+        : most or None
+    ]
     documents = {
-        title: _document(title, [passage["text"] for passage in passages.values() if passage["title"] == title])
+        title: _document(
+            title, [passage["text"] for passage in passages.values() if passage["title"] == title]
+        )
         for title in titles
     }
     questions = [
         Question(row["question"], title, spans)
         for row in rows
         if (title := passages[row["passage_id"]]["title"]) in documents
-        if (spans := _answers(documents[title].text, passages[row["passage_id"]]["text"], row["answers"]))
+        if (
+            spans := _answers(
+                documents[title].text, passages[row["passage_id"]]["text"], row["answers"]
+            )
+        )
     ]
     return documents, questions
 
@@ -139,7 +155,11 @@ def outcomes(
     embedder: Embedder,
 ) -> dict[str, list[float]]:
     """1 or 0 for each question, by the way of ranking and the budget; and the tokens of each chunk."""
-    pieces = [piece for title, parsed in documents.items() for piece in _cut(setting, title, parsed, embedder)]
+    pieces = [
+        piece
+        for title, parsed in documents.items()
+        for piece in _cut(setting, title, parsed, embedder)
+    ]
     shown = [piece.shown for piece in pieces]
     dense: Scores = (asked @ embedder.encode(shown).T).astype(np.float64)
     index = bm25s.BM25(k1=1.2, b=0.75)
@@ -175,7 +195,9 @@ def _answers(text: str, passage: str, answers: Sequence[str]) -> tuple[Span, ...
     return tuple(Span(begin + at, begin + at + len(answer)) for at, answer in places if at >= 0)
 
 
-def _cut(setting: tuple[Chunker, bool], title: str, parsed: ParsedDocument, embedder: Embedder) -> Iterator[Piece]:
+def _cut(
+    setting: tuple[Chunker, bool], title: str, parsed: ParsedDocument, embedder: Embedder
+) -> Iterator[Piece]:
     cut, with_context = setting
     for chunk in cut(parsed, title, embedder.token_starts, embedder.max_input_tokens):
         shown = f"{chunk.context}\n{chunk.text}" if with_context else chunk.text
@@ -194,21 +216,31 @@ def _holds(question: Question, ranked: Sequence[Piece], budget: int) -> bool:
         if budget < 0:
             return False
         if piece.document == question.document and any(
-            piece.span.start <= answer.start and answer.end <= piece.span.end for answer in question.answers
+            piece.span.start <= answer.start and answer.end <= piece.span.end
+            for answer in question.answers
         ):
             return True
     return False
 
 
-def _print(found: Mapping[str, Mapping[str, Sequence[float]]], documents: int, questions: int) -> None:
+def _print(
+    found: Mapping[str, Mapping[str, Sequence[float]]], documents: int, questions: int
+) -> None:
     columns = [f"{way} {budget}" for way in ("dense", "hybrid") for budget in BUDGETS]
     table = Table(
-        "setting", "chunks", "tokens", *columns, box=None, pad_edge=False,
+        "setting",
+        "chunks",
+        "tokens",
+        *columns,
+        box=None,
+        pad_edge=False,
         title=f"SQuAD: {documents} documents, {questions} questions",
-    )  # fmt: skip
+    )
     for name, outcome in found.items():
         cells = [_cell(outcome[column], found[DEFAULT][column], column, name) for column in columns]
-        table.add_row(name, str(len(outcome["tokens"])), f"{np.mean(outcome['tokens']):.0f}", *cells)
+        table.add_row(
+            name, str(len(outcome["tokens"])), f"{np.mean(outcome['tokens']):.0f}", *cells
+        )
     Console(highlight=False, width=140).print(table)
 
 
@@ -216,7 +248,9 @@ def _cell(outcome: Sequence[float], default: Sequence[float], column: str, name:
     said = f"{np.mean(outcome):.3f}"
     if name == DEFAULT or not column.endswith(str(BUDGETS[-1])):
         return said
-    low, high = bootstrap_interval([one - other for one, other in zip(outcome, default, strict=True)])
+    low, high = bootstrap_interval(
+        [one - other for one, other in zip(outcome, default, strict=True)]
+    )
     return f"{said} ({low:+.3f} to {high:+.3f})"
 
 

@@ -52,7 +52,9 @@ def main() -> None:
     """Read every file and print the table; ends with status 1 when a PDF's text lacks words."""
     arguments = [argument for argument in sys.argv[1:] if argument != "--hostile"]
     if "--hostile" in sys.argv[1:]:
-        hostile = import_module("tests.support.hostile")  # By name: the tests aren't part of what is checked by mypy.
+        hostile = import_module(
+            "tests.support.hostile"
+        )  # By name: the tests aren't part of what is checked by mypy.
         with tempfile.TemporaryDirectory() as folder:
             hostile.write(Path(folder) / "hostile")
             results = list(read_all(Path(folder) / "hostile", compare=False))
@@ -60,7 +62,11 @@ def main() -> None:
         default = Path(os.environ.get("GROUNDWORK_DATA") or "../shared/data") / "documents"
         results = list(read_all(Path(arguments[0]) if arguments else default))
     _print(results)
-    lacking = [result.name for result in results if result.words is not None and result.words < MIN_WORD_SHARE]
+    lacking = [
+        result.name
+        for result in results
+        if result.words is not None and result.words < MIN_WORD_SHARE
+    ]
     if lacking:
         sys.exit(f"Less than {MIN_WORD_SHARE:.0%} of the words: {', '.join(lacking)}")
 
@@ -96,13 +102,15 @@ def shared_words(path: Path, text: str) -> tuple[float, float] | None:
     if which("pdftotext") is None:
         return None
     command = ["pdftotext", "-q", str(path), "-"]
-    output = subprocess.run(command, capture_output=True, check=False, timeout=60).stdout  # noqa: S603
+    output = subprocess.run(command, capture_output=True, check=False, timeout=60).stdout
     expected = tokens(output.decode("utf-8", "replace"))
     found = expected & tokens(text)
     words = sum(count for token, count in expected.items() if _is_word(token))
     if not words:
         return None
-    return sum(count for token, count in found.items() if _is_word(token)) / words, found.total() / expected.total()
+    return sum(
+        count for token, count in found.items() if _is_word(token)
+    ) / words, found.total() / expected.total()
 
 
 def tokens(text: str) -> Counter[str]:
@@ -135,10 +143,16 @@ def _print(results: Sequence[Result]) -> None:
     console.print(table)
     reasons = Counter(result.reason for result in results if result.reason)
     parts = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
-    console.print(f"{len(results)} files: {len(results) - reasons.total()} in, {reasons.total()} put aside ({parts})")
-    memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / (1024 if sys.platform != "darwin" else 1024**2)
+    console.print(
+        f"{len(results)} files: {len(results) - reasons.total()} in, {reasons.total()} put aside ({parts})"
+    )
+    memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / (
+        1024 if sys.platform != "darwin" else 1024**2
+    )
     slowest = max(results, key=lambda result: result.seconds)
-    console.print(f"slowest {slowest.seconds:.1f} s ({slowest.name}), largest child {memory:.0f} MB")
+    console.print(
+        f"slowest {slowest.seconds:.1f} s ({slowest.name}), largest child {memory:.0f} MB"
+    )
 
 
 if __name__ == "__main__":

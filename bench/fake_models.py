@@ -73,16 +73,40 @@ class Exchange:
     def event(self, text: str) -> str:
         """A piece of text, as a server-sent event."""
         if self.anthropic:
-            return _sent({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": text}})
-        return _sent({"choices": [{"index": 0, "delta": {"content": text}, "finish_reason": None}], "usage": None})
+            return _sent(
+                {
+                    "type": "content_block_delta",
+                    "index": 0,
+                    "delta": {"type": "text_delta", "text": text},
+                }
+            )
+        return _sent(
+            {
+                "choices": [{"index": 0, "delta": {"content": text}, "finish_reason": None}],
+                "usage": None,
+            }
+        )
 
     def opening(self) -> str:
         """What comes before any text."""
         if self.anthropic:
             return _sent(
-                {"type": "message_start", "message": {"usage": {"input_tokens": INPUT_TOKENS, "output_tokens": 1}}}
+                {
+                    "type": "message_start",
+                    "message": {"usage": {"input_tokens": INPUT_TOKENS, "output_tokens": 1}},
+                }
             )
-        return _sent({"choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}, "finish_reason": None}]})
+        return _sent(
+            {
+                "choices": [
+                    {
+                        "index": 0,
+                        "delta": {"role": "assistant", "content": ""},
+                        "finish_reason": None,
+                    }
+                ]
+            }
+        )
 
     def closing(self) -> str:
         """What says that the reply is whole, and what it took."""
@@ -98,14 +122,28 @@ class Exchange:
 
     def whole(self, text: str | None = None) -> str:
         """A reply in one, as JSON."""
-        text = "".join(f"{self.name}{number} " for number in range(1, REPLY_WORDS + 1)) if text is None else text
+        text = (
+            "".join(f"{self.name}{number} " for number in range(1, REPLY_WORDS + 1))
+            if text is None
+            else text
+        )
         if self.anthropic:
             counted = {"input_tokens": INPUT_TOKENS, "output_tokens": OUTPUT_TOKENS}
             return json.dumps(
-                {"content": [{"type": "text", "text": text}], "stop_reason": "end_turn", "usage": counted}
+                {
+                    "content": [{"type": "text", "text": text}],
+                    "stop_reason": "end_turn",
+                    "usage": counted,
+                }
             )
-        choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
-        return json.dumps({"id": "1", "object": "chat.completion", "choices": [choice], "usage": _usage()})
+        choice = {
+            "index": 0,
+            "message": {"role": "assistant", "content": text},
+            "finish_reason": "stop",
+        }
+        return json.dumps(
+            {"id": "1", "object": "chat.completion", "choices": [choice], "usage": _usage()}
+        )
 
 
 Behaviour = Callable[[Exchange], None]
@@ -130,7 +168,11 @@ def hang_silently(exchange: Exchange) -> None:
 
 def fail_with_429(exchange: Exchange) -> None:
     """429, every second time with the wish to be left alone for a second."""
-    exchange.head("429 Too Many Requests", "application/json", "Retry-After: 1\r\n" if exchange.number % 2 else "")
+    exchange.head(
+        "429 Too Many Requests",
+        "application/json",
+        "Retry-After: 1\r\n" if exchange.number % 2 else "",
+    )
     exchange.send('{"error": {"message": "slow down"}}')
     exchange.end()
 
@@ -203,7 +245,9 @@ def send_endlessly(exchange: Exchange) -> None:
 def send_empty_reply(exchange: Exchange) -> None:
     """A reply as it should be, without any text."""
     exchange.head()
-    exchange.send(exchange.opening() + exchange.closing() if exchange.streaming else exchange.whole(""))
+    exchange.send(
+        exchange.opening() + exchange.closing() if exchange.streaming else exchange.whole("")
+    )
     exchange.end()
 
 
@@ -213,10 +257,18 @@ def fail_alternately(exchange: Exchange) -> None:
 
 
 FAULTS: dict[str, Behaviour] = {
-    "hanging": hang_silently, "429": fail_with_429, "500": fail_with_500, "slow drip": drip_bytes, "cut at a token": cut_reply,
-    "broken JSON": send_broken_json, "missing end": omit_reply_end, "wrong content type": send_html_page, "huge": send_endlessly,
-    "empty": send_empty_reply, "flapping": fail_alternately,
-}  # fmt: skip
+    "hanging": hang_silently,
+    "429": fail_with_429,
+    "500": fail_with_500,
+    "slow drip": drip_bytes,
+    "cut at a token": cut_reply,
+    "broken JSON": send_broken_json,
+    "missing end": omit_reply_end,
+    "wrong content type": send_html_page,
+    "huge": send_endlessly,
+    "empty": send_empty_reply,
+    "flapping": fail_alternately,
+}
 CONNECTION_FAULTS = ("refused", "TLS", "DNS")  # faults of who is spoken to, not of what it says
 
 
@@ -293,9 +345,18 @@ class FakeProvider:
 def model_entry(name: str, address: str, **fields: Any) -> dict[str, Any]:
     """A model as a models file lists it, free of charge and of rules."""
     return {
-        "name": name, "provider": "openai", "base_url": address, "model": name, "tier": "balanced", "context": 8192,
-        "input_price": 0, "output_price": 0, "residency": "here", "risks": ["public", "internal"], **fields,
-    }  # fmt: skip
+        "name": name,
+        "provider": "openai",
+        "base_url": address,
+        "model": name,
+        "tier": "balanced",
+        "context": 8192,
+        "input_price": 0,
+        "output_price": 0,
+        "residency": "here",
+        "risks": ["public", "internal"],
+        **fields,
+    }
 
 
 @contextlib.contextmanager
@@ -351,7 +412,9 @@ def _self_signed() -> ssl.SSLContext:
         x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
         .not_valid_before(now - datetime.timedelta(days=1))
         .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False)
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False
+        )
         .sign(key, hashes.SHA256())
     )
     private = key.private_bytes(

@@ -48,7 +48,9 @@ DENSE_WEIGHT = PASSAGE_WEIGHT + SENTENCE_WEIGHT
 SENTENCE_SHARE = SENTENCE_WEIGHT / DENSE_WEIGHT
 CLASSIC = (1.2, 0.75)  # k1 and b as most libraries have them
 BM25S = (CLASSIC, (BM25_K1, BM25_B), (0.6, 0.6))
-GRID = [(weight, share) for weight in (0.3, 0.4, 0.5, 0.6, 0.7) for share in (0.0, 0.25, 0.5, 0.75, 1.0)]
+GRID = [
+    (weight, share) for weight in (0.3, 0.4, 0.5, 0.6, 0.7) for share in (0.0, 0.25, 0.5, 0.75, 1.0)
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +100,10 @@ def main() -> None:
     """Ask everything, fuse in every way, print the table."""
     data = build_parser("bench.fusion", __doc__).parse_args().data
     with open_services(load_settings()) as services:
-        asked = [ask(services, benchmark) for benchmark in (read_scifact(data / "scifact"), read_squad(data / "squad"))]
+        asked = [
+            ask(services, benchmark)
+            for benchmark in (read_scifact(data / "scifact"), read_squad(data / "squad"))
+        ]
     report(asked)
 
 
@@ -144,12 +149,16 @@ def ways() -> Iterator[tuple[str, Fusion, tuple[float, float]]]:
     yield "and neighbouring words, 0.1", lambda pool: whole(pool) + 0.1 * pool.pairs, ours
 
 
-def product(weight: float = DENSE_WEIGHT, share: float = SENTENCE_SHARE, coverage: float = COVERAGE_WEIGHT) -> Fusion:
+def product(
+    weight: float = DENSE_WEIGHT, share: float = SENTENCE_SHARE, coverage: float = COVERAGE_WEIGHT
+) -> Fusion:
     """What the product does: so much meaning, of which so much is the best sentence's; the rest is words, of which so
     much is what one sentence covers.
     """
     return lambda pool: (
-        weight * dense(pool, share) + (1 - weight - coverage) * pool.lexical / pool.most + coverage * pool.coverage
+        weight * dense(pool, share)
+        + (1 - weight - coverage) * pool.lexical / pool.most
+        + coverage * pool.coverage
     )
 
 
@@ -160,12 +169,17 @@ def dense(pool: Pool, share: float) -> Array:
 
 def min_max(weight: float, share: float) -> Fusion:
     """Convex, each score stretched to 0..1 over the candidates."""
-    return lambda pool: weight * _stretched(dense(pool, share)) + (1 - weight) * _stretched(pool.lexical)
+    return lambda pool: (
+        weight * _stretched(dense(pool, share)) + (1 - weight) * _stretched(pool.lexical)
+    )
 
 
 def z_scores(weight: float) -> Fusion:
     """Convex, each score in standard deviations from the candidates' mean."""
-    return lambda pool: weight * _standardised(dense(pool, SENTENCE_SHARE)) + (1 - weight) * _standardised(pool.lexical)
+    return lambda pool: (
+        weight * _standardised(dense(pool, SENTENCE_SHARE))
+        + (1 - weight) * _standardised(pool.lexical)
+    )
 
 
 def reciprocal_ranks(pool: Pool) -> Array:
@@ -193,10 +207,16 @@ def by_confidence(pool: Pool) -> Array:
 def cross_validated(asked: Sequence[Asked]) -> list[Array]:
     """The default's form, its two weights chosen for each fold on all the other folds of both benchmarks."""
     folds = [_folds(one.groups) for one in asked]
-    quality = [np.array([one.quality(product(*weights), (BM25_K1, BM25_B)) for weights in GRID]) for one in asked]
+    quality = [
+        np.array([one.quality(product(*weights), (BM25_K1, BM25_B)) for weights in GRID])
+        for one in asked
+    ]
     result = [np.zeros(len(one.groups)) for one in asked]
     for fold in range(FOLDS):
-        others = sum(scores[:, places != fold].mean(axis=1) for scores, places in zip(quality, folds, strict=True))
+        others = sum(
+            scores[:, places != fold].mean(axis=1)
+            for scores, places in zip(quality, folds, strict=True)
+        )
         best = int(np.argmax(others))
         for scores, places, into in zip(quality, folds, result, strict=True):
             into[places == fold] = scores[best, places == fold]
@@ -214,30 +234,49 @@ def ask(services: Services, benchmark: Benchmark) -> Asked:
         bm25: [
             _pool(services, tenant, query.text, HalfVector(vector), bm25)
             for query, vector in track(
-                list(zip(benchmark.queries, vectors, strict=True)), f"{benchmark.name}, k1 {bm25[0]}", console=shown
+                list(zip(benchmark.queries, vectors, strict=True)),
+                f"{benchmark.name}, k1 {bm25[0]}",
+                console=shown,
             )
         ]
         for bm25 in BM25S
     }
-    groups = [next(iter(benchmark.qrels[query.query_id])).rpartition("#")[0] for query in benchmark.queries]
-    groups = [group or query.query_id for group, query in zip(groups, benchmark.queries, strict=True)]
+    groups = [
+        next(iter(benchmark.qrels[query.query_id])).rpartition("#")[0]
+        for query in benchmark.queries
+    ]
+    groups = [
+        group or query.query_id for group, query in zip(groups, benchmark.queries, strict=True)
+    ]
     return Asked(benchmark, groups, pools)
 
 
-def _pool(services: Services, tenant: str, question: str, vector: HalfVector, bm25: tuple[float, float]) -> Pool:
+def _pool(
+    services: Services, tenant: str, question: str, vector: HalfVector, bm25: tuple[float, float]
+) -> Pool:
     wanted, (k1, b) = count_query_terms(question), bm25
     with services.database.reading(Principal(tenant), UNFILTERED_SETTINGS) as connection:
         reach = read_corpus_stats(connection, tenant)
-        query, values = build_search_statement(reach, tenant, wanted, vector, DEPTH, "hybrid", NO_FILTER)
+        query, values = build_search_statement(
+            reach, tenant, wanted, vector, DEPTH, "hybrid", NO_FILTER
+        )
         values |= {
-            "base": k1 * (1 - b), "slope": k1 * b * reach.chunks / reach.terms, "budget": sys.maxsize,
+            "base": k1 * (1 - b),
+            "slope": k1 * b * reach.chunks / reach.terms,
+            "budget": sys.maxsize,
             "limit": 2 * DEPTH,
-        }  # fmt: skip
+        }
         with connection.cursor(row_factory=dict_row) as cursor:
             rows = cursor.execute(query, values).fetchall()
     idf: dict[str, float] = rows[0]["idf"]
-    cosines = [sorted(row["sentence_cosines"] or [row["dense_score"]], reverse=True) for row in rows]
-    following = [(one, other) for one, other in pairwise(extract_terms(question)) if one in idf and other in idf]
+    cosines = [
+        sorted(row["sentence_cosines"] or [row["dense_score"]], reverse=True) for row in rows
+    ]
+    following = [
+        (one, other)
+        for one, other in pairwise(extract_terms(question))
+        if one in idf and other in idf
+    ]
     return Pool(
         names=[row["path"] for row in rows],
         lexical=np.array([row["lexical_score"] for row in rows], dtype=float),
@@ -253,10 +292,18 @@ def _pool(services: Services, tenant: str, question: str, vector: HalfVector, bm
 
 
 def _coverage(idf: Mapping[str, float], row: Mapping[str, object]) -> float:
-    text, start, title = str(row["text"]), int(str(row["start_char"])), _terms_of(str(row["context"]))
+    text, start, title = (
+        str(row["text"]),
+        int(str(row["start_char"])),
+        _terms_of(str(row["context"])),
+    )
     spans: Sequence[Sequence[int]] = row["sentence_spans"] or []  # type: ignore[assignment]
-    held = [title | _terms_of(text[first - start : last - start]) for first, last in spans] or [title]
-    return max(sum(idf[term] for term in idf.keys() & found) for found in held) / (sum(idf.values()) or 1.0)
+    held = [title | _terms_of(text[first - start : last - start]) for first, last in spans] or [
+        title
+    ]
+    return max(sum(idf[term] for term in idf.keys() & found) for found in held) / (
+        sum(idf.values()) or 1.0
+    )
 
 
 @lru_cache(maxsize=100_000)
@@ -269,9 +316,13 @@ def _pairs_of(text: str) -> frozenset[tuple[str, str]]:
     return frozenset(pairwise(extract_terms(text)))
 
 
-def _pairs(idf: Mapping[str, float], following: Sequence[tuple[str, str]], row: Mapping[str, object]) -> float:
+def _pairs(
+    idf: Mapping[str, float], following: Sequence[tuple[str, str]], row: Mapping[str, object]
+) -> float:
     there = _pairs_of(f"{row['context']}\n{row['text']}")
-    return sum(min(idf[one], idf[other]) for one, other in there.intersection(following)) / (sum(idf.values()) or 1.0)
+    return sum(min(idf[one], idf[other]) for one, other in there.intersection(following)) / (
+        sum(idf.values()) or 1.0
+    )
 
 
 def _ranking(pool: Pool, scores: Array) -> list[str]:

@@ -54,13 +54,22 @@ from serving.gateway.transport import CallLimits, HttpPool
 from serving.gateway.types import Message, ModelRequest
 
 KINDS = ("refused", *FAULTS, "TLS", "DNS")
-AFTER_THE_FIRST_WORD = ("slow drip", "cut at a token", "broken JSON", "missing end", "huge")  # where it streams
+AFTER_THE_FIRST_WORD = (
+    "slow drip",
+    "cut at a token",
+    "broken JSON",
+    "missing end",
+    "huge",
+)  # where it streams
 PATIENCE = Timeouts(connect=0.2, first=0.8, between=0.5, total=3.0)
 AT_ONCE = 16
 OUTAGE = 300  # requests at least, so that it is one that lasts
 READERS = 40  # for each fault that comes after the first word, and five times as many with all models down
 SLACK = 1.0  # seconds beyond the deadline
-STILL, TRIES = 0.4, 3  # seconds for which nothing ran, from where on a row says little; how often it is tried
+STILL, TRIES = (
+    0.4,
+    3,
+)  # seconds for which nothing ran, from where on a row says little; how often it is tried
 USEFUL, CALLS = 0.995, 1.1  # the aims
 ASKER = Principal("alder")
 
@@ -79,7 +88,11 @@ class Outcome:
         words = self.text.split()
         names = {word.rstrip("0123456789") for word in words}
         numbers = [int(found[0]) for word in words if (found := re.search(r"\d+$", word))]
-        return len(names) > 1 or numbers != list(range(1, len(numbers) + 1)) or (self.ended == "whole" and not words)
+        return (
+            len(names) > 1
+            or numbers != list(range(1, len(numbers) + 1))
+            or (self.ended == "whole" and not words)
+        )
 
     @property
     def typed(self) -> bool:
@@ -130,7 +143,10 @@ class ModelSetting:
     def __init__(self, entries: Sequence[dict[str, Any]], patience: Timeouts = PATIENCE) -> None:
         self.file = ModelsFile.model_validate({"models": entries, "patience": patience})
         self._pool = HttpPool()
-        self.providers = {model.name: CountingProvider(open_provider(model, self._pool)) for model in self.file.models}
+        self.providers = {
+            model.name: CountingProvider(open_provider(model, self._pool))
+            for model in self.file.models
+        }
 
     def gateway(self) -> Gateway:
         """A gateway that has learnt nothing yet."""
@@ -152,7 +168,9 @@ class ModelSetting:
 
 
 @contextmanager
-def open_setting(kinds: Sequence[str], *, streaming: bool, patience: Timeouts = PATIENCE) -> Iterator[ModelSetting]:
+def open_setting(
+    kinds: Sequence[str], *, streaming: bool, patience: Timeouts = PATIENCE
+) -> Iterator[ModelSetting]:
     """Models with these faults, asked in this order; "none" is a healthy one."""
     with ExitStack() as stack:
         entries = []
@@ -209,7 +227,12 @@ class Row:
         """The aims that are."""
         late = self.slowest > PATIENCE.total + SLACK
         useful = self.useful + self.broke_off * (self.answered or 0.0) >= USEFUL
-        seen = {"late": late, "untyped": self.untyped, "spliced": self.spliced, "calls": self.calls > CALLS}
+        seen = {
+            "late": late,
+            "untyped": self.untyped,
+            "spliced": self.spliced,
+            "calls": self.calls > CALLS,
+        }
         return [name for name, wrong in {**seen, "useful": not useful}.items() if wrong]
 
 
@@ -218,9 +241,19 @@ class Readers:
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        golden = [each for each in read_golden(SAMPLE_FOLDER / "golden.yaml") if each.tenant == ASKER.tenant]
-        asked = [(Principal(each.tenant, each.groups), each.question) for each in golden if each.kind == "answerable"]
-        self._asked = [each for each in asked if answer_question(services, *each).status == "answered"]
+        golden = [
+            each
+            for each in read_golden(SAMPLE_FOLDER / "golden.yaml")
+            if each.tenant == ASKER.tenant
+        ]
+        asked = [
+            (Principal(each.tenant, each.groups), each.question)
+            for each in golden
+            if each.kind == "answerable"
+        ]
+        self._asked = [
+            each for each in asked if answer_question(services, *each).status == "answered"
+        ]
 
     def read(self, gateways: Sequence[Gateway]) -> float:
         """The share of questions, one to each gateway, whose answer quotes the documents and says why."""
@@ -229,7 +262,9 @@ class Readers:
 
     def _cited(self, number: int, gateway: Gateway) -> bool:
         asker, question = self._asked[number % len(self._asked)]
-        return is_cited(answer_question(self._services, asker, question, generator=LLMGenerator(gateway, asker)))
+        return is_cited(
+            answer_question(self._services, asker, question, generator=LLMGenerator(gateway, asker))
+        )
 
 
 def is_cited(given: Answer) -> bool:
@@ -261,14 +296,24 @@ def _measure(kind: str, *, streaming: bool, requests: int, readers: Readers | No
         breaks_off = streaming and kind in AFTER_THE_FIRST_WORD
         answered = _read(kind, readers) if readers and breaks_off else None
     everything = [*outcomes, *helped, *lost]
-    useful = [outcome.ended == "whole" and len(outcome.text.split()) == REPLY_WORDS for outcome in helped]
+    useful = [
+        outcome.ended == "whole" and len(outcome.text.split()) == REPLY_WORDS for outcome in helped
+    ]
     broke_off = sum(outcome.ended == "ModelFailed" for outcome in helped)
     return Row(
-        kind, streaming, requests, dict(Counter(outcome.ended for outcome in outcomes)),
-        max(outcome.seconds for outcome in everything), statistics.fmean(useful), broke_off / requests, answered, calls,
+        kind,
+        streaming,
+        requests,
+        dict(Counter(outcome.ended for outcome in outcomes)),
+        max(outcome.seconds for outcome in everything),
+        statistics.fmean(useful),
+        broke_off / requests,
+        answered,
+        calls,
         sum(outcome.spliced for outcome in everything),
-        sum(not outcome.typed for outcome in everything), pulse.longest,
-    )  # fmt: skip
+        sum(not outcome.typed for outcome in everything),
+        pulse.longest,
+    )
 
 
 def _read(kind: str, readers: Readers) -> float:
@@ -296,7 +341,9 @@ def table(rows: Sequence[Row], down: float | None) -> str:
     rule = "|---" * 10 + "|"
     lines = [_line(row) for row in rows]
     said = (
-        [] if down is None else [f"\nAll models down: {down:.1%} of the readers get cited sentences, marked as such."]
+        []
+        if down is None
+        else [f"\nAll models down: {down:.1%} of the readers get cited sentences, marked as such."]
     )
     return "\n".join([head, rule, *lines, *said])
 
@@ -304,17 +351,28 @@ def table(rows: Sequence[Row], down: float | None) -> str:
 def _line(row: Row) -> str:
     ended = [row.ended.get(name, 0) for name in ("whole", "NoModelAvailable", "ModelFailed")]
     cells = [
-        row.kind, "yes" if row.streaming else "no", " / ".join(map(str, ended)), f"{row.slowest:.1f} s",
-        f"{row.useful:.1%}, {row.broke_off:.1%}", "" if row.answered is None else f"{row.answered:.0%}",
-        f"{row.calls:.2f}", str(row.spliced), f"{row.still:.2f} s", ", ".join(row.missed),
-    ]  # fmt: skip
+        row.kind,
+        "yes" if row.streaming else "no",
+        " / ".join(map(str, ended)),
+        f"{row.slowest:.1f} s",
+        f"{row.useful:.1%}, {row.broke_off:.1%}",
+        "" if row.answered is None else f"{row.answered:.0%}",
+        f"{row.calls:.2f}",
+        str(row.spliced),
+        f"{row.still:.2f} s",
+        ", ".join(row.missed),
+    ]
     return "| " + " | ".join(cells) + " |"
 
 
 def main() -> int:
     """Print the table; 1 where an aim is missed."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--requests", type=int, default=100, help="for each fault, streaming and not")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--requests", type=int, default=100, help="for each fault, streaming and not"
+    )
     parser.add_argument("--only", choices=KINDS, action="append", help="only these faults")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
@@ -323,7 +381,9 @@ def main() -> int:
         readers, rows = Readers(services), []
         for kind in given.only or KINDS:
             for streaming in (True, False):
-                rows.append(measure(kind, streaming=streaming, requests=given.requests, readers=readers))
+                rows.append(
+                    measure(kind, streaming=streaming, requests=given.requests, readers=readers)
+                )
                 sys.stderr.write(_line(rows[-1]) + "\n")
         with open_setting(["500", "hanging"], streaming=True) as nothing:
             gateway = nothing.gateway()

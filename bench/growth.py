@@ -66,14 +66,21 @@ LEANING = 0.7  # how much of a second window's vector is added to a chunk's at m
 QUESTIONS = 400
 PARTS = 1_000  # a document's number modulo this is what filters go by
 SELECTIVITIES = (0.5, 0.1, 0.01, 0.001)
-SHARES = {"half": 0.5, "three hundredths": 0.03, "three thousandths": 0.003}  # of the rows, by tenant
+SHARES = {
+    "half": 0.5,
+    "three hundredths": 0.03,
+    "three thousandths": 0.003,
+}  # of the rows, by tenant
 COLUMNS = {
     "chunk": (
         "tenant_id, chunk_id, document_id, reader_set_id, ordinal, start_char, end_char, text, context, location,"
         " tokens, term_count, terms",
         "text int8 uuid int4 int4 int4 int4 text text jsonb int4 int4 text[]",
     ),
-    "posting": ("tenant_id, term, chunk_id, reader_set_id, frequency, length", "text text int8 int4 float4 float4"),
+    "posting": (
+        "tenant_id, term, chunk_id, reader_set_id, frequency, length",
+        "text text int8 int4 float4 float4",
+    ),
     "vectors": ("tenant_id, chunk_id, reader_set_id, embedding", "text int8 int4 halfvec"),
 }
 EMPTY: Sequence[LiteralString] = (
@@ -92,9 +99,7 @@ from {vectors}
 join chunk c using (tenant_id, chunk_id, reader_set_id)
 cross join generate_series(1, {window}) as n
 """
-CREATE_INDEX: LiteralString = (
-    "create index {index} on {vectors} using hnsw (embedding halfvec_cosine_ops) with (m = 24, ef_construction = 128)"
-)
+CREATE_INDEX: LiteralString = "create index {index} on {vectors} using hnsw (embedding halfvec_cosine_ops) with (m = 24, ef_construction = 128)"
 COUNT: Sequence[LiteralString] = (
     "insert into lexicon select tenant_id, term, reader_set_id, count(*) from posting group by 1, 2, 3",
     """
@@ -178,15 +183,22 @@ def _texts(data: Path) -> Iterator[str]:
 
 
 def _embed(services: Services, data: Path, texts: Sequence[str]) -> tuple[Array, list[Question]]:
-    asked = [json.loads(line)["question"] for line in (data / "squad" / "questions.jsonl").open(encoding="utf-8")]
-    claims = [json.loads(line)["text"] for line in (data / "scifact" / "queries.jsonl").open(encoding="utf-8")]
+    asked = [
+        json.loads(line)["question"]
+        for line in (data / "squad" / "questions.jsonl").open(encoding="utf-8")
+    ]
+    claims = [
+        json.loads(line)["text"]
+        for line in (data / "scifact" / "queries.jsonl").open(encoding="utf-8")
+    ]
     half = QUESTIONS // 2
     some = asked[:: len(asked) // half][:half] + claims[:: len(claims) // half][:half]
     chosen = [texts[place] for place in np.random.default_rng(0).permutation(len(texts))[:EMBEDDED]]
     err.print(f"Embedding {len(chosen):,} windows and {len(some)} questions")
     vectors = services.embedder().encode(chosen)
     return vectors, [
-        Question(text, vector) for text, vector in zip(some, services.embedder().encode(some).tolist(), strict=True)
+        Question(text, vector)
+        for text, vector in zip(some, services.embedder().encode(some).tolist(), strict=True)
     ]
 
 
@@ -194,7 +206,11 @@ def _embed(services: Services, data: Path, texts: Sequence[str]) -> tuple[Array,
 
 
 def build_corpus(
-    connection: Connection, vectors: str, sentence_table: str, tenants: Sequence[tuple[str, Sequence[str]]], pool: Array
+    connection: Connection,
+    vectors: str,
+    sentence_table: str,
+    tenants: Sequence[tuple[str, Sequence[str]]],
+    pool: Array,
 ) -> dict[str, float]:
     """Replace all rows by these tenants' texts; returns rows a second for each kind of row."""
     names = {
@@ -209,7 +225,8 @@ def build_corpus(
     first = 1
     for tenant, texts in tenants:
         counted = [
-            Counter(extract_terms(text)) for text in track(texts, f"{tenant}: terms", console=err, transient=True)
+            Counter(extract_terms(text))
+            for text in track(texts, f"{tenant}: terms", console=err, transient=True)
         ]
         _documents(connection, tenant, len(texts))
         made = {
@@ -218,7 +235,9 @@ def build_corpus(
             "vectors": _vectors(tenant, first, len(texts), pool),
         }
         for kind, rows in made.items():
-            rates[kind] = _copy(connection, vectors if kind == "vectors" else kind, *COLUMNS[kind], rows)
+            rates[kind] = _copy(
+                connection, vectors if kind == "vectors" else kind, *COLUMNS[kind], rows
+            )
         first += len(texts)
     began = time.perf_counter()
     written = connection.execute(sql.SQL(COPY_SENTENCES).format(**names)).rowcount
@@ -236,10 +255,24 @@ def build_corpus(
 def _documents(connection: Connection, tenant: str, chunks: int) -> None:
     """Ten chunks a document; its number modulo a thousand is in its metadata."""
     rows = (
-        (tenant, _document_id(tenant, number), 1, f"file:///{number}", f"{number}.txt", str(number), "text/plain", 1,
-         "", "", "", Jsonb([]), Jsonb({"part": number % PARTS}), uuid.UUID(int=0))
+        (
+            tenant,
+            _document_id(tenant, number),
+            1,
+            f"file:///{number}",
+            f"{number}.txt",
+            str(number),
+            "text/plain",
+            1,
+            "",
+            "",
+            "",
+            Jsonb([]),
+            Jsonb({"part": number % PARTS}),
+            uuid.UUID(int=0),
+        )
         for number in range(chunks // 10 + 1)
-    )  # fmt: skip
+    )
     columns = (
         "tenant_id, document_id, reader_set_id, uri, path, title, media_type, version, content_hash, pipeline_hash,"
         " text, blocks, metadata, run_id"
@@ -258,11 +291,26 @@ def _chunks(
     nowhere = Jsonb({})
     for place, (text, count) in enumerate(zip(texts, counted, strict=True)):
         document = _document_id(tenant, place // 10)
-        yield (tenant, first + place, document, 1, place % 10, 0, len(text), text, "", nowhere, len(text) // 4,
-               count.total(), list(count))  # fmt: skip
+        yield (
+            tenant,
+            first + place,
+            document,
+            1,
+            place % 10,
+            0,
+            len(text),
+            text,
+            "",
+            nowhere,
+            len(text) // 4,
+            count.total(),
+            list(count),
+        )
 
 
-def _postings(tenant: str, first: int, counted: Sequence[Counter[str]]) -> Iterator[tuple[Any, ...]]:
+def _postings(
+    tenant: str, first: int, counted: Sequence[Counter[str]]
+) -> Iterator[tuple[Any, ...]]:
     for place, count in enumerate(counted):
         length = float(count.total())
         for term, frequency in count.items():
@@ -280,7 +328,9 @@ def _vectors(tenant: str, first: int, chunks: int, pool: Array) -> Iterator[tupl
             yield tenant, first + start + place, 1, HalfVector(vector)
 
 
-def _copy(connection: Connection, table: str, columns: str, types: str, rows: Iterator[tuple[Any, ...]]) -> float:
+def _copy(
+    connection: Connection, table: str, columns: str, types: str, rows: Iterator[tuple[Any, ...]]
+) -> float:
     """Copy rows in; returns how many a second."""
     began, count = time.perf_counter(), 0
     query = sql.SQL("copy {} ({}) from stdin (format binary)").format(
@@ -298,18 +348,37 @@ def _copy(connection: Connection, table: str, columns: str, types: str, rows: It
 
 
 def _measure(
-    embedded: EmbeddedPostgres, services: Services, texts: Sequence[str], pool: Array, questions: Sequence[Question]
+    embedded: EmbeddedPostgres,
+    services: Services,
+    texts: Sequence[str],
+    pool: Array,
+    questions: Sequence[Question],
 ) -> dict[str, Any]:
     with connect_as_superuser(embedded) as connection:
         index = live_index(connection)
-        rates = build_corpus(connection, index.vector_table_name, index.sentence_table_name, [("growth", texts)], pool)
+        rates = build_corpus(
+            connection,
+            index.vector_table_name,
+            index.sentence_table_name,
+            [("growth", texts)],
+            pool,
+        )
         sizes = _sizes(connection, len(texts))
     principal = Principal("growth")
-    times = {mode: _times(services, principal, questions, mode=mode) for mode in ("lexical", "dense", "hybrid")}
-    row: dict[str, Any] = {"chunks": len(texts), "recall@10": _recall(services, principal, questions)}
+    times = {
+        mode: _times(services, principal, questions, mode=mode)
+        for mode in ("lexical", "dense", "hybrid")
+    }
+    row: dict[str, Any] = {
+        "chunks": len(texts),
+        "recall@10": _recall(services, principal, questions),
+    }
     for mode, (p50, p95) in times.items():
         row |= {f"{mode} p50 ms": p50, f"{mode} p95 ms": p95}
-    row |= {f"{mode}: first ten kept": _kept(services, principal, questions, mode) for mode in ("lexical", "hybrid")}
+    row |= {
+        f"{mode}: first ten kept": _kept(services, principal, questions, mode)
+        for mode in ("lexical", "hybrid")
+    }
     row["embed ms"] = percentile(
         [retrieve(services, principal, q.text).milliseconds["embed"] for q in questions[:50]], 50
     )
@@ -317,12 +386,18 @@ def _measure(
 
 
 def _narrowed(
-    embedded: EmbeddedPostgres, services: Services, texts: Sequence[str], pool: Array, questions: Sequence[Question]
+    embedded: EmbeddedPostgres,
+    services: Services,
+    texts: Sequence[str],
+    pool: Array,
+    questions: Sequence[Question],
 ) -> list[dict[str, Any]]:
     rows = []
     for share in SELECTIVITIES:
         where = Range("metadata.part", lt=share * PARTS)
-        rows.append(_narrow(services, f"filter, {share:.1%}", Principal("growth"), questions, where))
+        rows.append(
+            _narrow(services, f"filter, {share:.1%}", Principal("growth"), questions, where)
+        )
     with connect_as_superuser(embedded) as connection:
         index = live_index(connection)
         tenants, start = [], 0
@@ -336,65 +411,102 @@ def _narrowed(
             [*tenants, ("the rest", texts[start:])],
             pool,
         )
-    rows += [_narrow(services, f"tenant, {share:.1%}", Principal(name), questions) for name, share in SHARES.items()]
+    rows += [
+        _narrow(services, f"tenant, {share:.1%}", Principal(name), questions)
+        for name, share in SHARES.items()
+    ]
     return rows
 
 
 def _narrow(
-    services: Services, what: str, principal: Principal, questions: Sequence[Question], where: Filter | None = None
+    services: Services,
+    what: str,
+    principal: Principal,
+    questions: Sequence[Question],
+    where: Filter | None = None,
 ) -> dict[str, Any]:
     p50, p95 = _times(services, principal, questions, where=where)
-    hits = [retrieve(services, principal, q.text, vector=q.vector, where=where).hits for q in questions[:100]]
+    hits = [
+        retrieve(services, principal, q.text, vector=q.vector, where=where).hits
+        for q in questions[:100]
+    ]
     return {
-        "narrowed by": what, "fewest hits of 10": min(map(len, hits)),
-        "recall@10": _recall(services, principal, questions, where), "hybrid p50 ms": p50, "hybrid p95 ms": p95,
-    }  # fmt: skip
+        "narrowed by": what,
+        "fewest hits of 10": min(map(len, hits)),
+        "recall@10": _recall(services, principal, questions, where),
+        "hybrid p50 ms": p50,
+        "hybrid p95 ms": p95,
+    }
 
 
-def _times(services: Services, principal: Principal, questions: Sequence[Question], **how: Any) -> tuple[float, float]:
+def _times(
+    services: Services, principal: Principal, questions: Sequence[Question], **how: Any
+) -> tuple[float, float]:
     """p50 and p95 in milliseconds of a search for ten hits, after one round to warm up."""
     for question in questions[::4]:
         retrieve(services, principal, question.text, vector=question.vector, **how)
     times = []
     for question in questions:
-        spent = retrieve(services, principal, question.text, vector=question.vector, **how).milliseconds
+        spent = retrieve(
+            services, principal, question.text, vector=question.vector, **how
+        ).milliseconds
         times.append(spent["search"] + spent.get("filter", 0.0))
     return percentile(times, 50), percentile(times, 95)
 
 
 def _recall(
-    services: Services, principal: Principal, questions: Sequence[Question], where: Filter | None = None
+    services: Services,
+    principal: Principal,
+    questions: Sequence[Question],
+    where: Filter | None = None,
 ) -> float:
     """The share of the ten nearest chunks that the dense leg finds."""
     found = 0
     some = questions[:100]
     for question in some:
         hits = retrieve(
-            services, principal, question.text, vector=question.vector, mode="dense", where=where, limit=50
+            services,
+            principal,
+            question.text,
+            vector=question.vector,
+            mode="dense",
+            where=where,
+            limit=50,
         ).hits
         mine = sorted(hits, key=lambda hit: -(hit.dense.score or 0.0))[:10]
         found += len({hit.chunk_id for hit in mine} & _exact(services, principal, question, where))
     return found / (10 * len(some))
 
 
-def _kept(services: Services, principal: Principal, questions: Sequence[Question], mode: SearchMode) -> float:
+def _kept(
+    services: Services, principal: Principal, questions: Sequence[Question], mode: SearchMode
+) -> float:
     """The share of the first ten hits that stay when every posting of every term is read."""
 
     def first_ten() -> list[set[int]]:
-        found = (retrieve(services, principal, q.text, vector=q.vector, mode=mode) for q in questions[::2])
+        found = (
+            retrieve(services, principal, q.text, vector=q.vector, mode=mode)
+            for q in questions[::2]
+        )
         return [{hit.chunk_id for hit in evidence.hits} for evidence in found]
 
     some = first_ten()
     with patch.object(retriever, "MAX_POSTINGS_READ", sys.maxsize):
         whole = first_ten()
-    return sum(len(one & other) for one, other in zip(some, whole, strict=True)) / max(1, sum(map(len, whole)))
+    return sum(len(one & other) for one, other in zip(some, whole, strict=True)) / max(
+        1, sum(map(len, whole))
+    )
 
 
-def _exact(services: Services, principal: Principal, question: Question, where: Filter | None) -> set[int]:
+def _exact(
+    services: Services, principal: Principal, question: Question, where: Filter | None
+) -> set[int]:
     """The ten nearest chunks, by comparing every vector."""
     with services.database.reading(principal) as connection:
         part = where.lt if isinstance(where, Range) else PARTS
-        query = sql.SQL(EXACT).format(vectors=sql.Identifier(live_index(connection).vector_table_name))
+        query = sql.SQL(EXACT).format(
+            vectors=sql.Identifier(live_index(connection).vector_table_name)
+        )
         values = {"vector": HalfVector(question.vector), "tenant": principal.tenant, "part": part}
         rows = connection.execute(query, values).fetchall()
     return {row[0] for row in rows}
@@ -436,9 +548,18 @@ def _print(title: str, rows: Sequence[dict[str, Any]]) -> None:
     heads = list(rows[0])
     table.add_column(heads[0])
     for row in rows:
-        table.add_column(f"{row[heads[0]]:,}" if isinstance(row[heads[0]], int) else row[heads[0]], justify="right")
+        table.add_column(
+            f"{row[heads[0]]:,}" if isinstance(row[heads[0]], int) else row[heads[0]],
+            justify="right",
+        )
     for head in heads[1:]:
-        table.add_row(head, *(f"{row[head]:,}" if isinstance(row[head], int) else f"{row[head]:.2f}" for row in rows))
+        table.add_row(
+            head,
+            *(
+                f"{row[head]:,}" if isinstance(row[head], int) else f"{row[head]:.2f}"
+                for row in rows
+            ),
+        )
     Console(highlight=False, width=120).print(table)
 
 

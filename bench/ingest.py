@@ -58,14 +58,25 @@ def main() -> None:
     """Run the contestants and print the tables."""
     made = build_parser("bench.ingest", __doc__)
     made.add_argument("--files", type=int, default=FILES, help="how many are taken in side by side")
-    made.add_argument("--growth", action="store_true", help="all files, then few changes, then none")
-    made.add_argument("--sentences", choices=("on", "off"), default="on", help="with --growth: sentence vectors")
-    made.add_argument("--contestant", choices=CONTESTANTS, help="what this process is to do; for the program itself")
+    made.add_argument(
+        "--growth", action="store_true", help="all files, then few changes, then none"
+    )
+    made.add_argument(
+        "--sentences", choices=("on", "off"), default="on", help="with --growth: sentence vectors"
+    )
+    made.add_argument(
+        "--contestant",
+        choices=CONTESTANTS,
+        help="what this process is to do; for the program itself",
+    )
     given = made.parse_args()
     if given.contestant:
         sys.stdout.write(json.dumps(CONTESTANTS[given.contestant](given.data)))
         return
-    with tempfile.TemporaryDirectory(prefix="bench-ingest-") as place, _server(Path(place)) as address:
+    with (
+        tempfile.TemporaryDirectory(prefix="bench-ingest-") as place,
+        _server(Path(place)) as address,
+    ):
         whole, sample = _unpack(given.data / ARCHIVE, Path(place), given.files)
         if given.growth:
             _print_growth(_run("growth", whole, address, given.sentences), given.sentences)
@@ -117,11 +128,13 @@ def _run(contestant: str, folder: Path, address: str, sentences: str = "on") -> 
     """One contestant in its process, and the most memory that it had."""
     Console(stderr=True).print(f"{contestant}, sentence vectors {sentences} ...")
     environment = {
-        **os.environ, "GROUNDWORK_DATABASE_URL": address, "GROUNDWORK_SENTENCE_VECTORS": sentences,
+        **os.environ,
+        "GROUNDWORK_DATABASE_URL": address,
+        "GROUNDWORK_SENTENCE_VECTORS": sentences,
         "GROUNDWORK_HOME": str(folder.parent),
-    }  # fmt: skip
+    }
     command = [sys.executable, "-m", "bench.ingest", str(folder), "--contestant", contestant]
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
         most = [0]
         watch = threading.Thread(target=_watch, args=(process, most), daemon=True)
         watch.start()
@@ -142,7 +155,9 @@ def memory(pid: int) -> int:
     """Bytes that a process and all below it hold; 0 where the system doesn't tell or the process is gone."""
     try:
         held = int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-        children = [file.read_text().split() for file in Path(f"/proc/{pid}/task").glob("*/children")]
+        children = [
+            file.read_text().split() for file in Path(f"/proc/{pid}/task").glob("*/children")
+        ]
     except OSError:
         return 0
     return held + sum(memory(int(child)) for some in children for child in some)
@@ -166,7 +181,13 @@ def growth(folder: Path) -> Result:
         second = _taken_in(services, folder, tenant)
         began = time.perf_counter()
         third = plan_run(services, tenant, [build_source_spec(str(folder))])
-        nothing = {"files": 0, "chunks": 0, "tokens": 0, "seconds": time.perf_counter() - began, "counts": {}}
+        nothing = {
+            "files": 0,
+            "chunks": 0,
+            "tokens": 0,
+            "seconds": time.perf_counter() - began,
+            "counts": {},
+        }
         if not third.is_empty:
             raise SystemExit("the third run should have found nothing to do")
     return {"first": first, "second": second, "third": nothing}
@@ -181,9 +202,13 @@ def _taken_in(services: Services, folder: Path, tenant: str) -> Result:
         report = ingest_sources(services, tenant, [build_source_spec(str(folder))])
     files = sum(count for state, count in report.counts.items() if state != "unchanged")
     return {
-        "files": files, "chunks": report.chunks, "tokens": embedder.encoded_tokens - before, "counts": report.counts,
-        "stages": report.seconds, **times,
-    }  # fmt: skip
+        "files": files,
+        "chunks": report.chunks,
+        "tokens": embedder.encoded_tokens - before,
+        "counts": report.counts,
+        "stages": report.seconds,
+        **times,
+    }
 
 
 def _change(folder: Path) -> None:
@@ -204,7 +229,9 @@ def limit(folder: Path) -> Result:
     embedder.encode(texts[:64])
     ways: dict[str, Callable[[], object]] = {
         "as batched here": lambda: embedder.encode(texts),
-        "sentence-transformers alone": lambda: embedder._model.encode(texts, batch_size=16, show_progress_bar=False),
+        "sentence-transformers alone": lambda: embedder._model.encode(
+            texts, batch_size=16, show_progress_bar=False
+        ),
     }
     found: list[Result] = []
     before = embedder.encoded_tokens
@@ -214,15 +241,20 @@ def limit(folder: Path) -> Result:
         found.append({"files": files, "chunks": len(texts), "way": name, **times})
     tokens = embedder.encoded_tokens - before
     return min(found, key=lambda one: float(one["seconds"])) | {
-        "tokens": tokens, "ways": {one["way"]: tokens / one["seconds"] for one in found}
-    }  # fmt: skip
+        "tokens": tokens,
+        "ways": {one["way"]: tokens / one["seconds"] for one in found},
+    }
 
 
-def _texts(folder: Path, embedder: SentenceTransformerEmbedder, settings: Settings) -> Iterator[str]:
+def _texts(
+    folder: Path, embedder: SentenceTransformerEmbedder, settings: Settings
+) -> Iterator[str]:
     cut = load_chunker(settings.chunker)
     for file in _files(folder):
         _, parsed = parse(file.name, file.read_bytes())
-        for chunk in cut(parsed, parsed.title or file.stem, embedder.token_starts, embedder.max_input_tokens):
+        for chunk in cut(
+            parsed, parsed.title or file.stem, embedder.token_starts, embedder.max_input_tokens
+        ):
             yield f"{chunk.context}\n{chunk.text}"
             if settings.sentence_vectors == "on":
                 yield from (parsed.text[span.start : span.end] for span in chunk.sentences)
@@ -231,12 +263,16 @@ def _texts(folder: Path, embedder: SentenceTransformerEmbedder, settings: Settin
 def peer(folder: Path) -> Result:
     """LlamaIndex's pipeline on the same files."""
     host = str(conninfo_to_dict(load_settings().database_url)["host"])
-    texts = {str(file.relative_to(folder)): file.read_text("utf-8", "replace") for file in _files(folder)}
+    texts = {
+        str(file.relative_to(folder)): file.read_text("utf-8", "replace") for file in _files(folder)
+    }
     with llamaindex.open_pipeline(host, str(find_model(Settings().embedding_model))) as run:
         with _clock() as times:
             nodes = run(texts)
         count = SentenceTransformerEmbedder(Settings().embedding_model, "float32")
-        tokens = sum(min(len(count.token_starts(text)), count.max_input_tokens) + 2 for text in nodes)
+        tokens = sum(
+            min(len(count.token_starts(text)), count.max_input_tokens) + 2 for text in nodes
+        )
     return {"files": len(texts), "chunks": len(nodes), "tokens": tokens, **times}
 
 
@@ -250,8 +286,11 @@ def _clock() -> Iterator[dict[str, float]]:
 
 
 CONTESTANTS: Mapping[str, Callable[[Path], Result]] = {
-    "groundwork": groundwork, "growth": growth, "limit": limit, "llamaindex": peer
-}  # fmt: skip
+    "groundwork": groundwork,
+    "growth": growth,
+    "limit": limit,
+    "llamaindex": peer,
+}
 
 
 # --- the tables -----------------------------------------------------------------------------------------------------
@@ -259,15 +298,29 @@ CONTESTANTS: Mapping[str, Callable[[Path], Result]] = {
 
 def _print_beside(results: Mapping[str, Result]) -> None:
     table = Table(
-        "", "s", "processor s", "chunks", "chunks/s", "tokens", "tokens/s", "MB", box=None, pad_edge=False,
+        "",
+        "s",
+        "processor s",
+        "chunks",
+        "chunks/s",
+        "tokens",
+        "tokens/s",
+        "MB",
+        box=None,
+        pad_edge=False,
         title=f"{results['limit']['files']} files of powershell-docs",
-    )  # fmt: skip
+    )
     for name, result in results.items():
         table.add_row(
-            name, f"{result['seconds']:.1f}", f"{result['processor']:.1f}", f"{result['chunks']:,}",
-            f"{rate(result, 'chunks'):.1f}", f"{result['tokens']:,}", f"{rate(result, 'tokens'):,.0f}",
+            name,
+            f"{result['seconds']:.1f}",
+            f"{result['processor']:.1f}",
+            f"{result['chunks']:,}",
+            f"{rate(result, 'chunks'):.1f}",
+            f"{result['tokens']:,}",
+            f"{rate(result, 'tokens'):,.0f}",
             f"{result['memory'] / 1e6:,.0f}",
-        )  # fmt: skip
+        )
     console = Console(highlight=False, width=120)
     console.print(table)
     for kind in (", passages alone", ""):
@@ -284,20 +337,41 @@ def _print_beside(results: Mapping[str, Result]) -> None:
 
 def _print_growth(result: Result, sentences: str) -> None:
     table = Table(
-        "", "s", "files", "chunks", "chunks/s", "tokens", "tokens/s", "what became of them", box=None, pad_edge=False,
+        "",
+        "s",
+        "files",
+        "chunks",
+        "chunks/s",
+        "tokens",
+        "tokens/s",
+        "what became of them",
+        box=None,
+        pad_edge=False,
         title=f"All of powershell-docs, sentence vectors {sentences}",
-    )  # fmt: skip
-    names = {"first": "all", "second": f"1 in {SHARE} changed, 1 in {SHARE} removed", "third": "nothing to do"}
+    )
+    names = {
+        "first": "all",
+        "second": f"1 in {SHARE} changed, 1 in {SHARE} removed",
+        "third": "nothing to do",
+    }
     for key, name in names.items():
         run = result[key]
         counts = ", ".join(f"{count} {state}" for state, count in run["counts"].items())
         table.add_row(
-            name, f"{run['seconds']:.1f}", f"{run['files']:,}", f"{run['chunks']:,}", f"{rate(run, 'chunks'):.1f}",
-            f"{run['tokens']:,}", f"{rate(run, 'tokens'):,.0f}", counts,
-        )  # fmt: skip
+            name,
+            f"{run['seconds']:.1f}",
+            f"{run['files']:,}",
+            f"{run['chunks']:,}",
+            f"{rate(run, 'chunks'):.1f}",
+            f"{run['tokens']:,}",
+            f"{rate(run, 'tokens'):,.0f}",
+            counts,
+        )
     console = Console(highlight=False, width=150)
     console.print(table)
-    stages = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in result["first"]["stages"].items())
+    stages = ", ".join(
+        f"{stage} {seconds:.1f}" for stage, seconds in result["first"]["stages"].items()
+    )
     console.print(f"seconds of all threads: {stages}; memory {result['memory'] / 1e6:,.0f} MB")
 
 

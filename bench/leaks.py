@@ -53,7 +53,11 @@ from serving.gateway.types import ModelFailed
 CANARIES = 50
 SHORTEST = 6  # characters of a marked value that are told from chance
 WORDS = 5
-HARMLESS_QUESTIONS = ("How deep can I lower a Heron 200?", "What does ERR-4711 mean?", "Who approves travel?")
+HARMLESS_QUESTIONS = (
+    "How deep can I lower a Heron 200?",
+    "What does ERR-4711 mean?",
+    "Who approves travel?",
+)
 TENANT = "alder"
 
 
@@ -86,13 +90,20 @@ def make_canaries(chance: random.Random) -> list[MarkedText]:
 
     makers: tuple[Callable[[], str], ...] = (
         lambda: "AKIA" + some(16, "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"),
-        lambda: "ghp_" + some(36), lambda: "sk-" + "proj-" + some(40), lambda: "sk-" + "ant-api03-" + some(40),
-        lambda: "xoxb-" + some(24), lambda: "eyJ" + some(20) + "." + some(30) + "." + some(30),
-        lambda: some(12) + "@" + some(8, "abcdefgh") + ".example", lambda: "zq" + some(14, "abcdefghijk"),
-        lambda: "".join(("Tr0ub4", some(10))), lambda: f"+49 {some(3, '123456789')} {some(7, '123456789')}",
-    )  # fmt: skip
+        lambda: "ghp_" + some(36),
+        lambda: "sk-" + "proj-" + some(40),
+        lambda: "sk-" + "ant-api03-" + some(40),
+        lambda: "xoxb-" + some(24),
+        lambda: "eyJ" + some(20) + "." + some(30) + "." + some(30),
+        lambda: some(12) + "@" + some(8, "abcdefgh") + ".example",
+        lambda: "zq" + some(14, "abcdefghijk"),
+        lambda: "".join(("Tr0ub4", some(10))),
+        lambda: f"+49 {some(3, '123456789')} {some(7, '123456789')}",
+    )
     made = [makers[number % len(makers)]() for number in range(CANARIES)]
-    return [MarkedText(f"My secret is {canary} and it must stay one.", (canary,)) for canary in made]
+    return [
+        MarkedText(f"My secret is {canary} and it must stay one.", (canary,)) for canary in made
+    ]
 
 
 def texts(records: Sequence[Record]) -> list[MarkedText]:
@@ -115,7 +126,13 @@ def _pieces(record: Record) -> Iterator[str]:
 def over_http(client: TestClient, text: str, heard: Heard) -> None:
     """Requests good and bad; the replies to the bad ones are looked through."""
     ask: dict[str, Any] = {"url": "/v1/ask", "method": "POST"}
-    header = text.encode("ascii", "ignore").decode().replace("\n", " ").replace("\r", " ").replace("\0", "")
+    header = (
+        text.encode("ascii", "ignore")
+        .decode()
+        .replace("\n", " ")
+        .replace("\r", " ")
+        .replace("\0", "")
+    )
     for request in (
         {**ask, "json": {"question": text[:2000]}},
         {**ask, "url": "/v1/search", "json": {"question": text[:2000]}},
@@ -124,9 +141,16 @@ def over_http(client: TestClient, text: str, heard: Heard) -> None:
         {**ask, "json": {"question": "x", "mode": text}},
         {**ask, "json": {"question": "x", text: text}},
         {**ask, "json": {"question": "x", "conversation": text}},
-        {**ask, "json": {"question": "x", "filter": {"field": "metadata.x", "gte": {"date": text}}}},
+        {
+            **ask,
+            "json": {"question": "x", "filter": {"field": "metadata.x", "gte": {"date": text}}},
+        },
         {**ask, "content": text.encode()},
-        {**ask, "json": {"question": "x"}, "headers": {"Authorization": f"Bearer {header}", "Cookie": header}},
+        {
+            **ask,
+            "json": {"question": "x"},
+            "headers": {"Authorization": f"Bearer {header}", "Cookie": header},
+        },
         {"method": "GET", "url": "/v1/documents/nowhere", "params": {"q": text}},
         {"method": "GET", "url": "/v1/nothing", "params": {"password": text}},
     ):
@@ -152,7 +176,9 @@ def failing(client: TestClient, text: str, heard: Heard) -> None:
         from serving.answering.types import SearchCompleted
 
         yield SearchCompleted(1, 1)
-        raise psycopg.errors.UniqueViolation(f"duplicate key\nDETAIL:  Key (name)=({text}) already exists.")
+        raise psycopg.errors.UniqueViolation(
+            f"duplicate key\nDETAIL:  Key (name)=({text}) already exists."
+        )
 
     body = {"json": {"question": "x"}}
     for name, headers in ((broken, {}), (late, {"Accept": "text/event-stream"})):
@@ -178,8 +204,14 @@ def into_postgresql(services: Services, text: str, _: Heard) -> None:
         ("select cast(%s as uuid)", (text,)),
         ("select cast(%s as integer)", (text,)),
         ("select cast(%s as jsonb)", (text,)),
-        ("insert into reader_set (tenant_id, readers) values ('alder', array[%s]), ('alder', array[%s])", (text, text)),
-        ("insert into turn values ('alder', gen_random_uuid(), 1, %s, %s, 'x', true, '{}', null)", (text, text)),
+        (
+            "insert into reader_set (tenant_id, readers) values ('alder', array[%s]), ('alder', array[%s])",
+            (text, text),
+        ),
+        (
+            "insert into turn values ('alder', gen_random_uuid(), 1, %s, %s, 'x', true, '{}', null)",
+            (text, text),
+        ),
     ):
         try:
             with services.database.writing(TENANT) as connection:
@@ -190,7 +222,11 @@ def into_postgresql(services: Services, text: str, _: Heard) -> None:
 
 
 def into_documents(
-    services: Services, engine: PrefectServer, sent: Sequence[MarkedText], folder: Path, heard: Heard
+    services: Services,
+    engine: PrefectServer,
+    sent: Sequence[MarkedText],
+    folder: Path,
+    heard: Heard,
 ) -> None:
     """Documents of the texts: taken in by the flow, once as they are, once with a chunker that chokes on each."""
     from cli.documents import ingest_paths
@@ -203,7 +239,9 @@ def into_documents(
         raise ValueError(f"no place for {parsed.text}")
 
     for number, each in enumerate(sent[:40]):
-        (folder / f"{number}.md").write_text(f"# Note {number}\n\n{each.text} And more.\n", encoding="utf-8")
+        (folder / f"{number}.md").write_text(
+            f"# Note {number}\n\n{each.text} And more.\n", encoding="utf-8"
+        )
     with patch.object(ingest.runs.worker, "load_chunker", lambda _: choking):
         report = ingest_paths(services, engine, TENANT, [str(folder)])
     heard.hear("put aside", "\n".join(outcome.message for outcome in report.outcomes))
@@ -245,7 +283,10 @@ def listening(heard: Heard, *, protected: bool) -> Iterator[None]:
             sys.excepthook = sys.__excepthook__
             root.handlers = [logging.StreamHandler(said)]
             structlog.configure(
-                processors=[structlog.processors.format_exc_info, structlog.processors.JSONRenderer()],
+                processors=[
+                    structlog.processors.format_exc_info,
+                    structlog.processors.JSONRenderer(),
+                ],
                 logger_factory=structlog.WriteLoggerFactory(file=said),
             )
         yield
@@ -259,12 +300,19 @@ def listening(heard: Heard, *, protected: bool) -> Iterator[None]:
 
 
 def send_texts(
-    services: Services, engine: PrefectServer | None, sent: Sequence[MarkedText], folder: Path, *, protected: bool
+    services: Services,
+    engine: PrefectServer | None,
+    sent: Sequence[MarkedText],
+    folder: Path,
+    *,
+    protected: bool,
 ) -> Heard:
     """Send texts by every way in and hear what is said; without an engine, not as documents."""
     heard = Heard()
     with listening(heard, protected=protected):
-        client = TestClient(build_api(services, LocalIdentity((TENANT,))), raise_server_exceptions=False)
+        client = TestClient(
+            build_api(services, LocalIdentity((TENANT,))), raise_server_exceptions=False
+        )
         for each in sent:
             over_http(client, each.text, heard)
             failing(client, each.text, heard)
@@ -318,13 +366,19 @@ def kept_elsewhere(home: Path, heard: Heard) -> None:
 
 def main() -> int:
     """Print the table; 1 where there is a trace, or in the control none."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--records", type=int, default=1500)
     parser.add_argument("--control", action="store_true", help="without protection: it must leak")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
-    records = read_records(RECORDS_FILE)[: given.records] if RECORDS_FILE.is_file() and given.records else []
-    sent = make_canaries(random.Random(secrets.randbits(64))) + texts(records)  # noqa: S311
+    records = (
+        read_records(RECORDS_FILE)[: given.records]
+        if RECORDS_FILE.is_file() and given.records
+        else []
+    )
+    sent = make_canaries(random.Random(secrets.randbits(64))) + texts(records)
     with tempfile.TemporaryDirectory(prefix="leaks-") as folder:
         home = Path(folder)
         settings = Settings(home=home, database_url="")
@@ -334,14 +388,19 @@ def main() -> int:
             known = send_texts(services, None, harmless, home, protected=not given.control)
             with engine.start().connect():
                 kept_elsewhere(home, known)  # what Prefect has of its own: it names companies
-            heard = send_texts(services, engine, sent, home / "documents", protected=not given.control)
+            heard = send_texts(
+                services, engine, sent, home / "documents", protected=not given.control
+            )
         kept_elsewhere(home, heard)
-    found = count_traces(heard, sent, "\n".join(one for said in known.said.values() for one in said))
+    found = count_traces(
+        heard, sent, "\n".join(one for said in known.said.values() for one in said)
+    )
     report = {
-        "texts": len(sent), "requests": heard.requests,
+        "texts": len(sent),
+        "requests": heard.requests,
         "characters": {where: sum(map(len, said)) for where, said in sorted(heard.said.items())},
         "traces": dict(found),
-    }  # fmt: skip
+    }
     if given.json:
         sys.stdout.write(json.dumps(report) + "\n")
     else:

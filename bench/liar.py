@@ -41,7 +41,9 @@ from serving.answering.verification.entailment import load_entailment_model
 from serving.answering.verification.verifier import Verifier
 
 SAMPLE_FOLDER = Path(__file__).parent.parent / "sample"
-PARAPHRASES, BY_HAND_LIES = (Path(__file__).with_name(name) for name in ("paraphrases.json", "lies.json"))
+PARAPHRASES, BY_HAND_LIES = (
+    Path(__file__).with_name(name) for name in ("paraphrases.json", "lies.json")
+)
 TENANTS = ("alder", "brightwater")
 LIES, TRUTHS = 20, 30  # of each kind
 SEED = 20261124
@@ -80,17 +82,24 @@ Rule = Callable[[Source, random.Random], str | None]
 # --- lies -------------------------------------------------------------------------------------------------------------
 
 INVENTED = (
-    ", and the costs are covered by the city council", ", and every participant receives a bicycle",
-    ", because the Romans already did so", ", which was decided by a lottery", " and is broadcast on local radio",
-    ", and visitors are served coffee and cake", ", as the minister of agriculture had demanded",
-    " and includes free tickets for the theatre", ", and a choir sings at the ceremony",
+    ", and the costs are covered by the city council",
+    ", and every participant receives a bicycle",
+    ", because the Romans already did so",
+    ", which was decided by a lottery",
+    " and is broadcast on local radio",
+    ", and visitors are served coffee and cake",
+    ", as the minister of agriculture had demanded",
+    " and includes free tickets for the theatre",
+    ", and a choir sings at the ceremony",
     ", since volcanoes disturb the satellites",
-)  # fmt: skip
+)
 INVENTED_WHOLE = (
-    "Penguins are trained for this on the southern islands.", "The building was once a monastery of silent monks.",
-    "All of this was sold to an orchestra last spring.", "The founders met on a sailing boat near Lisbon.",
+    "Penguins are trained for this on the southern islands.",
+    "The building was once a monastery of silent monks.",
+    "All of this was sold to an orchestra last spring.",
+    "The founders met on a sailing boat near Lisbon.",
     "A parrot in the entrance hall greets the visitors.",
-)  # fmt: skip
+)
 
 
 def invented(source: Source, chance: random.Random) -> str | None:
@@ -112,7 +121,9 @@ def swapped_number(source: Source, chance: random.Random) -> str | None:
         between = source.text[first.end() : second.start()]
         return f"{source.text[: first.start()]}{second[0]}{between}{first[0]}{source.text[second.end() :]}"
     passage: str = source.evidence.hits[source.unit.hit_index].text
-    others: list[str] = sorted(set(re.findall(r"(?<![\w.,-])\d+(?![\w.,-])", passage)) - values) or ["17", "340"]
+    others: list[str] = sorted(
+        set(re.findall(r"(?<![\w.,-])\d+(?![\w.,-])", passage)) - values
+    ) or ["17", "340"]
     match = chance.choice(found)
     return source.text[: match.start()] + str(chance.choice(others)) + source.text[match.end() :]
 
@@ -121,9 +132,15 @@ def negation(source: Source, chance: random.Random) -> str | None:
     """Drops a negation; where there is none, puts one in."""
     for pattern, put in (
         (r"\b(is|are|was|were|may|must|can|could|should|will|does|do|did|has|have) not\b", r"\1"),
-        (r"\bcannot\b", "can"), (r"\bnever\b", "always"), (r"\bno other\b", "any other"), (r"^No\b", "Every"),
-        (r"^Nobody\b", "Everybody"), (r"\bno\b", "a"), (r"\bwithout\b", "with"), (r"\bNever\b", "Always"),
-    ):  # fmt: skip
+        (r"\bcannot\b", "can"),
+        (r"\bnever\b", "always"),
+        (r"\bno other\b", "any other"),
+        (r"^No\b", "Every"),
+        (r"^Nobody\b", "Everybody"),
+        (r"\bno\b", "a"),
+        (r"\bwithout\b", "with"),
+        (r"\bNever\b", "Always"),
+    ):
         if re.search(pattern, source.text):
             return re.sub(pattern, put, source.text, count=1)
     if chance.random() < 0.25:
@@ -137,13 +154,19 @@ def swapped_name(source: Source, chance: random.Random) -> str | None:
     if not names:
         return None
     everything = " ".join(hit.text for hit in source.evidence.hits)
-    two = [name for name in _names(everything) if name.count(" ") == names[0].count(" ") and name not in source.text]
+    two = [
+        name
+        for name in _names(everything)
+        if name.count(" ") == names[0].count(" ") and name not in source.text
+    ]
     name = chance.choice(names)
     others = [other for other in two if not set(other.split()) & set(name.split())]
     return source.text.replace(name, chance.choice(others)) if others else None
 
 
-MONTHS = "January February March April May June July August September October November December".split()
+MONTHS = (
+    "January February March April May June July August September October November December".split()
+)
 DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
 
 
@@ -153,45 +176,87 @@ def date(source: Source, chance: random.Random) -> str | None:
         present = [word for word in words if re.search(rf"\b{word}s?\b(?<!^May)", source.text)]
         if present:
             word = chance.choice(present)
-            return re.sub(rf"\b{word}", chance.choice([w for w in words if w not in present]), source.text)
+            return re.sub(
+                rf"\b{word}", chance.choice([w for w in words if w not in present]), source.text
+            )
     for pattern in (r"\b(20[12]\d)\b", r"\b(\d\d:\d\d)\b"):
         match = re.search(pattern, source.text)
         if match:
-            new = str(int(match[0]) - chance.randint(1, 4)) if len(match[0]) == 4 else f"{chance.randint(6, 22):02}:45"
+            new = (
+                str(int(match[0]) - chance.randint(1, 4))
+                if len(match[0]) == 4
+                else f"{chance.randint(6, 22):02}:45"
+            )
             return source.text.replace(match[0], new)
     return None
 
 
 UNITS = {
-    "days": ("weeks", "hours",), "weeks": ("months", "days",), "hours": ("days", "minutes",), "minutes":
-    ("hours", "seconds",), "months": ("years", "weeks",), "years": ("months",), "seconds": ("minutes",),
-    "percent": ("euros",), "cm": ("m", "mm",), "euros": ("dollars", "percent",), "kg": ("g", "tonnes",), "km":
-    ("m",), "mm": ("cm",), "bar": ("mbar",), "metres": ("kilometres",), "day": ("week",), "week": ("month",),
-    "month": ("year",), "hour": ("day",), "GB": ("MB",), "mg": ("kg",), "m": ("km",),
-}  # fmt: skip
+    "days": ("weeks", "hours"),
+    "weeks": ("months", "days"),
+    "hours": ("days", "minutes"),
+    "minutes": ("hours", "seconds"),
+    "months": ("years", "weeks"),
+    "years": ("months",),
+    "seconds": ("minutes",),
+    "percent": ("euros",),
+    "cm": ("m", "mm"),
+    "euros": ("dollars", "percent"),
+    "kg": ("g", "tonnes"),
+    "km": ("m",),
+    "mm": ("cm",),
+    "bar": ("mbar",),
+    "metres": ("kilometres",),
+    "day": ("week",),
+    "week": ("month",),
+    "month": ("year",),
+    "hour": ("day",),
+    "GB": ("MB",),
+    "mg": ("kg",),
+    "m": ("km",),
+}
 
 
 def unit(source: Source, chance: random.Random) -> str | None:
     """Puts another unit behind a number."""
     found = [
         match
-        for match in re.finditer(r"(?<=\d )(?:(?:working|consecutive|full) )?([A-Za-z]+)\b", source.text)
+        for match in re.finditer(
+            r"(?<=\d )(?:(?:working|consecutive|full) )?([A-Za-z]+)\b", source.text
+        )
         if match[1] in UNITS
     ]
     if found:
         match = chance.choice(found)
-        return source.text[: match.start(1)] + chance.choice(UNITS[match[1]]) + source.text[match.end(1) :]
+        return (
+            source.text[: match.start(1)]
+            + chance.choice(UNITS[match[1]])
+            + source.text[match.end(1) :]
+        )
     euro = re.search(r"€(?=\d)", source.text)
     return source.text.replace("€", "$") if euro else None
 
 
 EXAGGERATIONS = (
-    (r"\bmay be\b", "must be"), (r"\bmay\b", "must"), (r"\bup to \b", "at least "), (r"\bUp to \b", "At least "),
-    (r"\bat most \b", "more than "), (r"\bat least \b", "at most "), (r"\busually\b", "always"), (r"\bmost\b", "all"),
-    (r"\babout (?=\d)", "exactly "), (r"\bshould\b", "must"), (r"\bcan be\b", "is always"), (r"\bcan\b", "must"),
-    (r"\bsome\b", "all"), (r"\bmore than \b", "less than "), (r"\bwithin \b", "only after "),
-    (r"\b(is|are) (?!not\b)", r"\1 always "), (r"^(?:The|A|An) (\w+) ", r"Every \1 "), (r"\bby\b", "only by"),
-)  # fmt: skip
+    (r"\bmay be\b", "must be"),
+    (r"\bmay\b", "must"),
+    (r"\bup to \b", "at least "),
+    (r"\bUp to \b", "At least "),
+    (r"\bat most \b", "more than "),
+    (r"\bat least \b", "at most "),
+    (r"\busually\b", "always"),
+    (r"\bmost\b", "all"),
+    (r"\babout (?=\d)", "exactly "),
+    (r"\bshould\b", "must"),
+    (r"\bcan be\b", "is always"),
+    (r"\bcan\b", "must"),
+    (r"\bsome\b", "all"),
+    (r"\bmore than \b", "less than "),
+    (r"\bwithin \b", "only after "),
+    (r"\b(is|are) (?!not\b)", r"\1 always "),
+    (r"^(?:The|A|An) (\w+) ", r"Every \1 "),
+    (r"\bby\b", "only by"),
+)
 
 
 def exaggeration(source: Source, chance: random.Random) -> str | None:
@@ -221,10 +286,19 @@ def merged(source: Source, chance: random.Random) -> str | None:
 
 
 LIE_RULES: dict[str, Rule] = {
-    "invented fact": invented, "number": swapped_number, "negation": negation, "name": swapped_name, "date": date,
-    "unit": unit, "exaggeration": exaggeration, "merged halves": merged,
-}  # fmt: skip
-ABSENT = ("no such passage", "wrong passage")  # true sentences of a document that is not in the evidence
+    "invented fact": invented,
+    "number": swapped_number,
+    "negation": negation,
+    "name": swapped_name,
+    "date": date,
+    "unit": unit,
+    "exaggeration": exaggeration,
+    "merged halves": merged,
+}
+ABSENT = (
+    "no such passage",
+    "wrong passage",
+)  # true sentences of a document that is not in the evidence
 
 
 # --- truths -----------------------------------------------------------------------------------------------------------
@@ -251,9 +325,12 @@ ORDINARY = frozenset(
     " Orders Keep Use Public Someone Shorter Production Other Repairs Reagents".split()
 )
 FRAMES = (
-    "According to the documents, {}", "The policy says that {}", "The documents state that {}", "In addition, {}",
+    "According to the documents, {}",
+    "The policy says that {}",
+    "The documents state that {}",
+    "In addition, {}",
     "As the manual describes, {}",
-)  # fmt: skip
+)
 
 
 def verbatim(source: Source, _: random.Random) -> str | None:
@@ -314,12 +391,22 @@ def renumbered(source: Source, _: random.Random) -> str | None:
 def contracted(source: Source, _: random.Random) -> str | None:
     """Contractions, and spellings out, of negations and modal verbs."""
     for pattern, put in (
-        (r"\bcannot\b", "can't"), (r"\b(is|are|does|do|was|were) not\b", r"\1n't"), (r"\bmust not be\b", "may not be"),
-        (r"\bmust be\b", "has to be"), (r"\bmust\b", "has to"), (r"\bmay be\b", "can be"), (r"\bmay\b", "can"),
-        (r"\bat most (?=\d|t[a-z]+ )", "no more than "), (r"\bup to\b", "at most"), (r"\bat least\b", "a minimum of"),
-        (r"\bmore than\b", "over"), (r"\bless than\b", "under"),
-        (r"\babout (?=\d)", "approximately "), (r"\bdoesn't\b", "does not"), (r"\bcan\b", "may"),
-    ):  # fmt: skip
+        (r"\bcannot\b", "can't"),
+        (r"\b(is|are|does|do|was|were) not\b", r"\1n't"),
+        (r"\bmust not be\b", "may not be"),
+        (r"\bmust be\b", "has to be"),
+        (r"\bmust\b", "has to"),
+        (r"\bmay be\b", "can be"),
+        (r"\bmay\b", "can"),
+        (r"\bat most (?=\d|t[a-z]+ )", "no more than "),
+        (r"\bup to\b", "at most"),
+        (r"\bat least\b", "a minimum of"),
+        (r"\bmore than\b", "over"),
+        (r"\bless than\b", "under"),
+        (r"\babout (?=\d)", "approximately "),
+        (r"\bdoesn't\b", "does not"),
+        (r"\bcan\b", "may"),
+    ):
         if re.search(pattern, source.text):
             return re.sub(pattern, put, source.text, count=1)
     return None
@@ -334,7 +421,11 @@ def shortened(source: Source, _: random.Random) -> str | None:
 
 def joined(source: Source, chance: random.Random) -> str | None:
     """Two whole sentences of one passage with "and" or "while" between them; it cites both."""
-    if source.other is None or LEADING_PRONOUN.match(source.other.text) or LEADING_PRONOUN.match(source.text):
+    if (
+        source.other is None
+        or LEADING_PRONOUN.match(source.other.text)
+        or LEADING_PRONOUN.match(source.text)
+    ):
         return None
     if not all(VERB.search(each.text) for each in (source.unit, source.other)):
         return None
@@ -353,10 +444,16 @@ def possessive(source: Source, _: random.Random) -> str | None:
 
 
 TRUE_RULES: dict[str, Rule] = {
-    "verbatim": verbatim, "framed": framed, "reworded": reworded, "turned round": turned,
+    "verbatim": verbatim,
+    "framed": framed,
+    "reworded": reworded,
+    "turned round": turned,
     "numbers rewritten": renumbered,
-    "contracted": contracted, "shortened": shortened, "joined": joined, "possessive": possessive,
-}  # fmt: skip
+    "contracted": contracted,
+    "shortened": shortened,
+    "joined": joined,
+    "possessive": possessive,
+}
 MISCITED = "cited wrongly"  # verbatim or framed, with a citation of another passage: to be mended, not lost
 BY_HAND = "by hand"
 
@@ -368,12 +465,18 @@ def evidences(services: Services) -> list[SearchResult]:
     """The evidence for each golden question, as its asker finds it."""
     golden = read_golden(SAMPLE_FOLDER / "golden.yaml")
     return [
-        build_context(retrieve(services, Principal(each.tenant, each.groups), each.question, limit=CANDIDATE_HITS))
+        build_context(
+            retrieve(
+                services, Principal(each.tenant, each.groups), each.question, limit=CANDIDATE_HITS
+            )
+        )
         for each in golden
     ]
 
 
-def prose(found: Sequence[SearchResult]) -> list[tuple[SearchResult, EvidenceSentence, list[EvidenceSentence]]]:
+def prose(
+    found: Sequence[SearchResult],
+) -> list[tuple[SearchResult, EvidenceSentence, list[EvidenceSentence]]]:
     """The sentences of all evidence, each once with the others of its passage; no headings, rows or short items."""
     seen, made = set[str](), []
     for evidence in found:
@@ -381,13 +484,18 @@ def prose(found: Sequence[SearchResult]) -> list[tuple[SearchResult, EvidenceSen
         for each in usable:
             if each.text not in seen:
                 seen.add(each.text)
-                others = [other for other in usable if other.hit_index == each.hit_index and other.span != each.span]
+                others = [
+                    other
+                    for other in usable
+                    if other.hit_index == each.hit_index and other.span != each.span
+                ]
                 made.append((evidence, each, others))
     return made
 
 
 def sources(
-    sentences: Sequence[tuple[SearchResult, EvidenceSentence, list[EvidenceSentence]]], chance: random.Random
+    sentences: Sequence[tuple[SearchResult, EvidenceSentence, list[EvidenceSentence]]],
+    chance: random.Random,
 ) -> list[Source]:
     """The sentences in random order, each with any other of its passage."""
     made = [
@@ -400,7 +508,10 @@ def sources(
 
 def make_lies(found: Sequence[SearchResult], chance: random.Random, many: int) -> list[Case]:
     """`many` of each kind, the kinds in the order of `LIE_RULES` and `ABSENT`, and all that were written by hand."""
-    real, written = {_flat(each.text) for evidence in found for each in extract_sentences(evidence)}, prose(found)
+    real, written = (
+        {_flat(each.text) for evidence in found for each in extract_sentences(evidence)},
+        prose(found),
+    )
     cases = []
     for kind, rule in LIE_RULES.items():
         fresh = (
@@ -421,7 +532,8 @@ def make_truths(found: Sequence[SearchResult], chance: random.Random, many: int)
         made = ((source, rule(source, chance)) for source in sources(written, chance))
         cases += _first((_case(kind, source, text) for source, text in made if text), many)
     wrongly = (
-        (source, (verbatim, framed)[place % 2](source, chance)) for place, source in enumerate(sources(written, chance))
+        (source, (verbatim, framed)[place % 2](source, chance))
+        for place, source in enumerate(sources(written, chance))
     )
     cases += _first((_miscited(source, text) for source, text in wrongly if text), many)
     return cases + list(_by_hand(found, PARAPHRASES, "paraphrase", true=True))
@@ -446,7 +558,10 @@ def format_table(cases: Sequence[Case], wrong: Sequence[tuple[Case, str]]) -> st
     for (true, kind), count in many.items():
         reached = count - failed[true, kind] if true else failed[true, kind]
         lines.append(f"| {'true' if true else 'false'}: {kind} | {count} | {reached} |")
-    for true, said, share in ((False, "false sentences kept back", _kept), (True, "true sentences lost", _lost)):
+    for true, said, share in (
+        (False, "false sentences kept back", _kept),
+        (True, "true sentences lost", _lost),
+    ):
         whole = sum(count for (each, _), count in many.items() if each is true)
         lines.append(f"| **{said}** | {whole} | {100 * share(cases, wrong):.1f} % |")
     return "\n".join(lines)
@@ -454,29 +569,53 @@ def format_table(cases: Sequence[Case], wrong: Sequence[tuple[Case, str]]) -> st
 
 def _case(kind: str, source: Source, text: str, false_of: str = "") -> Case:
     both = kind in ("merged halves", "joined") and source.other is not None
-    other = (SupportingSpan(source.other.hit_index, source.other.span),) if both and source.other else ()
-    return Case(kind, source.evidence, DraftSentence(text, (source.support, *other)), not false_of, source.text)
+    other = (
+        (SupportingSpan(source.other.hit_index, source.other.span),)
+        if both and source.other
+        else ()
+    )
+    return Case(
+        kind,
+        source.evidence,
+        DraftSentence(text, (source.support, *other)),
+        not false_of,
+        source.text,
+    )
 
 
-def _absent(kind: str, some: Sequence[Source], found: Sequence[SearchResult], chance: random.Random) -> Iterator[Case]:
+def _absent(
+    kind: str, some: Sequence[Source], found: Sequence[SearchResult], chance: random.Random
+) -> Iterator[Case]:
     for source in some:
         path = source.evidence.hits[source.unit.hit_index].path
         elsewhere = chance.choice(found)
         words = set(source.text.split())
         hits = tuple(
-            hit for hit in elsewhere.hits if hit.path != path and len(words & set(hit.text.split())) < 0.7 * len(words)
+            hit
+            for hit in elsewhere.hits
+            if hit.path != path and len(words & set(hit.text.split())) < 0.7 * len(words)
         )
         if not hits or len(words) < 6:
             continue
         named = (
-            SupportingSpan(NOWHERE, Span(0, 10)) if kind == ABSENT[0] else SupportingSpan(0, hits[0].sentences[0].span)
+            SupportingSpan(NOWHERE, Span(0, 10))
+            if kind == ABSENT[0]
+            else SupportingSpan(0, hits[0].sentences[0].span)
         )
-        yield Case(kind, replace(elsewhere, hits=hits), DraftSentence(source.text, (named,)), False, source.text)
+        yield Case(
+            kind,
+            replace(elsewhere, hits=hits),
+            DraftSentence(source.text, (named,)),
+            False,
+            source.text,
+        )
 
 
 def _miscited(source: Source, text: str) -> Case | None:
     others = [
-        place for place, hit in enumerate(source.evidence.hits) if place != source.unit.hit_index and hit.sentences
+        place
+        for place, hit in enumerate(source.evidence.hits)
+        if place != source.unit.hit_index and hit.sentences
     ]
     if not others or LEADING_PRONOUN.match(source.text):
         return None
@@ -485,7 +624,11 @@ def _miscited(source: Source, text: str) -> Case | None:
 
 
 def _by_hand(found: Sequence[SearchResult], file: Path, key: str, true: bool) -> Iterator[Case]:
-    known = {_flat(each.text): (evidence, each) for evidence in reversed(found) for each in extract_sentences(evidence)}
+    known = {
+        _flat(each.text): (evidence, each)
+        for evidence in reversed(found)
+        for each in extract_sentences(evidence)
+    }
     for entry in json.loads(file.read_text(encoding="utf-8")):
         if _flat(entry["sentence"]) in known:
             evidence, match = known[_flat(entry["sentence"])]
@@ -503,9 +646,13 @@ def _first(cases: Iterator[Case | None], many: int) -> list[Case]:
 
 def _prose(each: EvidenceSentence) -> bool:
     return (
-        not each.header and not is_table_row(each.text) and each.text.endswith(".") and len(each.text.split()) >= 6
-        and "\n" not in each.text and each.text[:1].isupper()
-    )  # fmt: skip
+        not each.header
+        and not is_table_row(each.text)
+        and each.text.endswith(".")
+        and len(each.text.split()) >= 6
+        and "\n" not in each.text
+        and each.text[:1].isupper()
+    )
 
 
 def _names(text: str) -> list[str]:
@@ -532,7 +679,9 @@ def _flat(text: str) -> str:
 
 def main() -> int:
     """Print the table; 1 where a bound of the contract is missed."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seed", type=int, nargs="+", default=[SEED])
     parser.add_argument("--show", action="store_true", help="print each case that went wrong")
     given = parser.parse_args()
@@ -543,7 +692,10 @@ def main() -> int:
         ingest_sample(services)
         found = evidences(services)
         runs = [_run(services, found, seed) for seed in given.seed]
-    cases, wrong = [each for run in runs for each in run[0]], [each for run in runs for each in run[1]]
+    cases, wrong = (
+        [each for run in runs for each in run[0]],
+        [each for run in runs for each in run[1]],
+    )
     if given.show:
         for case, fault in wrong:
             sys.stderr.write(f"{case.kind} ({fault})\n  {case.original}\n  {case.sentence.text}\n")
@@ -556,8 +708,10 @@ def main() -> int:
     return int(not kept(cases, wrong))
 
 
-def _run(services: Services, found: Sequence[SearchResult], seed: int) -> tuple[list[Case], list[tuple[Case, str]]]:
-    chance = random.Random(seed)  # noqa: S311
+def _run(
+    services: Services, found: Sequence[SearchResult], seed: int
+) -> tuple[list[Case], list[tuple[Case, str]]]:
+    chance = random.Random(seed)
     cases = make_lies(found, chance, LIES) + make_truths(found, chance, TRUTHS)
     return cases, find_misjudged(cases, services)
 
@@ -582,7 +736,10 @@ def ingest_sample(services: Services) -> None:
     try:
         for tenant in TENANTS:
             pipeline.ingest_sources(
-                services, tenant, [pipeline.build_source_spec(str(SAMPLE_FOLDER / tenant), ())], reader
+                services,
+                tenant,
+                [pipeline.build_source_spec(str(SAMPLE_FOLDER / tenant), ())],
+                reader,
             )
     finally:
         reader.close()

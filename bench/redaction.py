@@ -97,7 +97,10 @@ def read_records(path: Path) -> list[Record]:
     return [
         Record(
             record["full_text"],
-            tuple(Marked(s["entity_type"], s["start_position"], s["end_position"]) for s in record["spans"]),
+            tuple(
+                Marked(s["entity_type"], s["start_position"], s["end_position"])
+                for s in record["spans"]
+            ),
         )
         for record in json.loads(path.read_text(encoding="utf-8"))
     ]
@@ -106,9 +109,11 @@ def read_records(path: Path) -> list[Record]:
 def split_halves(records: Sequence[Record]) -> tuple[list[Record], list[Record]]:
     """The half that the rules were written with, and the other; see above for what was seen of that."""
     order = list(range(len(records)))
-    random.Random(SEED).shuffle(order)  # noqa: S311
+    random.Random(SEED).shuffle(order)
     middle = len(order) // 2
-    return [records[place] for place in order[:middle]], [records[place] for place in order[middle:]]
+    return [records[place] for place in order[:middle]], [
+        records[place] for place in order[middle:]
+    ]
 
 
 def count_by_kind(records: Iterable[Record], show: str = "") -> dict[str, Tally]:
@@ -118,12 +123,16 @@ def count_by_kind(records: Iterable[Record], show: str = "") -> dict[str, Tally]
         finds = find_entities(record.text)
         for marked in record.marked:
             tally = tallies.setdefault(marked.kind, Tally())
-            found = _covered(record.text, marked, [f for f in finds if f.kind in OURS.get(marked.kind, ())])
+            found = _covered(
+                record.text, marked, [f for f in finds if f.kind in OURS.get(marked.kind, ())]
+            )
             tally.marked += 1
             tally.found += found
             tally.gone += _covered(record.text, marked, finds)
             if not found and marked.kind == show:
-                sys.stderr.write(f"missed {record.text[marked.start : marked.end]!r} in {record.text!r}\n")
+                sys.stderr.write(
+                    f"missed {record.text[marked.start : marked.end]!r} in {record.text!r}\n"
+                )
         for one in finds:
             name = next((name for name, ours in OURS.items() if one.kind in ours), None)
             if name is None:
@@ -161,7 +170,9 @@ def _right(record: Record, one: DetectedEntity, name: str) -> bool:
 
 def _instead(record: Record, one: DetectedEntity) -> str:
     """What is marked where a wrong find lies."""
-    over = [marked.kind for marked in record.marked if Span(marked.start, marked.end).overlaps(one.span)]
+    over = [
+        marked.kind for marked in record.marked if Span(marked.start, marked.end).overlaps(one.span)
+    ]
     return over[0] if over else "nothing"
 
 
@@ -179,14 +190,20 @@ def rows(tallies: Mapping[str, Tally]) -> list[dict[str, Any]]:
     named = [*OURS, *sorted(set(tallies) - set(OURS))]
     return [
         {
-            "kind": kind, "form": kind in STRUCTURED_KINDS, "marked": tally.marked, "found": tally.found,
-            "recall": round(tally.recall, 3), "gone": round(tally.gone / tally.marked, 3) if tally.marked else None,
-            "finds": tally.finds, "right": tally.right,
-            "precision": round(tally.precision, 3) if tally.finds else None, "instead": dict(tally.instead),
+            "kind": kind,
+            "form": kind in STRUCTURED_KINDS,
+            "marked": tally.marked,
+            "found": tally.found,
+            "recall": round(tally.recall, 3),
+            "gone": round(tally.gone / tally.marked, 3) if tally.marked else None,
+            "finds": tally.finds,
+            "right": tally.right,
+            "precision": round(tally.precision, 3) if tally.finds else None,
+            "instead": dict(tally.instead),
         }
         for kind in named
         if (tally := tallies.get(kind))
-    ]  # fmt: skip
+    ]
 
 
 def table(tallies: Mapping[str, Tally]) -> str:
@@ -208,9 +225,13 @@ def table(tallies: Mapping[str, Tally]) -> str:
 
 def main() -> int:
     """Print the tables; 1 where a bound is missed, 2 where there are no records."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--records", type=Path, default=RECORDS_FILE)
-    parser.add_argument("--show", default="", metavar="KIND", help="what is wrong with one of the records' kinds")
+    parser.add_argument(
+        "--show", default="", metavar="KIND", help="what is wrong with one of the records' kinds"
+    )
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     if not given.records.is_file():
@@ -219,7 +240,11 @@ def main() -> int:
     records = read_records(given.records)
     began = time.perf_counter()
     parts = dict(
-        zip(("in sight", "other"), (count_by_kind(half, given.show) for half in split_halves(records)), strict=True)
+        zip(
+            ("in sight", "other"),
+            (count_by_kind(half, given.show) for half in split_halves(records)),
+            strict=True,
+        )
     )
     seconds = time.perf_counter() - began
     parts["all"] = whole = count_by_kind(records)
@@ -227,12 +252,21 @@ def main() -> int:
     if given.json:
         report = {name: rows(tallies) for name, tallies in parts.items()}
         sys.stdout.write(
-            json.dumps({**report, "missed": kinds_below_bound(whole), "characters_per_second": round(speed)}) + "\n"
+            json.dumps(
+                {
+                    **report,
+                    "missed": kinds_below_bound(whole),
+                    "characters_per_second": round(speed),
+                }
+            )
+            + "\n"
         )
     else:
         for name, tallies in parts.items():
             sys.stdout.write(f"\n{name}\n\n{table(tallies)}\n")
-        sys.stderr.write(f"{len(records)} records, {speed:,.0f} characters a second; kinds in bold have a form\n")
+        sys.stderr.write(
+            f"{len(records)} records, {speed:,.0f} characters a second; kinds in bold have a form\n"
+        )
         sys.stderr.write("".join(f"missed: {kind}\n" for kind in kinds_below_bound(whole)))
     return int(bool(kinds_below_bound(whole)))
 

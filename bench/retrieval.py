@@ -88,9 +88,20 @@ def read_squad(folder: Path) -> Benchmark:
 def report(benchmark: Benchmark, systems: dict[str, Search]) -> None:
     """Ask every query of every system and print what came of it."""
     table = Table(
-        "system", "nDCG@10", "95 %", "recall@100", "hit@1", "hit@5", "p50 ms", "p95 ms", box=None, pad_edge=False
+        "system",
+        "nDCG@10",
+        "95 %",
+        "recall@100",
+        "hit@1",
+        "hit@5",
+        "p50 ms",
+        "p95 ms",
+        box=None,
+        pad_edge=False,
     )
-    table.title = f"{benchmark.name}: {len(benchmark.passages)} passages, {len(benchmark.queries)} queries"
+    table.title = (
+        f"{benchmark.name}: {len(benchmark.passages)} passages, {len(benchmark.queries)} queries"
+    )
     for name, search in systems.items():
         search("a first question, so that nothing is loaded while we measure")
         found, milliseconds = [], []
@@ -107,18 +118,29 @@ def report(benchmark: Benchmark, systems: dict[str, Search]) -> None:
         ]
         times = [percentile(milliseconds, 50), percentile(milliseconds, 95)]
         table.add_row(
-            name, f"{mean(gains):.4f}", "{:.3f}-{:.3f}".format(*bootstrap_interval(gains)),
-            *(f"{value:.4f}" for value in quality), *(f"{value:.1f}" for value in times),
-        )  # fmt: skip
+            name,
+            f"{mean(gains):.4f}",
+            "{:.3f}-{:.3f}".format(*bootstrap_interval(gains)),
+            *(f"{value:.4f}" for value in quality),
+            *(f"{value:.1f}" for value in times),
+        )
     Console(highlight=False, width=120).print(table)
 
 
 def report_time(services: Services, benchmark: Benchmark) -> None:
     """Print what a search for ten hits takes in the database, the question's embedding beside it."""
     principal = Principal(corpus_tenant(benchmark.passages))
-    times = [retrieve(services, principal, query.text, limit=10).milliseconds for query in benchmark.queries]
-    parts = {part: [time[part] for time in times[10:]] for part in ("search", "embed")}  # the first ones warm up
-    said = (f"{part} p50 {percentile(ms, 50):.1f}, p95 {percentile(ms, 95):.1f}" for part, ms in parts.items())
+    times = [
+        retrieve(services, principal, query.text, limit=10).milliseconds
+        for query in benchmark.queries
+    ]
+    parts = {
+        part: [time[part] for time in times[10:]] for part in ("search", "embed")
+    }  # the first ones warm up
+    said = (
+        f"{part} p50 {percentile(ms, 50):.1f}, p95 {percentile(ms, 95):.1f}"
+        for part, ms in parts.items()
+    )
     Console(highlight=False).print(f"Ten hits, hybrid, ms: {'; '.join(said)}")
     Console(highlight=False).print(
         f"Recall@10 of the vector index against every vector: {index_recall(services, benchmark):.4f}"
@@ -137,7 +159,11 @@ def index_recall(services: Services, benchmark: Benchmark) -> float:
             for name in ("nearest_index", "nearest_exact")
         )
         for vector in vectors:
-            values = {"tenant": tenant, "vector": HalfVector(vector), "dense_depth": MIN_SEARCH_DEPTH}
+            values = {
+                "tenant": tenant,
+                "vector": HalfVector(vector),
+                "dense_depth": MIN_SEARCH_DEPTH,
+            }
             near = [row[0] for row in connection.execute(by_index, values).fetchall()][:10]
             nearest = [row[0] for row in connection.execute(exact, values).fetchall()][:10]
             shares.append(len(set(near) & set(nearest)) / len(nearest))
@@ -146,7 +172,9 @@ def index_recall(services: Services, benchmark: Benchmark) -> float:
 
 def bootstrap_interval(values: Sequence[float], resamples: int = 5_000) -> tuple[float, float]:
     """The 95 % interval of a mean, by resampling (Efron's percentile bootstrap, 1979)."""
-    drawn = np.random.default_rng(0).choice(np.asarray(values), (resamples, len(values))).mean(axis=1)
+    drawn = (
+        np.random.default_rng(0).choice(np.asarray(values), (resamples, len(values))).mean(axis=1)
+    )
     low, high = np.percentile(drawn, [2.5, 97.5])
     return float(low), float(high)
 
@@ -160,23 +188,34 @@ def _groundwork(services: Services, benchmark: Benchmark, mode: SearchMode) -> S
     principal = Principal(corpus_tenant(benchmark.passages))
     return lambda question: [
         hit.path for hit in retrieve(services, principal, question, limit=100, mode=mode).hits
-    ]  # fmt: skip
+    ]
 
 
-def _llamaindex(services: Services, benchmark: Benchmark) -> AbstractContextManager[dict[str, Search]]:
+def _llamaindex(
+    services: Services, benchmark: Benchmark
+) -> AbstractContextManager[dict[str, Search]]:
     if not llamaindex.is_available(services):
-        Console(stderr=True).print("LlamaIndex is left out: it needs the group bench and the embedded server.")
+        Console(stderr=True).print(
+            "LlamaIndex is left out: it needs the group bench and the embedded server."
+        )
         return nullcontext({})
     return llamaindex.open_systems(services, corpus_tenant(benchmark.passages), benchmark.passages)
 
 
 def _reference_of_terms(passages: Sequence[CorpusPassage]) -> Search:
     index = bm25s.BM25(k1=BM25_K1, b=BM25_B)
-    index.index([extract_terms(f"{passage.title}\n{passage.text}") for passage in passages], show_progress=False)
+    index.index(
+        [extract_terms(f"{passage.title}\n{passage.text}") for passage in passages],
+        show_progress=False,
+    )
 
     def search(question: str) -> Sequence[str]:
         places, scores = index.retrieve([extract_terms(question)], k=100, show_progress=False)
-        return [passages[int(place)].passage_id for place, score in zip(places[0], scores[0], strict=True) if score > 0]
+        return [
+            passages[int(place)].passage_id
+            for place, score in zip(places[0], scores[0], strict=True)
+            if score > 0
+        ]
 
     return search
 
@@ -185,7 +224,10 @@ def _reference(passages: Sequence[CorpusPassage]) -> Search:
     stemmer = Stemmer.Stemmer("english")
     texts = [f"{passage.title} {passage.text}" for passage in passages]
     index = bm25s.BM25(k1=1.2, b=0.75)
-    index.index(bm25s.tokenize(texts, stopwords="en", stemmer=stemmer, show_progress=False), show_progress=False)
+    index.index(
+        bm25s.tokenize(texts, stopwords="en", stemmer=stemmer, show_progress=False),
+        show_progress=False,
+    )
 
     def search(question: str) -> Sequence[str]:
         tokens = bm25s.tokenize([question], stopwords="en", stemmer=stemmer, show_progress=False)

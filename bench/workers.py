@@ -61,35 +61,58 @@ def measure(home: Path, folder: Path, workers: int, kills: int) -> dict[str, obj
                 stack.callback(_kill, process)
             connection = stack.enter_context(psycopg.connect(embedded.conninfo(), autocommit=True))
             began = time.perf_counter()
-            killer = threading.Thread(target=_kill_some, args=(connection, serving, kills), daemon=True)
+            killer = threading.Thread(
+                target=_kill_some, args=(connection, serving, kills), daemon=True
+            )
             killer.start()
             code = _ingest(environment, folder, workers)
             took = time.perf_counter() - began
             killed = sum(process.poll() is not None for process in serving)
-            done = {"exit code": code, "seconds": round(took, 1), "workers": workers, "killed": killed}
+            done = {
+                "exit code": code,
+                "seconds": round(took, 1),
+                "workers": workers,
+                "killed": killed,
+            }
             return done | _stored(connection, folder) | {"left over": _left_over(home, environment)}
 
 
 def _serve(environment: dict[str, str], home: Path, number: int) -> subprocess.Popen[bytes]:
     with (home / f"worker-{number}.log").open("wb") as log:
-        return subprocess.Popen(  # noqa: S603 - our own command, no shell
+        return subprocess.Popen(
             [str(COMMAND), "flows", "serve", "--limit", "1", "--tenant", TENANT],
-            env=environment, stdout=log, stderr=log, start_new_session=True,
-        )  # fmt: skip
+            env=environment,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
 
 
 def _ingest(environment: dict[str, str], folder: Path, workers: int) -> int:
     """Ask until the deployments are there, then wait for the run."""
-    command = [str(COMMAND), "flows", "ingest", str(folder), "--workers", str(workers), "--tenant", TENANT]
+    command = [
+        str(COMMAND),
+        "flows",
+        "ingest",
+        str(folder),
+        "--workers",
+        str(workers),
+        "--tenant",
+        TENANT,
+    ]
     while True:
-        asked = subprocess.run(command, env=environment, stderr=subprocess.PIPE, text=True, check=False)  # noqa: S603
+        asked = subprocess.run(
+            command, env=environment, stderr=subprocess.PIPE, text=True, check=False
+        )
         if "could not be started" not in asked.stderr:
             sys.stderr.write(asked.stderr)
             return asked.returncode
         time.sleep(1)
 
 
-def _kill_some(connection: psycopg.Connection[TupleRow], serving: list[subprocess.Popen[bytes]], kills: int) -> None:
+def _kill_some(
+    connection: psycopg.Connection[TupleRow], serving: list[subprocess.Popen[bytes]], kills: int
+) -> None:
     """Kill one worker after the other, each when a further share of the files is done, with files in its hands."""
     for number in range(1, kills + 1):
         while True:
@@ -100,7 +123,9 @@ def _kill_some(connection: psycopg.Connection[TupleRow], serving: list[subproces
             time.sleep(0.1)
         _kill(process)
         leased = connection.execute(LEASED).fetchall()
-        sys.stderr.write(f"killed a worker with {row[0]} of {row[1]} files done; in hand by worker: {dict(leased)}\n")
+        sys.stderr.write(
+            f"killed a worker with {row[0]} of {row[1]} files done; in hand by worker: {dict(leased)}\n"
+        )
 
 
 def _at_work(
@@ -111,7 +136,9 @@ def _at_work(
     for worker, _ in connection.execute(LEASED).fetchall():
         with contextlib.suppress(ProcessLookupError):
             groups.add(os.getpgid(int(worker.split(":")[1])))
-    return next((process for process in serving if process.pid in groups and process.poll() is None), None)
+    return next(
+        (process for process in serving if process.pid in groups and process.poll() is None), None
+    )
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
@@ -123,10 +150,20 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
 
 def _stored(connection: psycopg.Connection[TupleRow], folder: Path) -> dict[str, object]:
     found = (file.relative_to(folder) for file in folder.rglob("*") if file.is_file())
-    files = sum(not any(part.startswith(".") for part in file.parts) for file in found)  # hidden ones are left out
+    files = sum(
+        not any(part.startswith(".") for part in file.parts) for file in found
+    )  # hidden ones are left out
     row = connection.execute(STORED).fetchone()
     assert row is not None
-    names = ("documents", "distinct", "highest version", "chunks", "put aside", "workers that stored", "run")
+    names = (
+        "documents",
+        "distinct",
+        "highest version",
+        "chunks",
+        "put aside",
+        "workers that stored",
+        "run",
+    )
     return {"files": files} | dict(zip(names, row, strict=True))
 
 
@@ -139,7 +176,9 @@ def _left_over(home: Path, environment: dict[str, str]) -> int:
 
 def main() -> int:
     """Print what happened; 1 where anything is missing or there twice."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("folder", type=Path)
     parser.add_argument("--workers", type=int, default=4)
     parser.add_argument("--kills", type=int, default=2)
@@ -150,7 +189,9 @@ def main() -> int:
             for log in sorted(Path(home).glob("*.log")):
                 sys.stderr.write(f"{log.name}: {log.read_text(errors='replace')[-2000:]}\n")
     sys.stdout.write(json.dumps(found, indent=2) + "\n")
-    whole = found["files"] == found["documents"] == found["distinct"] and found["highest version"] == 1
+    whole = (
+        found["files"] == found["documents"] == found["distinct"] and found["highest version"] == 1
+    )
     return 0 if whole and found["run"] == "finished" and not found["left over"] else 1
 
 

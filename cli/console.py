@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 from rich.text import Text
 
@@ -25,12 +33,15 @@ err = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 TenantOption = Annotated[
-    str, typer.Option(help="The tenant to work in; without it GROUNDWORK_TENANT.", show_default=False)
+    str,
+    typer.Option(help="The tenant to work in; without it GROUNDWORK_TENANT.", show_default=False),
 ]
 GroupsOption = Annotated[
     str, typer.Option(help="Groups of the person asking, separated by commas.", show_default=False)
 ]
-ModeOption = Annotated[Literal["hybrid", "dense", "lexical"], typer.Option(help="Which legs of the search to use.")]
+ModeOption = Annotated[
+    Literal["hybrid", "dense", "lexical"], typer.Option(help="Which legs of the search to use.")
+]
 
 
 def open_configured_services(settings: Settings) -> "Services":
@@ -46,7 +57,9 @@ def load_admin_settings() -> Settings:
     """The settings, with an address whose role may change the schema."""
     settings = load_settings()
     if settings.database_url and not settings.admin_database_url:
-        raise InvalidInput("Set GROUNDWORK_ADMIN_DATABASE_URL to an address whose role may create roles and tables.")
+        raise InvalidInput(
+            "Set GROUNDWORK_ADMIN_DATABASE_URL to an address whose role may create roles and tables."
+        )
     return settings
 
 
@@ -85,7 +98,9 @@ def print_rows(title: str, rows: list[dict[str, Any]]) -> None:
     """Print rows of like columns as a table."""
     table = Table(*rows[0], title=title, box=None, pad_edge=False)
     for row in rows:
-        table.add_row(*(f"{value:.4f}" if isinstance(value, float) else str(value) for value in row.values()))
+        table.add_row(
+            *(f"{value:.4f}" if isinstance(value, float) else str(value) for value in row.values())
+        )
     Console(highlight=False).print(table)
 
 
@@ -93,7 +108,11 @@ def flatten_row(row: dict[str, Any]) -> dict[str, Any]:
     """A row whose groups, such as search_ms with p50 and p95, are columns of their own."""
     flat: dict[str, Any] = {}
     for name, value in row.items():
-        flat |= {f"{name} {key}": one for key, one in value.items()} if isinstance(value, dict) else {name: value}
+        flat |= (
+            {f"{name} {key}": one for key, one in value.items()}
+            if isinstance(value, dict)
+            else {name: value}
+        )
     return flat
 
 
@@ -121,8 +140,14 @@ class _RateColumn(ProgressColumn):
 
 def create_progress_bar(*more: str) -> Progress:
     """A bar on standard error with a rate and the time left."""
-    columns = [TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:.0f}/{task.total:.0f}")]
-    return Progress(*columns, _RateColumn(), *map(TextColumn, more), TimeRemainingColumn(), console=err)
+    columns = [
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+    ]
+    return Progress(
+        *columns, _RateColumn(), *map(TextColumn, more), TimeRemainingColumn(), console=err
+    )
 
 
 def create_progress_callback(progress: Progress, bar: TaskID) -> Callable[[int], None]:

@@ -16,11 +16,17 @@ if TYPE_CHECKING:
 
 
 def flows_serve(
-    sync: Annotated[list[str] | None, typer.Option(help="A source to keep in step; may be repeated.")] = None,
+    sync: Annotated[
+        list[str] | None, typer.Option(help="A source to keep in step; may be repeated.")
+    ] = None,
     interval: Annotated[float, typer.Option(min=0, help="Look at it every so many seconds.")] = 0,
     cron: Annotated[str, typer.Option(help="Or when a cron line says, such as '0 * * * *'.")] = "",
-    watch: Annotated[bool, typer.Option("--watch", help="And at once when a local file changes.")] = False,
-    limit: Annotated[int, typer.Option(min=1, help="Flow runs at once; each loads a model of its own.")] = 2,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="And at once when a local file changes.")
+    ] = False,
+    limit: Annotated[
+        int, typer.Option(min=1, help="Flow runs at once; each loads a model of its own.")
+    ] = 2,
     tenant: TenantOption = "",
     readers: ReadersOption = "",
 ) -> None:
@@ -43,7 +49,9 @@ def flows_serve(
 
 
 def flows_ingest(
-    paths: Annotated[list[str], typer.Argument(help="Files, folders, buckets or sites, as the workers see them.")],
+    paths: Annotated[
+        list[str], typer.Argument(help="Files, folders, buckets or sites, as the workers see them.")
+    ],
     workers: Annotated[int, typer.Option(min=1, help="Flow runs that share the work.")] = 1,
     tenant: TenantOption = "",
     readers: ReadersOption = "",
@@ -62,7 +70,11 @@ def flows_ingest(
     wanted = split_names(readers), tuple(include or ()), tuple(exclude or ())
     with open_configured_services(settings) as services, _show_progress() as shown:
         return run_remote_ingest(
-            services, tenant or settings.tenant, [SourceSpec(path, *wanted) for path in paths], workers, shown
+            services,
+            tenant or settings.tenant,
+            [SourceSpec(path, *wanted) for path in paths],
+            workers,
+            shown,
         )
 
 
@@ -73,7 +85,9 @@ def _show_progress() -> "Iterator[Callable[[RunProgress], None]]":
 
         def shown(now: "RunProgress") -> None:
             seconds = progress.tasks[bar].elapsed or 1.0
-            rate = f"{now.chunks:,} chunks {now.tokens / seconds:,.0f} tokens/s {now.workers} workers"
+            rate = (
+                f"{now.chunks:,} chunks {now.tokens / seconds:,.0f} tokens/s {now.workers} workers"
+            )
             progress.update(bar, total=max(1, now.files), completed=now.done, rate=rate)
 
         yield shown

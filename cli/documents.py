@@ -28,14 +28,26 @@ if TYPE_CHECKING:
     from ingest.runs.queue import SourceSpec
 
 
-ReadersOption = Annotated[str, typer.Option(help="Groups that may read them, separated by commas; none: everyone.")]
+ReadersOption = Annotated[
+    str, typer.Option(help="Groups that may read them, separated by commas; none: everyone.")
+]
 IncludeOption = Annotated[
     list[str] | None, typer.Option(help="Only paths that match, such as '*.md'; may be repeated.")
 ]
-ExcludeOption = Annotated[list[str] | None, typer.Option(help="Not paths that match; wins over --include.")]
+ExcludeOption = Annotated[
+    list[str] | None, typer.Option(help="Not paths that match; wins over --include.")
+]
 
 # In the order of the closing table.
-OUTCOME_STATES = ("added", "changed", "unchanged", "duplicate", "deleted", "quarantined", "superseded")
+OUTCOME_STATES = (
+    "added",
+    "changed",
+    "unchanged",
+    "duplicate",
+    "deleted",
+    "quarantined",
+    "superseded",
+)
 
 
 def ingest(
@@ -54,7 +66,13 @@ def ingest(
     settings = load_settings()
     with open_configured_services(settings) as services, create_prefect_server(settings) as engine:
         report = ingest_paths(
-            services, engine, tenant or settings.tenant, paths, split_names(readers), include or (), exclude or ()
+            services,
+            engine,
+            tenant or settings.tenant,
+            paths,
+            split_names(readers),
+            include or (),
+            exclude or (),
         )
     put_aside = [outcome for outcome in report.outcomes if outcome.state == "quarantined"]
     if as_json:
@@ -62,10 +80,16 @@ def ingest(
     else:
         out.print(format_report(report))
     for outcome in put_aside:
-        said = outcome.message if outcome.path in outcome.message else f"{outcome.path}: {outcome.message}"
+        said = (
+            outcome.message
+            if outcome.path in outcome.message
+            else f"{outcome.path}: {outcome.message}"
+        )
         err.print(Text("put aside ", style="yellow").append(said, style="default"))
     named = {Path(path).expanduser().resolve().as_uri() for path in paths if "://" not in path}
-    failed = any(outcome.uri in named for outcome in put_aside) or len(put_aside) == len(report.outcomes)
+    failed = any(outcome.uri in named for outcome in put_aside) or len(put_aside) == len(
+        report.outcomes
+    )
     return 1 if put_aside and failed else 0
 
 
@@ -82,7 +106,10 @@ def ingest_paths(
     from ingest.pipeline import build_source_spec
 
     return ingest_origins(
-        services, prefect_server, tenant, [build_source_spec(path, readers, include, exclude) for path in paths]
+        services,
+        prefect_server,
+        tenant,
+        [build_source_spec(path, readers, include, exclude) for path in paths],
     )
 
 
@@ -99,7 +126,11 @@ def ingest_origins(
     services.embedder()
     from flows.ingest import ingest_documents, surroundings
 
-    with prefect_server.connect(), _show_progress(planned) as watcher, surroundings(services, watcher, planned):
+    with (
+        prefect_server.connect(),
+        _show_progress(planned) as watcher,
+        surroundings(services, watcher, planned),
+    ):
         return ingest_documents(tenant, [each.address for each in origins])
 
 
@@ -109,7 +140,9 @@ def _show_progress(plan: "IngestPlan") -> Iterator["Watcher"]:
     from flows.ingest import Watcher
 
     with create_progress_bar("{task.fields[rate]}") as progress:
-        bar = progress.add_task("Ingesting", total=max(1, len(plan.to_ingest) + len(plan.to_delete)), rate="")
+        bar = progress.add_task(
+            "Ingesting", total=max(1, len(plan.to_ingest) + len(plan.to_delete)), rate=""
+        )
         done = {"chunks": 0.0, "tokens": 0.0}
 
         def advanced(files: float, chunks: float, tokens: float) -> None:
@@ -131,9 +164,17 @@ def create_prefect_server(settings: Settings) -> "PrefectServer":
 
 def format_report(report: "IngestReport") -> str:
     """What a run did, a line each: files by what became of them, what was embedded, seconds by stage."""
-    lines = [f"{report.counts[state]:>9,} {state}" for state in OUTCOME_STATES if report.counts.get(state)]
+    lines = [
+        f"{report.counts[state]:>9,} {state}"
+        for state in OUTCOME_STATES
+        if report.counts.get(state)
+    ]
     lines.append(f"{report.chunks:>9,} chunks embedded, {report.tokens:,} tokens")
-    lines += [f"{report.seconds[stage]:>9.1f} s {stage}" for stage in TIMED_STAGES if stage in report.seconds]
+    lines += [
+        f"{report.seconds[stage]:>9.1f} s {stage}"
+        for stage in TIMED_STAGES
+        if stage in report.seconds
+    ]
     return "\n".join(lines)
 
 
@@ -142,7 +183,10 @@ TIMED_STAGES = ("parse", "embed", "store")
 
 def summarise_report(report: "IngestReport") -> str:
     """A run in one line."""
-    states = ", ".join(f"{count} {state}" for state, count in sorted(report.counts.items())) or "nothing to do"
+    states = (
+        ", ".join(f"{count} {state}" for state, count in sorted(report.counts.items()))
+        or "nothing to do"
+    )
     stages = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in report.seconds.items())
     return f"{states}; {report.chunks} chunks embedded" + (f" ({stages})" if stages else "")
 

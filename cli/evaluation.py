@@ -52,21 +52,36 @@ def eval_retrieval(
         _ingest_corpus(services, tenant, passages, progress)
         bar = progress.add_task("Asking", total=(4 if reranker else 3) * len(asked))
         reports = evaluate_retrieval(
-            services, Principal(tenant), asked, judgements, ("lexical", "dense", "hybrid"), create_progress_callback(progress, bar),
+            services,
+            Principal(tenant),
+            asked,
+            judgements,
+            ("lexical", "dense", "hybrid"),
+            create_progress_callback(progress, bar),
             reranker,
-        )  # fmt: skip
+        )
     if as_json:
-        print_json({"passages": len(passages), "queries": len(asked), "modes": {r.name: r.as_dict() for r in reports}})
+        print_json(
+            {
+                "passages": len(passages),
+                "queries": len(asked),
+                "modes": {r.name: r.as_dict() for r in reports},
+            }
+        )
     else:
         print_rows("Retrieval", [{"mode": r.name, **flatten_row(r.as_dict())} for r in reports])
 
 
 def eval_answers(
-    golden: Annotated[Path, typer.Argument(help="A golden file; its tenants must have been ingested.")] = Path(
-        "sample/golden.yaml"
-    ),
-    corpus: Annotated[Path | None, typer.Option(help="With --questions: passages, as BEIR's corpus.jsonl.")] = None,
-    questions: Annotated[Path | None, typer.Option(help="With --corpus: questions with their gold answers.")] = None,
+    golden: Annotated[
+        Path, typer.Argument(help="A golden file; its tenants must have been ingested.")
+    ] = Path("sample/golden.yaml"),
+    corpus: Annotated[
+        Path | None, typer.Option(help="With --questions: passages, as BEIR's corpus.jsonl.")
+    ] = None,
+    questions: Annotated[
+        Path | None, typer.Option(help="With --corpus: questions with their gold answers.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Measure answers, citations and refusals: on a golden file, or on --corpus and --questions in SQuAD's form. Where
@@ -76,7 +91,9 @@ def eval_answers(
     from evaluation.datasets import read_golden, read_questions
 
     if (corpus is None) != (questions is None):
-        raise InvalidInput("Give --corpus and --questions together, or neither to use a golden file.")
+        raise InvalidInput(
+            "Give --corpus and --questions together, or neither to use a golden file."
+        )
     settings = load_settings()
     if corpus is not None and questions is not None:
         from evaluation.corpus import corpus_tenant, read_corpus
@@ -93,25 +110,35 @@ def eval_answers(
             bar = progress.add_task("Asking", total=len(asked))
             there = {passage.passage_id for passage in passages}
             report = evaluate_questions(
-                services, tenant, asked, there, create_progress_callback(progress, bar), backing.models
+                services,
+                tenant,
+                asked,
+                there,
+                create_progress_callback(progress, bar),
+                backing.models,
             ).as_dict()
     else:
         cases = read_golden(golden)
         with open_configured_services(settings) as services, create_progress_bar() as progress:
             bar = progress.add_task("Asking", total=len(cases))
-            report = evaluate_golden(services, cases, create_progress_callback(progress, bar)).as_dict()
+            report = evaluate_golden(
+                services, cases, create_progress_callback(progress, bar)
+            ).as_dict()
     if as_json:
         print_json(report)
     else:
-        print_rows("Answers", [{key: value for key, value in report.items() if not isinstance(value, list | dict)}])
+        print_rows(
+            "Answers",
+            [{key: value for key, value in report.items() if not isinstance(value, list | dict)}],
+        )
         for wrong in report.get("failed", []):
             out.print(f"{wrong['question_id']}: {'; '.join(wrong['failures'])}")
 
 
 def eval_conversation(
-    dialogues: Annotated[Path, typer.Argument(help="Golden dialogues; their tenant must have been ingested.")] = Path(
-        "sample/dialogues.yaml"
-    ),
+    dialogues: Annotated[
+        Path, typer.Argument(help="Golden dialogues; their tenant must have been ingested.")
+    ] = Path("sample/dialogues.yaml"),
     tenant: Annotated[str, typer.Option(help="The tenant that the dialogues are about.")] = "alder",
     as_json: JsonOption = False,
 ) -> None:
@@ -128,7 +155,11 @@ def eval_conversation(
     ):
         bar = progress.add_task("Asking", total=sum(map(len, golden)))
         outcomes = evaluate_dialogues(
-            services, Principal(tenant), golden, create_progress_callback(progress, bar), backing.models
+            services,
+            Principal(tenant),
+            golden,
+            create_progress_callback(progress, bar),
+            backing.models,
         )
     wrong = [
         {"dialogue": o.turn.dialogue, "question": o.turn.question, "asked_as": o.asked_as}
@@ -143,7 +174,9 @@ def eval_conversation(
             out.print(f"{each['dialogue']}: {each['question']} -> {each['asked_as']}")
 
 
-def _ingest_corpus(services: "Services", tenant: str, passages: list[Any], progress: Progress) -> None:
+def _ingest_corpus(
+    services: "Services", tenant: str, passages: list[Any], progress: Progress
+) -> None:
     from evaluation.corpus import ingest_corpus
 
     bar = progress.add_task("Embedding the corpus", total=len(passages))

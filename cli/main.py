@@ -89,7 +89,9 @@ def main() -> NoReturn:
     except (typer.Abort, KeyboardInterrupt):
         code = 130
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the last flush complains as well
+        os.dup2(
+            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+        )  # else the last flush complains as well
         code = 141
     except Exception as error:  # a fault of ours; typer would print it with what it says
         sys.stderr.write(f"{logs.format_traceback(error)}\n")

@@ -14,12 +14,25 @@ from core.settings import load_settings
 if TYPE_CHECKING:
     from serving.gateway.models_file import ModelsFile, ModelSpec
 
-SHOWN_FIELDS = ("name", "tier", "model", "context", "input_price", "output_price", "residency", "risks")
+SHOWN_FIELDS = (
+    "name",
+    "tier",
+    "model",
+    "context",
+    "input_price",
+    "output_price",
+    "residency",
+    "risks",
+)
 
 
 def models(
-    file: Annotated[str, typer.Argument(help="A models file; without it GROUNDWORK_MODELS.", show_default=False)] = "",
-    ask: Annotated[bool, typer.Option("--ask", help="Ask each model for a word; it costs a few tokens.")] = False,
+    file: Annotated[
+        str, typer.Argument(help="A models file; without it GROUNDWORK_MODELS.", show_default=False)
+    ] = "",
+    ask: Annotated[
+        bool, typer.Option("--ask", help="Ask each model for a word; it costs a few tokens.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> int:
     """What a models file says, in the order in which models are asked, and whether they answer."""
@@ -27,11 +40,16 @@ def models(
 
     file = file or load_settings().models
     if not file:
-        raise InvalidInput("There is no models file; name one, or set GROUNDWORK_MODELS (docs/gateway.md).")
+        raise InvalidInput(
+            "There is no models file; name one, or set GROUNDWORK_MODELS (docs/gateway.md)."
+        )
     read = read_models(Path(file))
     rows = [{name: getattr(model, name) for name in SHOWN_FIELDS} for model in read.models]
     if ask:
-        rows = [{**row, **_probe_model(read, model)} for row, model in zip(rows, read.models, strict=True)]
+        rows = [
+            {**row, **_probe_model(read, model)}
+            for row, model in zip(rows, read.models, strict=True)
+        ]
     if as_json:
         print_json({"currency": read.currency, "models": rows, "tenants": sorted(read.tenants)})
     else:
@@ -54,7 +72,9 @@ def _probe_model(file: "ModelsFile", model: "ModelSpec") -> dict[str, Any]:
     began, pool = time.perf_counter(), HttpPool()
     alone = file.model_copy(update={"models": (model,), "default": TenantPolicy(), "tenants": {}})
     question = [Message("user", "Reply with the one word: ready")]
-    request = ModelRequest(question, Principal("models"), "models", max_tokens=64, risk=model.risks[0])
+    request = ModelRequest(
+        question, Principal("models"), "models", max_tokens=64, risk=model.risks[0]
+    )
     answers: bool | str = True
     try:
         list(Gateway(alone, {model.name: open_provider(model, pool)}).stream(request))
@@ -72,4 +92,6 @@ def _format_model(row: dict[str, Any], currency: str) -> str:
     )
     if "answers" not in row:
         return line
-    return f"{line}\n  " + (f"answers in {row['milliseconds']} ms" if row["answers"] is True else row["answers"])
+    return f"{line}\n  " + (
+        f"answers in {row['milliseconds']} ms" if row["answers"] is True else row["answers"]
+    )

@@ -42,7 +42,9 @@ def doctor(as_json: JsonOption = False) -> int:
 
     findings = list(run_checks(load_settings()))
     if as_json:
-        print_json([{"check": f.check, "ok": f.ok, "found": f.detail, "fix": f.fix} for f in findings])
+        print_json(
+            [{"check": f.check, "ok": f.ok, "found": f.detail, "fix": f.fix} for f in findings]
+        )
     else:
         for finding in findings:
             mark = Text("ok  ", style="green") if finding.ok else Text("fix ", style="red")
@@ -60,7 +62,9 @@ def migrate(as_json: JsonOption = False) -> None:
 
     settings = load_admin_settings()
     if settings.admin_database_url:
-        applied = apply(settings.admin_database_url, lambda: describe_model(settings.embedding_model))
+        applied = apply(
+            settings.admin_database_url, lambda: describe_model(settings.embedding_model)
+        )
     else:
         embedded, applied = start_embedded_postgres(settings)
         embedded.stop()
@@ -82,7 +86,10 @@ def partition(
     if as_json:
         print_json({"tenant": tenant, "made": made})
     else:
-        out.print("\n".join(f"made {name}" for name in made) or f"{tenant} has a partition of its own already.")
+        out.print(
+            "\n".join(f"made {name}" for name in made)
+            or f"{tenant} has a partition of its own already."
+        )
 
 
 def demo() -> int:
@@ -96,8 +103,12 @@ def demo() -> int:
     with open_configured_services(settings) as services, create_prefect_server(settings) as engine:
         for tenant in DEMO_TENANTS:
             report = ingest_paths(services, engine, tenant, [str(here / tenant)])
-            out.print(Text(tenant, style="bold").append(f": {summarise_report(report)}", style="not bold"))
-        given = [answer_question(services, Principal("alder"), question) for question in DEMO_QUESTIONS]
+            out.print(
+                Text(tenant, style="bold").append(f": {summarise_report(report)}", style="not bold")
+            )
+        given = [
+            answer_question(services, Principal("alder"), question) for question in DEMO_QUESTIONS
+        ]
     for each in given:
         out.print()
         print_answer(each)

@@ -47,7 +47,10 @@ def search(
     mode: ModeOption = "hybrid",
     where: WhereOption = None,
     explain: Annotated[
-        bool, typer.Option("--explain", help="Say how each score came about, and how the database found it.")
+        bool,
+        typer.Option(
+            "--explain", help="Say how each score came about, and how the database found it."
+        ),
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -62,7 +65,9 @@ def search(
         asker = build_principal(settings, tenant, groups)
         if mode != "lexical":
             services.embedder()  # loaded now, so that its loading is not taken for part of the search
-        evidence = retrieve(services, asker, question, limit=limit, mode=mode, where=narrowed, explain=explain)
+        evidence = retrieve(
+            services, asker, question, limit=limit, mode=mode, where=narrowed, explain=explain
+        )
     if as_json:
         from serving.api.schemas import SearchOut
 
@@ -105,11 +110,20 @@ def ask(
         if conversation:
             place = _resolve_conversation(services, asker, conversation)
             events = answer_in_conversation(
-                services, asker, question, place, backing.models, generator=writer, mode=mode, where=narrowed
+                services,
+                asker,
+                question,
+                place,
+                backing.models,
+                generator=writer,
+                mode=mode,
+                where=narrowed,
             )
             given = extract_answer(events)
         else:
-            given = answer_question(services, asker, question, generator=writer, mode=mode, where=narrowed)
+            given = answer_question(
+                services, asker, question, generator=writer, mode=mode, where=narrowed
+            )
     if as_json:
         from serving.api.schemas import AnswerOut
 
@@ -120,8 +134,10 @@ def ask(
 
 def conversation_show(
     conversation: Annotated[str, typer.Argument(help="`last`, or its id.")],
-    tenant: TenantOption = "", groups: GroupsOption = "", as_json: JsonOption = False,
-) -> None:  # fmt: skip
+    tenant: TenantOption = "",
+    groups: GroupsOption = "",
+    as_json: JsonOption = False,
+) -> None:
     """Show what was asked in a conversation of yours; answers are not kept."""
     from serving.answering.conversation.history import ConversationHistory
     from serving.api.schemas import ConversationOut
@@ -179,18 +195,27 @@ def _resolve_conversation(services: "Services", asker: "Principal", conversation
     try:
         return UUID(conversation)
     except ValueError as error:
-        raise InvalidInput("A conversation is `new`, `last`, or the id that an answer came with.") from error
+        raise InvalidInput(
+            "A conversation is `new`, `last`, or the id that an answer came with."
+        ) from error
 
 
 def serve(
     host: Annotated[
-        str, typer.Option(help="Address to listen on; without it GROUNDWORK_HOST.", show_default=False)
+        str,
+        typer.Option(help="Address to listen on; without it GROUNDWORK_HOST.", show_default=False),
     ] = "",
     port: Annotated[
-        int, typer.Option(help="Port; without it GROUNDWORK_PORT.", show_default=False, min=0, max=65535)
+        int,
+        typer.Option(
+            help="Port; without it GROUNDWORK_PORT.", show_default=False, min=0, max=65535
+        ),
     ] = 0,
     tenant: Annotated[
-        list[str] | None, typer.Option(help="A tenant that the page offers; may be repeated, the first is the default.")
+        list[str] | None,
+        typer.Option(
+            help="A tenant that the page offers; may be repeated, the first is the default."
+        ),
     ] = None,
 ) -> None:
     """Run the service: POST /v1/ask and /v1/search, GET /docs, and a page to ask on at /."""
@@ -221,14 +246,28 @@ def print_answer(given: "Answer") -> None:
         return
     answer = Text("A  ")
     for sentence in given.sentences:
-        answer.append(f"{sentence.text} ").append("".join(f"[{n}]" for n in sentence.citations) + " ", style="cyan")
+        answer.append(f"{sentence.text} ").append(
+            "".join(f"[{n}]" for n in sentence.citations) + " ", style="cyan"
+        )
     out.print(answer)
     if given.model:
-        out.print(Text(f"   written by {given.model}, prompt {given.prompt_version} ({given.prompt})", style="dim"))
+        out.print(
+            Text(
+                f"   written by {given.model}, prompt {given.prompt_version} ({given.prompt})",
+                style="dim",
+            )
+        )
     for flag in given.flagged:
-        out.print(Text(f"   passed over in {flag.path}, since it {', '.join(flag.signs)}", style="yellow"))
+        out.print(
+            Text(f"   passed over in {flag.path}, since it {', '.join(flag.signs)}", style="yellow")
+        )
     if given.conflict:
-        out.print(Text(f"   the sources disagree: {', '.join(f'[{n}]' for n in given.conflict)}", style="yellow"))
+        out.print(
+            Text(
+                f"   the sources disagree: {', '.join(f'[{n}]' for n in given.conflict)}",
+                style="yellow",
+            )
+        )
     if given.degraded:
         out.print(Text(f"   {given.degraded}", style="yellow"))
     if given.removed:
@@ -236,7 +275,9 @@ def print_answer(given: "Answer") -> None:
         out.print(Text(f"   {left_out}", style="yellow"))
     for citation in given.citations:
         out.print(
-            Text(f"   [{citation.number}] ", style="cyan").append(_format_citation_location(citation), style="default")
+            Text(f"   [{citation.number}] ", style="cyan").append(
+                _format_citation_location(citation), style="default"
+            )
         )
         out.print(Text(f"       “{' '.join(citation.quote.split())}”", style="dim"))
         if citation.also:

@@ -55,13 +55,17 @@ def sweep(
 ) -> None:
     """Find and repair what killed runs left behind: leases, orphans, wrong statistics; delete old conversations."""
     from ingest.runs.repair import repair_tenant as sweep_tenant
-    from serving.answering.conversation.history import delete_expired_conversations as sweep_conversations
+    from serving.answering.conversation.history import (
+        delete_expired_conversations as sweep_conversations,
+    )
 
     settings = load_settings()
     with open_configured_services(settings) as services:
         findings = sweep_tenant(services, tenant or settings.tenant, dry_run=dry_run)
         expired, deleted = sweep_conversations(services, tenant or settings.tenant, dry_run=dry_run)
-    rows = [{"check": each.check, "found": each.found, "repaired": each.repaired} for each in findings]
+    rows = [
+        {"check": each.check, "found": each.found, "repaired": each.repaired} for each in findings
+    ]
     rows.append({"check": "conversations past their days", "found": expired, "repaired": deleted})
     if as_json:
         print_json(rows)
@@ -81,7 +85,10 @@ def quarantine_list(tenant: TenantOption = "", as_json: JsonOption = False) -> N
     elif found:
         print_rows(
             "Put aside",
-            [{"path": f.path, "stage": f.stage, "reason": f.reason, "attempts": f.attempts} for f in found],
+            [
+                {"path": f.path, "stage": f.stage, "reason": f.reason, "attempts": f.attempts}
+                for f in found
+            ],
         )
     else:
         out.print("No file is put aside.")
@@ -106,7 +113,9 @@ def quarantine_show(
 
 
 def quarantine_retry(
-    name: Annotated[str, typer.Argument(help="The file's path or uri; without it, all of them.")] = "",
+    name: Annotated[
+        str, typer.Argument(help="The file's path or uri; without it, all of them.")
+    ] = "",
     tenant: TenantOption = "",
     as_json: JsonOption = False,
 ) -> int:
@@ -161,9 +170,13 @@ def document_show(
         print_json(found)
         return
     chunks, places, versions = found.pop("chunks"), found.pop("places"), found.pop("versions")
-    print_facts({key: _format_value(value) for key, value in found.items() if value not in (None, {}, [])})
+    print_facts(
+        {key: _format_value(value) for key, value in found.items() if value not in (None, {}, [])}
+    )
     for place in places:
-        out.print(f"the same as {place['path']}" + (f" · {place['edition']}" if place["edition"] else ""))
+        out.print(
+            f"the same as {place['path']}" + (f" · {place['edition']}" if place["edition"] else "")
+        )
     out.print("\nversions")
     for each in versions:
         out.print(f"{each['version'] or '':>4}  {_format_version(each)}")
@@ -185,16 +198,24 @@ def _format_version(version: dict[str, Any]) -> str:
 
 def _parse_location(stored: dict[str, Any]) -> Location:
     rows = stored.pop("rows", None)
-    return Location(**{**stored, "headings": tuple(stored.get("headings", ()))}, rows=tuple(rows) if rows else None)
+    return Location(
+        **{**stored, "headings": tuple(stored.get("headings", ()))},
+        rows=tuple(rows) if rows else None,
+    )
 
 
 def _run_row(run: "IngestRun") -> dict[str, Any]:
     counts = ", ".join(f"{files} {state}" for state, files in sorted(run.counts.items()))
     took = f"{(run.finished_at - run.started_at).total_seconds():.1f}" if run.finished_at else ""
     return {
-        "started": _format_value(run.started_at), "kind": run.kind, "state": run.state, "files": counts,
-        "chunks": run.chunks, "seconds": took, "source": run.source,
-    }  # fmt: skip
+        "started": _format_value(run.started_at),
+        "kind": run.kind,
+        "state": run.state,
+        "files": counts,
+        "chunks": run.chunks,
+        "seconds": took,
+        "source": run.source,
+    }
 
 
 def _row_to_dict(row: Any) -> dict[str, Any]:

@@ -20,9 +20,17 @@ if TYPE_CHECKING:
         SearchResult,
     )
 
-RETRIEVER_LABELS: "dict[RetrieverName, str]" = {"lexical": "words", "dense": "passage", "sentence": "best sentence"}
+RETRIEVER_LABELS: "dict[RetrieverName, str]" = {
+    "lexical": "words",
+    "dense": "passage",
+    "sentence": "best sentence",
+}
 MAX_BAR_CHARACTERS = 24  # characters for the largest share
-RETRIEVER_STYLES: "dict[RetrieverName, str]" = {"lexical": "yellow", "dense": "cyan", "sentence": "magenta"}
+RETRIEVER_STYLES: "dict[RetrieverName, str]" = {
+    "lexical": "yellow",
+    "dense": "cyan",
+    "sentence": "magenta",
+}
 
 
 def print_explanation(evidence: "SearchResult") -> None:
@@ -46,12 +54,24 @@ def build_hits_table(hits: "Sequence[Hit]") -> Table:
     table.add_column(no_wrap=True, style="bold")
     table.add_column(overflow="fold")
     for hit in hits:
-        ranks = [f"{RETRIEVER_LABELS[name]} {leg.rank}" for name, leg in _retriever_scores(hit).items() if leg.rank]
-        place = Text(" · ".join(part for part in (hit.location.label(), *ranks) if part), style="dim")
-        table.add_row(str(hit.rank), f"{hit.score:.3f}", Text(f"{hit.path} · ", style="bold").append(place))
+        ranks = [
+            f"{RETRIEVER_LABELS[name]} {leg.rank}"
+            for name, leg in _retriever_scores(hit).items()
+            if leg.rank
+        ]
+        place = Text(
+            " · ".join(part for part in (hit.location.label(), *ranks) if part), style="dim"
+        )
+        table.add_row(
+            str(hit.rank), f"{hit.score:.3f}", Text(f"{hit.path} · ", style="bold").append(place)
+        )
         table.add_row("", "", Text(" ".join(hit.text.split()), no_wrap=True, overflow="ellipsis"))
         if hit.also:
-            table.add_row("", "", Text(format_duplicates(hit.also), style="dim", no_wrap=True, overflow="ellipsis"))
+            table.add_row(
+                "",
+                "",
+                Text(format_duplicates(hit.also), style="dim", no_wrap=True, overflow="ellipsis"),
+            )
     return table
 
 
@@ -60,7 +80,9 @@ def format_duplicates(duplicates: "Sequence[DuplicateRef]") -> str:
     same = ", ".join(other.path for other in duplicates if other.exact)
     alike = ", ".join(other.path for other in duplicates if not other.exact)
     return " · ".join(
-        part for part in (f"same file: {same}" * bool(same), f"much the same: {alike}" * bool(alike)) if part
+        part
+        for part in (f"same file: {same}" * bool(same), f"much the same: {alike}" * bool(alike))
+        if part
     )
 
 
@@ -82,9 +104,12 @@ def _build_reasons_table(hit: "Hit", reasons: "ScoreReasons", longest: float) ->
             said,
         )
     if hit.reranked:
-        table.add_row("reranker", "", "", f"score {hit.reranked.score:.3f}, was rank {hit.reranked.before}")
+        table.add_row(
+            "reranker", "", "", f"score {hit.reranked.score:.3f}, was rank {hit.reranked.before}"
+        )
     words = Text(
-        " · ".join(f"{m.term} ×{m.frequency:g} +{m.score:.2f}" for m in reasons.terms) or "no term of the question"
+        " · ".join(f"{m.term} ×{m.frequency:g} +{m.score:.2f}" for m in reasons.terms)
+        or "no term of the question"
     )
     outer = Table.grid()
     outer.add_row(table)
@@ -101,7 +126,9 @@ def _build_facts_table(evidence: "SearchResult", explanation: "SearchExplanation
     return facts
 
 
-def _explanation_facts(evidence: "SearchResult", explanation: "SearchExplanation") -> Iterator[tuple[str, str]]:
+def _explanation_facts(
+    evidence: "SearchResult", explanation: "SearchExplanation"
+) -> Iterator[tuple[str, str]]:
     from retrieval.filters import filter_json
 
     rarest = sorted(evidence.idf.items(), key=lambda pair: -pair[1])
@@ -118,8 +145,14 @@ def _explanation_facts(evidence: "SearchResult", explanation: "SearchExplanation
     if evidence.reranking:
         moved = f"{evidence.reranking.scored} passages scored, {evidence.reranking.moved} of these moved"
         yield "reranker", f"{evidence.reranking.name}: {moved}"
-    yield "milliseconds", " · ".join(f"{stage} {spent:.1f}" for stage, spent in evidence.milliseconds.items())
-    yield "database", f"planning {explanation.planning:.1f} ms · execution {explanation.execution:.1f} ms"
+    yield (
+        "milliseconds",
+        " · ".join(f"{stage} {spent:.1f}" for stage, spent in evidence.milliseconds.items()),
+    )
+    yield (
+        "database",
+        f"planning {explanation.planning:.1f} ms · execution {explanation.execution:.1f} ms",
+    )
 
 
 def _describe_access(access: "AccessPath") -> str:

@@ -23,16 +23,28 @@ from core.settings import load_settings
 if TYPE_CHECKING:
     from serving.usage.budgets import Budget, BudgetScope, BudgetStatus
 
-MeasureArgument = Annotated[Literal["requests", "tokens", "cost"], typer.Argument(help="What is counted.")]
-PeriodArgument = Annotated[Literal["minute", "day", "month"], typer.Argument(help="In which time, of UTC.")]
-TeamOption = Annotated[str, typer.Option(help="A team's budget; '*': each team's that has none of its own.")]
-KeyOption = Annotated[str, typer.Option(help="The budget of a key, by the subject of its tokens; '*': each key's.")]
+MeasureArgument = Annotated[
+    Literal["requests", "tokens", "cost"], typer.Argument(help="What is counted.")
+]
+PeriodArgument = Annotated[
+    Literal["minute", "day", "month"], typer.Argument(help="In which time, of UTC.")
+]
+TeamOption = Annotated[
+    str, typer.Option(help="A team's budget; '*': each team's that has none of its own.")
+]
+KeyOption = Annotated[
+    str, typer.Option(help="The budget of a key, by the subject of its tokens; '*': each key's.")
+]
 LimitOption = Annotated[str, typer.Option(help="A number.", show_default=False)]
 
 
 def usage(
-    by: Annotated[Literal["day", "model", "team", "key", "purpose"], typer.Option(help="What to sum up by.")] = "day",
-    since: Annotated[str, typer.Option(help="A day, as 2026-11-01, or a time, of UTC; without it, all.")] = "",
+    by: Annotated[
+        Literal["day", "model", "team", "key", "purpose"], typer.Option(help="What to sum up by.")
+    ] = "day",
+    since: Annotated[
+        str, typer.Option(help="A day, as 2026-11-01, or a time, of UTC; without it, all.")
+    ] = "",
     tenant: TenantOption = "",
     as_json: JsonOption = False,
 ) -> None:
@@ -45,11 +57,24 @@ def usage(
         rows = fetch_usage(services.database, tenant, by, began)
         gone = fetch_unaccounted_usage(services.database, tenant, began)
     if as_json:
-        print_json({"tenant": tenant, "by": by, "used": [asdict(row) for row in rows], "lost": asdict(gone)})
+        print_json(
+            {
+                "tenant": tenant,
+                "by": by,
+                "used": [asdict(row) for row in rows],
+                "lost": asdict(gone),
+            }
+        )
         return
     if rows:
-        total = {name: sum(getattr(row, name) for row in rows) for name in rows[0].__slots__ if name != "name"}
-        print_rows(f"Usage of {tenant} by {by}", [asdict(row) for row in rows] + [{"name": "all", **total}])
+        total = {
+            name: sum(getattr(row, name) for row in rows)
+            for name in rows[0].__slots__
+            if name != "name"
+        }
+        print_rows(
+            f"Usage of {tenant} by {by}", [asdict(row) for row in rows] + [{"name": "all", **total}]
+        )
     else:
         out.print("No call to a language model so far.")
     if gone.calls:
@@ -118,7 +143,11 @@ def budget_list(tenant: TenantOption = "", as_json: JsonOption = False) -> None:
         print_json([asdict(budget) for budget in found])
     elif found:
         print_rows(
-            "Budgets", [{**asdict(budget), "soft": budget.soft or "", "hard": budget.hard or ""} for budget in found]
+            "Budgets",
+            [
+                {**asdict(budget), "soft": budget.soft or "", "hard": budget.hard or ""}
+                for budget in found
+            ],
         )
     else:
         out.print("No budget: everything is allowed.")
@@ -135,7 +164,10 @@ def budget_show(
 
     settings = load_settings()
     asker = Principal(tenant or settings.tenant, team=team, subject=key or "local")
-    with open_configured_services(settings) as services, services.database.writing(asker.tenant) as connection:
+    with (
+        open_configured_services(settings) as services,
+        services.database.writing(asker.tenant) as connection,
+    ):
         found = fetch_budget_statuses(connection, BudgetSubject.from_principal(asker))
     if as_json:
         print_json([_budget_status_row(each) for each in found])
@@ -162,7 +194,9 @@ def _resolve_budget_scope(tenant: str, team: str, key: str) -> "tuple[BudgetScop
     from serving.usage.budgets import WILDCARD_NAME
 
     if team and key:
-        raise InvalidInput("A budget is for a team or for a key; give one of --team and --key, or neither.")
+        raise InvalidInput(
+            "A budget is for a team or for a key; give one of --team and --key, or neither."
+        )
     if key:
         return "key", key if key == WILDCARD_NAME else Principal(tenant, subject=key).usage_key
     return ("team", team) if team else ("tenant", "")
@@ -179,14 +213,20 @@ def _parse_time(text: str) -> datetime | None:
     try:
         time = datetime.fromisoformat(text) if text else None
     except ValueError as error:
-        raise InvalidInput(f"--since takes a day or a time, as 2026-11-01; {text!r} is none.") from error
+        raise InvalidInput(
+            f"--since takes a day or a time, as 2026-11-01; {text!r} is none."
+        ) from error
     return time.replace(tzinfo=UTC) if time and time.tzinfo is None else time
 
 
 def _format_budget(budget: "Budget") -> str:
-    whose = {"tenant": "the tenant", "team": f"team {budget.name}", "key": f"key {budget.name}"}[budget.scope]
+    whose = {"tenant": "the tenant", "team": f"team {budget.name}", "key": f"key {budget.name}"}[
+        budget.scope
+    ]
     limits = ", ".join(
-        f"{name} {value}" for name, value in (("soft", budget.soft), ("hard", budget.hard)) if value is not None
+        f"{name} {value}"
+        for name, value in (("soft", budget.soft), ("hard", budget.hard))
+        if value is not None
     )
     return f"{whose} may use {budget.measure} in a {budget.per}: {limits}"
 

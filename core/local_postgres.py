@@ -26,7 +26,9 @@ from core.errors import Unavailable
 
 DATABASE_NAME = "groundwork"
 SUPERUSER = "postgres"
-MAX_SOCKET_PATH_BYTES = 90  # bytes; the kernel allows 107 for the folder and "/.s.PGSQL.5432" together
+MAX_SOCKET_PATH_BYTES = (
+    90  # bytes; the kernel allows 107 for the folder and "/.s.PGSQL.5432" together
+)
 
 # Durable as shipped; these only keep a laptop-sized server quiet, out of the network and quick to build indexes.
 SERVER_OPTIONS = {
@@ -37,9 +39,7 @@ SERVER_OPTIONS = {
 }
 # Said at each start, so that clusters of earlier days have it too. An error of a statement is told to whoever sent it;
 # in the log it would stand with the values that it is about.
-LOGGING_FLAGS = (
-    "-c log_min_messages=log -c log_min_error_statement=panic -c log_error_verbosity=terse -c log_statement=none"
-)
+LOGGING_FLAGS = "-c log_min_messages=log -c log_min_error_statement=panic -c log_error_verbosity=terse -c log_statement=none"
 
 
 class EmbeddedPostgres:
@@ -103,7 +103,9 @@ class EmbeddedPostgres:
         # Its word on success does not count: a server that somebody kills meanwhile has stopped as well.
         self._run_program("pg_ctl", "-D", self.data_folder, "-m", "fast", "-w", "stop", check=False)
         if self._is_running():
-            raise Unavailable(f"The embedded PostgreSQL did not stop; its log says why: {self.log_file}")
+            raise Unavailable(
+                f"The embedded PostgreSQL did not stop; its log says why: {self.log_file}"
+            )
 
     def _is_last_user(self) -> bool:
         assert self._users_lock is not None
@@ -127,7 +129,17 @@ class EmbeddedPostgres:
             shutil.rmtree(abandoned, ignore_errors=True)
         unfinished = Path(tempfile.mkdtemp(prefix="data.unfinished.", dir=self.folder))
         self._make_folder(unfinished)
-        self._run_program("initdb", "-D", unfinished, "-U", SUPERUSER, "-E", "UTF8", "--locale=C.UTF-8", "--auth=trust")
+        self._run_program(
+            "initdb",
+            "-D",
+            unfinished,
+            "-U",
+            SUPERUSER,
+            "-E",
+            "UTF8",
+            "--locale=C.UTF-8",
+            "--auth=trust",
+        )
         lines = "".join(f"{name} = '{value}'\n" for name, value in SERVER_OPTIONS.items())
         with (unfinished / "postgresql.conf").open("a") as configuration:
             configuration.write(f"\n# Groundwork\n{lines}")
@@ -137,10 +149,22 @@ class EmbeddedPostgres:
         flags = f"-k '{self._socket_folder()}' -c shared_buffers={shared_buffers_megabytes()}MB {LOGGING_FLAGS}"
         try:
             self._run_program(
-                "pg_ctl", "-D", self.data_folder, "-l", self.log_file, "-w", "-t", "60", "-o", flags, "start"
+                "pg_ctl",
+                "-D",
+                self.data_folder,
+                "-l",
+                self.log_file,
+                "-w",
+                "-t",
+                "60",
+                "-o",
+                flags,
+                "start",
             )
         except Unavailable as error:
-            raise Unavailable(f"The embedded PostgreSQL did not start; its log says why: {self.log_file}") from error
+            raise Unavailable(
+                f"The embedded PostgreSQL did not start; its log says why: {self.log_file}"
+            ) from error
 
     def _is_running(self) -> bool:
         return self._run_program("pg_ctl", "-D", self.data_folder, "status", check=False) == 0
@@ -148,14 +172,20 @@ class EmbeddedPostgres:
     def _run_program(self, program: str, *arguments: object, check: bool = True) -> int:
         # Output goes to a file: pg_ctl's child inherits a pipe and would keep us waiting on it for ever.
         with tempfile.TemporaryFile() as output:
-            finished = subprocess.run(  # noqa: S603 - a program of the package, no shell
+            finished = subprocess.run(
                 [str(_programs_folder() / program), *map(str, arguments)],
-                stdout=output, stderr=output, cwd="/", check=False, **_unprivileged_process_options(),
-            )  # fmt: skip
+                stdout=output,
+                stderr=output,
+                cwd="/",
+                check=False,
+                **_unprivileged_process_options(),
+            )
             if check and finished.returncode:
                 output.seek(0)
                 said = output.read().decode(errors="replace").strip().splitlines()
-                raise Unavailable(f"The embedded PostgreSQL's {program} failed: {said[-1] if said else 'no message'}")
+                raise Unavailable(
+                    f"The embedded PostgreSQL's {program} failed: {said[-1] if said else 'no message'}"
+                )
         return finished.returncode
 
     def _prepare_folders(self) -> None:
@@ -180,7 +210,11 @@ class EmbeddedPostgres:
 
 def shared_buffers_megabytes() -> int:
     """Megabytes for the server's own cache: an eighth of the memory, at most 4,096. What is not used costs nothing."""
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 2 << 30
+    memory = (
+        os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        if hasattr(os, "sysconf")
+        else 2 << 30
+    )
     return int(min(4_096, max(128, memory >> 23)))
 
 
@@ -202,7 +236,11 @@ def _unprivileged_user() -> pwd.struct_passwd:
 def _unprivileged_process_options() -> dict[str, Any]:
     if os.geteuid() != 0:
         return {}
-    return {"user": _unprivileged_user().pw_uid, "group": _unprivileged_user().pw_gid, "extra_groups": []}
+    return {
+        "user": _unprivileged_user().pw_uid,
+        "group": _unprivileged_user().pw_gid,
+        "extra_groups": [],
+    }
 
 
 def _allow_traversal(folder: Path) -> None:

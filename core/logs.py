@@ -21,8 +21,12 @@ from typing import Any
 
 from core.errors import GroundworkError
 
-MAX_FIELD_CHARACTERS = 8_192  # characters of a field; what is longer is content, whatever it was meant to be
-TRUSTED_FIELDS = frozenset(("request_id", "route", "level", "timestamp"))  # made by us, of nothing that anybody sent
+MAX_FIELD_CHARACTERS = (
+    8_192  # characters of a field; what is longer is content, whatever it was meant to be
+)
+TRUSTED_FIELDS = frozenset(
+    ("request_id", "route", "level", "timestamp")
+)  # made by us, of nothing that anybody sent
 
 
 def install_redaction() -> None:
@@ -130,8 +134,14 @@ class JsonLineFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """One line."""
         when = datetime.fromtimestamp(record.created, UTC).isoformat().replace("+00:00", "Z")
-        line = {"logger": record.name, "event": record.getMessage(), "level": record.levelname.lower()}
-        return json.dumps(line | ({"exception": record.exc_text} if record.exc_text else {}) | {"timestamp": when})
+        line = {
+            "logger": record.name,
+            "event": record.getMessage(),
+            "level": record.levelname.lower(),
+        }
+        return json.dumps(
+            line | ({"exception": record.exc_text} if record.exc_text else {}) | {"timestamp": when}
+        )
 
 
 _default_record_factory = logging.getLogRecordFactory()
@@ -143,14 +153,24 @@ def _create_redacted_record(*given: Any, **more: Any) -> logging.LogRecord:
 
     record = _default_record_factory(*given, **more)
     if isinstance(record.args, tuple):
-        record.args = tuple(describe_error(each) if isinstance(each, BaseException) else each for each in record.args)
+        record.args = tuple(
+            describe_error(each) if isinstance(each, BaseException) else each
+            for each in record.args
+        )
     try:
         message = record.getMessage()
-    except (TypeError, ValueError, KeyError):  # a library's mistake is not to end in a traceback with the arguments
+    except (
+        TypeError,
+        ValueError,
+        KeyError,
+    ):  # a library's mistake is not to end in a traceback with the arguments
         message = str(record.msg)
     if record.exc_info and record.exc_info[1]:
         error = record.exc_info[1]
-        for spoken in (repr(error), str(error)):  # asyncio, Prefect and others write the error into the message
+        for spoken in (
+            repr(error),
+            str(error),
+        ):  # asyncio, Prefect and others write the error into the message
             message = message.replace(spoken, describe_error(error)) if len(spoken) > 2 else message
         record.exc_text, record.exc_info = format_traceback(error), None
     record.msg, record.args = redact(message[:MAX_FIELD_CHARACTERS]).text, None
@@ -187,5 +207,7 @@ def _write_traceback(error: BaseException | None) -> None:
     sys.stderr.write(f"{format_traceback(error)}\n")
 
 
-def _handle_uncaught_error(_: type[BaseException], error: BaseException, __: TracebackType | None) -> None:
+def _handle_uncaught_error(
+    _: type[BaseException], error: BaseException, __: TracebackType | None
+) -> None:
     _write_traceback(error)

@@ -33,11 +33,15 @@ class Principal:
     @property
     def usage_key(self) -> str:
         """The subject as usage records name it: 64 bits of a SHA-256, the same for each of their tokens."""
-        return hashlib.sha256(f"{self.tenant}{GROUP_SEPARATOR}{self.subject}".encode()).hexdigest()[:16]
+        return hashlib.sha256(f"{self.tenant}{GROUP_SEPARATOR}{self.subject}".encode()).hexdigest()[
+            :16
+        ]
 
 
 def check_name(kind: str, name: str) -> str:
     """A tenant's, group's or team's name, refused when it is empty, too long or not printable."""
     if not name.strip() or not name.isprintable() or len(name) > MAX_NAME_CHARACTERS:
-        raise InvalidInput(f"A {kind} name is 1 to {MAX_NAME_CHARACTERS} printable characters; {name[:40]!r} is not.")
+        raise InvalidInput(
+            f"A {kind} name is 1 to {MAX_NAME_CHARACTERS} printable characters; {name[:40]!r} is not."
+        )
     return name

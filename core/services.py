@@ -63,7 +63,9 @@ def open_services(settings: Settings) -> Services:
         services = Services(settings, Database(settings.database_url).open())
     else:
         embedded, _ = start_embedded_postgres(settings)
-        services = Services(settings, Database(embedded.conninfo("groundwork_app")).open(), embedded)
+        services = Services(
+            settings, Database(embedded.conninfo("groundwork_app")).open(), embedded
+        )
     with services.database.connection() as connection:
         index = live_index(connection)
     if index.model != settings.embedding_model:
@@ -81,7 +83,9 @@ def start_embedded_postgres(settings: Settings) -> tuple[EmbeddedPostgres, list[
     embedded.start()
     with psycopg.connect(embedded.conninfo(dbname="postgres"), autocommit=True) as connection:
         ensure_database(connection, DATABASE_NAME)
-    applied = migrate_database(embedded.conninfo(), lambda: describe_model(settings.embedding_model))
+    applied = migrate_database(
+        embedded.conninfo(), lambda: describe_model(settings.embedding_model)
+    )
     return embedded, applied
 
 

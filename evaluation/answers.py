@@ -13,7 +13,14 @@ from typing import Any
 from core.principal import Principal
 from core.services import Services
 from evaluation.datasets import CorpusQuestion, GoldenQuestion, QuestionKind
-from evaluation.metrics import auroc, balanced_accuracy, best_balanced_accuracy, mean, precision, recall_of_class
+from evaluation.metrics import (
+    auroc,
+    balanced_accuracy,
+    best_balanced_accuracy,
+    mean,
+    precision,
+    recall_of_class,
+)
 from evaluation.retrieval import StepCallback
 from serving.answering.answerability import load_threshold
 from serving.answering.generator.llm import create_generator
@@ -62,7 +69,9 @@ class GoldenReport:
             "questions": len(self.outcomes),
             "correct": self.correct_count,
             "share": round(self.correct_share, 4),
-            "kinds": {kind: _count_correct([o for o in self.outcomes if o.kind == kind]) for kind in kinds},
+            "kinds": {
+                kind: _count_correct([o for o in self.outcomes if o.kind == kind]) for kind in kinds
+            },
             "failed": [asdict(outcome) for outcome in self.outcomes if not outcome.is_correct],
         }
 
@@ -112,29 +121,41 @@ class QuestionsReport:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, rounded to what can be told apart."""
-        return {key: round(value, 4) if isinstance(value, float) else value for key, value in asdict(self).items()}
+        return {
+            key: round(value, 4) if isinstance(value, float) else value
+            for key, value in asdict(self).items()
+        }
 
 
-def evaluate_golden(services: Services, questions: Sequence[GoldenQuestion], on_progress: StepCallback) -> GoldenReport:
+def evaluate_golden(
+    services: Services, questions: Sequence[GoldenQuestion], on_progress: StepCallback
+) -> GoldenReport:
     """Ask every golden question as its asker; a step a question."""
     outcomes = []
     for golden in questions:
         given = answer_question(services, Principal(golden.tenant, golden.groups), golden.question)
         outcomes.append(
             GoldenOutcome(
-                golden.question_id, golden.kind, golden.question, given.text,
+                golden.question_id,
+                golden.kind,
+                golden.question,
+                given.text,
                 tuple(dict.fromkeys(citation.path for citation in given.citations)),
                 tuple(find_failures(golden, given, questions)),
             )
-        )  # fmt: skip
+        )
         on_progress(1)
     return GoldenReport(tuple(outcomes))
 
 
 def evaluate_questions(
-    services: Services, tenant: str, questions: Sequence[CorpusQuestion], passage_ids: Collection[str], on_progress: StepCallback,
+    services: Services,
+    tenant: str,
+    questions: Sequence[CorpusQuestion],
+    passage_ids: Collection[str],
+    on_progress: StepCallback,
     models: Models | None = None,
-) -> QuestionsReport:  # fmt: skip
+) -> QuestionsReport:
     """Ask every question in a tenant whose documents are the passages of a corpus; a step a question.
 
     `passages` are the ids of those passages; `models` write the answers, where there are any.
@@ -143,22 +164,33 @@ def evaluate_questions(
     services.embedder().encode(["A first text, so that loading the model is not measured."])
     given, began = [], time.perf_counter()
     for question in questions:
-        given.append(answer_question(services, asker, question.question, generator=create_generator(models, asker)))
+        given.append(
+            answer_question(
+                services, asker, question.question, generator=create_generator(models, asker)
+            )
+        )
         on_progress(1)
     seconds = time.perf_counter() - began
     asked = [_mark_absent_unanswerable(question, passage_ids) for question in questions]
-    return build_questions_report(asked, given, passage_ids, seconds, services.settings.entailment or None)
+    return build_questions_report(
+        asked, given, passage_ids, seconds, services.settings.entailment or None
+    )
 
 
-def _mark_absent_unanswerable(question: CorpusQuestion, passage_ids: Collection[str]) -> CorpusQuestion:
+def _mark_absent_unanswerable(
+    question: CorpusQuestion, passage_ids: Collection[str]
+) -> CorpusQuestion:
     """The question, not answerable where its passage is not among those that it was asked of."""
     return question if question.passage_id in passage_ids else replace(question, answerable=False)
 
 
 def build_questions_report(
-    questions: Sequence[CorpusQuestion], replies: Sequence[Answer], passage_ids: Collection[str], seconds: float,
+    questions: Sequence[CorpusQuestion],
+    replies: Sequence[Answer],
+    passage_ids: Collection[str],
+    seconds: float,
     entailment: str | None = None,
-) -> QuestionsReport:  # fmt: skip
+) -> QuestionsReport:
     """The report on answers that took `seconds` in all, and had an entailment model to agree with them if one is named;
     `given[i]` answers `questions[i]`.
     """
@@ -181,9 +213,15 @@ def build_questions_report(
         absent=len(absent),
         answered_of_answerable=len(answered) / len(answerable) if answerable else 0.0,
         gold_in_answer=mean([contains_any(q.answers, [r.text]) for q, r in answerable]),
-        gold_in_quotes=mean([contains_any(q.answers, _quote_texts(r.citations)) for q, r in answerable]),
-        gold_in_first_quote=mean([contains_any(q.answers, _quote_texts(r.citations[:1])) for q, r in answerable]),
-        right_passage=mean([q.passage_id in {citation.path for citation in r.citations} for q, r in answered]),
+        gold_in_quotes=mean(
+            [contains_any(q.answers, _quote_texts(r.citations)) for q, r in answerable]
+        ),
+        gold_in_first_quote=mean(
+            [contains_any(q.answers, _quote_texts(r.citations[:1])) for q, r in answerable]
+        ),
+        right_passage=mean(
+            [q.passage_id in {citation.path for citation in r.citations} for q, r in answered]
+        ),
         refusal_precision=precision(refused_rightly, len(answerable) - len(answered)),
         refusal_recall=recall_of_class(refused_rightly, len(others) - refused_rightly),
         auroc=auroc(positive, negative),
@@ -215,7 +253,9 @@ def _optional_auroc(positive: Sequence[float], negative: Sequence[Answer]) -> fl
     return auroc(positive, _list_confidences(negative)) if positive and negative else None
 
 
-def find_failures(golden: GoldenQuestion, reply: Answer, all_questions: Sequence[GoldenQuestion]) -> Iterable[str]:
+def find_failures(
+    golden: GoldenQuestion, reply: Answer, all_questions: Sequence[GoldenQuestion]
+) -> Iterable[str]:
     """What is wrong with an answer, a sentence each."""
     if golden.kind == "answerable":
         yield from _check_answer(golden, reply)
@@ -239,15 +279,29 @@ def _check_answer(golden: GoldenQuestion, reply: Answer) -> Iterable[str]:
     if not {citation.path for citation in reply.citations}.intersection(golden.documents):
         yield f"It cites none of {', '.join(golden.documents)}."
     shown = [reply.text, *_quote_texts(reply.citations)]
-    yield from (f"It lacks {string!r}." for string in golden.contains if not contains_any([string], shown))
+    yield from (
+        f"It lacks {string!r}." for string in golden.contains if not contains_any([string], shown)
+    )
 
 
-def _find_disclosures(golden: GoldenQuestion, reply: Answer, all_questions: Sequence[GoldenQuestion]) -> Iterable[str]:
+def _find_disclosures(
+    golden: GoldenQuestion, reply: Answer, all_questions: Sequence[GoldenQuestion]
+) -> Iterable[str]:
     """What a forbidden question may not show: the withheld documents, and what their readers are told instead."""
     shown = [*reply.citations, *(reply.refusal.closest if reply.refusal else ())]
-    twins = [other for other in all_questions if other.question == golden.question and other.kind == "answerable"]
-    withheld = {*golden.withheld, *(path for twin in twins if twin.tenant == golden.tenant for path in twin.documents)}
-    yield from (f"It shows {path}." for path in sorted(withheld.intersection(citation.path for citation in shown)))
+    twins = [
+        other
+        for other in all_questions
+        if other.question == golden.question and other.kind == "answerable"
+    ]
+    withheld = {
+        *golden.withheld,
+        *(path for twin in twins if twin.tenant == golden.tenant for path in twin.documents),
+    }
+    yield from (
+        f"It shows {path}."
+        for path in sorted(withheld.intersection(citation.path for citation in shown))
+    )
     secrets = sorted({string for twin in twins for string in twin.contains})
     texts = [reply.text, reply.refusal.reason if reply.refusal else "", *_quote_texts(shown)]
     yield from (f"It shows {string!r}." for string in secrets if contains_any([string], texts))

@@ -41,9 +41,13 @@ def read_corpus(file: Path) -> list[CorpusPassage]:
     for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
         try:
             row = json.loads(line)
-            passages.append(CorpusPassage(str(row["_id"]), str(row.get("title") or ""), str(row["text"])))
+            passages.append(
+                CorpusPassage(str(row["_id"]), str(row.get("title") or ""), str(row["text"]))
+            )
         except (ValueError, KeyError, TypeError) as error:
-            raise InvalidInput(f"{file}, line {number}: each line must be an object with _id and text.") from error
+            raise InvalidInput(
+                f"{file}, line {number}: each line must be an object with _id and text."
+            ) from error
     if not passages:
         raise InvalidInput(f"{file} holds no passage.")
     return passages
@@ -57,7 +61,9 @@ def corpus_tenant(passages: Sequence[CorpusPassage]) -> str:
     return f"corpus-{digest.hexdigest()[:12]}"
 
 
-def ingest_corpus(services: Services, tenant: str, passages: Sequence[CorpusPassage]) -> Iterator[int]:
+def ingest_corpus(
+    services: Services, tenant: str, passages: Sequence[CorpusPassage]
+) -> Iterator[int]:
     """Embed and store what is not yet there; yields how many passages each step settled."""
     embedder, recipe, run_id = services.embedder(), compute_pipeline_hash(services), uuid.uuid4()
     with services.database.writing(tenant) as connection:
@@ -72,7 +78,9 @@ def ingest_corpus(services: Services, tenant: str, passages: Sequence[CorpusPass
         batch = missing[start : start + MAX_BATCH_FILES * 4]
         for item in _embed_passages(embedder, batch):
             with services.database.writing(tenant) as connection:
-                documents.store_document(connection, live_index(connection), tenant, run_id, item, recipe)
+                documents.store_document(
+                    connection, live_index(connection), tenant, run_id, item, recipe
+                )
         yield len(batch)
 
 
@@ -85,7 +93,9 @@ def _passage_uri(passage: CorpusPassage) -> str:
     return f"corpus:/{passage.passage_id}"
 
 
-def _embed_passages(embedder: Embedder, passages: Sequence[CorpusPassage]) -> Iterator[documents.EmbeddedDocument]:
+def _embed_passages(
+    embedder: Embedder, passages: Sequence[CorpusPassage]
+) -> Iterator[documents.EmbeddedDocument]:
     chunks = [_build_chunk(embedder, passage) for passage in passages]
     heads = [_truncate_to_model(embedder, chunk) for chunk in chunks]
     spoken = [
@@ -97,7 +107,9 @@ def _embed_passages(embedder: Embedder, passages: Sequence[CorpusPassage]) -> It
     sentence_at = len(heads)
     for place, (passage, chunk) in enumerate(zip(passages, chunks, strict=True)):
         own = vectors[sentence_at : sentence_at + len(chunk.sentences)]
-        yield documents.EmbeddedDocument(_build_document(passage), [chunk], vectors[place : place + 1], own)
+        yield documents.EmbeddedDocument(
+            _build_document(passage), [chunk], vectors[place : place + 1], own
+        )
         sentence_at += len(chunk.sentences)
 
 
@@ -105,15 +117,28 @@ def _build_document(passage: CorpusPassage) -> Document:
     span = Span(0, len(passage.text))
     digest = hashlib.sha256(f"{passage.title}\x1f{passage.text}".encode()).hexdigest()
     return Document(
-        uri=_passage_uri(passage), path=passage.passage_id, title=passage.title or passage.passage_id, media_type="text/plain",
-        text=passage.text, blocks=(Block("paragraph", span),), content_hash=digest,
-    )  # fmt: skip
+        uri=_passage_uri(passage),
+        path=passage.passage_id,
+        title=passage.title or passage.passage_id,
+        media_type="text/plain",
+        text=passage.text,
+        blocks=(Block("paragraph", span),),
+        content_hash=digest,
+    )
 
 
 def _build_chunk(embedder: Embedder, passage: CorpusPassage) -> Chunk:
     span = Span(0, len(passage.text))
     tokens = len(embedder.token_starts(f"{passage.title}\n{passage.text}"))
-    return Chunk(0, span, passage.text, passage.title, Location(), tuple(split_sentences(passage.text, span)), tokens)
+    return Chunk(
+        0,
+        span,
+        passage.text,
+        passage.title,
+        Location(),
+        tuple(split_sentences(passage.text, span)),
+        tokens,
+    )
 
 
 def _truncate_to_model(embedder: Embedder, chunk: Chunk) -> str:
@@ -124,4 +149,8 @@ def _truncate_to_model(embedder: Embedder, chunk: Chunk) -> str:
     """
     text = f"{chunk.context}\n{chunk.text}"
     starts = embedder.token_starts(text)
-    return text if len(starts) <= embedder.max_input_tokens else text[: starts[embedder.max_input_tokens]]
+    return (
+        text
+        if len(starts) <= embedder.max_input_tokens
+        else text[: starts[embedder.max_input_tokens]]
+    )

@@ -94,11 +94,13 @@ def read_questions(file: Path) -> list[CorpusQuestion]:
     rows = _read_json_lines(file, "questions.jsonl", ("question", "passage_id", "answerable"))
     return [
         CorpusQuestion(
-            str(row["question"]), str(row["passage_id"]), bool(row["answerable"]),
+            str(row["question"]),
+            str(row["passage_id"]),
+            bool(row["answerable"]),
             tuple(str(answer) for answer in row.get("answers") or ()),
         )
         for row in rows
-    ]  # fmt: skip
+    ]
 
 
 def read_golden(file: Path) -> list[GoldenQuestion]:
@@ -115,19 +117,29 @@ def read_golden(file: Path) -> list[GoldenQuestion]:
         raise InvalidInput(f"{file} is not readable as YAML; correct it.") from error
     if not isinstance(entries, list) or not entries:
         raise InvalidInput(f"{file} holds no list of questions.")
-    return [_parse_golden_question(file, number, entry) for number, entry in enumerate(entries, start=1)]
+    return [
+        _parse_golden_question(file, number, entry) for number, entry in enumerate(entries, start=1)
+    ]
 
 
 def _parse_golden_question(file: Path, number: int, entry: Any) -> GoldenQuestion:
     try:
         kind: QuestionKind = entry["kind"]
-        lists = {key: tuple(map(str, entry.get(key) or ())) for key in ("groups", "documents", "contains", "withheld")}
+        lists = {
+            key: tuple(map(str, entry.get(key) or ()))
+            for key in ("groups", "documents", "contains", "withheld")
+        }
         golden = GoldenQuestion(
-            question_id=str(entry["id"]), question=str(entry["question"]), tenant=str(entry["tenant"]), kind=kind,
+            question_id=str(entry["id"]),
+            question=str(entry["question"]),
+            tenant=str(entry["tenant"]),
+            kind=kind,
             **lists,
-        )  # fmt: skip
+        )
     except (KeyError, TypeError, AttributeError) as error:
-        raise InvalidInput(f"{file}, entry {number}: it needs id, question, tenant and kind.") from error
+        raise InvalidInput(
+            f"{file}, entry {number}: it needs id, question, tenant and kind."
+        ) from error
     if kind not in get_args(QuestionKind):
         raise InvalidInput(
             f"{file}, entry {golden.question_id}: its kind must be one of {', '.join(get_args(QuestionKind))}."
@@ -135,7 +147,9 @@ def _parse_golden_question(file: Path, number: int, entry: Any) -> GoldenQuestio
     return golden
 
 
-def _read_json_lines(file: Path, format_name: str, keys: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+def _read_json_lines(
+    file: Path, format_name: str, keys: tuple[str, ...]
+) -> Iterator[dict[str, Any]]:
     found = False
     for number, line in enumerate(_read_lines(file, format_name), start=1):
         try:

@@ -53,16 +53,25 @@ def read_dialogues(path: Path) -> list[list[GoldenTurn]]:
     try:
         listed = yaml.safe_load(path.read_text(encoding="utf-8"))
         return [
-            [GoldenTurn(d["id"], t["question"], tuple(t["contains"]), t["follows"]) for t in d["turns"]] for d in listed
+            [
+                GoldenTurn(d["id"], t["question"], tuple(t["contains"]), t["follows"])
+                for t in d["turns"]
+            ]
+            for d in listed
         ]
     except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
-        raise InvalidInput(f"{path} holds no dialogues; sample/dialogues.yaml shows their form.") from error
+        raise InvalidInput(
+            f"{path} holds no dialogues; sample/dialogues.yaml shows their form."
+        ) from error
 
 
 def evaluate_dialogues(
-    services: Services, principal: Principal, dialogues: list[list[GoldenTurn]],
-    on_progress: Callable[[int], None] = lambda _: None, models: Models | None = None,
-) -> list[DialogueOutcome]:  # fmt: skip
+    services: Services,
+    principal: Principal,
+    dialogues: list[list[GoldenTurn]],
+    on_progress: Callable[[int], None] = lambda _: None,
+    models: Models | None = None,
+) -> list[DialogueOutcome]:
     """Each turn asked as it is put and as it is understood after the turns before it."""
     outcomes: list[DialogueOutcome] = []
     for dialogue in dialogues:
@@ -80,7 +89,9 @@ def _evaluate_dialogue(
         asked = resolve_question(golden.question, turns, principal, models).text
         found, titles = _search_for_answer(services, principal, golden, asked)
         as_put = (
-            found if asked == golden.question else _search_for_answer(services, principal, golden, golden.question)[0]
+            found
+            if asked == golden.question
+            else _search_for_answer(services, principal, golden, golden.question)[0]
         )
         turns.append(Turn(golden.question, asked, True, titles, [], datetime.now(UTC)))
         yield DialogueOutcome(golden, asked, as_put, found)
@@ -90,7 +101,9 @@ def _search_for_answer(
     services: Services, principal: Principal, golden: GoldenTurn, question: str
 ) -> tuple[bool, list[str]]:
     hits = retrieve(services, principal, question, limit=MAX_RETRIEVED_PASSAGES).hits
-    held = [hit for hit in hits if all(piece.lower() in hit.text.lower() for piece in golden.contains)]
+    held = [
+        hit for hit in hits if all(piece.lower() in hit.text.lower() for piece in golden.contains)
+    ]
     return bool(held), list(dict.fromkeys(hit.title for hit in hits[:1]))
 
 

@@ -15,8 +15,14 @@ def ndcg(ranking: Sequence[str], judgements: Mapping[str, int], cutoff: int = 10
     Järvelin and Kekäläinen, "Cumulated gain-based evaluation of IR techniques" (2002), with linear gain as trec_eval
     and BEIR have it. 0 where nothing is relevant.
     """
-    best = _discounted_gain(sorted((grade for grade in judgements.values() if grade > 0), reverse=True)[:cutoff])
-    return _discounted_gain([max(judgements.get(name, 0), 0) for name in ranking[:cutoff]]) / best if best else 0.0
+    best = _discounted_gain(
+        sorted((grade for grade in judgements.values() if grade > 0), reverse=True)[:cutoff]
+    )
+    return (
+        _discounted_gain([max(judgements.get(name, 0), 0) for name in ranking[:cutoff]]) / best
+        if best
+        else 0.0
+    )
 
 
 def recall(ranking: Sequence[str], judgements: Mapping[str, int], cutoff: int = 100) -> float:
@@ -28,13 +34,17 @@ def recall(ranking: Sequence[str], judgements: Mapping[str, int], cutoff: int = 
     return len(wanted.intersection(ranking[:cutoff])) / len(wanted) if wanted else 0.0
 
 
-def reciprocal_rank(ranking: Sequence[str], judgements: Mapping[str, int], cutoff: int = 10) -> float:
+def reciprocal_rank(
+    ranking: Sequence[str], judgements: Mapping[str, int], cutoff: int = 10
+) -> float:
     """1 / rank of the first relevant document among the first `cutoff`, else 0. Its mean over questions is MRR.
 
     Voorhees, "The TREC-8 Question Answering Track Report" (1999).
     """
     wanted = _relevant_documents(judgements)
-    return next((1 / rank for rank, name in enumerate(ranking[:cutoff], start=1) if name in wanted), 0.0)
+    return next(
+        (1 / rank for rank, name in enumerate(ranking[:cutoff], start=1) if name in wanted), 0.0
+    )
 
 
 def success_at_k(ranking: Sequence[str], judgements: Mapping[str, int], cutoff: int = 1) -> float:
@@ -55,7 +65,9 @@ def auroc(positive: Collection[float], negative: Collection[float]) -> float:
         end = at
         while end < len(ordered) and ordered[end][0] == ordered[at][0]:
             end += 1
-        ranks += sum(is_positive for _, is_positive in ordered[at:end]) * (at + 1 + end) / 2  # tied: their mean rank
+        ranks += (
+            sum(is_positive for _, is_positive in ordered[at:end]) * (at + 1 + end) / 2
+        )  # tied: their mean rank
         at = end
     return (ranks - len(positive) * (len(positive) + 1) / 2) / (len(positive) * len(negative))
 
@@ -70,7 +82,9 @@ def recall_of_class(true_positives: int, false_negatives: int) -> float:
     return _safe_ratio(true_positives, true_positives + false_negatives)
 
 
-def balanced_accuracy(positive: Collection[float], negative: Collection[float], threshold: float) -> float:
+def balanced_accuracy(
+    positive: Collection[float], negative: Collection[float], threshold: float
+) -> float:
     """The mean of the shares of positives at or above the threshold and of negatives below it; 0.5 is guessing.
 
     Brodersen and others, "The balanced accuracy and its posterior distribution" (2010).

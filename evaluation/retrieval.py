@@ -78,7 +78,10 @@ def evaluate_retrieval(
     if reranker:
         reranker.score("A first question.", ["As above."])
         runs.append((modes[-1], reranker))
-    return [_evaluate_mode(services, principal, asked, qrels, mode, on_progress, used) for mode, used in runs]
+    return [
+        _evaluate_mode(services, principal, asked, qrels, mode, on_progress, used)
+        for mode, used in runs
+    ]
 
 
 def select_judged_queries(queries: Sequence[Query], qrels: Qrels) -> list[Query]:
@@ -89,7 +92,9 @@ def select_judged_queries(queries: Sequence[Query], qrels: Qrels) -> list[Query]
     """
     asked = [query for query in queries if query.query_id in qrels]
     if not asked:
-        raise InvalidInput("No query has a judgement; give the queries and qrels of one and the same benchmark.")
+        raise InvalidInput(
+            "No query has a judgement; give the queries and qrels of one and the same benchmark."
+        )
     return asked
 
 
@@ -104,7 +109,9 @@ def _evaluate_mode(
 ) -> RetrievalReport:
     found: list[tuple[Query, SearchResult]] = []
     for query in queries:
-        evidence = retrieve(services, principal, query.text, limit=MAX_HITS, mode=mode, reranker=reranker)
+        evidence = retrieve(
+            services, principal, query.text, limit=MAX_HITS, mode=mode, reranker=reranker
+        )
         found.append((query, evidence))
         on_progress(1)
     ranked = [(rank_documents(evidence), qrels[query.query_id]) for query, evidence in found]
@@ -117,11 +124,14 @@ def _evaluate_mode(
         ndcg_at_10=mean([ndcg(names, judgements, 10) for names, judgements in ranked]),
         recall_at_100=mean([recall(names, judgements, 100) for names, judgements in ranked]),
         mrr_at_10=mean([reciprocal_rank(names, judgements, 10) for names, judgements in ranked]),
-        search_p50_ms=percentile(search, 50), search_p95_ms=percentile(search, 95),
-        embed_p50_ms=percentile(embed, 50), embed_p95_ms=percentile(embed, 95),
+        search_p50_ms=percentile(search, 50),
+        search_p95_ms=percentile(search, 95),
+        embed_p50_ms=percentile(embed, 50),
+        embed_p95_ms=percentile(embed, 95),
         reranker=reranker.name if reranker else "",
-        rerank_p50_ms=percentile(rerank, 50), rerank_p95_ms=percentile(rerank, 95),
-    )  # fmt: skip
+        rerank_p50_ms=percentile(rerank, 50),
+        rerank_p95_ms=percentile(rerank, 95),
+    )
 
 
 def rank_documents(evidence: SearchResult) -> list[str]:

@@ -33,7 +33,9 @@ from serving.answering import answerability
 
 FloatArray = NDArray[np.float64]
 RIDGE_PENALTY = 1.0  # weight of the squared length of the weights, over features of variance 1
-MAX_WRONG_REFUSAL_SHARE = 0.045  # share of held-out answerable questions that the threshold may refuse
+MAX_WRONG_REFUSAL_SHARE = (
+    0.045  # share of held-out answerable questions that the threshold may refuse
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,9 @@ class TrainingSample:
     absent: dict[str, float]
 
 
-def build_sample(question: CorpusQuestion, present: SearchResult, absent: SearchResult) -> TrainingSample:
+def build_sample(
+    question: CorpusQuestion, present: SearchResult, absent: SearchResult
+) -> TrainingSample:
     """What the model learns of a question."""
     return TrainingSample(
         question,
@@ -66,18 +70,26 @@ def fit_classifier(samples: Sequence[TrainingSample]) -> tuple[FloatArray, float
     def loss(weights: FloatArray) -> tuple[float, FloatArray]:
         score = X @ weights
         shrunk = np.append(weights[:-1], 0.0)
-        value = (importance * (np.logaddexp(0, score) - y * score)).sum() + RIDGE_PENALTY / 2 * shrunk @ shrunk
-        return float(value), X.T @ (importance * (1 / (1 + np.exp(-score)) - y)) + RIDGE_PENALTY * shrunk
+        value = (
+            importance * (np.logaddexp(0, score) - y * score)
+        ).sum() + RIDGE_PENALTY / 2 * shrunk @ shrunk
+        return float(value), X.T @ (
+            importance * (1 / (1 + np.exp(-score)) - y)
+        ) + RIDGE_PENALTY * shrunk
 
     found: FloatArray = minimize(loss, np.zeros(X.shape[1]), jac=True, method="L-BFGS-B").x
     weights = found[:-1] / spread
     return weights, float(found[-1] - weights @ middle)
 
 
-def predict_probabilities(rows: Sequence[dict[str, float]], model: tuple[FloatArray, float]) -> FloatArray:
+def predict_probabilities(
+    rows: Sequence[dict[str, float]], model: tuple[FloatArray, float]
+) -> FloatArray:
     """The probability for each row of features, shape (rows,)."""
     weights, intercept = model
-    return np.asarray(1 / (1 + np.exp(-(np.array([list(row.values()) for row in rows]) @ weights + intercept))))
+    return np.asarray(
+        1 / (1 + np.exp(-(np.array([list(row.values()) for row in rows]) @ weights + intercept)))
+    )
 
 
 def predict_held_out(samples: Sequence[TrainingSample]) -> dict[str, FloatArray]:
@@ -86,19 +98,27 @@ def predict_held_out(samples: Sequence[TrainingSample]) -> dict[str, FloatArray]
     articles = sorted({question_article(each.question) for each in samples})
     for number in range(CROSS_VALIDATION_FOLDS):
         tested_articles = set(articles[number::CROSS_VALIDATION_FOLDS])
-        model = fit_classifier([each for each in samples if question_article(each.question) not in tested_articles])
+        model = fit_classifier(
+            [each for each in samples if question_article(each.question) not in tested_articles]
+        )
         tested = [each for each in samples if question_article(each.question) in tested_articles]
         parts["answerable"].append(
-            predict_probabilities([each.present for each in tested if each.question.answerable], model)
+            predict_probabilities(
+                [each.present for each in tested if each.question.answerable], model
+            )
         )
         parts["adversarial"].append(
-            predict_probabilities([each.present for each in tested if not each.question.answerable], model)
+            predict_probabilities(
+                [each.present for each in tested if not each.question.answerable], model
+            )
         )
         parts["absent"].append(predict_probabilities([each.absent for each in tested], model))
     return {name: np.concatenate(scores) for name, scores in parts.items()}
 
 
-def build_model_file(samples: Sequence[TrainingSample]) -> tuple[dict[str, object], dict[str, FloatArray]]:
+def build_model_file(
+    samples: Sequence[TrainingSample],
+) -> tuple[dict[str, object], dict[str, FloatArray]]:
     """What is written to the file, and the held-out probabilities behind it."""
     tested = predict_held_out(samples)
     threshold = float(np.quantile(tested["answerable"], MAX_WRONG_REFUSAL_SHARE))
@@ -117,7 +137,9 @@ def build_model_file(samples: Sequence[TrainingSample]) -> tuple[dict[str, objec
         "held_out_articles": measured,
         "threshold": round(threshold, 4),
         "intercept": round(intercept, 4),
-        "weights": {name: round(float(w), 4) for name, w in zip(samples[0].present, weights, strict=True)},
+        "weights": {
+            name: round(float(w), 4) for name, w in zip(samples[0].present, weights, strict=True)
+        },
     }, tested
 
 
@@ -129,9 +151,13 @@ def draw_refusal_curve(tested: dict[str, FloatArray], threshold: float, file: Pa
     cuts = np.linspace(0, 1, 501)
     labels = {"absent": "article not in the corpus", "adversarial": "article there, answer not"}
     for name, scores in tested.items():
-        axes.plot(cuts, [float(np.mean(scores < cut)) for cut in cuts], label=labels.get(name, name))
+        axes.plot(
+            cuts, [float(np.mean(scores < cut)) for cut in cuts], label=labels.get(name, name)
+        )
     axes.axvline(threshold, color="grey", linestyle=":", label=f"threshold {threshold:.2f}")
-    axes.set(xlabel="refused below this confidence", ylabel="share refused", xlim=(0, 1), ylim=(0, 1))
+    axes.set(
+        xlabel="refused below this confidence", ylabel="share refused", xlim=(0, 1), ylim=(0, 1)
+    )
     axes.legend()
     figure.savefig(file)
 
@@ -142,7 +168,9 @@ def main(folder: Path, tenant: str, tenant_without: str, picture: Path | None) -
     with open_services(load_settings()) as services:
         for question in read_questions(folder / "questions.jsonl"):
             present, absent = (
-                build_context(retrieve(services, Principal(name), question.question, limit=CANDIDATE_HITS))
+                build_context(
+                    retrieve(services, Principal(name), question.question, limit=CANDIDATE_HITS)
+                )
                 for name in (tenant, tenant_without)
             )
             samples.append(build_sample(question, present, absent))
@@ -155,4 +183,9 @@ def main(folder: Path, tenant: str, tenant_without: str, picture: Path | None) -
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2], sys.argv[3], Path(sys.argv[4]) if len(sys.argv) > 4 else None)
+    main(
+        Path(sys.argv[1]),
+        sys.argv[2],
+        sys.argv[3],
+        Path(sys.argv[4]) if len(sys.argv) > 4 else None,
+    )

@@ -49,8 +49,13 @@ def build_case(question: CorpusQuestion, evidence: SearchResult) -> TrainingCase
     """A question with its evidence, as the model learns from it."""
     candidates = extract_sentences(evidence)
     found = extractive.extract_sentence_features(evidence, analyze_question(evidence), candidates)
-    gold = np.array([contains_any(question.answers, [unit.text]) for unit in candidates], dtype=bool)
-    own = np.array([evidence.hits[unit.hit_index].path == question.passage_id for unit in candidates], dtype=bool)
+    gold = np.array(
+        [contains_any(question.answers, [unit.text]) for unit in candidates], dtype=bool
+    )
+    own = np.array(
+        [evidence.hits[unit.hit_index].path == question.passage_id for unit in candidates],
+        dtype=bool,
+    )
     return TrainingCase(question, np.array([list(row.values()) for row in found]), gold & own, gold)
 
 
@@ -62,7 +67,10 @@ def fit_weights(cases: Sequence[TrainingCase]) -> FloatArray:
     X = X / spread
     right = np.concatenate([each.is_correct for each in cases]).astype(np.float64)
     sizes = [len(each.is_correct) for each in cases]
-    owner, starts = np.repeat(np.arange(len(cases)), sizes), np.concatenate([[0], np.cumsum(sizes)[:-1]])
+    owner, starts = (
+        np.repeat(np.arange(len(cases)), sizes),
+        np.concatenate([[0], np.cumsum(sizes)[:-1]]),
+    )
 
     def loss(weights: FloatArray) -> tuple[float, FloatArray]:
         scores = X @ weights
@@ -78,43 +86,66 @@ def fit_weights(cases: Sequence[TrainingCase]) -> FloatArray:
     return weights
 
 
-def is_gold_among_first(cases: Sequence[TrainingCase], weights: FloatArray, count: int) -> list[bool]:
+def is_gold_among_first(
+    cases: Sequence[TrainingCase], weights: FloatArray, count: int
+) -> list[bool]:
     """For each question, whether a gold string stands in one of the `count` most probable sentences."""
-    return [bool(each.holds_gold[np.argsort(-(each.features @ weights))[:count]].any()) for each in cases]
+    return [
+        bool(each.holds_gold[np.argsort(-(each.features @ weights))[:count]].any())
+        for each in cases
+    ]
 
 
 def main(folder: Path, tenant: str) -> None:
     """Fit on all articles, say how it does on held-out ones, and write the weights."""
-    questions = [question for question in read_questions(folder / "questions.jsonl") if question.answerable]
+    questions = [
+        question for question in read_questions(folder / "questions.jsonl") if question.answerable
+    ]
     with open_services(load_settings()) as services:
         evidence = [
-            build_context(retrieve(services, Principal(tenant), each.question, limit=CANDIDATE_HITS))
+            build_context(
+                retrieve(services, Principal(tenant), each.question, limit=CANDIDATE_HITS)
+            )
             for each in questions
         ]
-    cases = [build_case(question, found) for question, found in zip(questions, evidence, strict=True)]
+    cases = [
+        build_case(question, found) for question, found in zip(questions, evidence, strict=True)
+    ]
     articles = sorted({question_article(question) for question in questions})
     held_out: dict[int, list[bool]] = {1: [], 2: [], 3: []}
     for number in range(CROSS_VALIDATION_FOLDS):
         left_out = set(articles[number::CROSS_VALIDATION_FOLDS])
-        weights = fit_weights([each for each in cases if question_article(each.question) not in left_out])
+        weights = fit_weights(
+            [each for each in cases if question_article(each.question) not in left_out]
+        )
         tested = [each for each in cases if question_article(each.question) in left_out]
         for count in held_out:
             held_out[count] += is_gold_among_first(tested, weights, count)
-    measured = {f"gold_in_first_{count}": round(float(np.mean(found)), 4) for count, found in held_out.items()}
+    measured = {
+        f"gold_in_first_{count}": round(float(np.mean(found)), 4)
+        for count, found in held_out.items()
+    }
     names = list(_feature_names(evidence[0]))
     written = {
         "made_by": "python -m evaluation.train_extractive",
         "questions": len(cases),
         "held_out_articles": measured,
-        "weights": {name: round(float(weight), 4) for name, weight in zip(names, fit_weights(cases), strict=True)},
+        "weights": {
+            name: round(float(weight), 4)
+            for name, weight in zip(names, fit_weights(cases), strict=True)
+        },
     }
-    Path(extractive.__file__).with_suffix(".json").write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
+    Path(extractive.__file__).with_suffix(".json").write_text(
+        json.dumps(written, indent=2) + "\n", encoding="utf-8"
+    )
     sys.stdout.write(json.dumps(written, indent=2) + "\n")
 
 
 def _feature_names(evidence: SearchResult) -> list[str]:
     return list(
-        extractive.extract_sentence_features(evidence, analyze_question(evidence), extract_sentences(evidence))[0]
+        extractive.extract_sentence_features(
+            evidence, analyze_question(evidence), extract_sentences(evidence)
+        )[0]
     )
 
 

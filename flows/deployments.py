@@ -16,7 +16,7 @@ from prefect.deployments import arun_deployment
 from prefect.deployments.runner import RunnerDeployment
 from prefect.types.entrypoint import EntrypointType
 
-import flows  # noqa: F401 - sets Prefect's switches before Prefect is imported
+import flows
 from core.errors import InvalidInput, NotFound, Unavailable
 from core.services import Services
 from flows.file_watcher import watch_paths
@@ -24,7 +24,9 @@ from flows.ingest import ingest_documents, sweep_ledger, sync_source, work_on_ru
 from ingest.runs import queue
 from ingest.runs.queue import RunHandle, RunProgress, SourceSpec
 
-DEPLOYMENT_NAME = "documents"  # of every deployment; the flow's name stands before it: ingest/documents
+DEPLOYMENT_NAME = (
+    "documents"  # of every deployment; the flow's name stands before it: ingest/documents
+)
 MAX_CONCURRENT_RUNS = 2  # runs in one process that serves; each loads a model of its own
 POLL_INTERVAL_SECONDS = 1.0
 SWEEP_INTERVAL_SECONDS = 3600
@@ -44,7 +46,11 @@ class SyncSchedule:
     @property
     def flow_parameters(self) -> dict[str, Any]:
         """What the flow is given."""
-        return {"tenant": self.tenant, "paths": list(self.paths), "readers": list(self.allowed_groups)}
+        return {
+            "tenant": self.tenant,
+            "paths": list(self.paths),
+            "readers": list(self.allowed_groups),
+        }
 
 
 def serve_flows(schedule: SyncSchedule, limit: int = MAX_CONCURRENT_RUNS) -> None:
@@ -60,11 +66,15 @@ def serve_flows(schedule: SyncSchedule, limit: int = MAX_CONCURRENT_RUNS) -> Non
         _build_deployment(ingest_documents),
         _build_deployment(work_on_run),
         _build_deployment(
-            sync_source, parameters=schedule.flow_parameters if schedule.paths else {},
-            interval=schedule.interval, cron=schedule.cron,
+            sync_source,
+            parameters=schedule.flow_parameters if schedule.paths else {},
+            interval=schedule.interval,
+            cron=schedule.cron,
         ),
-        _build_deployment(sweep_ledger, parameters={"tenant": schedule.tenant}, interval=SWEEP_INTERVAL_SECONDS),
-    ]  # fmt: skip
+        _build_deployment(
+            sweep_ledger, parameters={"tenant": schedule.tenant}, interval=SWEEP_INTERVAL_SECONDS
+        ),
+    ]
     if schedule.is_watched:
         threading.Thread(
             target=watch_paths,
@@ -91,9 +101,13 @@ def run_remote_ingest(
     share = RunHandle(tenant, uuid.uuid4())
     first = origins[0]
     parameters = {
-        "tenant": tenant, "paths": [origin.address for origin in origins], "readers": list(first.allowed_groups),
-        "include": list(first.include), "exclude": list(first.exclude), "run_id": str(share.run_id),
-    }  # fmt: skip
+        "tenant": tenant,
+        "paths": [origin.address for origin in origins],
+        "readers": list(first.allowed_groups),
+        "include": list(first.include),
+        "exclude": list(first.exclude),
+        "run_id": str(share.run_id),
+    }
     flow_run = _start_flow_run("ingest", parameters)
     helpers = workers - 1
     while True:
@@ -108,8 +122,14 @@ def run_remote_ingest(
             elif progress.state != "planning":
                 return _print_outcome(progress.state, progress.state == "finished")
         elif state is not None and state.is_final():
-            return _print_outcome(f"{state.name} {state.message or ''}".strip(), state.is_completed())
-        if state is not None and (state.is_failed() or state.is_cancelled()) and not _count_workers(progress):
+            return _print_outcome(
+                f"{state.name} {state.message or ''}".strip(), state.is_completed()
+            )
+        if (
+            state is not None
+            and (state.is_failed() or state.is_cancelled())
+            and not _count_workers(progress)
+        ):
             return _print_outcome(f"{state.name} {state.message or ''}".strip(), False)
         time.sleep(POLL_INTERVAL_SECONDS)
 
@@ -117,19 +137,27 @@ def run_remote_ingest(
 def check_server() -> None:
     """See that a Prefect server is configured; raises InvalidInput."""
     if not os.environ.get("PREFECT_API_URL"):
-        raise InvalidInput("Set PREFECT_API_URL to the address of a Prefect server, such as http://127.0.0.1:4200/api.")
+        raise InvalidInput(
+            "Set PREFECT_API_URL to the address of a Prefect server, such as http://127.0.0.1:4200/api."
+        )
 
 
 def _build_deployment(flow: Any, **options: Any) -> RunnerDeployment:
     # By module, not by file: the flow is found wherever the package is installed and whatever the current folder is.
     given = {name: value for name, value in options.items() if value}
-    return RunnerDeployment.from_flow(flow, name=DEPLOYMENT_NAME, entrypoint_type=EntrypointType.MODULE_PATH, **given)
+    return RunnerDeployment.from_flow(
+        flow, name=DEPLOYMENT_NAME, entrypoint_type=EntrypointType.MODULE_PATH, **given
+    )
 
 
 def _start_flow_run(flow: str, parameters: dict[str, Any]) -> uuid.UUID:
     try:
-        run = asyncio.run(arun_deployment(f"{flow}/{DEPLOYMENT_NAME}", parameters=parameters, timeout=0))
-    except Exception as error:  # the client raises its own, httpx's and anyio's errors for one fact: not reached
+        run = asyncio.run(
+            arun_deployment(f"{flow}/{DEPLOYMENT_NAME}", parameters=parameters, timeout=0)
+        )
+    except (
+        Exception
+    ) as error:  # the client raises its own, httpx's and anyio's errors for one fact: not reached
         raise Unavailable(
             f"The flow could not be started ({type(error).__name__}); see that `groundwork flows serve` runs"
             " and that PREFECT_API_URL names the same server."

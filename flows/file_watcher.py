@@ -41,11 +41,18 @@ def fingerprint_files(paths: Sequence[str]) -> str:
                 status = file.stat()
             except OSError:
                 continue  # gone since it was listed
-            digest.update(os.fsencode(file) + f"\x1f{status.st_size}\x1f{status.st_mtime_ns}\x1e".encode())
+            digest.update(
+                os.fsencode(file) + f"\x1f{status.st_size}\x1f{status.st_mtime_ns}\x1e".encode()
+            )
     return digest.hexdigest()
 
 
 def _list_files(root: Path) -> list[Path]:
     if not root.is_dir():
         return [root]
-    return [Path(folder, name) for folder, _, names in os.walk(root) for name in names if not name.startswith(".")]
+    return [
+        Path(folder, name)
+        for folder, _, names in os.walk(root)
+        for name in names
+        if not name.startswith(".")
+    ]

@@ -5,9 +5,13 @@ Run by `groundwork ingest` in this process, or by workers on a Prefect server (`
 are done is the ledger's to know, not Prefect's: any flow run may be killed, and any other goes on.
 """
 
-import flows  # noqa: F401, I001 - sets Prefect's switches before Prefect is imported
+import flows
 from prefect import flow, get_run_logger, task
-from prefect.artifacts import create_progress_artifact, create_table_artifact, update_progress_artifact
+from prefect.artifacts import (
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
 from prefect.cache_policies import NO_CACHE
 from prefect.task_runners import ThreadPoolTaskRunner
 
@@ -44,7 +48,9 @@ from core.settings import load_settings
 RETRY_DELAYS_SECONDS: list[float] = [1, 5]
 P = ParamSpec("P")
 T = TypeVar("T")
-PROGRESS_INTERVAL_SECONDS = 5.0  # between two updates of the progress artifact; each costs a request
+PROGRESS_INTERVAL_SECONDS = (
+    5.0  # between two updates of the progress artifact; each costs a request
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +129,10 @@ def ingest_documents(
         InvalidInput: a source that is not there, or has no file.
     """
     with _around() as around:
-        origins = [pipeline.build_source_spec(path, readers or (), include or (), exclude or ()) for path in paths]
+        origins = [
+            pipeline.build_source_spec(path, readers or (), include or (), exclude or ())
+            for path in paths
+        ]
         return _run_ingest(around, tenant, origins, "ingest", uuid.UUID(run_id) if run_id else None)
 
 
@@ -156,7 +165,10 @@ def sync_source(
     A source in which nothing changed costs a listing, and leaves no run behind.
     """
     with _around() as around:
-        origins = [pipeline.build_source_spec(path, readers or (), include or (), exclude or ()) for path in paths]
+        origins = [
+            pipeline.build_source_spec(path, readers or (), include or (), exclude or ())
+            for path in paths
+        ]
         return _run_ingest(around, tenant, origins, "sync")
 
 
@@ -166,13 +178,19 @@ def sweep_ledger(tenant: str, dry_run: bool = False) -> list[dict[str, Any]]:
     """Find what killed runs and lost connections left behind, and repair it."""
     with _around() as around:
         findings = repair_tenant(around.services, tenant, dry_run=dry_run)
-    table = [{"check": each.check, "found": each.found, "repaired": each.repaired} for each in findings]
+    table = [
+        {"check": each.check, "found": each.found, "repaired": each.repaired} for each in findings
+    ]
     create_table_artifact(key="sweep-summary", table=table)
     return table
 
 
 def _run_ingest(
-    around: Surroundings, tenant: str, origins: Sequence[SourceSpec], kind: str, run_id: uuid.UUID | None = None
+    around: Surroundings,
+    tenant: str,
+    origins: Sequence[SourceSpec],
+    kind: str,
+    run_id: uuid.UUID | None = None,
 ) -> IngestReport:
     plan = around.plan or pipeline.plan_run(around.services, tenant, origins, kind, run_id)
     if not plan.is_empty:
@@ -184,7 +202,9 @@ def _run_ingest(
 
 def _process_run(around: Surroundings, tenant: str, run_id: uuid.UUID) -> None:
     with (
-        IngestWorker(around.services, tenant, run_id, around.watcher.advanced, around.reader) as worker,
+        IngestWorker(
+            around.services, tenant, run_id, around.watcher.advanced, around.reader
+        ) as worker,
         _publish_progress(around.services, worker.run_handle),
     ):
         run_worker(worker, lambda batch: ingest_batch.submit(worker, batch))
@@ -210,14 +230,18 @@ def _find_oldest_open_run(services: Services, tenant: str) -> uuid.UUID | None:
 @contextlib.contextmanager
 def _publish_progress(services: Services, run_handle: RunHandle) -> Iterator[None]:
     """Show in Prefect how far the run is, whichever worker takes it there; not more often than people look."""
-    artifact: Any = create_progress_artifact(progress=0.0, key=f"run-{run_handle.run_id}", description="files done")
+    artifact: Any = create_progress_artifact(
+        progress=0.0, key=f"run-{run_handle.run_id}", description="files done"
+    )
     ended = threading.Event()
 
     def show() -> None:
         while not ended.wait(PROGRESS_INTERVAL_SECONDS):
             with services.database.writing(run_handle.tenant) as connection:
                 progress = queue.read_progress(connection, run_handle)
-            update_progress_artifact(artifact, progress=100.0 * progress.done / max(1, progress.files))
+            update_progress_artifact(
+                artifact, progress=100.0 * progress.done / max(1, progress.files)
+            )
 
     # In our context: it names the server. Without it Prefect would start another one, which nobody would stop.
     shower = threading.Thread(target=copy_context().run, args=(show,), name="progress", daemon=True)
@@ -234,5 +258,6 @@ def _publish_report(report: IngestReport) -> None:
     """Show the run's result where Prefect's people look."""
     get_run_logger().info("%s", report.counts)
     create_table_artifact(
-        key="ingest-summary", table=[{"state": state, "files": files} for state, files in report.counts.items()]
+        key="ingest-summary",
+        table=[{"state": state, "files": files} for state, files in report.counts.items()],
     )

@@ -19,7 +19,9 @@ from core import logs
 from core.errors import Unavailable
 
 DRAIN_TIMEOUT_SECONDS = 10.0
-START_TIMEOUT_SECONDS = 120  # the first start makes Prefect's own database, on a slow disk this takes a while
+START_TIMEOUT_SECONDS = (
+    120  # the first start makes Prefect's own database, on a slow disk this takes a while
+)
 
 
 class PrefectServer:
@@ -58,7 +60,9 @@ class PrefectServer:
             return
         from prefect.settings import PREFECT_API_URL, temporary_settings
 
-        with temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{self._wait_until_healthy()}/api"}):
+        with temporary_settings(
+            {PREFECT_API_URL: f"http://127.0.0.1:{self._wait_until_healthy()}/api"}
+        ):
             try:
                 yield
             finally:
@@ -87,7 +91,9 @@ class PrefectServer:
             if _is_healthy(self._port):
                 return self._port
             time.sleep(0.05)
-        raise Unavailable(f"Prefect's local server did not start; its log says why: {self._home / 'server.log'}")
+        raise Unavailable(
+            f"Prefect's local server did not start; its log says why: {self._home / 'server.log'}"
+        )
 
 
 def _flush_events_and_logs() -> None:

@@ -21,7 +21,13 @@ from core.services import Services
 from ingest.runs import queue
 from ingest.runs.pipeline_version import compute_pipeline_hash
 from ingest.runs.queue import FileOutcome, FileState, PlannedItem, RunHandle, SourceSpec
-from ingest.runs.worker import MAX_CONCURRENT_BATCHES, IngestWorker, ProgressCallback, ignore_progress, run_worker
+from ingest.runs.worker import (
+    MAX_CONCURRENT_BATCHES,
+    IngestWorker,
+    ProgressCallback,
+    ignore_progress,
+    run_worker,
+)
 from ingest.sandbox.pool import ParserPool
 from ingest.sources import Source, SourceFile, open_source, resolve_source_address
 from ingest.store import documents
@@ -59,7 +65,10 @@ class IngestReport:
 
 
 def ingest_sources(
-    services: Services, tenant: str, source_specs: Sequence[SourceSpec], parser_pool: ParserPool | None = None
+    services: Services,
+    tenant: str,
+    source_specs: Sequence[SourceSpec],
+    parser_pool: ParserPool | None = None,
 ) -> IngestReport:
     """All of it, in this process: plan, work, report."""
     planned = plan_run(services, tenant, source_specs)
@@ -69,10 +78,15 @@ def ingest_sources(
 
 
 def build_source_spec(
-    address: str, allowed_groups: Iterable[str] = (), include: Iterable[str] = (), exclude: Iterable[str] = ()
+    address: str,
+    allowed_groups: Iterable[str] = (),
+    include: Iterable[str] = (),
+    exclude: Iterable[str] = (),
 ) -> SourceSpec:
     """A source as a person names it, such that it is found from any folder."""
-    return SourceSpec(resolve_source_address(address), tuple(allowed_groups), tuple(include), tuple(exclude))
+    return SourceSpec(
+        resolve_source_address(address), tuple(allowed_groups), tuple(include), tuple(exclude)
+    )
 
 
 def plan_run(
@@ -93,20 +107,36 @@ def plan_run(
     """
     hosts = services.settings.web_allowed_hosts
     sources = [
-        open_source(each.address, each.allowed_groups, include=each.include, exclude=each.exclude, web_hosts=hosts)
+        open_source(
+            each.address,
+            each.allowed_groups,
+            include=each.include,
+            exclude=each.exclude,
+            web_hosts=hosts,
+        )
         for each in source_specs
     ]
     share, recipe = RunHandle(tenant, run_id or uuid.uuid4()), compute_pipeline_hash(services)
     with services.database.writing(tenant) as connection:
         number, began = queue.open_run(connection, share, kind, source_specs, recipe)
     try:
-        listing = {file.uri: (place, file) for place, source in enumerate(sources) for file in source.list_files()}
+        listing = {
+            file.uri: (place, file)
+            for place, source in enumerate(sources)
+            for file in source.list_files()
+        }
         with services.database.writing(tenant) as connection:
-            tried = queue.supersede_older_runs(connection, share, number, [source.uri for source in sources])
+            tried = queue.supersede_older_runs(
+                connection, share, number, [source.uri for source in sources]
+            )
             known = [
-                entry for source in sources for entry in documents.list_known_files(connection, tenant, source.uri)
+                entry
+                for source in sources
+                for entry in documents.list_known_files(connection, tenant, source.uri)
             ]
-        planned, tasks, tags = _compare_sources(share.run_id, sources, listing, known, recipe, began, tried)
+        planned, tasks, tags = _compare_sources(
+            share.run_id, sources, listing, known, recipe, began, tried
+        )
         with services.database.writing(tenant) as connection:
             if tags:
                 documents.update_tags(connection, tenant, tags)
@@ -145,13 +175,17 @@ def process_run(
 def build_report(services: Services, tenant: str, plan: IngestPlan) -> IngestReport:
     """What a run did; of one that had nothing to do, what it found."""
     if plan.is_empty:
-        return IngestReport(plan.run_id, "finished", _count_states(plan.skipped), 0, 0, {}, plan.skipped)
+        return IngestReport(
+            plan.run_id, "finished", _count_states(plan.skipped), 0, 0, {}, plan.skipped
+        )
     share = RunHandle(tenant, plan.run_id)
     with services.database.writing(tenant) as connection:
         run = queue.read_run(connection, share)
         ended = queue.list_outcomes(connection, share)
     outcomes = (*plan.skipped, *ended)
-    return IngestReport(run.run_id, run.state, run.counts, run.chunks, run.tokens, run.seconds, outcomes)
+    return IngestReport(
+        run.run_id, run.state, run.counts, run.chunks, run.tokens, run.seconds, outcomes
+    )
 
 
 def _compare_sources(
@@ -165,7 +199,9 @@ def _compare_sources(
 ) -> tuple[IngestPlan, list[PlannedItem], dict[str, str]]:
     """The plan, its tasks for the ledger, and the tags of files that were read and found to be as they were."""
     # Where both are known, a file that was put aside comes last and so decides: its text is the older one.
-    latest = {entry.uri: entry for entry in sorted(known_files, key=lambda entry: entry.is_quarantined)}
+    latest = {
+        entry.uri: entry for entry in sorted(known_files, key=lambda entry: entry.is_quarantined)
+    }
     tasks: list[PlannedItem] = []
     settled: list[FileOutcome] = []
     tags: dict[str, str] = {}
@@ -178,12 +214,20 @@ def _compare_sources(
         else:
             tasks.append(PlannedItem(file, "take in", place, *carried_over.get(uri, (False, 0))))
     # What came in since we began to list may be newer than the listing.
-    gone = [entry.uri for entry in latest.values() if entry.uri not in listing and entry.stored_at < started_at]
-    plan = IngestPlan(run_id, tuple(task.source_file for task in tasks), tuple(gone), tuple(settled))
+    gone = [
+        entry.uri
+        for entry in latest.values()
+        if entry.uri not in listing and entry.stored_at < started_at
+    ]
+    plan = IngestPlan(
+        run_id, tuple(task.source_file for task in tasks), tuple(gone), tuple(settled)
+    )
     return plan, tasks + [PlannedItem(SourceFile(uri, uri), "delete") for uri in gone], tags
 
 
-def _is_unchanged(source: Source, entry: documents.KnownFile, file: SourceFile, pipeline_hash: str) -> bool:
+def _is_unchanged(
+    source: Source, entry: documents.KnownFile, file: SourceFile, pipeline_hash: str
+) -> bool:
     if entry.pipeline_hash != pipeline_hash or not (
         entry.is_quarantined or tuple(entry.allowed_groups) == file.allowed_groups
     ):

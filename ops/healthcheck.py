@@ -9,6 +9,6 @@ import urllib.request
 REQUEST_TIMEOUT_SECONDS = 4
 
 try:
-    urllib.request.urlopen(sys.argv[1], timeout=REQUEST_TIMEOUT_SECONDS).close()  # noqa: S310 - the compose file's own address
+    urllib.request.urlopen(sys.argv[1], timeout=REQUEST_TIMEOUT_SECONDS).close()
 except OSError as error:  # urllib's errors and time-outs are all of this kind
     sys.exit(f"{sys.argv[1]}: {error}")

@@ -20,7 +20,9 @@ from pathlib import Path
 SUPERUSER = "postgres"
 APPLICATION_ROLE = "groundwork_app"
 SERVER_ADDRESS = "database:5432"
-PASSWORD_BYTES = 32  # 43 letters, digits, - and _: none of them means anything to SQL or to a pgpass file
+PASSWORD_BYTES = (
+    32  # 43 letters, digits, - and _: none of them means anything to SQL or to a pgpass file
+)
 
 # The attributes are those of core/db/migrations/0001_roles.sql.
 ROLES_SQL = """\
@@ -47,9 +49,13 @@ def write_passwords(folder: Path, *, new: bool = False) -> None:
         application_password=application,
     )
     _write_atomically(folder / "database" / "passwords.sql", roles, 0o444)
-    _write_atomically(folder / "admin" / "pgpass", f"{SERVER_ADDRESS}:*:{SUPERUSER}:{superuser}\n", 0o600)
     _write_atomically(
-        folder / "application" / "pgpass", f"{SERVER_ADDRESS}:*:{APPLICATION_ROLE}:{application}\n", 0o600
+        folder / "admin" / "pgpass", f"{SERVER_ADDRESS}:*:{SUPERUSER}:{superuser}\n", 0o600
+    )
+    _write_atomically(
+        folder / "application" / "pgpass",
+        f"{SERVER_ADDRESS}:*:{APPLICATION_ROLE}:{application}\n",
+        0o600,
     )
 
 

@@ -18,15 +18,19 @@ from core.types import Span
 from retrieval.types import Hit, SearchResult
 
 MAX_PASSAGES = 8  # of an answer's evidence: the sentence model was fitted on as many
-CANDIDATE_HITS = 24  # hits to choose from: three times as many, so that merging and spreading leave enough
-MAX_CONTEXT_TOKENS = 3_000  # of all passages together: with the prompt and the answer they fit a window of 4,096
+CANDIDATE_HITS = (
+    24  # hits to choose from: three times as many, so that merging and spreading leave enough
+)
+MAX_CONTEXT_TOKENS = (
+    3_000  # of all passages together: with the prompt and the answer they fit a window of 4,096
+)
 MAX_PASSAGES_PER_DOCUMENT = 4  # half of the passages
 CHARACTERS_PER_TOKEN = 4  # of English prose, by the common tokenizers
-MAX_GAP_CHARACTERS = 2  # characters between neighbours: a blank or an empty line. More would hide a heading
-MAX_MERGED_CHUNKS = 3  # chunks in a passage: a citation should still point at a place
-MIN_TERM_OVERLAP = (
-    0.9  # of the terms of two passages together that both have, from where on one says what the other says
+MAX_GAP_CHARACTERS = (
+    2  # characters between neighbours: a blank or an empty line. More would hide a heading
 )
+MAX_MERGED_CHUNKS = 3  # chunks in a passage: a citation should still point at a place
+MIN_TERM_OVERLAP = 0.9  # of the terms of two passages together that both have, from where on one says what the other says
 
 
 def build_context(
@@ -53,7 +57,9 @@ def build_context(
             chosen.append(hit)
             left -= estimate_hit_tokens(hit)
     chosen.sort(key=lambda hit: hit.rank)
-    return replace(result, hits=tuple(replace(hit, rank=rank) for rank, hit in enumerate(chosen, start=1)))
+    return replace(
+        result, hits=tuple(replace(hit, rank=rank) for rank, hit in enumerate(chosen, start=1))
+    )
 
 
 def estimate_hit_tokens(hit: Hit) -> int:
@@ -81,10 +87,15 @@ def _is_adjacent_to_passage(hit: Hit, passage: Sequence[Hit]) -> bool:
 def _is_next_chunk(before: Hit, after: Hit) -> bool:
     """Whether one is the next chunk after the other, under the same headings and with nothing but a blank between."""
     same = (before.document_id, before.version, before.context, before.location) == (
-        after.document_id, after.version, after.context, after.location,
-    )  # fmt: skip
+        after.document_id,
+        after.version,
+        after.context,
+        after.location,
+    )
     return (
-        same and after.ordinal == before.ordinal + 1 and 0 <= after.span.start - before.span.end <= MAX_GAP_CHARACTERS
+        same
+        and after.ordinal == before.ordinal + 1
+        and 0 <= after.span.start - before.span.end <= MAX_GAP_CHARACTERS
     )
 
 
@@ -100,7 +111,9 @@ def _join_chunks(chunks: Sequence[Hit]) -> Hit:
         span=Span(in_order[0].span.start, end),
         text=text,
         sentences=tuple(sentence for chunk in in_order for sentence in chunk.sentences),
-        also=tuple(other for other in chunks[0].also if all(other in chunk.also for chunk in chunks)),
+        also=tuple(
+            other for other in chunks[0].also if all(other in chunk.also for chunk in chunks)
+        ),
     )
 
 
@@ -109,7 +122,9 @@ def _drop_near_copies(hits: Sequence[Hit]) -> list[Hit]:
     kept: list[tuple[Hit, frozenset[str], set[float]]] = []
     for hit in hits:
         said, numbers = frozenset(extract_terms(hit.text)), find_numbers(hit.text)
-        if not any(numbers == others and _have_same_terms(said, known) for _, known, others in kept):
+        if not any(
+            numbers == others and _have_same_terms(said, known) for _, known, others in kept
+        ):
             kept.append((hit, said, numbers))
     return [hit for hit, _, _ in kept]
 

@@ -19,13 +19,19 @@ from core.db.queries import load_queries
 from core.principal import Principal
 from retrieval.filter_plan import count_matches
 from retrieval.filters import Filter
-from retrieval.types import AccessMethod, AccessPath, Hit, RetrieverName, ScoreReasons, SearchExplanation, TermMatch
+from retrieval.types import (
+    AccessMethod,
+    AccessPath,
+    Hit,
+    RetrieverName,
+    ScoreReasons,
+    SearchExplanation,
+    TermMatch,
+)
 
 QUERIES = load_queries(Path(__file__).with_name("explain.sql"))
 EXPLAIN_PREFIX = sql.SQL("explain (analyze, format json, timing off, buffers off) ")
-CANDIDATE_ALIAS = (
-    "p"  # what the dense leg calls the rows among which it looks for candidates; see retrieval/filter_plan.py
-)
+CANDIDATE_ALIAS = "p"  # what the dense leg calls the rows among which it looks for candidates; see retrieval/filter_plan.py
 
 
 def explain_search(
@@ -48,17 +54,30 @@ def explain_search(
         index.sentence_table_name: "sentence",
     }
     matches = _match_terms(connection, values, hits, idf)
-    most = sum(weight * idf[term] for term, weight in zip(values["terms"], values["weights"], strict=True))
+    most = sum(
+        weight * idf[term] for term, weight in zip(values["terms"], values["weights"], strict=True)
+    )
     return SearchExplanation(
-        tenant=principal.tenant, groups=principal.groups, model=index.model, index_version=index.index_version_id,
+        tenant=principal.tenant,
+        groups=principal.groups,
+        model=index.model,
+        index_version=index.index_version_id,
         passed=count_matches(connection, principal.tenant, where) if where else None,
         accesses=_merge_access_paths(_find_access_paths(plan["Plan"], legs)),
-        reasons={hit.chunk_id: ScoreReasons(_compute_shares(hit, values, most), matches.get(hit.chunk_id, ())) for hit in hits},
-        planning=plan["Planning Time"], execution=plan["Execution Time"],
-    )  # fmt: skip
+        reasons={
+            hit.chunk_id: ScoreReasons(
+                _compute_shares(hit, values, most), matches.get(hit.chunk_id, ())
+            )
+            for hit in hits
+        },
+        planning=plan["Planning Time"],
+        execution=plan["Execution Time"],
+    )
 
 
-def _compute_shares(hit: Hit, values: Mapping[str, Any], max_bm25: float) -> dict[RetrieverName, float]:
+def _compute_shares(
+    hit: Hit, values: Mapping[str, Any], max_bm25: float
+) -> dict[RetrieverName, float]:
     """What each leg adds to a hit's score, by the formula at the head of retrieval/retriever.py; a sentence adds by its
     meaning and by its words.
     """
@@ -78,13 +97,25 @@ def _match_terms(
     weights = dict(zip(values["terms"], values["weights"], strict=True))
     found = connection.execute(
         QUERIES["matched_terms"],
-        {"tenant": values["tenant"], "terms": list(weights), "chunks": [hit.chunk_id for hit in hits]},
+        {
+            "tenant": values["tenant"],
+            "terms": list(weights),
+            "chunks": [hit.chunk_id for hit in hits],
+        },
     ).fetchall()
     matches: dict[int, list[TermMatch]] = {}
     for chunk_id, term, frequency, length in found:
-        score = weights[term] * idf[term] * frequency / (frequency + values["base"] + values["slope"] * length)
+        score = (
+            weights[term]
+            * idf[term]
+            * frequency
+            / (frequency + values["base"] + values["slope"] * length)
+        )
         matches.setdefault(chunk_id, []).append(TermMatch(term, frequency, idf[term], score))
-    return {chunk_id: tuple(sorted(each, key=lambda match: -match.score)) for chunk_id, each in matches.items()}
+    return {
+        chunk_id: tuple(sorted(each, key=lambda match: -match.score))
+        for chunk_id, each in matches.items()
+    }
 
 
 def _find_access_paths(
@@ -92,13 +123,22 @@ def _find_access_paths(
 ) -> Iterator[AccessPath]:
     """The scans of a plan that served a leg and were carried out, from the top."""
     leg = next(
-        (leg for table, leg in retrievers_by_table.items() if node.get("Relation Name", "").startswith(table)), None
+        (
+            leg
+            for table, leg in retrievers_by_table.items()
+            if node.get("Relation Name", "").startswith(table)
+        ),
+        None,
     )
     if leg and node["Actual Loops"]:
         finds = _is_candidate_scan(node, leg)
         rows = round(node["Actual Rows"] * node["Actual Loops"])
         yield AccessPath(
-            leg, "find" if finds else "score", _classify_access(node, finds, leg), _find_index_name(node), rows
+            leg,
+            "find" if finds else "score",
+            _classify_access(node, finds, leg),
+            _find_index_name(node),
+            rows,
         )
     for inner in node.get("Plans", ()):
         yield from _find_access_paths(inner, retrievers_by_table)
@@ -120,7 +160,9 @@ def _merge_access_paths(accesses: Iterator[AccessPath]) -> tuple[AccessPath, ...
     return tuple(replace(kind, rows=rows) for kind, rows in together.items())
 
 
-def _classify_access(node: Mapping[str, Any], is_candidate_scan: bool, retriever: RetrieverName) -> AccessMethod:
+def _classify_access(
+    node: Mapping[str, Any], is_candidate_scan: bool, retriever: RetrieverName
+) -> AccessMethod:
     if "Order By" in node:
         return "HNSW"
     if is_candidate_scan and retriever == "dense":
@@ -132,5 +174,10 @@ def _find_index_name(node: Mapping[str, Any]) -> str | None:
     """The index a scan reads; a bitmap scan has it below."""
     name: str | None = node.get("Index Name")
     return name or next(
-        (_find_index_name(inner) for inner in node.get("Plans", ()) if "Bitmap" in inner["Node Type"]), None
+        (
+            _find_index_name(inner)
+            for inner in node.get("Plans", ())
+            if "Bitmap" in inner["Node Type"]
+        ),
+        None,
     )

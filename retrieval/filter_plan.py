@@ -35,13 +35,17 @@ class FilterPlan:
     chunk_condition: sql.Composable
     document_condition: sql.Composable
     values: dict[str, Any] = field(default_factory=dict)
-    is_selective: bool | None = None  # whether it leaves so few that each is compared; None: there is no filter
+    is_selective: bool | None = (
+        None  # whether it leaves so few that each is compared; None: there is no filter
+    )
 
 
 NO_FILTER = FilterPlan(sql.SQL("true"), sql.SQL("true"))
 
 
-def plan_filter(connection: Connection, tenant: str, tree: Filter | None, chunks: int) -> FilterPlan:
+def plan_filter(
+    connection: Connection, tenant: str, tree: Filter | None, chunks: int
+) -> FilterPlan:
     """What a filter lets pass of the so many chunks that the connection's reader sees.
 
     Raises:
@@ -57,7 +61,9 @@ def plan_filter(connection: Connection, tenant: str, tree: Filter | None, chunks
     assert row is not None
     if len(row[0]) <= compute_exact_limit(chunks):
         listed = sql.SQL("p.chunk_id = any (%(filter_chunks)s::bigint[])")
-        return FilterPlan(listed, made.condition, {**made.values, "filter_chunks": row[0]}, is_selective=True)
+        return FilterPlan(
+            listed, made.condition, {**made.values, "filter_chunks": row[0]}, is_selective=True
+        )
     asked = sql.SQL(QUERIES["passes"]).format(condition=made.condition)
     return FilterPlan(asked, made.condition, made.values, is_selective=False)
 
@@ -71,7 +77,8 @@ def count_matches(connection: Connection, tenant: str, tree: Filter) -> Document
     """How much a filter lets pass of what the connection's reader sees; it looks at every document."""
     made = compile_filter(tree)
     counted = connection.execute(
-        sql.SQL(QUERIES["passed"]).format(condition=made.condition), {**made.values, "tenant": tenant}
+        sql.SQL(QUERIES["passed"]).format(condition=made.condition),
+        {**made.values, "tenant": tenant},
     ).fetchone()
     assert counted is not None
     return DocumentCounts(*counted)

@@ -88,7 +88,9 @@ class _ClauseBuilder:
                 return sql.SQL("(not {})").format(self.compile_node(part))
         return sql.SQL("coalesce({}, false)").format(self.compile_condition(tree))
 
-    def compile_condition(self, tree: Filter) -> sql.Composable:  # null where the field is missing or of another type
+    def compile_condition(
+        self, tree: Filter
+    ) -> sql.Composable:  # null where the field is missing or of another type
         match tree:
             case Equals(name, value):
                 return self.compile_membership(name, (value,))
@@ -96,12 +98,19 @@ class _ClauseBuilder:
                 return self.compile_membership(name, values)
             case Range(name):
                 return _join_conditions(
-                    " and ", [self.compile_bound(name, sign, value) for sign, value in tree.bounds.items()]
+                    " and ",
+                    [self.compile_bound(name, sign, value) for sign, value in tree.bounds.items()],
                 )
             case Prefix(name, text):
-                return sql.SQL("starts_with({}, {}::text)").format(self.select_text(name), self.bind_value(text))
+                return sql.SQL("starts_with({}, {}::text)").format(
+                    self.select_text(name), self.bind_value(text)
+                )
             case Contains(name, text, ignore_case):
-                form = sql.SQL("strpos(lower({}), lower({}::text)) > 0" if ignore_case else "strpos({}, {}::text) > 0")
+                form = sql.SQL(
+                    "strpos(lower({}), lower({}::text)) > 0"
+                    if ignore_case
+                    else "strpos({}, {}::text) > 0"
+                )
                 return form.format(self.select_text(name), self.bind_value(text))
             case Holds(name, values, every):
                 held = [list(values)] if every else [[value] for value in values]
@@ -117,31 +126,58 @@ class _ClauseBuilder:
         others = [value for value in values if not isinstance(value, date)]
         tests = [self.compile_date_spans(name, days)] if days else []
         if others and field_kind(name) == "text":
-            tests.append(sql.SQL("{} = any ({}::text[])").format(self.select_text(name), self.bind_value(others)))
+            tests.append(
+                sql.SQL("{} = any ({}::text[])").format(
+                    self.select_text(name), self.bind_value(others)
+                )
+            )
         elif others and field_kind(name) == "number":
             numbers = [_to_decimal(value) for value in others]
-            tests.append(sql.SQL("{} = any ({}::numeric[])").format(self.select_number(name), self.bind_value(numbers)))
+            tests.append(
+                sql.SQL("{} = any ({}::numeric[])").format(
+                    self.select_number(name), self.bind_value(numbers)
+                )
+            )
         elif others:  # jsonb compares type and value at once
             jsons = [Jsonb(value) for value in others]
-            tests.append(sql.SQL("{} = any ({}::jsonb[])").format(self.select_metadata(name), self.bind_value(jsons)))
+            tests.append(
+                sql.SQL("{} = any ({}::jsonb[])").format(
+                    self.select_metadata(name), self.bind_value(jsons)
+                )
+            )
         return _join_conditions(" or ", tests)
 
-    def compile_date_spans(self, name: str, spans: list[tuple[datetime, datetime]]) -> sql.Composable:
-        form = sql.SQL("(select bool_or(m.at >= s.first and m.at < s.after) from (select {}) as m (at),"
-                       " unnest({}::timestamptz[], {}::timestamptz[]) as s (first, after))")  # fmt: skip
+    def compile_date_spans(
+        self, name: str, spans: list[tuple[datetime, datetime]]
+    ) -> sql.Composable:
+        form = sql.SQL(
+            "(select bool_or(m.at >= s.first and m.at < s.after) from (select {}) as m (at),"
+            " unnest({}::timestamptz[], {}::timestamptz[]) as s (first, after))"
+        )
         starts, ends = [first for first, _ in spans], [after for _, after in spans]
-        return form.format(self.select_timestamp(name), self.bind_value(starts), self.bind_value(ends))
+        return form.format(
+            self.select_timestamp(name), self.bind_value(starts), self.bind_value(ends)
+        )
 
     def compile_bound(self, name: str, sign: str, value: Value) -> sql.Composable:
         if isinstance(value, date):
             first, after = _to_instant_range(value)
-            form, edge = {"ge": (GE, first), "gt": (GE, after), "le": (LT, after), "lt": (LT, first)}[sign]
-            return form.format(self.select_timestamp(name), self.bind_value(edge), sql.SQL("timestamptz"))
+            form, edge = {
+                "ge": (GE, first),
+                "gt": (GE, after),
+                "le": (LT, after),
+                "lt": (LT, first),
+            }[sign]
+            return form.format(
+                self.select_timestamp(name), self.bind_value(edge), sql.SQL("timestamptz")
+            )
         form = {"ge": GE, "gt": GT, "le": LE, "lt": LT}[sign]
         if isinstance(value, str):
             by_code_point = sql.SQL('({}) collate "C"').format(self.select_text(name))
             return form.format(by_code_point, self.bind_value(value), sql.SQL("text"))
-        return form.format(self.select_number(name), self.bind_value(_to_decimal(value)), sql.SQL("numeric"))
+        return form.format(
+            self.select_number(name), self.bind_value(_to_decimal(value)), sql.SQL("numeric")
+        )
 
     def compile_exists(self, name: str) -> sql.Composable:
         if name not in _COLUMNS:
@@ -149,13 +185,17 @@ class _ClauseBuilder:
         return sql.SQL("({})::text <> ''").format(sql.SQL(_COLUMNS[name]))
 
     def select_metadata(self, name: str) -> sql.Composable:
-        return sql.SQL("(d.metadata -> {}::text)").format(self.bind_value(name.removeprefix(METADATA_PREFIX)))
+        return sql.SQL("(d.metadata -> {}::text)").format(
+            self.bind_value(name.removeprefix(METADATA_PREFIX))
+        )
 
     def select_text(self, name: str) -> sql.Composable:
         if name in _COLUMNS:
             return sql.SQL(_COLUMNS[name])
         value = self.select_metadata(name)
-        return sql.SQL("case when jsonb_typeof({0}) = 'string' then {0} #>> '{{}}' end").format(value)
+        return sql.SQL("case when jsonb_typeof({0}) = 'string' then {0} #>> '{{}}' end").format(
+            value
+        )
 
     def select_number(self, name: str) -> sql.Composable:
         if name in _COLUMNS:
@@ -171,7 +211,11 @@ class _ClauseBuilder:
             "(select case when t.text ~ {iso} and pg_input_is_valid(z.text, 'timestamptz') then z.text::timestamptz end"
             " from (select {text}) as t (text),"
             " lateral (select t.text || case when t.text ~ {zoned} then '' else ' UTC' end) as z (text))"
-        ).format(iso=sql.Literal(_ISO_DATE_PATTERN), zoned=sql.Literal(_TIME_ZONE_PATTERN), text=self.select_text(name))
+        ).format(
+            iso=sql.Literal(_ISO_DATE_PATTERN),
+            zoned=sql.Literal(_TIME_ZONE_PATTERN),
+            text=self.select_text(name),
+        )
 
 
 def _join_conditions(word: LiteralString, parts: list[sql.Composable]) -> sql.Composable:

@@ -26,9 +26,15 @@ Value: TypeAlias = str | bool | int | float | date  # a datetime is a date too
 FieldKind = Literal["text", "number", "date", "metadata"]
 
 FIELDS: Mapping[str, FieldKind] = {
-    "title": "text", "path": "text", "uri": "text", "document_id": "text", "media_type": "text", "language": "text",
-    "version": "number", "ingested_at": "date",
-}  # fmt: skip
+    "title": "text",
+    "path": "text",
+    "uri": "text",
+    "document_id": "text",
+    "media_type": "text",
+    "language": "text",
+    "version": "number",
+    "ingested_at": "date",
+}
 METADATA_PREFIX = "metadata."
 
 MAX_NESTING_LEVELS = 10  # levels of and, or, not
@@ -79,7 +85,9 @@ class Range:
             _check_value(self.field, value)
         kinds = {_kind_of(value) for value in self.bounds.values()}
         if len(kinds) != 1 or kinds == {"truth"}:
-            raise InvalidInput(f"A range on {self.field} needs bounds of one type: numbers, dates or texts.")
+            raise InvalidInput(
+                f"A range on {self.field} needs bounds of one type: numbers, dates or texts."
+            )
 
     @property
     def bounds(self) -> dict[str, Value]:
@@ -128,7 +136,9 @@ class Holds:
         for value in self.values:
             _check_value(self.field, value)
             if _kind_of(value) == "date":
-                raise InvalidInput(f"A list in {self.field} is searched for texts and numbers; give the date as text.")
+                raise InvalidInput(
+                    f"A list in {self.field} is searched for texts and numbers; give the date as text."
+                )
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,10 +195,14 @@ def field_kind(field: str) -> FieldKind:
     if field in FIELDS:
         return FIELDS[field]
     if not field.startswith(METADATA_PREFIX):
-        raise InvalidInput(f"There is no field {field[:40]!r} to filter by; use metadata.<key> or {', '.join(FIELDS)}.")
+        raise InvalidInput(
+            f"There is no field {field[:40]!r} to filter by; use metadata.<key> or {', '.join(FIELDS)}."
+        )
     key = field.removeprefix(METADATA_PREFIX)
     if not key or not key.isprintable() or len(key) > MAX_KEY_CHARACTERS:
-        raise InvalidInput(f"A metadata key is 1 to {MAX_KEY_CHARACTERS} printable characters; {key[:40]!r} is not.")
+        raise InvalidInput(
+            f"A metadata key is 1 to {MAX_KEY_CHARACTERS} printable characters; {key[:40]!r} is not."
+        )
     return "metadata"
 
 
@@ -204,10 +218,14 @@ def check_filter_size(tree: Filter) -> Filter:
         conditions += sum(isinstance(node, _CONDITIONS) for node in level)
         level = [part for node in level for part in _parts(node)]
         if conditions + len(level) > MAX_CONDITIONS:
-            raise InvalidInput(f"A filter has at most {MAX_CONDITIONS} conditions; this one has more.")
+            raise InvalidInput(
+                f"A filter has at most {MAX_CONDITIONS} conditions; this one has more."
+            )
         if not level:
             return tree
-    raise InvalidInput(f"A filter is nested at most {MAX_NESTING_LEVELS} levels deep; this one goes deeper.")
+    raise InvalidInput(
+        f"A filter is nested at most {MAX_NESTING_LEVELS} levels deep; this one goes deeper."
+    )
 
 
 def _parts(node: Filter) -> tuple[Filter, ...]:
@@ -220,7 +238,11 @@ def _parts(node: Filter) -> tuple[Filter, ...]:
 
 
 def _check_parts(parts: object, name: str) -> None:
-    if not isinstance(parts, tuple) or not parts or not all(isinstance(p, (*_CONDITIONS, And, Or, Not)) for p in parts):
+    if (
+        not isinstance(parts, tuple)
+        or not parts
+        or not all(isinstance(p, (*_CONDITIONS, And, Or, Not)) for p in parts)
+    ):
         raise InvalidInput(f"The parts of {name!r} are one or more filters; these are not.")
 
 
@@ -246,7 +268,9 @@ def _check_value(field: str, value: object) -> None:
     kind, given = field_kind(field), _kind_of(value)
     if given is None or kind not in ("metadata", given):
         wanted = "text, a number, a date, true or false" if kind == "metadata" else f"a {kind}"
-        raise InvalidInput(f"The field {field} is compared with {wanted}; what was given is no such thing.")
+        raise InvalidInput(
+            f"The field {field} is compared with {wanted}; what was given is no such thing."
+        )
     if isinstance(value, str):
         _check_text(field, value)
     elif isinstance(value, int):
@@ -269,9 +293,13 @@ def _check_text(field: str, text: object) -> None:
     if not isinstance(text, str):
         raise InvalidInput(f"The field {field} is compared with a text; what was given is none.")
     if len(text) > MAX_VALUE_CHARACTERS:
-        raise InvalidInput(f"The text for {field} is longer than {MAX_VALUE_CHARACTERS:,} characters; shorten it.")
+        raise InvalidInput(
+            f"The text for {field} is longer than {MAX_VALUE_CHARACTERS:,} characters; shorten it."
+        )
     if "\x00" in text or any("\ud800" <= character <= "\udfff" for character in text):
-        raise InvalidInput(f"The text for {field} holds a character that no document can hold; remove it.")
+        raise InvalidInput(
+            f"The text for {field} holds a character that no document can hold; remove it."
+        )
 
 
 # --- as JSON --------------------------------------------------------------------------------------------------------
@@ -297,18 +325,24 @@ def parse_filter(data: object) -> Filter:
 
 def _parse(given: object, levels: int) -> Filter:
     if levels == 0:
-        raise InvalidInput(f"A filter is nested at most {MAX_NESTING_LEVELS} levels deep; this one goes deeper.")
+        raise InvalidInput(
+            f"A filter is nested at most {MAX_NESTING_LEVELS} levels deep; this one goes deeper."
+        )
     if not isinstance(given, dict) or not given:
         raise InvalidInput(f"The filter can't be read: {_FORM}.")
     if "field" in given:
         return _parse_condition(given)
     if len(given) > 1:
-        raise InvalidInput('Only one of "and", "or", "not" may stand in an object; nest the others.')
+        raise InvalidInput(
+            'Only one of "and", "or", "not" may stand in an object; nest the others.'
+        )
     [(name, inner)] = given.items()
     if name == "not":
         return Not(_parse(inner, levels - 1))
     if name not in ("and", "or") or not isinstance(inner, list):
-        raise InvalidInput(f'The filter can\'t be read: use "and", "or" (with a list) and "not"; {_FORM}.')
+        raise InvalidInput(
+            f'The filter can\'t be read: use "and", "or" (with a list) and "not"; {_FORM}.'
+        )
     if len(inner) > MAX_CONDITIONS:
         raise InvalidInput(f"A filter has at most {MAX_CONDITIONS} conditions; this one has more.")
     parts = tuple(_parse(part, levels - 1) for part in inner)
@@ -320,7 +354,9 @@ def _parse_condition(given: dict[str, Any]) -> Filter:
     if not isinstance(field, str):
         raise InvalidInput(f"The field of a condition is a name; {str(field)[:40]!r} is none.")
     if unknown := [name for name in given if name not in (*_TESTS, *_OPTIONS)]:
-        raise InvalidInput(f"A condition has no {str(unknown[0])[:40]!r}; its tests are {', '.join(_TESTS)}.")
+        raise InvalidInput(
+            f"A condition has no {str(unknown[0])[:40]!r}; its tests are {', '.join(_TESTS)}."
+        )
     tests = [name for name in given if name not in _OPTIONS]
     ignore_case = given.get("ignore_case", False)
     if not isinstance(ignore_case, bool) or (ignore_case and tests != ["contains"]):
@@ -328,7 +364,9 @@ def _parse_condition(given: dict[str, Any]) -> Filter:
     if tests and all(name in _BOUNDS for name in tests):
         return Range(field, **{_BOUNDS[name]: _parse_value(field, given[name]) for name in tests})
     if len(tests) != 1:
-        raise InvalidInput(f"The condition on {field[:40]!r} needs exactly one test of {', '.join(_TESTS)}.")
+        raise InvalidInput(
+            f"The condition on {field[:40]!r} needs exactly one test of {', '.join(_TESTS)}."
+        )
     [name] = tests
     value = given[name]
     match name:
@@ -349,7 +387,9 @@ def _parse_condition(given: dict[str, Any]) -> Filter:
 
 def _list(field: str, given: object) -> list[Any]:
     if not isinstance(given, list) or len(given) > MAX_VALUES:
-        raise InvalidInput(f"Give a list of 1 to {MAX_VALUES:,} values to look for in {field[:40]!r}.")
+        raise InvalidInput(
+            f"Give a list of 1 to {MAX_VALUES:,} values to look for in {field[:40]!r}."
+        )
     return given
 
 
@@ -367,10 +407,16 @@ def parse_date(text: object) -> date:
     """A day (2025-01-31) or a moment (2025-01-31T09:30:00+01:00) as ISO 8601 writes them."""
     try:
         if isinstance(text, str) and len(text) <= MAX_KEY_CHARACTERS:
-            return date.fromisoformat(text) if len(text) == len("2025-01-31") else datetime.fromisoformat(text)
+            return (
+                date.fromisoformat(text)
+                if len(text) == len("2025-01-31")
+                else datetime.fromisoformat(text)
+            )
     except ValueError:
         pass
-    raise InvalidInput("A date is written as 2025-01-31 or 2025-01-31T09:30:00Z; what was given is neither.")
+    raise InvalidInput(
+        "A date is written as 2025-01-31 or 2025-01-31T09:30:00Z; what was given is neither."
+    )
 
 
 def filter_json(tree: Filter) -> dict[str, Any]:
@@ -388,11 +434,15 @@ def filter_json(tree: Filter) -> dict[str, Any]:
             return {"field": field, "in": [_value_json(value) for value in values]}
         case Range(field):
             names = {ours: name for name, ours in _BOUNDS.items()}
-            return {"field": field} | {names[name]: _value_json(value) for name, value in tree.bounds.items()}
+            return {"field": field} | {
+                names[name]: _value_json(value) for name, value in tree.bounds.items()
+            }
         case Prefix(field, text):
             return {"field": field, "prefix": text}
         case Contains(field, text, ignore_case):
-            return {"field": field, "contains": text} | ({"ignore_case": True} if ignore_case else {})
+            return {"field": field, "contains": text} | (
+                {"ignore_case": True} if ignore_case else {}
+            )
         case Holds(field, values, every):
             return {"field": field, "holds_all" if every else "holds_any": list(values)}
         case Exists(field):
@@ -431,7 +481,9 @@ def parse_where(expressions: Sequence[str]) -> Filter | None:
 def _parse_expression(expression: str) -> Filter:
     found = _EXPRESSION_PATTERN.fullmatch(expression)
     if found is None:
-        raise InvalidInput(f"A condition is written as metadata.year>=2024 is; {expression[:40]!r} is not.")
+        raise InvalidInput(
+            f"A condition is written as metadata.year>=2024 is; {expression[:40]!r} is not."
+        )
     field, sign, written = found["field"], found["sign"], found["value"]
     if sign is None:
         return Exists(field)

@@ -84,10 +84,13 @@ def rerank_hits(
     """The best `limit` hits, the first `DEPTH` in the reranker's order; the others follow as they were."""
     first = hits[:RERANK_DEPTH]
     scores = reranker.score(question, [f"{hit.context}\n{hit.text}" for hit in first])
-    judged = [replace(hit, reranked=RerankScore(score, hit.rank)) for hit, score in zip(first, scores, strict=True)]
-    judged.sort(key=lambda hit: -hit.reranked.score if hit.reranked else 0.0)
-    ordered = tuple(replace(hit, rank=rank) for rank, hit in enumerate([*judged, *hits[RERANK_DEPTH:]], start=1))[
-        :limit
+    judged = [
+        replace(hit, reranked=RerankScore(score, hit.rank))
+        for hit, score in zip(first, scores, strict=True)
     ]
+    judged.sort(key=lambda hit: -hit.reranked.score if hit.reranked else 0.0)
+    ordered = tuple(
+        replace(hit, rank=rank) for rank, hit in enumerate([*judged, *hits[RERANK_DEPTH:]], start=1)
+    )[:limit]
     moved = sum(hit.reranked is not None and hit.reranked.before != hit.rank for hit in ordered)
     return ordered, RerankSummary(reranker.name, len(first), moved)

@@ -34,7 +34,13 @@ from retrieval.filter_plan import NO_FILTER, FilterPlan, plan_filter
 from retrieval.filters import Filter
 from retrieval.reranker import RERANK_DEPTH as RERANKED
 from retrieval.reranker import Reranker, load_reranker, rerank_hits
-from retrieval.search_plan import FILTERED_SETTINGS, MIN_EF_SEARCH, UNFILTERED_SETTINGS, CorpusStats, read_corpus_stats
+from retrieval.search_plan import (
+    FILTERED_SETTINGS,
+    MIN_EF_SEARCH,
+    UNFILTERED_SETTINGS,
+    CorpusStats,
+    read_corpus_stats,
+)
 from retrieval.types import DuplicateRef, Hit, RetrieverScore, SearchMode, SearchResult, SentenceHit
 
 QUERIES = load_queries(Path(__file__).with_name("search.sql"))
@@ -43,14 +49,16 @@ MIN_SEARCH_DEPTH = 20  # candidates from each leg, or as many as are asked for; 
 # Behind a filter the vector index looks that many times further: of what it brings at one look few may pass, and the
 # nearest that do are not all among them (bench/growth.py, a filter that lets a tenth pass).
 FILTERED_DEPTH_FACTOR = 4
-MAX_POSTINGS_READ = (
-    10_000  # postings read to find candidates, the rarest terms first: bench/growth.py says what that costs and loses
-)
-BM25_WEIGHT, COVERAGE_WEIGHT = 0.4, 0.1  # half of a score are words: a passage's BM25, and what one sentence covers
-PASSAGE_WEIGHT, SENTENCE_WEIGHT = 0.25, 0.25  # half is meaning: the cosines of the passage and of its best sentence
-EDITION_SCORE_MARGIN = (
-    0.1  # of the best score: by how much a newer edition may be worse and still stand for its near-duplicates
-)
+MAX_POSTINGS_READ = 10_000  # postings read to find candidates, the rarest terms first: bench/growth.py says what that costs and loses
+BM25_WEIGHT, COVERAGE_WEIGHT = (
+    0.4,
+    0.1,
+)  # half of a score are words: a passage's BM25, and what one sentence covers
+PASSAGE_WEIGHT, SENTENCE_WEIGHT = (
+    0.25,
+    0.25,
+)  # half is meaning: the cosines of the passage and of its best sentence
+EDITION_SCORE_MARGIN = 0.1  # of the best score: by how much a newer edition may be worse and still stand for its near-duplicates
 DEPTH_GROWTH_FACTOR, MAX_SEARCH_DEPTH = (
     4,
     1_000,
@@ -103,20 +111,33 @@ def retrieve(
     watch.record_stage("embed")
     asked, explanation = count_query_terms(question), None
     asked_vector = None if vector is None else HalfVector(list(vector))
-    with services.database.reading(principal, FILTERED_SETTINGS if where else UNFILTERED_SETTINGS) as connection:
+    with services.database.reading(
+        principal, FILTERED_SETTINGS if where else UNFILTERED_SETTINGS
+    ) as connection:
         reach = read_corpus_stats(connection, principal.tenant)
         if reach.ef_search != MIN_EF_SEARCH:
-            connection.execute("select set_config('hnsw.ef_search', %s, true)", (str(reach.ef_search),))
+            connection.execute(
+                "select set_config('hnsw.ef_search', %s, true)", (str(reach.ef_search),)
+            )
         passes = plan_filter(connection, principal.tenant, where, reach.chunks)
         if where:
             watch.record_stage("filter")
         search, found, hits = _execute_search(
-            connection, reach, principal.tenant, asked, asked_vector, depth, mode, passes,
+            connection,
+            reach,
+            principal.tenant,
+            asked,
+            asked_vector,
+            depth,
+            mode,
+            passes,
             find_editions(question) if collapse else None,
-        )  # fmt: skip
+        )
         watch.record_stage("search")
         if explain:
-            explanation = explain_search(connection, principal, reach.index, where, search, hits, found[0]["idf"])
+            explanation = explain_search(
+                connection, principal, reach.index, where, search, hits, found[0]["idf"]
+            )
             watch.record_stage("explain")
     reranking = None
     if reranker:
@@ -124,8 +145,17 @@ def retrieve(
         watch.record_stage("rerank")
     hits = _score_sentences(services, vector, hits)
     return SearchResult(
-        question, mode, hits, found[0]["idf"], reach.documents, reach.chunks, watch.milliseconds, where, reranking, explanation,
-    )  # fmt: skip
+        question,
+        mode,
+        hits,
+        found[0]["idf"],
+        reach.documents,
+        reach.chunks,
+        watch.milliseconds,
+        where,
+        reranking,
+        explanation,
+    )
 
 
 class _StageTimer:
@@ -146,7 +176,9 @@ def check_question(question: str) -> str:
         question = question.replace("\x00", " ").strip()
         question.encode()
     except UnicodeEncodeError as error:  # half a surrogate pair, from a terminal or from JSON
-        raise InvalidInput("The question is not text in UTF-8; check the encoding of what sent it.") from error
+        raise InvalidInput(
+            "The question is not text in UTF-8; check the encoding of what sent it."
+        ) from error
     if not any(character.isalnum() for character in question):
         raise InvalidInput("The question is empty; ask something in words.")
     if len(question) > MAX_QUESTION_CHARACTERS:
@@ -173,7 +205,11 @@ def build_search_statement(
     a leg has at least.
     """
     depth = max(depth, limit)
-    exact = filter_plan.is_selective if filter_plan.is_selective is not None else stats.prefers_exact_search
+    exact = (
+        filter_plan.is_selective
+        if filter_plan.is_selective is not None
+        else stats.prefers_exact_search
+    )
     texts = QUERIES["search"], QUERIES["nearest_exact" if exact else "nearest_index"]
     composed = (
         _compose_unfiltered(*texts, stats.index)
@@ -215,12 +251,16 @@ def _compose_statement(
         "stands": filter_plan.document_condition,
     }
     return sql.SQL(search).format(
-        sentences=sql.Identifier(index.sentence_table_name), nearest=sql.SQL(nearest).format(**tables), **tables
+        sentences=sql.Identifier(index.sentence_table_name),
+        nearest=sql.SQL(nearest).format(**tables),
+        **tables,
     )
 
 
 @lru_cache(maxsize=8)
-def _compose_unfiltered(search: LiteralString, nearest: LiteralString, index: IndexVersion) -> sql.Composed:
+def _compose_unfiltered(
+    search: LiteralString, nearest: LiteralString, index: IndexVersion
+) -> sql.Composed:
     """The statement that most searches need, composed once."""
     return _compose_statement(search, nearest, index, NO_FILTER)
 
@@ -250,7 +290,9 @@ def _execute_search(
         depth *= DEPTH_GROWTH_FACTOR
 
 
-def _fetch_rows(connection: Connection, query: sql.Composed, values: dict[str, Any]) -> list[dict[str, Any]]:
+def _fetch_rows(
+    connection: Connection, query: sql.Composed, values: dict[str, Any]
+) -> list[dict[str, Any]]:
     text, names = number_placeholders(query.as_string(connection))
     with RawCursor(connection, row_factory=dict_row) as cursor:
         return cursor.execute(text, [values[name] for name in names], prepare=True).fetchall()
@@ -260,20 +302,34 @@ def _parse_hit(row: dict[str, Any]) -> Hit:
     spans = row["sentence_spans"] or []
     cosines = row["sentence_cosines"] or [None] * len(spans)
     return Hit(
-        rank=row["rank"], chunk_id=row["chunk_id"], document_id=row["document_id"], ordinal=row["ordinal"],
-        title=row["title"], path=row["path"], uri=row["uri"], version=row["version"], media_type=row["media_type"],
+        rank=row["rank"],
+        chunk_id=row["chunk_id"],
+        document_id=row["document_id"],
+        ordinal=row["ordinal"],
+        title=row["title"],
+        path=row["path"],
+        uri=row["uri"],
+        version=row["version"],
+        media_type=row["media_type"],
         metadata=row["metadata"],
-        location=parse_location(row["location"]), context=row["context"],
-        span=Span(row["start_char"], row["end_char"]), text=row["text"],
+        location=parse_location(row["location"]),
+        context=row["context"],
+        span=Span(row["start_char"], row["end_char"]),
+        text=row["text"],
         sentences=tuple(
             SentenceHit(Span(*span), cosine) for span, cosine in zip(spans, cosines, strict=True)
         ),
         score=float(row["score"]),
         lexical=RetrieverScore(row["lexical_score"], row["lexical_rank"]),
         dense=RetrieverScore(row["dense_score"], row["dense_rank"]),
-        sentence=RetrieverScore(row["sentence_score"], row["sentence_rank"] if row["sentence_score"] is not None else None),
-        coverage=row["coverage"] or 0.0, edition=row["edition"], also=_parse_duplicates(row),
-    )  # fmt: skip
+        sentence=RetrieverScore(
+            row["sentence_score"],
+            row["sentence_rank"] if row["sentence_score"] is not None else None,
+        ),
+        coverage=row["coverage"] or 0.0,
+        edition=row["edition"],
+        also=_parse_duplicates(row),
+    )
 
 
 def _parse_duplicates(row: dict[str, Any]) -> tuple[DuplicateRef, ...]:
@@ -281,19 +337,31 @@ def _parse_duplicates(row: dict[str, Any]) -> tuple[DuplicateRef, ...]:
     named: dict[UUID, DuplicateRef] = {}
     for other in sorted(row["also"] or (), key=lambda other: not other["exact"]):
         named.setdefault(
-            UUID(other["document_id"]), DuplicateRef(**other | {"document_id": UUID(other["document_id"])})
+            UUID(other["document_id"]),
+            DuplicateRef(**other | {"document_id": UUID(other["document_id"])}),
         )
     named.pop(row["document_id"], None)
     return tuple(named.values())
 
 
-def _score_sentences(services: Services, vector: Sequence[float] | None, hits: tuple[Hit, ...]) -> tuple[Hit, ...]:
+def _score_sentences(
+    services: Services, vector: Sequence[float] | None, hits: tuple[Hit, ...]
+) -> tuple[Hit, ...]:
     """The hits with cosines for sentences that were stored without a vector (GROUNDWORK_SENTENCE_VECTORS=off)."""
-    bare = [(hit, place) for hit in hits for place, each in enumerate(hit.sentences) if each.cosine is None]
+    bare = [
+        (hit, place)
+        for hit in hits
+        for place, each in enumerate(hit.sentences)
+        if each.cosine is None
+    ]
     if vector is None or not bare:
         return hits
-    vectors = services.embedder().encode([hit.quote(hit.sentences[place].span) for hit, place in bare])
-    cosines = dict(zip([(hit.chunk_id, place) for hit, place in bare], vectors @ np.array(vector), strict=True))
+    vectors = services.embedder().encode(
+        [hit.quote(hit.sentences[place].span) for hit, place in bare]
+    )
+    cosines = dict(
+        zip([(hit.chunk_id, place) for hit, place in bare], vectors @ np.array(vector), strict=True)
+    )
     return tuple(
         replace(
             hit,
@@ -310,6 +378,9 @@ def parse_location(stored: dict[str, Any]) -> Location:
     """A location as it lies in the database (absent fields are None)."""
     rows = stored.get("rows")
     return Location(
-        headings=tuple(stored.get("headings", ())), page=stored.get("page"), slide=stored.get("slide"),
-        sheet=stored.get("sheet"), rows=(rows[0], rows[1]) if rows else None,
-    )  # fmt: skip
+        headings=tuple(stored.get("headings", ())),
+        page=stored.get("page"),
+        slide=stored.get("slide"),
+        sheet=stored.get("sheet"),
+        rows=(rows[0], rows[1]) if rows else None,
+    )

@@ -26,7 +26,15 @@ from reportlab.lib import colors
 from reportlab.lib.pagesizes import A4
 from reportlab.lib.styles import ParagraphStyle, getSampleStyleSheet
 from reportlab.lib.units import mm
-from reportlab.platypus import Flowable, PageBreak, Paragraph, SimpleDocTemplate, Spacer, Table, TableStyle
+from reportlab.platypus import (
+    Flowable,
+    PageBreak,
+    Paragraph,
+    SimpleDocTemplate,
+    Spacer,
+    Table,
+    TableStyle,
+)
 
 HERE = Path(__file__).parent
 TEXT_WIDTH = A4[0] - 44 * mm
@@ -56,9 +64,13 @@ class Source:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--check", action="store_true", help="compare with the files on disk and write nothing")
+    parser.add_argument(
+        "--check", action="store_true", help="compare with the files on disk and write nothing"
+    )
     check = parser.parse_args().check
-    stale = [target for target, content in generated() if not same_or_written(target, content, check)]
+    stale = [
+        target for target, content in generated() if not same_or_written(target, content, check)
+    ]
     for target in stale:
         print(f"{target.relative_to(HERE)} differs from its source: run python sample/generate.py")
     return 1 if stale else 0
@@ -137,7 +149,7 @@ GRID = TableStyle(
 class OutlinedPdf(SimpleDocTemplate):
     """A PDF whose headings become its outline."""
 
-    def afterFlowable(self, flowable: Flowable) -> None:  # noqa: N802 (reportlab calls it by this name)
+    def afterFlowable(self, flowable: Flowable) -> None:
         level = getattr(flowable, "outline_level", None)
         if level is None:
             return
@@ -186,7 +198,10 @@ def pdf_flowables(block: Block) -> list[Flowable]:
     if block.kind == "bullets":
         return [Paragraph(escape(row[0]), ITEM, bulletText="\u2022") for row in block.rows]
     if block.kind == "steps":
-        return [Paragraph(escape(row[0]), ITEM, bulletText=f"{n}.") for n, row in enumerate(block.rows, 1)]
+        return [
+            Paragraph(escape(row[0]), ITEM, bulletText=f"{n}.")
+            for n, row in enumerate(block.rows, 1)
+        ]
     return [Paragraph(escape(block.text), BODY)]
 
 
@@ -198,9 +213,12 @@ def pdf_heading(block: Block) -> Paragraph:
 
 def pdf_table(rows: tuple[tuple[str, ...], ...]) -> Table:
     cells = [
-        [Paragraph(escape(cell), CELL if number else HEADER_CELL) for cell in row] for number, row in enumerate(rows)
+        [Paragraph(escape(cell), CELL if number else HEADER_CELL) for cell in row]
+        for number, row in enumerate(rows)
     ]
-    return Table(cells, colWidths=[TEXT_WIDTH / len(rows[0])] * len(rows[0]), style=GRID, repeatRows=1)
+    return Table(
+        cells, colWidths=[TEXT_WIDTH / len(rows[0])] * len(rows[0]), style=GRID, repeatRows=1
+    )
 
 
 # DOCX
@@ -218,7 +236,11 @@ def draw_docx(source: Source) -> bytes:
 
 def write_properties(properties: Any, source: Source) -> None:
     moment = datetime(source.day.year, source.day.month, source.day.day, 9, tzinfo=UTC)
-    properties.title, properties.subject, properties.author = source.title, source.subject, source.author
+    properties.title, properties.subject, properties.author = (
+        source.title,
+        source.subject,
+        source.author,
+    )
     properties.created = properties.modified = moment
     properties.last_modified_by, properties.comments, properties.revision = source.author, "", 1
 
@@ -253,7 +275,9 @@ def with_fixed_times(content: bytes) -> bytes:
     out = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(content)) as source, zipfile.ZipFile(out, "w") as target:
         for name in source.namelist():
-            target.writestr(zipfile.ZipInfo(name, ZIP_EPOCH), source.read(name), zipfile.ZIP_DEFLATED)
+            target.writestr(
+                zipfile.ZipInfo(name, ZIP_EPOCH), source.read(name), zipfile.ZIP_DEFLATED
+            )
     return out.getvalue()
 
 

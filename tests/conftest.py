@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-if TYPE_CHECKING:  # imported inside the fixtures, so that `make test-unit` loads neither a database nor a model
+if (
+    TYPE_CHECKING
+):  # imported inside the fixtures, so that `make test-unit` loads neither a database nor a model
     from core.local_postgres import EmbeddedPostgres
     from core.services import Services
     from flows.prefect_server import PrefectServer
@@ -26,7 +28,9 @@ TEMPLATE = "template_groundwork"
 @pytest.fixture(scope="session", autouse=True)
 def _own_settings() -> None:
     """A developer's own settings must not reach the tests."""
-    for name in [name for name in os.environ if name.startswith("GROUNDWORK_") and name != "GROUNDWORK_DATA"]:
+    for name in [
+        name for name in os.environ if name.startswith("GROUNDWORK_") and name != "GROUNDWORK_DATA"
+    ]:
         del os.environ[name]
 
 
@@ -45,7 +49,9 @@ def home() -> Iterator[Path]:
 
     Not below pytest's own folder: the next session on the same machine closes that, with our server in it.
     """
-    with tempfile.TemporaryDirectory(prefix="groundwork-tests-", ignore_cleanup_errors=True) as folder:
+    with tempfile.TemporaryDirectory(
+        prefix="groundwork-tests-", ignore_cleanup_errors=True
+    ) as folder:
         yield Path(folder)
 
 
@@ -86,7 +92,10 @@ def template(server: EmbeddedPostgres) -> str:
     from tests.support.services import run_statement
 
     run_statement(server, sql.SQL("create database {}").format(sql.Identifier(TEMPLATE)))
-    migrate_database(server.conninfo(dbname=TEMPLATE), lambda: describe_model(Settings(_env_file=None).embedding_model))
+    migrate_database(
+        server.conninfo(dbname=TEMPLATE),
+        lambda: describe_model(Settings(_env_file=None).embedding_model),
+    )
     return TEMPLATE
 
 
@@ -102,14 +111,19 @@ def clone(server: EmbeddedPostgres, template: str) -> Iterator[Callable[[], str]
     def make() -> str:
         name = f"test_{uuid.uuid4().hex[:12]}"
         run_statement(
-            server, sql.SQL("create database {} template {}").format(sql.Identifier(name), sql.Identifier(template))
+            server,
+            sql.SQL("create database {} template {}").format(
+                sql.Identifier(name), sql.Identifier(template)
+            ),
         )
         made.append(name)
         return name
 
     yield make
     for name in made:
-        run_statement(server, sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name)))
+        run_statement(
+            server, sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name))
+        )
 
 
 @pytest.fixture
@@ -149,7 +163,9 @@ def engine(home: Path) -> Iterator[PrefectServer]:
 def language_model() -> Iterator[str]:
     """The address of a real language model, small and on the processor; tests/local_model.py serves it."""
     command = [sys.executable, "-m", "tests.support.local_model"]
-    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
         assert process.stdout
         yield process.stdout.readline().strip()
         process.kill()

@@ -22,7 +22,10 @@ from cli.console import create_progress_bar
 
 def format_table(result: Result) -> str:
     """The result, in Markdown."""
-    head = ["| attack | requests | brought own documents | leaks | leaks in the control |", "|---|---|---|---|---|"]
+    head = [
+        "| attack | requests | brought own documents | leaks | leaks in the control |",
+        "|---|---|---|---|---|",
+    ]
     rows = [
         f"| {name} | {count.requests:,} | {count.own:,} | {count.leaks:,} | {_control(result, name)} |"
         for name, count in result.counts.items()
@@ -40,17 +43,24 @@ def _control(result: Result, name: str) -> str:
 
 def main() -> int:
     """Print the table; 1 on any leak, or where the control shows that one would not have been seen."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--requests", type=int, default=100_000)
     parser.add_argument("--tenants", type=int, default=50)
     parser.add_argument("--threads", type=int, default=4)
     parser.add_argument("--seed", type=int, default=20261122)
-    parser.add_argument("--home", type=Path, help="home folder of the embedded server; without it a temporary one")
+    parser.add_argument(
+        "--home", type=Path, help="home folder of the embedded server; without it a temporary one"
+    )
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     given = parser.parse_args()
     if given.tenants < 2 or given.requests < 1 or given.threads < 1:
         parser.error("give at least 2 tenants, 1 request and 1 thread")
-    with tempfile.TemporaryDirectory(prefix="attack-") as temporary, create_progress_bar() as progress:
+    with (
+        tempfile.TemporaryDirectory(prefix="attack-") as temporary,
+        create_progress_bar() as progress,
+    ):
         bars: dict[str, object] = {}
 
         def advanced(stage: str, total: int) -> None:
@@ -59,10 +69,17 @@ def main() -> int:
             progress.advance(bars[stage])  # type: ignore[arg-type]
 
         result = measure_attack(
-            given.home or Path(temporary), Path(temporary), given.requests, given.tenants, given.threads, given.seed,
+            given.home or Path(temporary),
+            Path(temporary),
+            given.requests,
+            given.tenants,
+            given.threads,
+            given.seed,
             advanced,
-        )  # fmt: skip
-    sys.stdout.write((json.dumps(result.plain(), indent=2) if given.json else format_table(result)) + "\n")
+        )
+    sys.stdout.write(
+        (json.dumps(result.plain(), indent=2) if given.json else format_table(result)) + "\n"
+    )
     for example in result.examples()[:20]:
         sys.stderr.write(f"{example}\n")
     if blind := result.blind():

@@ -32,20 +32,29 @@ def observe_unrelated_changes(target: Target, chance: random.Random) -> Observat
     before = _told(target, asker, papers)
     tenant, readers = _others(target, asker, chance)
     uris = [f"attack:{make_canary(chance)}" for _ in range(DOCUMENTS)]
-    _gain(target, tenant, readers, {uri: f"{question_about(papers[0])} {gate_document(chance)}" for uri in uris})
+    _gain(
+        target,
+        tenant,
+        readers,
+        {uri: f"{question_about(papers[0])} {gate_document(chance)}" for uri in uris},
+    )
     during = _told(target, asker, papers)
     _lose(target, tenant, uris)
     after = _told(target, asker, papers)
-    wrong = "" if before == during == after else f"it changed with what {tenant} holds for {readers}"
+    wrong = (
+        "" if before == during == after else f"it changed with what {tenant} holds for {readers}"
+    )
     questions = " ".join(" ".join(paper.canaries) for paper in papers)
     return Observation(asker, questions, before + during + after, wrong)
 
 
 def _others(target: Target, asker: Principal, chance: random.Random) -> tuple[str, tuple[str, ...]]:
     """Another tenant, or a group of the asker's own that is not theirs."""
-    shut = [group for group in target.estate.groups(asker.tenant) if group not in asker.groups] if (
-        asker.tenant in target.estate.tenants
-    ) else []  # fmt: skip
+    shut = (
+        [group for group in target.estate.groups(asker.tenant) if group not in asker.groups]
+        if (asker.tenant in target.estate.tenants)
+        else []
+    )
     if shut and chance.random() < 0.5:
         return asker.tenant, (chance.choice(shut),)
     return chance.choice([tenant for tenant in target.estate.tenants if tenant != asker.tenant]), ()
@@ -58,7 +67,9 @@ def _told(target: Target, asker: Principal, papers: list[Paper]) -> str:
         for question in (question_about(paper), " ".join(paper.canaries)):
             vector = target.vectors[paper.document_id]
             evidence = retrieve(target.services, asker, question, vector=vector, explain=True)
-            shown = SearchOut.of(evidence).model_dump(mode="json", exclude={"milliseconds": True, "question": True})
+            shown = SearchOut.of(evidence).model_dump(
+                mode="json", exclude={"milliseconds": True, "question": True}
+            )
             shown["explanation"].pop("milliseconds")
             said.append(shown)
     with target.services.database.reading(asker) as connection:
@@ -72,7 +83,9 @@ def _gain(target: Target, tenant: str, readers: tuple[str, ...], texts: dict[str
     items = []
     for uri, text in texts.items():
         whole = Span(0, len(text))
-        document = Document(uri, uri, "Gate codes", "text/plain", text, (Block("paragraph", whole),), uri, readers)
+        document = Document(
+            uri, uri, "Gate codes", "text/plain", text, (Block("paragraph", whole),), uri, readers
+        )
         chunk = Chunk(0, whole, text, "Gate codes", Location(), (whole,), 50)
         items.append(documents.EmbeddedDocument(document, [chunk], vectors, vectors))
     recipe = compute_pipeline_hash(services)
@@ -83,6 +96,10 @@ def _gain(target: Target, tenant: str, readers: tuple[str, ...], texts: dict[str
 
 def _lose(target: Target, tenant: str, uris: list[str]) -> None:
     with target.services.database.writing(tenant) as connection:
-        documents.delete_documents(connection, tenant, uris, documents.compute_document_id(tenant, "attack"))
+        documents.delete_documents(
+            connection, tenant, uris, documents.compute_document_id(tenant, "attack")
+        )
         connection.execute("delete from tombstone where uri = any (%s)", [uris])
-    repair_tenant(target.services, tenant)  # else its lexicon keeps the words, which are others' canaries
+    repair_tenant(
+        target.services, tenant
+    )  # else its lexicon keeps the words, which are others' canaries

@@ -19,14 +19,18 @@ from core.principal import Principal
 def run_random_command(target: Target, chance: random.Random) -> Observation:
     """One command. Those for who runs a tenant may show all of it; search and ask only what the groups allow."""
     someone = random_asker(target.estate, chance)
-    asker = Principal(someone.tenant, split_names(",".join(someone.groups)))  # as the command line reads them
+    asker = Principal(
+        someone.tenant, split_names(",".join(someone.groups))
+    )  # as the command line reads them
     aim = choose_paper(target.estate, asker, chance)
     arguments, operator = _arguments(target, asker, aim, chance)
     arguments += ["--json"] if chance.random() < 0.5 else []
     return Observation(asker, " ".join(arguments), run(target, arguments), operator=operator)
 
 
-def _arguments(target: Target, asker: Principal, aim: Paper, chance: random.Random) -> tuple[list[str], bool]:
+def _arguments(
+    target: Target, asker: Principal, aim: Paper, chance: random.Random
+) -> tuple[list[str], bool]:
     tenant = ["--tenant", asker.tenant]
     groups = [*tenant, "--groups", ",".join(asker.groups)]
     name = chance.choice([aim.document_id, aim.path, aim.uri])
@@ -35,10 +39,29 @@ def _arguments(target: Target, asker: Principal, aim: Paper, chance: random.Rand
         (["search", f"gate {word}", "--mode", chance.choice(MODES), *groups], False),
         (["search", f"gate {word}", "--mode", "lexical", "--explain", *groups], False),
         (
-            ["search", f"gate {word}", "--mode", "lexical", "--where", f"metadata.owner={aim.canaries[1]}", *groups],
+            [
+                "search",
+                f"gate {word}",
+                "--mode",
+                "lexical",
+                "--where",
+                f"metadata.owner={aim.canaries[1]}",
+                *groups,
+            ],
             False,
         ),
-        (["search", "gate codes", "--mode", "lexical", "--where", f"document_id={aim.document_id}", *groups], False),
+        (
+            [
+                "search",
+                "gate codes",
+                "--mode",
+                "lexical",
+                "--where",
+                f"document_id={aim.document_id}",
+                *groups,
+            ],
+            False,
+        ),
         (["search", "gate codes", "--limit", "100", "--mode", "lexical", *groups], False),
         (["ask", question_about(aim), *groups], False),
         (["conversation", "show", talk.conversation_id, *groups], False),
@@ -72,8 +95,13 @@ def run(target: Target, arguments: list[str]) -> str:
 def _surroundings(target: Target) -> Iterator[None]:
     """The settings of the target, and the model that is loaded already."""
     settings = target.services.settings
-    named = {"GROUNDWORK_DATABASE_URL": settings.database_url, "GROUNDWORK_HOME": str(settings.home)}
+    named = {
+        "GROUNDWORK_DATABASE_URL": settings.database_url,
+        "GROUNDWORK_HOME": str(settings.home),
+    }
     kept = {name: value for name, value in os.environ.items() if not name.startswith("GROUNDWORK_")}
-    loaded = patch("core.services.SentenceTransformerEmbedder", lambda *_: target.services.embedder())
+    loaded = patch(
+        "core.services.SentenceTransformerEmbedder", lambda *_: target.services.embedder()
+    )
     with patch.dict(os.environ, kept | named | {"COLUMNS": "200"}, clear=True), loaded:
         yield

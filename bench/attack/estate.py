@@ -70,7 +70,9 @@ class Paper:
 
     def open_to(self, principal: Principal) -> bool:
         """Whether the principal may read it."""
-        return principal.tenant == self.tenant and (not self.readers or not self.readers.isdisjoint(principal.groups))
+        return principal.tenant == self.tenant and (
+            not self.readers or not self.readers.isdisjoint(principal.groups)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,14 +89,20 @@ class Estate:
     """The tenants, their documents and conversations, whose each canary and each id is, and what was deleted."""
 
     tenants: tuple[str, ...] = ()
-    staff: dict[str, str] = field(default_factory=dict)  # of each tenant, the group that only it has
+    staff: dict[str, str] = field(
+        default_factory=dict
+    )  # of each tenant, the group that only it has
     owners: dict[str, set[Place]] = field(default_factory=dict)
     papers: list[Paper] = field(default_factory=list)
     talks: list[Talk] = field(default_factory=list)
     _owning: threading.Lock = field(default_factory=threading.Lock)
-    gone: list[str] = field(default_factory=list)  # canaries that nobody may see: deleted, or replaced
+    gone: list[str] = field(
+        default_factory=list
+    )  # canaries that nobody may see: deleted, or replaced
 
-    def leaks(self, asker: Principal | None, sent: str, got: str, *, operator: bool = False) -> list[str]:
+    def leaks(
+        self, asker: Principal | None, sent: str, got: str, *, operator: bool = False
+    ) -> list[str]:
         """The canaries and ids in an answer that the asker did not send and may not know; nobody may know any.
 
         An operator may know all of a tenant's.
@@ -102,7 +110,11 @@ class Estate:
         found = find_marks(got)
         if asker is not None:
             sent = f"{sent} {asker.tenant} {asker.groups}"
-        return [mark for mark in found - find_marks(sent) if not self._may_know(asker, mark, operator)] if found else []
+        return (
+            [mark for mark in found - find_marks(sent) if not self._may_know(asker, mark, operator)]
+            if found
+            else []
+        )
 
     def _may_know(self, asker: Principal | None, mark: str, operator: bool) -> bool:
         owners = self.owners.get(mark)
@@ -110,7 +122,10 @@ class Estate:
             return True  # no canary of ours
         if asker is None:
             return False
-        return any(tenant == asker.tenant and (operator or group in ("", *asker.groups)) for tenant, group in owners)
+        return any(
+            tenant == asker.tenant and (operator or group in ("", *asker.groups))
+            for tenant, group in owners
+        )
 
     def shows(self, asker: Principal | None, sent: str, got: str) -> bool:
         """Whether an answer holds something that is the asker's own, and that they did not send."""
@@ -173,11 +188,15 @@ def fill_database(
 
             def take_in(tenant: str, drafts: dict[str, list[Draft]] = edition) -> None:
                 _write(folder / tenant, drafts[tenant])
-                pipeline.ingest_sources(services, tenant, [pipeline.build_source_spec(str(folder / tenant))], reader)
+                pipeline.ingest_sources(
+                    services, tenant, [pipeline.build_source_spec(str(folder / tenant))], reader
+                )
                 done()
 
             list(pool.map(take_in, estate.tenants))
-    for tenant in estate.tenants:  # as the schedule would: words of deleted documents stay in the lexicon until then
+    for tenant in (
+        estate.tenants
+    ):  # as the schedule would: words of deleted documents stay in the lexicon until then
         repair_tenant(services, tenant)
         estate.talks.append(_talk(services, estate, tenant, make_canary(chance)))
     with admin() as connection:
@@ -207,16 +226,26 @@ def gate_document(chance: random.Random) -> str:
     )
 
 
-def _first(tenant: str, staff: str, shared: str, closed: bool, chance: random.Random) -> list[Draft]:
+def _first(
+    tenant: str, staff: str, shared: str, closed: bool, chance: random.Random
+) -> list[Draft]:
     """What a tenant begins with. Some texts stand twice: for the same readers, for two groups, and for two tenants;
     `closed`: the text that it shares with a neighbour is for one group only here.
     """
     readers: dict[str, tuple[str, ...]] = {
-        "all": (), "finance": ("finance",), "legal": ("legal",), "guards": ("guards",), "staff": (staff,),
-        "both": ("finance", "legal"), "deleted": (), "replaced": (), "regrouped": (),
-    }  # fmt: skip
+        "all": (),
+        "finance": ("finance",),
+        "legal": ("legal",),
+        "guards": ("guards",),
+        "staff": (staff,),
+        "both": ("finance", "legal"),
+        "deleted": (),
+        "replaced": (),
+        "regrouped": (),
+    }
     drafts = [
-        Draft(f"{name}/{make_canary(chance)}.md", gate_document(chance), names) for name, names in readers.items()
+        Draft(f"{name}/{make_canary(chance)}.md", gate_document(chance), names)
+        for name, names in readers.items()
     ]
     twin = gate_document(chance)
     return [
@@ -241,7 +270,9 @@ def _second(drafts: Sequence[Draft], chance: random.Random) -> list[Draft]:
     ]
 
 
-def _note_owners(estate: Estate, first: dict[str, list[Draft]], second: dict[str, list[Draft]]) -> None:
+def _note_owners(
+    estate: Estate, first: dict[str, list[Draft]], second: dict[str, list[Draft]]
+) -> None:
     for tenant, drafts in second.items():
         estate.own(tenant, (tenant, ""))
         estate.own(estate.staff[tenant], (tenant, estate.staff[tenant]))
@@ -259,7 +290,7 @@ def _note_owners(estate: Estate, first: dict[str, list[Draft]], second: dict[str
 
 def broken(tenant: str) -> str:
     """The name of a tenant's file that can't be read."""
-    return f"broken-{make_canary(random.Random(tenant))}.docx"  # noqa: S311
+    return f"broken-{make_canary(random.Random(tenant))}.docx"
 
 
 def _write(folder: Path, drafts: Sequence[Draft]) -> None:
@@ -268,7 +299,9 @@ def _write(folder: Path, drafts: Sequence[Draft]) -> None:
         file = folder / draft.path
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(draft.body)
-    rules = [{"pattern": draft.path, "readers": list(draft.readers)} for draft in drafts if draft.readers]
+    rules = [
+        {"pattern": draft.path, "readers": list(draft.readers)} for draft in drafts if draft.readers
+    ]
     (folder / "readers.yaml").write_text(json.dumps({"rules": rules}))
     (folder / broken(folder.name)).write_bytes(b"PK\x03\x04 no archive")
 
@@ -284,16 +317,22 @@ def _read_truth(estate: Estate, connection: Connection, drafts: dict[str, list[D
     for tenant, path, uri, document_id, readers, chunks in rows:
         draft = written.pop((tenant, path), None)
         if draft is None or sorted(draft.readers) != sorted(readers):
-            raise RuntimeError(f"The estate was not filled as planned: {path} of {tenant} is for {readers}.")
+            raise RuntimeError(
+                f"The estate was not filled as planned: {path} of {tenant} is for {readers}."
+            )
         paper = Paper(tenant, path, uri, document_id, frozenset(readers), chunks, draft.canaries)
         estate.papers.append(paper)
         estate.own(document_id, *((tenant, group) for group in readers or ("",)))
     if written:
-        raise RuntimeError(f"The estate was not filled as planned: {len(written)} documents are missing.")
+        raise RuntimeError(
+            f"The estate was not filled as planned: {len(written)} documents are missing."
+        )
     runs: list[Any] = connection.execute("select tenant_id, run_id::text from run").fetchall()
     for tenant, run_id in runs:
         estate.own(run_id, (tenant, ""))
-    deleted: list[Any] = connection.execute("select tenant_id, document_id::text from tombstone").fetchall()
+    deleted: list[Any] = connection.execute(
+        "select tenant_id, document_id::text from tombstone"
+    ).fetchall()
     for tenant, document_id in deleted:
         estate.own(document_id, (tenant, OPERATOR))
         estate.gone.append(document_id)

@@ -42,8 +42,13 @@ def search(target: Target, chance: random.Random) -> Observation:
     """One search: by what others' documents say, with the vector of the question about one."""
     estate, asker = target.estate, random_asker(target.estate, chance)
     aim = choose_paper(estate, asker, chance)
-    asked = [*chance.sample(aim.canaries, chance.randint(1, 2)), *chance.sample(estate.gone, chance.randint(0, 1))]
-    question = chance.choice(["{}", "What is the code of the {} gate?", "gate codes {} porter Monday"])
+    asked = [
+        *chance.sample(aim.canaries, chance.randint(1, 2)),
+        *chance.sample(estate.gone, chance.randint(0, 1)),
+    ]
+    question = chance.choice(
+        ["{}", "What is the code of the {} gate?", "gate codes {} porter Monday"]
+    )
     question = question.format(" ".join(asked))
     wanted, narrow = filter_for_paper(aim, chance)
     sent = f"{question} {wanted}"
@@ -92,9 +97,13 @@ def ask(target: Target, chance: random.Random) -> Observation:
     wanted, _ = filter_for_paper(aim, chance)
     question = question_about(aim)
     where = parse_filter(wanted) if wanted else None
-    given = answer_question(target.services, asker, question, mode=chance.choice(MODES), where=where)
+    given = answer_question(
+        target.services, asker, question, mode=chance.choice(MODES), where=where
+    )
     told = (given.documents, given.passages) != target.estate.reach(asker)
-    return Observation(asker, f"{question} {wanted}", repr(given), "counts what is hidden" if told else "")
+    return Observation(
+        asker, f"{question} {wanted}", repr(given), "counts what is hidden" if told else ""
+    )
 
 
 def document(target: Target, chance: random.Random) -> Observation:
@@ -106,7 +115,11 @@ def document(target: Target, chance: random.Random) -> Observation:
         found = repr(fetch_document(target.services.database, asker, uuid.UUID(wanted)))
     except GroundworkError as error:
         found = str(error)
-    wrong = "" if (aim.open_to(asker) and wanted == aim.document_id) == found.startswith("Stored") else "wrongly found"
+    wrong = (
+        ""
+        if (aim.open_to(asker) and wanted == aim.document_id) == found.startswith("Stored")
+        else "wrongly found"
+    )
     return Observation(asker, wanted, found, wrong)
 
 
@@ -116,7 +129,9 @@ def llamaindex(target: Target, chance: random.Random) -> Observation:
     aim = choose_paper(target.estate, asker, chance)
     store = GroundworkVectorStore(target.services, asker)
     operator = chance.choice([FilterOperator.EQ, FilterOperator.NE])
-    filters = MetadataFilters(filters=[MetadataFilter(key="owner", value=aim.canaries[1], operator=operator)])
+    filters = MetadataFilters(
+        filters=[MetadataFilter(key="owner", value=aim.canaries[1], operator=operator)]
+    )
     got: object = None
     match chance.randrange(4):
         case 0:
@@ -128,8 +143,12 @@ def llamaindex(target: Target, chance: random.Random) -> Observation:
             got = store.get_nodes(node_ids=[aim.document_id, f"groundwork:{aim.document_id}:0"])
         case _:
             stranger = Principal(f"tenant-0-{make_canary(chance)}")
-            GroundworkVectorStore(target.services, stranger).delete_nodes([f"groundwork:{aim.document_id}:0"])
-    return Observation(asker, f"{question_about(aim)} {aim.canaries[1]} {aim.document_id}", repr(got))
+            GroundworkVectorStore(target.services, stranger).delete_nodes(
+                [f"groundwork:{aim.document_id}:0"]
+            )
+    return Observation(
+        asker, f"{question_about(aim)} {aim.canaries[1]} {aim.document_id}", repr(got)
+    )
 
 
 @contextlib.contextmanager

@@ -21,7 +21,14 @@ from bench.attack import retrieving, sessions, web
 from bench.attack.bystanders import observe_unrelated_changes
 from bench.attack.commands import run_random_command
 from bench.attack.estate import Estate, fill_database
-from bench.attack.target import Attack, AttackCount, CachingEmbedder, Observation, Target, question_about
+from bench.attack.target import (
+    Attack,
+    AttackCount,
+    CachingEmbedder,
+    Observation,
+    Target,
+    question_about,
+)
 from core.db.database import Connection, Database
 from core.db.migrate import migrate_database
 from core.embedding import Embedder, SentenceTransformerEmbedder, describe_model
@@ -98,7 +105,11 @@ class Result:
 
     def examples(self) -> list[str]:
         """Some leaks of each kind, in full."""
-        return [f"{name}: {example}" for name, count in self.counts.items() for example in count.examples[:3]]
+        return [
+            f"{name}: {example}"
+            for name, count in self.counts.items()
+            for example in count.examples[:3]
+        ]
 
     def plain(self) -> dict[str, Any]:
         """For JSON."""
@@ -108,13 +119,23 @@ class Result:
             for name, count in self.counts.items()
         ]
         return {
-            "attacks": rows, "requests": self.requests, "leaks": self.leaks, "log_lines": self.log_lines,
-            "log_leaks": self.log_leaks, "damage": self.damage,
-        }  # fmt: skip
+            "attacks": rows,
+            "requests": self.requests,
+            "leaks": self.leaks,
+            "log_lines": self.log_lines,
+            "log_leaks": self.log_leaks,
+            "damage": self.damage,
+        }
 
 
 def measure_attack(
-    home: Path, folder: Path, requests: int, tenants: int, threads: int, seed: int, advanced: Advanced
+    home: Path,
+    folder: Path,
+    requests: int,
+    tenants: int,
+    threads: int,
+    seed: int,
+    advanced: Advanced,
 ) -> Result:
     """Attack a database made for it, on the embedded server of a home folder; `folder` is for the documents."""
     settings = Settings(home=home, database_url="")
@@ -125,11 +146,17 @@ def measure_attack(
     try:
         with psycopg.connect(server.conninfo(dbname="postgres"), autocommit=True) as connection:
             connection.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
-        migrate_database(server.conninfo(dbname=name), lambda: describe_model(settings.embedding_model))
-        return attack_database(server, name, embedder, folder, requests, tenants, threads, seed, advanced)
+        migrate_database(
+            server.conninfo(dbname=name), lambda: describe_model(settings.embedding_model)
+        )
+        return attack_database(
+            server, name, embedder, folder, requests, tenants, threads, seed, advanced
+        )
     finally:
         with psycopg.connect(server.conninfo(dbname="postgres"), autocommit=True) as connection:
-            connection.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name)))
+            connection.execute(
+                sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name))
+            )
         server.stop()
 
 
@@ -151,17 +178,24 @@ def attack_database(
         options = "-c search_path=groundwork,public"
         return psycopg.connect(server.conninfo(dbname=name), autocommit=True, options=options)
 
-    chance = random.Random(seed)  # noqa: S311
+    chance = random.Random(seed)
     address = server.conninfo("groundwork_app", name)
     remembering = CachingEmbedder(embedder)
     settings = Settings(home=server.folder.parent, database_url=address)
     result = Result()
     with (
-        Services(settings, Database(address).open(), _embedders={embedder.model.name: remembering}) as services,
+        Services(
+            settings, Database(address).open(), _embedders={embedder.model.name: remembering}
+        ) as services,
         tempfile.TemporaryDirectory(dir=folder) as documents,
     ):
         estate = fill_database(
-            services, admin, Path(documents), tenants, chance, lambda: advanced("Filling", 2 * tenants)
+            services,
+            admin,
+            Path(documents),
+            tenants,
+            chance,
+            lambda: advanced("Filling", 2 * tenants),
         )
         vectors = remembering.learn([question_about(paper) for paper in estate.papers]).tolist()
         asked = dict(zip([paper.document_id for paper in estate.papers], vectors, strict=True))
@@ -196,7 +230,10 @@ class _Run:
     def all(self, requests: int, result: Result) -> None:
         """All that goes through the code of the product."""
         self._carry_out("Attacking", _shares(TOGETHER, requests), result.counts, self.threads)
-        for title, instead, share in ((STRIPPED, "true", 60), (TURNED, retrieving.INVERTED_PREDICATE, 20)):
+        for title, instead, share in (
+            (STRIPPED, "true", 60),
+            (TURNED, retrieving.INVERTED_PREDICATE, 20),
+        ):
             with retrieving.without_tenant_predicate(instead):
                 kinds = _shares({title: (retrieving.read_without_predicate, share, 60)}, requests)
                 self._carry_out(title.capitalize(), kinds, result.counts, self.threads)
@@ -204,7 +241,9 @@ class _Run:
 
     def database(self, requests: int, result: Result) -> None:
         """What needs no more than the application's own connection."""
-        self._carry_out("Connections", _shares(self._direct(), requests), result.counts, self.threads)
+        self._carry_out(
+            "Connections", _shares(self._direct(), requests), result.counts, self.threads
+        )
         kinds = _shares({KILLED: (sessions.kill_connections(self.few), 0.5, 5)}, requests)
         self._carry_out("Ended connections", kinds, result.counts, 1)
 
@@ -212,7 +251,9 @@ class _Run:
         """The same where nothing defends: every kind must leak."""
         open_api = build_api(self.target.services, web.TrustingIdentity())
         target = replace(self.target, api=open_api)
-        kinds = {name: attack for name, (attack, _, _) in {**TOGETHER, **ALONE, **self._direct()}.items()}
+        kinds = {
+            name: attack for name, (attack, _, _) in {**TOGETHER, **ALONE, **self._direct()}.items()
+        }
         kinds[STRIPPED] = retrieving.read_without_predicate
         with (
             _defenceless(target.admin),
@@ -221,7 +262,8 @@ class _Run:
         ):
             undefended = replace(self, target=target)
             chosen = {
-                name: (attack, requests if name not in ALONE else requests // 3) for name, attack in kinds.items()
+                name: (attack, requests if name not in ALONE else requests // 3)
+                for name, attack in kinds.items()
             }
             undefended._carry_out("Control", chosen, result.control, 1)
 
@@ -233,17 +275,21 @@ class _Run:
         }
 
     def _carry_out(
-        self, stage: str, kinds: Mapping[str, tuple[Attack, int]], counts: dict[str, AttackCount], threads: int
+        self,
+        stage: str,
+        kinds: Mapping[str, tuple[Attack, int]],
+        counts: dict[str, AttackCount],
+        threads: int,
     ) -> None:
         """So many of each kind, in random order, by several threads."""
         order = [name for name, (_, number) in kinds.items() for _ in range(number)]
-        random.Random(self.seed).shuffle(order)  # noqa: S311
+        random.Random(self.seed).shuffle(order)
         for name in kinds:
             counts.setdefault(name, AttackCount())
         waiting, lock = iter(order), threading.Lock()
 
         def work(worker: int) -> None:
-            chance = random.Random(f"{self.seed} {stage} {worker}")  # noqa: S311
+            chance = random.Random(f"{self.seed} {stage} {worker}")
             while True:
                 with lock:
                     name = next(waiting, None)
@@ -251,8 +297,12 @@ class _Run:
                     return
                 try:
                     seen = kinds[name][0](self.target, chance)
-                except Exception as error:  # an attack that breaks off has not shown that nothing leaks
-                    seen = Observation(None, "", repr(error), f"unforeseen: {type(error).__name__}: {error}")
+                except (
+                    Exception
+                ) as error:  # an attack that breaks off has not shown that nothing leaks
+                    seen = Observation(
+                        None, "", repr(error), f"unforeseen: {type(error).__name__}: {error}"
+                    )
                 with lock:
                     counts[name].add(self.target.estate, seen)
                     self.advanced(stage, len(order))
@@ -264,10 +314,13 @@ class _Run:
             worker.join()
 
 
-def _shares(kinds: Mapping[str, tuple[Attack, float, int]], requests: int) -> dict[str, tuple[Attack, int]]:
+def _shares(
+    kinds: Mapping[str, tuple[Attack, float, int]], requests: int
+) -> dict[str, tuple[Attack, int]]:
     """How many of each kind, of so many requests in all."""
     return {
-        name: (attack, max(least, round(requests * share / 1000))) for name, (attack, share, least) in kinds.items()
+        name: (attack, max(least, round(requests * share / 1000)))
+        for name, (attack, share, least) in kinds.items()
     }
 
 
@@ -294,8 +347,14 @@ def _logs(server_log: Path) -> Iterator[Callable[[], str]]:
     logging.getLogger().addHandler(handler)
     processors = structlog.processors
     structlog.configure(
-        processors=[processors.add_log_level, processors.format_exc_info, processors.JSONRenderer()],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),  # a command may have asked for less
+        processors=[
+            processors.add_log_level,
+            processors.format_exc_info,
+            processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(
+            logging.INFO
+        ),  # a command may have asked for less
         logger_factory=structlog.WriteLoggerFactory(file=log),
     )
 

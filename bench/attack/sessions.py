@@ -23,7 +23,14 @@ TABLES = (
     "select c.relname::text from pg_class c join pg_namespace n on n.oid = c.relnamespace"
     " where n.nspname = 'groundwork' and c.relkind in ('r', 'p', 'v', 'm', 'f', 'S')"
 )
-FAILED = (psycopg.Error, GroundworkError, KeyError, GeneratorExit, asyncio.CancelledError, TimeoutError)
+FAILED = (
+    psycopg.Error,
+    GroundworkError,
+    KeyError,
+    GeneratorExit,
+    asyncio.CancelledError,
+    TimeoutError,
+)
 
 
 class Hangup(Exception):
@@ -47,9 +54,13 @@ def reuse_after_error(database: Database) -> Callable[[Target, random.Random], O
                 " current_setting('groundwork.groups', true)"
             ).fetchone()
         clean = left is not None and left[0] == "groundwork_app" and not left[1] and not left[2]
-        seen = _all_papers(target, database, second, f"after {spoil.__name__.strip('_')} by {first.tenant}")
+        seen = _all_papers(
+            target, database, second, f"after {spoil.__name__.strip('_')} by {first.tenant}"
+        )
         return (
-            seen if clean or seen.wrong else Observation(second, seen.sent, seen.got, f"{left} stayed on a connection")
+            seen
+            if clean or seen.wrong
+            else Observation(second, seen.sent, seen.got, f"{left} stayed on a connection")
         )
 
     return attack
@@ -82,11 +93,18 @@ def _parse_error(database: Database, asker: Principal) -> None:
 
 
 def _timeout(database: Database, asker: Principal) -> None:
-    _run(database, asker, sql.SQL("set local statement_timeout = 1"), sql.SQL("select pg_sleep(60)"))
+    _run(
+        database, asker, sql.SQL("set local statement_timeout = 1"), sql.SQL("select pg_sleep(60)")
+    )
 
 
 def _cancelled(database: Database, asker: Principal) -> None:
-    _run(database, asker, sql.SQL("select pg_cancel_backend(pg_backend_pid())"), sql.SQL("select pg_sleep(60)"))
+    _run(
+        database,
+        asker,
+        sql.SQL("select pg_cancel_backend(pg_backend_pid())"),
+        sql.SQL("select pg_sleep(60)"),
+    )
 
 
 def _terminated(database: Database, asker: Principal) -> None:
@@ -168,9 +186,21 @@ def _prepared(database: Database, asker: Principal) -> None:
 
 
 SPOILERS: tuple[Spoil, ...] = (
-    _error, _parse_error, _timeout, _cancelled, _terminated, _raised, _raised_while_writing, _closed, _abandoned,
-    _cancelled_task, _cancelled_in_task, _half_rolled_back, _broken_pipeline, _prepared,
-)  # fmt: skip
+    _error,
+    _parse_error,
+    _timeout,
+    _cancelled,
+    _terminated,
+    _raised,
+    _raised_while_writing,
+    _closed,
+    _abandoned,
+    _cancelled_task,
+    _cancelled_in_task,
+    _half_rolled_back,
+    _broken_pipeline,
+    _prepared,
+)
 
 
 def kill_connections(database: Database) -> Callable[[Target, random.Random], Observation]:
@@ -262,7 +292,9 @@ def attempt_statements(database: Database) -> Callable[[Target, random.Random], 
         part = chance.choice(("bare", "reading", "writing"))
         entered = _entered(database, asker, part)
         got = _try(entered, [sql.SQL(each) for each in _parts(attempt)])
-        return Observation(asker if part != "bare" else None, attempt, got, operator=part == "writing")
+        return Observation(
+            asker if part != "bare" else None, attempt, got, operator=part == "writing"
+        )
 
     return attack
 
@@ -275,17 +307,23 @@ def read_every_table(database: Database) -> Callable[[Target, random.Random], Ob
         with target.admin() as connection:
             names: list[Any] = connection.execute(TABLES).fetchall()
         name = sql.Identifier("groundwork", chance.choice(names)[0])
-        command = chance.choice(["table {}", "select count(*), max(t::text) from {} t", "select * from {} where true"])
+        command = chance.choice(
+            ["table {}", "select count(*), max(t::text) from {} t", "select * from {} where true"]
+        )
         query = sql.SQL(command).format(name)
         part = chance.choice(("bare", "reading", "reading", "writing"))
         entered = _entered(database, asker, part)
         got = _try(entered, [query])
-        return Observation(asker if part != "bare" else None, query.as_string(), got, operator=part == "writing")
+        return Observation(
+            asker if part != "bare" else None, query.as_string(), got, operator=part == "writing"
+        )
 
     return attack
 
 
-def _entered(database: Database, asker: Principal, part: str) -> contextlib.AbstractContextManager[Connection]:
+def _entered(
+    database: Database, asker: Principal, part: str
+) -> contextlib.AbstractContextManager[Connection]:
     """A bare connection of the application, or a transaction of the asker's."""
     if part == "bare":
         return database.connection()
@@ -302,7 +340,9 @@ def _try(entered: contextlib.AbstractContextManager[Connection], statements: lis
     got: list[object] = []
     try:
         with entered as connection, connection.transaction(force_rollback=True):
-            connection.add_notice_handler(lambda notice: got.append((notice.message_primary, notice.message_detail)))
+            connection.add_notice_handler(
+                lambda notice: got.append((notice.message_primary, notice.message_detail))
+            )
             try:
                 for statement in statements:
                     cursor = connection.execute(statement)

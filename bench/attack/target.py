@@ -79,7 +79,9 @@ class CachingEmbedder:
         """See `Embedder`."""
         return self._embedder.token_starts(text)
 
-    def encode(self, texts: Sequence[str], on_progress: Callable[[float], None] = lambda share: None) -> Vectors:
+    def encode(
+        self, texts: Sequence[str], on_progress: Callable[[float], None] = lambda share: None
+    ) -> Vectors:
         """See `Embedder`."""
         import numpy as np
 
@@ -110,7 +112,9 @@ def random_asker(estate: Estate, chance: random.Random) -> Principal:
         own.append(chance.choice(false_groups(estate, tenant, chance)))
     if chance.random() < 0.1:
         tenant = chance.choice(false_tenants(tenant, chance))
-    estate.own(" ".join(own), (tenant, OPERATOR))  # who runs a tenant may see which groups its people claim to be in
+    estate.own(
+        " ".join(own), (tenant, OPERATOR)
+    )  # who runs a tenant may see which groups its people claim to be in
     return Principal(tenant, tuple(own))
 
 
@@ -119,17 +123,41 @@ def false_groups(estate: Estate, tenant: str, chance: random.Random) -> tuple[st
     other = chance.choice([each for each in estate.tenants if each != tenant])
     group = chance.choice(GROUPS)
     return (
-        estate.staff[other], f"{group.upper()}x", f"{group} ", f"{{{group}}}", "finance,legal", "%", "*", "{}", "NULL",
-        f"{group}' or '1'='1", f'"{group}"', "postgres", "groundwork_writer", f"{group}\u200b".replace("\u200b", "."),
-    )  # fmt: skip
+        estate.staff[other],
+        f"{group.upper()}x",
+        f"{group} ",
+        f"{{{group}}}",
+        "finance,legal",
+        "%",
+        "*",
+        "{}",
+        "NULL",
+        f"{group}' or '1'='1",
+        f'"{group}"',
+        "postgres",
+        "groundwork_writer",
+        f"{group}\u200b".replace("\u200b", "."),
+    )
 
 
 def false_tenants(tenant: str, chance: random.Random) -> tuple[str, ...]:
     """Names that no tenant has, though one has something like it."""
     return (
-        tenant.upper(), f"{tenant} ", f" {tenant}", f"{tenant}' or true --", f"{tenant}%", "%", "*", tenant[:-1],
-        f"tenant-0-{make_canary(chance)}", "postgres", "default", "{" + tenant + "}", f"{tenant},{tenant}", "NULL",
-    )  # fmt: skip
+        tenant.upper(),
+        f"{tenant} ",
+        f" {tenant}",
+        f"{tenant}' or true --",
+        f"{tenant}%",
+        "%",
+        "*",
+        tenant[:-1],
+        f"tenant-0-{make_canary(chance)}",
+        "postgres",
+        "default",
+        "{" + tenant + "}",
+        f"{tenant},{tenant}",
+        "NULL",
+    )
 
 
 def choose_paper(estate: Estate, asker: Principal, chance: random.Random) -> Paper:
@@ -170,7 +198,12 @@ def filter_for_paper(paper: Paper, chance: random.Random) -> tuple[dict[str, Any
         {"field": "ingested_at", "gt": "2000-01-01"},
         {"or": [{"field": "metadata.owner", "exists": False}, {"field": "version", "gte": 0}]},
         {"not": {"field": "path", "equals": f"x' or '1'='1' -- {paper.path}"}},
-        {"or": [{"field": "document_id", "equals": paper.document_id}, {"field": "version", "gte": 1}]},
+        {
+            "or": [
+                {"field": "document_id", "equals": paper.document_id},
+                {"field": "version", "gte": 1},
+            ]
+        },
     ]
     kind = chance.random()
     if kind < 0.4:

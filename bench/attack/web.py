@@ -19,7 +19,14 @@ import jwt
 import uvicorn
 from fastapi import FastAPI
 
-from bench.attack.target import Observation, Target, choose_paper, filter_for_paper, question_about, random_asker
+from bench.attack.target import (
+    Observation,
+    Target,
+    choose_paper,
+    filter_for_paper,
+    question_about,
+    random_asker,
+)
 from core.principal import Principal
 from core.services import Services
 from serving.api.app import build_api
@@ -32,7 +39,9 @@ AUDIENCE = "groundwork"
 LIFETIME = 3600  # seconds
 KEPT = 600  # seconds that a connection may be idle: its thread does other things meanwhile
 PATIENCE = 30  # seconds that a reply may take
-WAITS = 1  # seconds of silence after which a connection is given up, where the server may wait for more
+WAITS = (
+    1  # seconds of silence after which a connection is given up, where the server may wait for more
+)
 MODES = ("hybrid", "dense", "lexical")
 
 
@@ -69,9 +78,12 @@ Send = Callable[[Target, Request], Reply]
 def token(principal: Principal, key: str = KEY, algorithm: str = "HS256", **changes: Any) -> str:
     """A token as the service accepts it, or one with claims changed (None: left out)."""
     claims: dict[str, Any] = {
-        "tenant": principal.tenant, "groups": list(principal.groups), "sub": "someone", "aud": AUDIENCE,
+        "tenant": principal.tenant,
+        "groups": list(principal.groups),
+        "sub": "someone",
+        "aud": AUDIENCE,
         "exp": time.time() + LIFETIME,
-    }  # fmt: skip
+    }
     claims = {name: value for name, value in (claims | changes).items() if value is not None}
     return jwt.encode(claims, key, algorithm)
 
@@ -155,17 +167,33 @@ def in_process(target: Target, request: Request) -> Reply:
 
 async def _call(api: FastAPI, request: Request) -> Reply:
     path, _, query = request.path.partition("?")
-    headers = {"host": "127.0.0.1", "content-length": str(len(request.body)), "content-type": "application/json"}
+    headers = {
+        "host": "127.0.0.1",
+        "content-length": str(len(request.body)),
+        "content-type": "application/json",
+    }
     headers |= {name.lower(): value for name, value in request.headers.items()}
     scope = {
-        "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": request.method, "scheme": "http",
-        "path": path, "raw_path": path.encode(), "query_string": query.encode(), "root_path": "",
-        "headers": [(name.encode(), value.encode("latin-1", "replace")) for name, value in headers.items()],
-        "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 80),
-    }  # fmt: skip
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": request.method,
+        "scheme": "http",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": query.encode(),
+        "root_path": "",
+        "headers": [
+            (name.encode(), value.encode("latin-1", "replace")) for name, value in headers.items()
+        ],
+        "client": ("127.0.0.1", 1),
+        "server": ("127.0.0.1", 80),
+    }
     sent: list[Any] = []
 
-    waiting: list[dict[str, Any]] = [{"type": "http.request", "body": request.body, "more_body": False}]
+    waiting: list[dict[str, Any]] = [
+        {"type": "http.request", "body": request.body, "more_body": False}
+    ]
 
     async def receive() -> dict[str, Any]:
         return waiting.pop() if waiting else {"type": "http.disconnect"}
@@ -174,18 +202,29 @@ async def _call(api: FastAPI, request: Request) -> Reply:
         sent.append(message)
 
     await api(scope, receive, send)
-    head = "\n".join(f"{name.decode()}: {value.decode('latin-1')}" for name, value in sent[0]["headers"])
-    return Reply(sent[0]["status"], head, b"".join(part.get("body", b"") for part in sent[1:]).decode(errors="replace"))
+    head = "\n".join(
+        f"{name.decode()}: {value.decode('latin-1')}" for name, value in sent[0]["headers"]
+    )
+    return Reply(
+        sent[0]["status"],
+        head,
+        b"".join(part.get("body", b"") for part in sent[1:]).decode(errors="replace"),
+    )
 
 
 def over_http(target: Target, request: Request) -> Reply:
     """Over a connection that this thread keeps and uses for one tenant after the other."""
     connection: http.client.HTTPConnection | None = getattr(_own, "connection", None)
     if connection is None or connection.port != target.port:
-        connection = _own.connection = http.client.HTTPConnection("127.0.0.1", target.port, timeout=PATIENCE)
+        connection = _own.connection = http.client.HTTPConnection(
+            "127.0.0.1", target.port, timeout=PATIENCE
+        )
     try:
         connection.request(
-            request.method, request.path, request.body, {"Content-Type": "application/json", **request.headers}
+            request.method,
+            request.path,
+            request.body,
+            {"Content-Type": "application/json", **request.headers},
         )
         response = connection.getresponse()
         head = "\n".join(f"{name}: {value}" for name, value in response.getheaders())
@@ -240,14 +279,20 @@ def attack_routes(send: Send) -> Callable[[Target, random.Random], Observation]:
     return attack
 
 
-def _seen(target: Target, asker: Principal | None, request: Request, reply: Reply, known: str = "") -> Observation:
+def _seen(
+    target: Target, asker: Principal | None, request: Request, reply: Reply, known: str = ""
+) -> Observation:
     sent, got = f"{request.said()} {known}", f"{reply.status}\n{reply.head}\n{reply.body}"
     if reply.status >= 500:
         return Observation(asker, sent, got, f"status {reply.status}")
     if asker is None and reply.status != 401:
         return Observation(asker, sent, got, f"a false token got status {reply.status}")
     wrong = ""
-    if asker is not None and reply.status == 200 and request.path.startswith(("/v1/ask", "/v1/search")):
+    if (
+        asker is not None
+        and reply.status == 200
+        and request.path.startswith(("/v1/ask", "/v1/search"))
+    ):
         wrong = _told(target, asker, request, json.loads(reply.body))
     return Observation(asker, sent, got, wrong)
 
@@ -268,7 +313,11 @@ Way = Callable[[Target, Principal, random.Random], Request]
 
 def _ask(target: Target, asker: Principal, chance: random.Random) -> Request:
     aim = choose_paper(target.estate, asker, chance)
-    body = {"question": question_about(aim), "mode": chance.choice(MODES), "filter": filter_for_paper(aim, chance)[0]}
+    body = {
+        "question": question_about(aim),
+        "mode": chance.choice(MODES),
+        "filter": filter_for_paper(aim, chance)[0],
+    }
     return Request("POST", "/v1/ask", json.dumps(body).encode())
 
 
@@ -277,16 +326,21 @@ def _search(target: Target, asker: Principal, chance: random.Random) -> Request:
     lexical = f"{chance.choice(aim.canaries)} {chance.choice(target.estate.gone)}"
     mode = chance.choice(MODES)
     body = {
-        "question": lexical if mode == "lexical" else question_about(aim), "mode": mode,
-        "filter": filter_for_paper(aim, chance)[0], "limit": chance.choice((1, 10, 100)), "explain": chance.random() < 0.1,
-    }  # fmt: skip
+        "question": lexical if mode == "lexical" else question_about(aim),
+        "mode": mode,
+        "filter": filter_for_paper(aim, chance)[0],
+        "limit": chance.choice((1, 10, 100)),
+        "explain": chance.random() < 0.1,
+    }
     return Request("POST", "/v1/search", json.dumps(body).encode())
 
 
 def _document(target: Target, asker: Principal, chance: random.Random) -> Request:
     aim = choose_paper(target.estate, asker, chance)
     written = aim.document_id
-    written = chance.choice([written, written, written.upper(), written.replace("-", ""), f"urn:uuid:{written}"])
+    written = chance.choice(
+        [written, written, written.upper(), written.replace("-", ""), f"urn:uuid:{written}"]
+    )
     return Request(chance.choice(["GET"] * 4 + ["HEAD"]), f"/v1/documents/{written}")
 
 
@@ -299,14 +353,34 @@ def _plain(target: Target, asker: Principal, chance: random.Random) -> Request:
     aim = choose_paper(target.estate, asker, chance)
     path = chance.choice(
         [
-            "/", "/healthz", "/readyz", "/openapi.json", "/docs", "/redoc", "/docs/oauth2-redirect",
-            "/static/index.html", "/static/../api.py", "/static/%2e%2e/api.py", f"/static/{aim.path}", "/metrics",
-            "/v1/documents", f"/v1/documents/{aim.document_id}/", f"//v1/documents/{aim.document_id}",
-            f"/v1/documents/..;/{aim.document_id}", f"/v1/documents/{aim.document_id}/chunks", "/v1/tenants",
-            f"/v1/documents/{aim.document_id}%00", f"/v1/documents/{aim.path}", "/v1/runs", "/.env",
+            "/",
+            "/healthz",
+            "/readyz",
+            "/openapi.json",
+            "/docs",
+            "/redoc",
+            "/docs/oauth2-redirect",
+            "/static/index.html",
+            "/static/../api.py",
+            "/static/%2e%2e/api.py",
+            f"/static/{aim.path}",
+            "/metrics",
+            "/v1/documents",
+            f"/v1/documents/{aim.document_id}/",
+            f"//v1/documents/{aim.document_id}",
+            f"/v1/documents/..;/{aim.document_id}",
+            f"/v1/documents/{aim.document_id}/chunks",
+            "/v1/tenants",
+            f"/v1/documents/{aim.document_id}%00",
+            f"/v1/documents/{aim.path}",
+            "/v1/runs",
+            "/.env",
         ]
-    )  # fmt: skip
-    return Request(chance.choice(["GET", "GET", "GET", "HEAD", "OPTIONS", "PUT", "DELETE", "PATCH", "TRACE"]), path)
+    )
+    return Request(
+        chance.choice(["GET", "GET", "GET", "HEAD", "OPTIONS", "PUT", "DELETE", "PATCH", "TRACE"]),
+        path,
+    )
 
 
 def _broken(target: Target, asker: Principal, chance: random.Random) -> Request:
@@ -327,7 +401,10 @@ def _broken(target: Target, asker: Principal, chance: random.Random) -> Request:
         {"question": question, "filter": {"field": "readers", "exists": False}},
         {"question": question, "filter": {"field": "metadata.' or true --", "exists": True}},
         {"question": question, "filter": {"field": "path", "equals": {"date": aim.tenant}}},
-        {"question": question, "filter": {"field": "document_id) or (true", "equals": aim.document_id}},
+        {
+            "question": question,
+            "filter": {"field": "document_id) or (true", "equals": aim.document_id},
+        },
         [question],
         aim.document_id,
     ]
@@ -337,7 +414,17 @@ def _broken(target: Target, asker: Principal, chance: random.Random) -> Request:
     return Request("POST", chance.choice(["/v1/ask", "/v1/search"]), body)
 
 
-WAYS: tuple[Way, ...] = (_ask, _search, _search, _search, _document, _document, _me, _plain, _broken)
+WAYS: tuple[Way, ...] = (
+    _ask,
+    _search,
+    _search,
+    _search,
+    _document,
+    _document,
+    _me,
+    _plain,
+    _broken,
+)
 
 
 def _misleading(target: Target, chance: random.Random) -> dict[str, str]:
@@ -350,8 +437,15 @@ def _misleading(target: Target, chance: random.Random) -> dict[str, str]:
         [
             {"X-Groundwork-Tenant": aim.tenant, "X-Groundwork-Groups": group},
             {"Cookie": f"tenant={aim.tenant}; groups={group}"},
-            {"X-Forwarded-User": aim.tenant, "X-Remote-User": aim.tenant, "X-Tenant-Id": aim.tenant},
-            {"X-HTTP-Method-Override": "DELETE", "X-Original-URL": f"/v1/documents/{aim.document_id}"},
+            {
+                "X-Forwarded-User": aim.tenant,
+                "X-Remote-User": aim.tenant,
+                "X-Tenant-Id": aim.tenant,
+            },
+            {
+                "X-HTTP-Method-Override": "DELETE",
+                "X-Original-URL": f"/v1/documents/{aim.document_id}",
+            },
             {"Forwarded": f"for=127.0.0.1;host={aim.tenant}", "X-Forwarded-Host": aim.tenant},
         ]
     )
@@ -361,7 +455,12 @@ def attack_parameters(target: Target, chance: random.Random) -> Observation:
     """A good token, and another tenant named in the address."""
     asker = random_asker(target.estate, chance)
     aim = choose_paper(target.estate, asker, chance)
-    named = {"tenant": aim.tenant, "tenant_id": aim.tenant, "groups": ",".join(aim.readers), "sub": "admin"}
+    named = {
+        "tenant": aim.tenant,
+        "tenant_id": aim.tenant,
+        "groups": ",".join(aim.readers),
+        "sub": "admin",
+    }
     asked = _search(target, asker, chance)
     request = Request("POST", f"{asked.path}?{urlencode(named)}", asked.body, bearing(token(asker)))
     if chance.random() < 0.5:
@@ -378,16 +477,24 @@ def attack_conversations(target: Target, chance: random.Random) -> Observation:
     path = f"/v1/conversations/{talk.conversation_id}"
     asked = {"question": "And what was the code?", "conversation": talk.conversation_id}
     ways = [
-        Request("GET", path), Request("GET", path), Request("HEAD", path), Request("DELETE", path),
+        Request("GET", path),
+        Request("GET", path),
+        Request("HEAD", path),
+        Request("DELETE", path),
         Request("POST", "/v1/ask", json.dumps(asked).encode()),
-        Request("POST", "/v1/ask", json.dumps({"question": talk.canary, "conversation": "new"}).encode()),
-    ]  # fmt: skip
+        Request(
+            "POST", "/v1/ask", json.dumps({"question": talk.canary, "conversation": "new"}).encode()
+        ),
+    ]
     request = chance.choice(ways)
     request = replace(request, headers={**bearing(token(asker)), **_misleading(target, chance)})
     reply = in_process(target, request)
     hidden = "new" in request.body.decode() or reply.status in (404, 405)
     return Observation(
-        asker, request.said(), f"{reply.status}\n{reply.head}\n{reply.body}", "" if hidden else f"status {reply.status}"
+        asker,
+        request.said(),
+        f"{reply.status}\n{reply.head}\n{reply.body}",
+        "" if hidden else f"status {reply.status}",
     )
 
 
@@ -397,7 +504,9 @@ def send_false_token(target: Target, chance: random.Random) -> Observation:
     way = chance.choice([_ask, _search, _document, _me])
     asked = way(target, victim, chance)
     bearer = false_token(victim, other, chance)
-    headers = chance.choice([bearing(bearer)] * 4 + [{}, {"Authorization": token(victim)}, {"Cookie": token(victim)}])
+    headers = chance.choice(
+        [bearing(bearer)] * 4 + [{}, {"Authorization": token(victim)}, {"Cookie": token(victim)}]
+    )
     request = Request(asked.method.replace("HEAD", "GET"), asked.path, asked.body, headers)
     return _seen(target, None, request, in_process(target, request))
 
@@ -406,17 +515,33 @@ def compare_hidden_and_absent(target: Target, chance: random.Random) -> Observat
     """The reply to the id of what is hidden must be that to an id that never was, to the letter."""
     asker = random_asker(target.estate, chance)
     shut = [paper for paper in chance.sample(target.estate.papers, 8) if not paper.open_to(asker)]
-    asked = chance.choice([*(paper.document_id for paper in shut), chance.choice(target.estate.gone)])
-    path = f"/v1/documents/{asked}" if len(asked) == 36 else f"/v1/documents/{uuid.uuid5(uuid.NAMESPACE_URL, asked)}"
+    asked = chance.choice(
+        [*(paper.document_id for paper in shut), chance.choice(target.estate.gone)]
+    )
+    path = (
+        f"/v1/documents/{asked}"
+        if len(asked) == 36
+        else f"/v1/documents/{uuid.uuid5(uuid.NAMESPACE_URL, asked)}"
+    )
     request = Request("GET", path, b"", bearing(token(asker)))
-    absent = Request("GET", f"/v1/documents/{uuid.UUID(int=chance.getrandbits(128))}", b"", request.headers)
+    absent = Request(
+        "GET", f"/v1/documents/{uuid.UUID(int=chance.getrandbits(128))}", b"", request.headers
+    )
     reply, like = in_process(target, request), in_process(target, absent)
-    same = reply.status == like.status == 404 and reply.body == like.body and _named(reply) == _named(like)
-    return Observation(asker, path, f"{reply.head}\n{reply.body}", "" if same else "hidden and absent differ")
+    same = (
+        reply.status == like.status == 404
+        and reply.body == like.body
+        and _named(reply) == _named(like)
+    )
+    return Observation(
+        asker, path, f"{reply.head}\n{reply.body}", "" if same else "hidden and absent differ"
+    )
 
 
 def _named(reply: Reply) -> str:
-    return "\n".join(line for line in reply.head.splitlines() if not line.lower().startswith("x-request-id"))
+    return "\n".join(
+        line for line in reply.head.splitlines() if not line.lower().startswith("x-request-id")
+    )
 
 
 def smuggle_requests(target: Target, chance: random.Random) -> Observation:
@@ -425,12 +550,21 @@ def smuggle_requests(target: Target, chance: random.Random) -> Observation:
     aim = chance.choice([paper for paper in target.estate.papers if not paper.open_to(asker)])
     inner = f"GET /v1/documents/{aim.document_id} HTTP/1.1\r\nHost: 127.0.0.1\r\n".encode()
     good = f"Authorization: Bearer {token(asker)}\r\n".encode()
-    bad = b"Authorization: Bearer " + token(Principal(aim.tenant, tuple(aim.readers)), OTHER_KEY).encode() + b"\r\n"
+    bad = (
+        b"Authorization: Bearer "
+        + token(Principal(aim.tenant, tuple(aim.readers)), OTHER_KEY).encode()
+        + b"\r\n"
+    )
     end = b"Connection: close\r\n\r\n"
-    search = b"POST /v1/search HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n" + good
+    search = (
+        b"POST /v1/search HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n" + good
+    )
     raw = chance.choice(
         [
-            search + b"Content-Length: 0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + inner + end,
+            search
+            + b"Content-Length: 0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+            + inner
+            + end,
             search + b"Content-Length: 4\r\nContent-Length: 400\r\n\r\n" + inner + end,
             search + b"Transfer-Encoding: identity\r\n\r\n" + inner + end,
             search + b"Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n" + inner + end,
@@ -466,7 +600,10 @@ def abort_request(target: Target, chance: random.Random) -> Observation:
     first = random_asker(target.estate, chance)
     asked = _search(target, first, chance)
     head = f"POST /v1/search HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(asked.body)}\r\n"
-    raw = f"{head}Content-Type: application/json\r\nAuthorization: Bearer {token(first)}\r\n\r\n".encode() + asked.body
+    raw = (
+        f"{head}Content-Type: application/json\r\nAuthorization: Bearer {token(first)}\r\n\r\n".encode()
+        + asked.body
+    )
     with socket.create_connection(("127.0.0.1", target.port), timeout=PATIENCE) as connection:
         connection.sendall(raw[: chance.randint(len(raw) // 2, len(raw))])
     return attack_routes(over_http)(target, chance)

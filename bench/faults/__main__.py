@@ -24,7 +24,13 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.faults.looking import ask_before_delete, check_deleted, check_store, retry_while_down, run_crowds
+from bench.faults.looking import (
+    ask_before_delete,
+    check_deleted,
+    check_store,
+    retry_while_down,
+    run_crowds,
+)
 from bench.faults.papers import Papers
 from bench.faults.processes import Server, Service, Worker, spawn_workers
 from bench.faults.tally import KINDS, Tally
@@ -34,7 +40,10 @@ from core.settings import Settings
 
 CONNECTIONS = 20  # that the readers share
 KILLS = 20, 10  # at most, while papers are rewritten and while they are only deleted
-PAUSES = 2.0, 0.6  # seconds before each, at most: about what the worker needs for a batch, and for all deletes
+PAUSES = (
+    2.0,
+    0.6,
+)  # seconds before each, at most: about what the worker needs for a batch, and for all deletes
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +78,7 @@ class Stage:
 def stage(home: Path, wanted: Wanted) -> Iterator[Stage]:
     """Everything started, the papers taken in once, undisturbed."""
     tally, server = Tally(), Server(home)
-    papers = Papers(home / "papers", wanted.documents, random.Random(wanted.seed))  # noqa: S311
+    papers = Papers(home / "papers", wanted.documents, random.Random(wanted.seed))
     with contextlib.ExitStack() as stack:
         stack.callback(server.stop)
         worker = Worker(server, papers, tally)
@@ -77,7 +86,9 @@ def stage(home: Path, wanted: Wanted) -> Iterator[Stage]:
         service = Service(server, home)
         stack.callback(service.stop)
         database = Database(server.url, max_connections=CONNECTIONS).open()
-        services = stack.enter_context(Services(Settings(home=home, database_url=server.url), database))
+        services = stack.enter_context(
+            Services(Settings(home=home, database_url=server.url), database)
+        )
         worker.run()
         yield Stage(server, papers, worker, service, services, tally)
 
@@ -86,7 +97,11 @@ def stage(home: Path, wanted: Wanted) -> Iterator[Stage]:
 def killing(on: Stage, wanted: int, pause: float, chance: random.Random) -> Iterator[None]:
     """Inside, kill so often at most, each kind as often as the others, at random moments of the worker's work."""
     ended = threading.Event()
-    strikes = {"worker": on.worker.kill, "backend": lambda: on.server.kill_backend(chance), "server": on.server.kill}
+    strikes = {
+        "worker": on.worker.kill,
+        "backend": lambda: on.server.kill_backend(chance),
+        "server": on.server.kill,
+    }
 
     def kill() -> None:
         left = wanted
@@ -109,7 +124,14 @@ def killing(on: Stage, wanted: int, pause: float, chance: random.Random) -> Iter
         killer.join()
 
 
-def change(on: Stage, rewritten: int, gone: Collection[str], kills: int, pause: float, chance: random.Random) -> None:
+def change(
+    on: Stage,
+    rewritten: int,
+    gone: Collection[str],
+    kills: int,
+    pause: float,
+    chance: random.Random,
+) -> None:
     """Change the papers, have them taken in under fire, and look."""
     ask_before_delete(on.service, gone, on.tally)
     on.papers.turn(on.tally.rounds + 1, rewritten, gone)
@@ -121,10 +143,14 @@ def change(on: Stage, rewritten: int, gone: Collection[str], kills: int, pause: 
 
 def measure(home: Path, wanted: Wanted) -> Tally:
     """Rounds until there were enough kills, deletes and reads."""
-    chance, began = random.Random(wanted.seed + 1), time.perf_counter()  # noqa: S311
+    chance, began = random.Random(wanted.seed + 1), time.perf_counter()
     with stage(home, wanted) as on, run_crowds(on.services, on.papers, on.tally, wanted.readers):
         tally = on.tally
-        while tally.kills.total() < wanted.kills or tally.deletes < wanted.deletes or tally.reads < wanted.readers:
+        while (
+            tally.kills.total() < wanted.kills
+            or tally.deletes < wanted.deletes
+            or tally.reads < wanted.readers
+        ):
             tally.rounds += 1
             gone = on.papers.choose(wanted.deletes_a_round)
             halves = gone[::2], gone[1::2]
@@ -140,7 +166,9 @@ def measure(home: Path, wanted: Wanted) -> Tally:
 def main() -> int:
     """Print the table; 1 where anything was wrong."""
     parser = argparse.ArgumentParser(
-        prog="python -m bench.faults", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m bench.faults",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--kills", type=int, default=300)
     parser.add_argument("--documents", type=int, default=500)
@@ -152,12 +180,16 @@ def main() -> int:
     if given.work:
         spawn_workers(sys.stdin)
         return 0
-    logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)  # that the database is away is the point
+    logging.getLogger("psycopg.pool").setLevel(
+        logging.CRITICAL
+    )  # that the database is away is the point
     wanted = Wanted(given.kills, given.documents, given.deletes, given.readers, given.seed)
     with tempfile.TemporaryDirectory(prefix="faults-") as home:
         tally = measure(Path(home), wanted)
     sys.stdout.write(tally.table(wanted.readers) + "\n")
-    sys.stderr.write("\n".join([*tally.examples[:20], f"how runs ended: {dict(tally.endings)}"]) + "\n")
+    sys.stderr.write(
+        "\n".join([*tally.examples[:20], f"how runs ended: {dict(tally.endings)}"]) + "\n"
+    )
     return 1 if tally.wrong else 0
 
 

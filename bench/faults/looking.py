@@ -35,7 +35,7 @@ def run_crowds(services: Services, papers: Papers, tally: Tally, readers: int) -
     ended = threading.Event()
 
     def come_and_go() -> None:
-        chance = random.Random(readers)  # noqa: S311
+        chance = random.Random(readers)
         with ThreadPoolExecutor(readers) as threads:
             while not ended.wait(REST):
                 together = threading.Barrier(readers)
@@ -56,7 +56,11 @@ def run_crowds(services: Services, papers: Papers, tally: Tally, readers: int) -
 
 
 def _look_with_others(
-    together: threading.Barrier, look: Callable[..., None], services: Services, name: str, tally: Tally
+    together: threading.Barrier,
+    look: Callable[..., None],
+    services: Services,
+    name: str,
+    tally: Tally,
 ) -> None:
     together.wait()
     try:
@@ -107,7 +111,11 @@ def check_store(services: Services, papers: Papers, tally: Tally) -> None:
 
 
 def _compare(
-    edition: int | None, name: str, rows: Sequence[dict[str, Any]], chunks: Sequence[list[str]], tally: Tally
+    edition: int | None,
+    name: str,
+    rows: Sequence[dict[str, Any]],
+    chunks: Sequence[list[str]],
+    tally: Tally,
 ) -> None:
     """What is stored of one paper; `edition` is None for one that isn't there."""
     if edition is None:
@@ -117,7 +125,10 @@ def _compare(
     if len(rows) > 1:
         tally.fault("doubled", f"{name} is stored {len(rows)} times")
     if not rows or set(read_editions(rows[0]["text"])) != {str(edition)}:
-        tally.fault("lost", f"{name} should be of edition {edition}: {rows[0]['text'][:60] if rows else 'absent'}")
+        tally.fault(
+            "lost",
+            f"{name} should be of edition {edition}: {rows[0]['text'][:60] if rows else 'absent'}",
+        )
     elif len(chunks[0]) != len(set(chunks[0])):
         tally.fault("doubled", f"{name}: {chunks[0]}")
 

@@ -38,7 +38,9 @@ class Papers:
             for part in "ABC"
         )
         unfinished = self.folder / f".{name}"
-        unfinished.write_text(f"# Paper {number}\n\nThis is edition{edition}x of paper {number}.\n\n{sections}\n")
+        unfinished.write_text(
+            f"# Paper {number}\n\nThis is edition{edition}x of paper {number}.\n\n{sections}\n"
+        )
         unfinished.rename(self.folder / name)
         self.editions[name] = edition
 

@@ -82,7 +82,9 @@ class Server:
 
     def _ask(self, query: str) -> list[TupleRow]:
         try:
-            with psycopg.connect(self._handles[0].conninfo(), autocommit=True, connect_timeout=5) as connection:
+            with psycopg.connect(
+                self._handles[0].conninfo(), autocommit=True, connect_timeout=5
+            ) as connection:
                 return connection.execute(query).fetchall()
         except psycopg.OperationalError:
             return []
@@ -97,9 +99,13 @@ class Worker:
         self._tally = tally
         self._pid = 0
         self._nursery = subprocess.Popen(
-            [sys.executable, "-m", "bench.faults", "--work"], env=environment(server) | {"OMP_NUM_THREADS": "1"},
-            text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
+            [sys.executable, "-m", "bench.faults", "--work"],
+            env=environment(server) | {"OMP_NUM_THREADS": "1"},
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
 
     def run(self) -> None:
         """Have the papers taken in; again after each death or failure, until they are."""
@@ -144,10 +150,12 @@ class Service:
             port = free.getsockname()[1]
         self._url = f"http://127.0.0.1:{port}"
         with (home / "service.log").open("wb") as log:
-            self._process = subprocess.Popen(  # noqa: S603 - our own command, no shell
+            self._process = subprocess.Popen(
                 [str(COMMAND), "serve", "--port", str(port), "--tenant", TENANT],
-                env=environment(server), stdout=log, stderr=log,
-            )  # fmt: skip
+                env=environment(server),
+                stdout=log,
+                stderr=log,
+            )
 
     def ask(self, question: str) -> str:
         """What it answers, as JSON."""
@@ -174,10 +182,10 @@ class Service:
         """
         data = json.dumps(body).encode() if body else None
         headers = {"Content-Type": "application/json"}
-        request = urllib.request.Request(f"{self._url}{path}", data, headers)  # noqa: S310 - our own address
+        request = urllib.request.Request(f"{self._url}{path}", data, headers)
         while self._process.poll() is None:
             try:
-                with urllib.request.urlopen(request, timeout=60) as reply:  # noqa: S310 - our own address
+                with urllib.request.urlopen(request, timeout=60) as reply:
                     return reply.status, reply.read().decode()
             except urllib.error.HTTPError as error:
                 if error.code == 404:
@@ -185,7 +193,9 @@ class Service:
             except OSError:
                 pass  # not yet, or not in time
             time.sleep(0.2)
-        raise RuntimeError("The service has ended by itself; its log is service.log in the folder of the bench.")
+        raise RuntimeError(
+            "The service has ended by itself; its log is service.log in the folder of the bench."
+        )
 
 
 def environment(server: Server) -> dict[str, str]:
@@ -219,7 +229,9 @@ def _run(settings: Settings, embedder: Embedder, folder: str) -> str:
     try:
         database = Database(settings.database_url).open()
         with Services(settings, database, _embedders={embedder.model.name: embedder}) as services:
-            return pipeline.ingest_sources(services, TENANT, [pipeline.build_source_spec(folder)]).state
+            return pipeline.ingest_sources(
+                services, TENANT, [pipeline.build_source_spec(folder)]
+            ).state
     except DATABASE_ERRORS as error:
         return f"{type(error).__name__}: {error}"[:100]
 

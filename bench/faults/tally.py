@@ -49,7 +49,19 @@ class Tally:
         rows: list[tuple[str, int]] = [(f"{kind} killed", self.kills[kind]) for kind in KINDS]
         rows += [("of these while a worker had files in hand", self.amid)]
         rows += [("rounds", self.rounds), ("runs of the worker", self.runs)]
-        rows += [(f"reads, by {readers:,} readers at once", self.reads), ("reads that found no database", self.away)]
-        rows += [("deletes looked for", self.deletes), ("of these cited by an answer before", self.cited_before)]
+        rows += [
+            (f"reads, by {readers:,} readers at once", self.reads),
+            ("reads that found no database", self.away),
+        ]
+        rows += [
+            ("deletes looked for", self.deletes),
+            ("of these cited by an answer before", self.cited_before),
+        ]
         rows += [(f"**{kind}**", self.wrong[kind]) for kind in WRONG]
-        return "\n".join(["| what | how many |", "|---|---|", *(f"| {name} | {value:,} |" for name, value in rows)])
+        return "\n".join(
+            [
+                "| what | how many |",
+                "|---|---|",
+                *(f"| {name} | {value:,} |" for name, value in rows),
+            ]
+        )

@@ -54,10 +54,16 @@ class Database:
     def __init__(self, conninfo: str, *, max_connections: int = 10) -> None:
         self.conninfo = application_conninfo(conninfo)
         self._pool: ConnectionPool[Connection] = ConnectionPool(
-            self.conninfo, min_size=0, max_size=max_connections, open=False, timeout=CONNECT_TIMEOUT_SECONDS,
-            kwargs={"autocommit": True}, configure=register_vector, check=self._check_connection,
+            self.conninfo,
+            min_size=0,
+            max_size=max_connections,
+            open=False,
+            timeout=CONNECT_TIMEOUT_SECONDS,
+            kwargs={"autocommit": True},
+            configure=register_vector,
+            check=self._check_connection,
             name="groundwork",
-        )  # fmt: skip
+        )
 
     def open(self) -> "Database":
         """Connect, and refuse a database that is not there, not ready or not safe.
@@ -67,7 +73,9 @@ class Database:
             UnsafeDatabase: the role could see past row-level security, or a table is without it.
         """
         try:
-            with psycopg.connect(self.conninfo, autocommit=True, connect_timeout=CONNECT_TIMEOUT_SECONDS) as connection:
+            with psycopg.connect(
+                self.conninfo, autocommit=True, connect_timeout=CONNECT_TIMEOUT_SECONDS
+            ) as connection:
                 check_ready(connection)
                 check_isolation(connection)
         except psycopg.OperationalError as error:
@@ -102,29 +110,41 @@ class Database:
             with self._pool.connection() as connection:
                 yield connection
         except PoolTimeout as error:
-            raise Unavailable("The database did not answer; see that it runs, then try again.") from error
+            raise Unavailable(
+                "The database did not answer; see that it runs, then try again."
+            ) from error
         except psycopg.OperationalError as error:
             raise Unavailable(
                 f"The database broke off ({_summarise_database_error(error)}); see that it runs, then retry."
             ) from error
 
     @contextmanager
-    def reading(self, principal: Principal, settings: Mapping[str, str] | None = None) -> Iterator[Connection]:
+    def reading(
+        self, principal: Principal, settings: Mapping[str, str] | None = None
+    ) -> Iterator[Connection]:
         """A read-only snapshot of what the principal may see: every statement in it sees the same state.
 
         `settings` of the server, such as the planner's, hold in it as well.
         """
-        with self.connection() as connection, _read_only_snapshot(connection), connection.transaction():
+        with (
+            self.connection() as connection,
+            _read_only_snapshot(connection),
+            connection.transaction(),
+        ):
             _set_transaction_context(
                 connection, "groundwork_reader", principal.tenant, principal.groups, settings or {}
             )
             yield connection
 
     @contextmanager
-    def writing(self, tenant: str, settings: Mapping[str, str] | None = None) -> Iterator[Connection]:
+    def writing(
+        self, tenant: str, settings: Mapping[str, str] | None = None
+    ) -> Iterator[Connection]:
         """A transaction that writes for one tenant: all of it or nothing. `settings` as in `reading`."""
         with self.connection() as connection, connection.transaction():
-            _set_transaction_context(connection, "groundwork_writer", check_name("tenant", tenant), (), settings or {})
+            _set_transaction_context(
+                connection, "groundwork_writer", check_name("tenant", tenant), (), settings or {}
+            )
             yield connection
 
 
@@ -147,8 +167,11 @@ def _set_transaction_context(
     settings: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
     taken_on = {
-        "role": role, "groundwork.tenant": tenant, "groundwork.groups": GROUP_SEPARATOR.join(groups), **settings
-    }  # fmt: skip
+        "role": role,
+        "groundwork.tenant": tenant,
+        "groundwork.groups": GROUP_SEPARATOR.join(groups),
+        **settings,
+    }
     connection.execute(
         "select set_config(name, value, true) from unnest(%s::text[], %s::text[]) as setting (name, value)",
         (list(taken_on), list(taken_on.values())),
@@ -175,7 +198,9 @@ def owner_transaction(conninfo: str, tenant: str, purpose: str) -> Iterator[Conn
         ) from error
     except psycopg.OperationalError as error:
         why = str(error).strip().splitlines()[-1]
-        raise Unavailable(f"The database did not answer ({why}); correct GROUNDWORK_ADMIN_DATABASE_URL.") from error
+        raise Unavailable(
+            f"The database did not answer ({why}); correct GROUNDWORK_ADMIN_DATABASE_URL."
+        ) from error
 
 
 def application_conninfo(conninfo: str) -> str:
@@ -202,9 +227,13 @@ def check_ready(connection: Connection) -> None:
     """
     facts = _fetch_one_row(connection, QUERIES["readiness"])
     if not facts["extension"]:
-        raise Unavailable("The database has no pgvector extension; install pgvector 0.8.4 or newer and migrate.")
+        raise Unavailable(
+            "The database has no pgvector extension; install pgvector 0.8.4 or newer and migrate."
+        )
     if not facts["schema"]:
-        raise Unavailable("The database has no Groundwork tables yet; run `groundwork migrate` against it first.")
+        raise Unavailable(
+            "The database has no Groundwork tables yet; run `groundwork migrate` against it first."
+        )
 
 
 def check_isolation(connection: Connection) -> None:
@@ -220,11 +249,17 @@ def check_isolation(connection: Connection) -> None:
             f"The role {role} can see past row-level security; connect as {APPLICATION_ROLE}, never as a superuser."
         )
     if facts["owned"]:
-        raise UnsafeDatabase(f"The role {role} owns {facts['owned'][0]}; connect as {APPLICATION_ROLE} instead.")
+        raise UnsafeDatabase(
+            f"The role {role} owns {facts['owned'][0]}; connect as {APPLICATION_ROLE} instead."
+        )
     if facts["open_tables"]:
-        raise UnsafeDatabase(f"Table {facts['open_tables'][0]} lacks forced row-level security; run the migrations.")
+        raise UnsafeDatabase(
+            f"Table {facts['open_tables'][0]} lacks forced row-level security; run the migrations."
+        )
     if facts["direct"]:
-        raise UnsafeDatabase(f"The role {role} may read {facts['direct'][0]} directly; revoke that grant.")
+        raise UnsafeDatabase(
+            f"The role {role} may read {facts['direct'][0]} directly; revoke that grant."
+        )
 
 
 def _fetch_one_row(connection: Connection, query: LiteralString) -> dict[str, Any]:

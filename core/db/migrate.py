@@ -14,7 +14,9 @@ from core.types import EmbeddingModel
 
 QUERIES = load_queries(Path(__file__).with_name("index_version.sql"))
 MIGRATIONS = Path(__file__).parent / "migrations"
-MIGRATION_LOCK_KEY = 4_711_2026  # any number, the same in every process: one migrates, the others wait
+MIGRATION_LOCK_KEY = (
+    4_711_2026  # any number, the same in every process: one migrates, the others wait
+)
 MIN_PGVECTOR_VERSION = (0, 8, 4)  # earlier ones can corrupt an HNSW index (pgvector's changelog)
 
 
@@ -32,13 +34,19 @@ def migrate_database(conninfo: str, describe_model: Callable[[], EmbeddingModel]
             connection.execute("select pg_advisory_lock(%s)", (MIGRATION_LOCK_KEY,))
             check_pgvector(connection)
             _create_schema(connection)
-            applied = [path.stem for path in sorted(MIGRATIONS.glob("*.sql")) if _apply_migration(connection, path)]
+            applied = [
+                path.stem
+                for path in sorted(MIGRATIONS.glob("*.sql"))
+                if _apply_migration(connection, path)
+            ]
             if not connection.execute("select 1 from index_version").fetchone():
                 create_index_version(connection, describe_model(), live=True)
             return applied
     except psycopg.OperationalError as error:
         why = str(error).strip().splitlines()[-1]
-        raise Unavailable(f"The database can't be migrated ({why}); correct GROUNDWORK_ADMIN_DATABASE_URL.") from error
+        raise Unavailable(
+            f"The database can't be migrated ({why}); correct GROUNDWORK_ADMIN_DATABASE_URL."
+        ) from error
     except psycopg.errors.InsufficientPrivilege as error:
         raise Unavailable(
             f"The role may not migrate ({error.diag.message_primary}); name one in GROUNDWORK_ADMIN_DATABASE_URL that"
@@ -99,7 +107,9 @@ def check_pgvector(connection: Connection) -> str:
     Raises:
         Unavailable: none, or one that is too old.
     """
-    row = connection.execute("select default_version from pg_available_extensions where name = 'vector'").fetchone()
+    row = connection.execute(
+        "select default_version from pg_available_extensions where name = 'vector'"
+    ).fetchone()
     needed = ".".join(map(str, MIN_PGVECTOR_VERSION))
     if row is None:
         raise Unavailable(
@@ -107,7 +117,9 @@ def check_pgvector(connection: Connection) -> str:
             " pgvector/pgvector:pg18 has it), or unset GROUNDWORK_DATABASE_URL to use the embedded one."
         )
     if tuple(map(int, row[0].split("."))) < MIN_PGVECTOR_VERSION:
-        raise Unavailable(f"pgvector {row[0]} can corrupt an index; install {needed} or newer on the server.")
+        raise Unavailable(
+            f"pgvector {row[0]} can corrupt an index; install {needed} or newer on the server."
+        )
     return str(row[0])
 
 
@@ -122,12 +134,18 @@ def _create_schema(connection: Connection) -> None:
 def _apply_migration(connection: Connection, path: Path) -> bool:
     text = read_statement(path)
     checksum = hashlib.sha256(text.encode()).hexdigest()
-    known = connection.execute("select checksum from schema_migration where name = %s", (path.stem,)).fetchone()
+    known = connection.execute(
+        "select checksum from schema_migration where name = %s", (path.stem,)
+    ).fetchone()
     if known:
         if known[0] != checksum:
-            raise Unavailable(f"Migration {path.stem} was changed after it was applied; add a new one instead.")
+            raise Unavailable(
+                f"Migration {path.stem} was changed after it was applied; add a new one instead."
+            )
         return False
     with connection.transaction():
         connection.execute(text)
-        connection.execute("insert into schema_migration (name, checksum) values (%s, %s)", (path.stem, checksum))
+        connection.execute(
+            "insert into schema_migration (name, checksum) values (%s, %s)", (path.stem, checksum)
+        )
     return True

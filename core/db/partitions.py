@@ -29,10 +29,19 @@ def create_tenant_partition(conninfo: str, tenant: str) -> list[str]:
         Unavailable: no database, or too few rights.
     """
     with owner_transaction(conninfo, tenant, "make a partition") as connection:
-        if not connection.execute("select 1 from reader_set where tenant_id = %s", (tenant,)).fetchone():
-            raise InvalidInput(f"There is no tenant {tenant!r} with documents; ingest something for it first.")
-        versions = [row[0] for row in connection.execute("select index_version_id from index_version").fetchall()]
-        return [name for version in versions for name in _create_partition(connection, version, tenant)]
+        if not connection.execute(
+            "select 1 from reader_set where tenant_id = %s", (tenant,)
+        ).fetchone():
+            raise InvalidInput(
+                f"There is no tenant {tenant!r} with documents; ingest something for it first."
+            )
+        versions = [
+            row[0]
+            for row in connection.execute("select index_version_id from index_version").fetchall()
+        ]
+        return [
+            name for version in versions for name in _create_partition(connection, version, tenant)
+        ]
 
 
 def _create_partition(connection: psycopg.Connection, version: int, tenant: str) -> list[str]:

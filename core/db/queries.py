@@ -17,7 +17,9 @@ from typing import LiteralString, cast
 
 from psycopg import sql
 
-QUERY_BLOCK_PATTERN = re.compile(r"^-- name: (?P<name>\w+)\n(?P<text>.*?)(?=^-- name: |\Z)", re.MULTILINE | re.DOTALL)
+QUERY_BLOCK_PATTERN = re.compile(
+    r"^-- name: (?P<name>\w+)\n(?P<text>.*?)(?=^-- name: |\Z)", re.MULTILINE | re.DOTALL
+)
 
 
 def read_statement(path: Path) -> LiteralString:
@@ -38,7 +40,9 @@ def load_queries(path: Path) -> Mapping[str, LiteralString]:
     queries: dict[str, LiteralString] = {}
     for block in QUERY_BLOCK_PATTERN.finditer(read_statement(path)):
         if block["name"] in queries:
-            raise ValueError(f"{path.name} has two blocks named {block['name']}. Rename one of them.")
+            raise ValueError(
+                f"{path.name} has two blocks named {block['name']}. Rename one of them."
+            )
         queries[block["name"]] = cast(LiteralString, block["text"].strip())
     return MappingProxyType(queries)
 
@@ -48,4 +52,6 @@ def compose_query(query: LiteralString, **identifiers: str) -> sql.Composed:
 
     Identifiers are the only part of a statement that is ever composed; values are always bound.
     """
-    return sql.SQL(query).format(**{name: sql.Identifier(value) for name, value in identifiers.items()})
+    return sql.SQL(query).format(
+        **{name: sql.Identifier(value) for name, value in identifiers.items()}
+    )

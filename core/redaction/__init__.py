@@ -29,7 +29,18 @@ ALL_KINDS: frozenset[EntityKind] = frozenset(get_args(EntityKind))
 # What is taken out of prompts and answers where the policy says so. Dates, places, names and links are what
 # documents are asked for; without them answers would say nothing.
 SENSITIVE_KINDS: frozenset[EntityKind] = frozenset(
-    ("SECRET", "CARD", "IBAN", "NATIONAL_ID", "DRIVER_LICENSE", "EMAIL", "PHONE", "IP", "MAC", "BIRTH_DATE")
+    (
+        "SECRET",
+        "CARD",
+        "IBAN",
+        "NATIONAL_ID",
+        "DRIVER_LICENSE",
+        "EMAIL",
+        "PHONE",
+        "IP",
+        "MAC",
+        "BIRTH_DATE",
+    )
 )
 # What an error does not repeat to whoever sent it; it may name the address of a server.
 ERROR_REDACTED_KINDS = SENSITIVE_KINDS - {"IP", "MAC"}
@@ -50,7 +61,9 @@ def find_entities(
 ) -> list[DetectedEntity]:
     """What stands in a text, in order and without overlaps: of two that overlap the more certain, then the longer."""
     wanted = frozenset(kinds)
-    found = [one for detect in DETECTORS for one in detect(text) if one.confidence >= min_confidence]
+    found = [
+        one for detect in DETECTORS for one in detect(text) if one.confidence >= min_confidence
+    ]
     found.sort(key=lambda one: (-one.confidence, one.span.start - one.span.end))
     taken, kept = bytearray(len(text)), list[DetectedEntity]()
     for one in found:
@@ -61,7 +74,9 @@ def find_entities(
     return sorted((one for one in kept if one.kind in wanted), key=lambda one: one.span)
 
 
-def redact(text: str, kinds: Iterable[EntityKind] = ALL_KINDS, min_confidence: float = MIN_CONFIDENCE) -> RedactedText:
+def redact(
+    text: str, kinds: Iterable[EntityKind] = ALL_KINDS, min_confidence: float = MIN_CONFIDENCE
+) -> RedactedText:
     """A text with `[KIND]` in place of each find."""
     found = tuple(find_entities(text, kinds, min_confidence))
     return RedactedText(_replace_spans(text, ((one.span, f"[{one.kind}]") for one in found)), found)

@@ -17,16 +17,26 @@ IBAN_LENGTHS = {
 # Issuer ranges (ISO/IEC 7812) as first and last prefix, and the lengths that are issued in them.
 _CARD_ISSUER_RANGES: tuple[tuple[int, int, tuple[int, ...]], ...] = (
     (4, 4, (13, 16, 19)),  # Visa
-    (51, 55, (16,)), (2221, 2720, (16,)),  # Mastercard
-    (34, 34, (15,)), (37, 37, (15,)),  # American Express
-    (300, 305, (14, 16)), (36, 36, (14, 16)), (38, 39, (14, 16)),  # Diners Club
-    (6011, 6011, (16, 19)), (644, 659, (16, 19)),  # Discover
-    (3528, 3589, (16, 19)), (1800, 1800, (15,)), (2131, 2131, (15,)),  # JCB
+    (51, 55, (16,)),
+    (2221, 2720, (16,)),  # Mastercard
+    (34, 34, (15,)),
+    (37, 37, (15,)),  # American Express
+    (300, 305, (14, 16)),
+    (36, 36, (14, 16)),
+    (38, 39, (14, 16)),  # Diners Club
+    (6011, 6011, (16, 19)),
+    (644, 659, (16, 19)),  # Discover
+    (3528, 3589, (16, 19)),
+    (1800, 1800, (15,)),
+    (2131, 2131, (15,)),  # JCB
     (62, 62, (16, 17, 18, 19)),  # UnionPay
     (2200, 2204, (16,)),  # Mir
     # Maestro
-    *((first, first, tuple(range(12, 20))) for first in (5018, 5020, 5038, 5893, 6304, 6759, 6761, 6762, 6763)),
-)  # fmt: skip
+    *(
+        (first, first, tuple(range(12, 20)))
+        for first in (5018, 5020, 5038, 5893, 6304, 6759, 6761, 6762, 6763)
+    ),
+)
 
 
 def is_valid_luhn(digits: str) -> bool:
@@ -70,7 +80,34 @@ def is_french_insee(text: str) -> bool:
 
 def is_italian_tax_code(text: str) -> bool:
     """Codice fiscale: the last letter from the values of odd and even places (D.M. 23 December 1976)."""
-    odd = (1, 0, 5, 7, 9, 13, 15, 17, 19, 21, 2, 4, 18, 20, 11, 3, 6, 8, 12, 14, 16, 10, 22, 25, 24, 23)
+    odd = (
+        1,
+        0,
+        5,
+        7,
+        9,
+        13,
+        15,
+        17,
+        19,
+        21,
+        2,
+        4,
+        18,
+        20,
+        11,
+        3,
+        6,
+        8,
+        12,
+        14,
+        16,
+        10,
+        22,
+        25,
+        24,
+        23,
+    )
     values = [int(sign, 36) - (10 if sign.isalpha() else 0) for sign in text[:15]]
     total = sum(value if place % 2 else odd[value] for place, value in enumerate(values))
     return ascii_uppercase[total % 26] == text[15]
@@ -80,10 +117,20 @@ def is_brazilian_cpf(digits: str) -> bool:
     """Two check digits, each modulo 11."""
 
     def check(given: str) -> int:
-        rest = sum(int(digit) * weight for digit, weight in zip(given, range(len(given) + 1, 1, -1), strict=True)) % 11
+        rest = (
+            sum(
+                int(digit) * weight
+                for digit, weight in zip(given, range(len(given) + 1, 1, -1), strict=True)
+            )
+            % 11
+        )
         return 0 if rest < 2 else 11 - rest
 
-    return len(set(digits)) > 1 and check(digits[:9]) == int(digits[9]) and check(digits[:10]) == int(digits[10])
+    return (
+        len(set(digits)) > 1
+        and check(digits[:9]) == int(digits[9])
+        and check(digits[:10]) == int(digits[10])
+    )
 
 
 def is_german_tax_id(digits: str) -> bool:
@@ -96,7 +143,11 @@ def is_german_tax_id(digits: str) -> bool:
 
 def _build_weighted_check(weights: tuple[int, ...], modulus: int) -> Callable[[str], bool]:
     def check(digits: str) -> bool:
-        return sum(int(digit) * weight for digit, weight in zip(digits, weights, strict=True)) % modulus == 0
+        return (
+            sum(int(digit) * weight for digit, weight in zip(digits, weights, strict=True))
+            % modulus
+            == 0
+        )
 
     return check
 

@@ -11,7 +11,8 @@ from core.types import Span
 
 _URL_CHARACTERS = r"[^\s<>\"'`|\\^{}]{3,2048}"
 _URL_PATTERN = re.compile(
-    rf"(?<![\w.])(?:https?|ftp)://{_URL_CHARACTERS}|(?<![\w./-])www\.{_URL_CHARACTERS}", re.IGNORECASE
+    rf"(?<![\w.])(?:https?|ftp)://{_URL_CHARACTERS}|(?<![\w./-])www\.{_URL_CHARACTERS}",
+    re.IGNORECASE,
 )
 _IPV4_PATTERN = re.compile(r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?!\w|\.\d)")
 _IPV6_PATTERN = re.compile(
@@ -40,7 +41,9 @@ def _find_ip_addresses(text: str) -> Iterator[DetectedEntity]:
         except ValueError:
             continue
         nowhere = address.is_loopback or address.is_unspecified or written.endswith(".0.0")
-        if not nowhere and not _VERSION_PREFIX_PATTERN.search(text, max(0, match.start() - 16), match.start()):
+        if not nowhere and not _VERSION_PREFIX_PATTERN.search(
+            text, max(0, match.start() - 16), match.start()
+        ):
             yield DetectedEntity("IP", Span(match.start(), match.start() + len(written)), 0.8)
 
 
@@ -75,7 +78,9 @@ _PHONE_FORMAT_PATTERN = re.compile(
     r"|0\d{3}(?: \d{2}){3}"  # Belgium
     r"|\(?0\d{2,4}\)?[ /-]\d{6,8}"
 )
-_DIGIT_GROUPS_PATTERN = re.compile(r"\(?\d{2,4}\)?(?:[ .-]\d{2,8}){1,4}|\d{9,12}")  # a telephone's where a word says so
+_DIGIT_GROUPS_PATTERN = re.compile(
+    r"\(?\d{2,4}\)?(?:[ .-]\d{2,8}){1,4}|\d{9,12}"
+)  # a telephone's where a word says so
 
 
 def _find_phone_numbers(text: str) -> Iterator[DetectedEntity]:
@@ -88,7 +93,9 @@ def _find_phone_numbers(text: str) -> Iterator[DetectedEntity]:
             continue
         if _PHONE_FORMAT_PATTERN.fullmatch(number):
             yield DetectedEntity("PHONE", Span(start, end), 0.8)
-        elif _DIGIT_GROUPS_PATTERN.fullmatch(number) and _PHONE_WORD_PATTERN.search(text, max(0, start - 40), end + 12):
+        elif _DIGIT_GROUPS_PATTERN.fullmatch(number) and _PHONE_WORD_PATTERN.search(
+            text, max(0, start - 40), end + 12
+        ):
             yield DetectedEntity("PHONE", Span(start, end), 0.6)
 
 
@@ -100,9 +107,7 @@ _MONTH = (
 )
 _DAY_NUMBER, _MONTH_NUMBER = r"(?:0?[1-9]|[12]\d|3[01])", r"(?:0?[1-9]|1[0-2])"
 _YEAR = r"(?:19|20)\d{2}"
-_TIME_OF_DAY = (
-    r"(?:[T ,]{1,2}(?:at )?\d{1,2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?(?: ?[ap]\.?m\b\.?)?(?:Z|[+-]\d{2}:?\d{2})?)?"
-)
+_TIME_OF_DAY = r"(?:[T ,]{1,2}(?:at )?\d{1,2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?(?: ?[ap]\.?m\b\.?)?(?:Z|[+-]\d{2}:?\d{2})?)?"
 _DATE = (
     rf"(?:(?:{_YEAR}[-/.]{_MONTH_NUMBER}[-/.]{_DAY_NUMBER}"
     rf"|{_DAY_NUMBER}[/.-]{_DAY_NUMBER}[/.-](?:{_YEAR}|\d{{2}})"
@@ -112,7 +117,9 @@ _DATE = (
 _BIRTH_WORDS = r"(?:born(?: on)?|birth ?da(?:y|te)|date of birth|d\.?o\.?b\.?)"
 _AFTER_YEAR_WORD = r"(?:in|of|since|during|from|until|by|before|after|around|a)"
 _YEARS_OLD = r"(?:[ -]{1,2}(?:years?|yrs?)[ -]{1,2}olds?|[ -]{0,2}y[/. ]{0,2}o\b|[ -]?yo\b)"
-_AGE_WORDS = r"(?:aged?(?: of| is)?|turn(?:ed|s|ing)?|when (?:he|she|they|I|we|you)(?: was| were|['’]s))"
+_AGE_WORDS = (
+    r"(?:aged?(?: of| is)?|turn(?:ed|s|ing)?|when (?:he|she|they|I|we|you)(?: was| were|['’]s))"
+)
 _TIME_UNITS = r"(?:percent|days?|weeks?|months?|hours?|minutes?|seconds?)\b"
 
 # --- places and names: light rules ------------------------------------------------------------------------------------
@@ -124,9 +131,7 @@ _STREET_TYPE = (
 _APARTMENT = r"(?:Apt|Apartment|Suite|Ste|Flat)\.? #?\d{1,5}[A-Za-z]?"
 _STREET_NAME_WORD = r"[^\W\d_][\w'’.-]{0,30}"
 _UK_POSTCODE = r"[A-Z]{1,2}\d[A-Z\d]? ?\d[ABD-HJLNP-UW-Z]{2}"
-_POSTAL_CODE = (
-    r"(?:\d{5}-\d{3,4}|\d{2}-\d{3}|\d{4}-\d{3}|\d{3} \d{2}|\d{4} ?(?-i:[A-Z]{2})|[A-Z]\d[A-Z] ?\d[A-Z]\d|\d{3,6})"
-)
+_POSTAL_CODE = r"(?:\d{5}-\d{3,4}|\d{2}-\d{3}|\d{4}-\d{3}|\d{3} \d{2}|\d{4} ?(?-i:[A-Z]{2})|[A-Z]\d[A-Z] ?\d[A-Z]\d|\d{3,6})"
 _POSTAL_WORDS = r"(?:zip(?: ?code)?|post(?:al)? ?code|PLZ|CAP)(?: (?:number|is|was))?"
 _CAPITALISED_WORD = r"(?-i:[A-ZÀ-ÖØ-ÞĀ-ŽΑ-ΩА-Я])[\w'’-]{1,30}"
 _FULL_NAME = rf"{_CAPITALISED_WORD}(?: (?-i:[A-Z])\.?(?= ))?(?: {_CAPITALISED_WORD}){{0,3}}"
@@ -141,25 +146,49 @@ def _build_caseless_detector(kind: EntityKind, pattern: str, confidence: float) 
 
 DETECTORS: tuple[Detector, ...] = (
     build_pattern_detector(
-        "EMAIL", r"(?<![\w.+%-])[\w.+%-]{1,64}+@(?:[^\W_](?:[\w-]{0,61}[^\W_])?\.){1,8}"
-        r"(?:xn--[\w-]{2,58}|[^\W\d_]{2,24})(?![\w-])", 0.95,
+        "EMAIL",
+        r"(?<![\w.+%-])[\w.+%-]{1,64}+@(?:[^\W_](?:[\w-]{0,61}[^\W_])?\.){1,8}"
+        r"(?:xn--[\w-]{2,58}|[^\W\d_]{2,24})(?![\w-])",
+        0.95,
     ),
     _find_urls,
     _find_ip_addresses,
-    build_pattern_detector("MAC", r"(?<![\w:-])[0-9A-Fa-f]{2}([:-])[0-9A-Fa-f]{2}(?:\1[0-9A-Fa-f]{2}){4}(?![\w:-])", 0.95),
+    build_pattern_detector(
+        "MAC",
+        r"(?<![\w:-])[0-9A-Fa-f]{2}([:-])[0-9A-Fa-f]{2}(?:\1[0-9A-Fa-f]{2}){4}(?![\w:-])",
+        0.95,
+    ),
     _find_phone_numbers,
-    _build_caseless_detector("BIRTH_DATE", rf"\b{_BIRTH_WORDS}\b[^\n\d]{{0,24}}?\b(?P<value>{_DATE})(?![\w/])", 0.8),
+    _build_caseless_detector(
+        "BIRTH_DATE", rf"\b{_BIRTH_WORDS}\b[^\n\d]{{0,24}}?\b(?P<value>{_DATE})(?![\w/])", 0.8
+    ),
     _build_caseless_detector("DATE", rf"(?<![\w./-]){_DATE}(?![\w/]|[.-]\d)", 0.8),
-    _build_caseless_detector("DATE", rf"\b{_AFTER_YEAR_WORD} (?P<value>{_YEAR})(?![\w%]|[.,:/-]\d)", 0.6),
+    _build_caseless_detector(
+        "DATE", rf"\b{_AFTER_YEAR_WORD} (?P<value>{_YEAR})(?![\w%]|[.,:/-]\d)", 0.6
+    ),
     _build_caseless_detector("DATE", r"\b(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day\b", 0.6),
     _build_caseless_detector("AGE", rf"(?<![\w.,-])(?P<value>1?\d{{1,2}}){_YEARS_OLD}", 0.8),
-    _build_caseless_detector("AGE", rf"\b{_AGE_WORDS} (?P<value>1?\d{{1,2}})(?![\w%:/-]|[.,]\d| {_TIME_UNITS})", 0.6),
-    _build_caseless_detector("POSTAL_CODE", rf"\b{_POSTAL_WORDS}[ :#]{{1,4}}(?P<value>{_POSTAL_CODE})(?![\w-])", 0.8),
+    _build_caseless_detector(
+        "AGE", rf"\b{_AGE_WORDS} (?P<value>1?\d{{1,2}})(?![\w%:/-]|[.,]\d| {_TIME_UNITS})", 0.6
+    ),
+    _build_caseless_detector(
+        "POSTAL_CODE", rf"\b{_POSTAL_WORDS}[ :#]{{1,4}}(?P<value>{_POSTAL_CODE})(?![\w-])", 0.8
+    ),
     build_pattern_detector("POSTAL_CODE", rf"(?<![\w-]){_UK_POSTCODE}(?![\w-])", 0.6),
-    build_pattern_detector("ADDRESS", rf"(?<![\w.,/-])\d{{1,6}}[A-Za-z]?,? (?:{_STREET_NAME_WORD} ){{1,4}}?{_STREET_TYPE}(?:,? {_APARTMENT})?", 0.6),
+    build_pattern_detector(
+        "ADDRESS",
+        rf"(?<![\w.,/-])\d{{1,6}}[A-Za-z]?,? (?:{_STREET_NAME_WORD} ){{1,4}}?{_STREET_TYPE}(?:,? {_APARTMENT})?",
+        0.6,
+    ),
     _build_caseless_detector("ADDRESS", rf"\b{_APARTMENT}\b", 0.6),
-    _build_caseless_detector("ADDRESS", r"\b(?:P\.? ?O\.? Box|Post(?:box| Office Box)) \d{1,6}\b", 0.8),
-    _build_caseless_detector("ADDRESS", r"\b(?:PSC|Unit|CMR) \d{1,5},? Box \d{1,5}(?:\s{1,3}[AFD]PO A[AEP] \d{5})?\b", 0.95),
+    _build_caseless_detector(
+        "ADDRESS", r"\b(?:P\.? ?O\.? Box|Post(?:box| Office Box)) \d{1,6}\b", 0.8
+    ),
+    _build_caseless_detector(
+        "ADDRESS",
+        r"\b(?:PSC|Unit|CMR) \d{1,5},? Box \d{1,5}(?:\s{1,3}[AFD]PO A[AEP] \d{5})?\b",
+        0.95,
+    ),
     _build_caseless_detector("PERSON", rf"\b{_HONORIFIC}\.? (?P<value>{_FULL_NAME})", 0.6),
     _build_caseless_detector("PERSON", rf"\b{_NAME_CUES}\s{{1,4}}(?P<value>{_FULL_NAME})", 0.6),
-)  # fmt: skip
+)

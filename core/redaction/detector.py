@@ -8,9 +8,23 @@ from typing import Literal
 from core.types import Span
 
 EntityKind = Literal[
-    "SECRET", "CARD", "IBAN", "NATIONAL_ID", "DRIVER_LICENSE", "EMAIL", "PHONE", "IP", "MAC", "URL", "BIRTH_DATE",
-    "DATE", "AGE", "POSTAL_CODE", "ADDRESS", "PERSON",
-]  # fmt: skip
+    "SECRET",
+    "CARD",
+    "IBAN",
+    "NATIONAL_ID",
+    "DRIVER_LICENSE",
+    "EMAIL",
+    "PHONE",
+    "IP",
+    "MAC",
+    "URL",
+    "BIRTH_DATE",
+    "DATE",
+    "AGE",
+    "POSTAL_CODE",
+    "ADDRESS",
+    "PERSON",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +44,11 @@ Detector = Callable[[str], Iterator[DetectedEntity]]
 
 
 def build_pattern_detector(
-    kind: EntityKind, pattern: str, confidence: float, check: Callable[[str], bool] | None = None, flags: int = 0
+    kind: EntityKind,
+    pattern: str,
+    confidence: float,
+    check: Callable[[str], bool] | None = None,
+    flags: int = 0,
 ) -> Detector:
     """A detector of what an expression finds: its group `value`, or all of it; `check` may still reject that.
 

@@ -24,5 +24,8 @@ PERIOD_PATTERN = re.compile(
 
 def find_editions(question: str) -> list[str]:
     """The editions that a question names, or may name: 5.1, 7, 2024."""
-    found = [next(group for group in match.groups() if group) for match in EDITION_PATTERN.finditer(question)]
+    found = [
+        next(group for group in match.groups() if group)
+        for match in EDITION_PATTERN.finditer(question)
+    ]
     return list(dict.fromkeys(found))

@@ -74,7 +74,10 @@ def _append_sentence(found: list[Span], text: str, start: int, end: int) -> None
         and not _LETTER_OR_DIGIT_PATTERN.search(text, start, start + length)
         and "\n" not in text[found[-1].end : start]
     ):
-        start, length = found[-1].start, start + length - found[-1].start  # Stray stops belong to what they follow.
+        start, length = (
+            found[-1].start,
+            start + length - found[-1].start,
+        )  # Stray stops belong to what they follow.
         found.pop()
     found.append(Span(start, start + length))
 
@@ -93,7 +96,9 @@ def _is_sentence_end(text: str, start: int, stop: re.Match[str], limit: int) -> 
         return False
     if stop["stop"] != "." or stop["close"][:1] in ("'", '"', "”", "’"):
         return True
-    word = _LAST_WORD_PATTERN.search(text, max(start, stop.start() - _MAX_ABBREVIATION_CHARACTERS), stop.start())
+    word = _LAST_WORD_PATTERN.search(
+        text, max(start, stop.start() - _MAX_ABBREVIATION_CHARACTERS), stop.start()
+    )
     return word is None or _word_ends_sentence(word[0], word.start() == start, after)
 
 

@@ -17,7 +17,9 @@ import Stemmer
 WORD_PATTERN = re.compile(r"[^\W_]+(?:'[^\W_]+)?(?:[-_.:/+#][^\W_]+)*[+#]*")
 WORD_PART_PATTERN = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
 IDENTIFIER_PATTERN = re.compile(r"\d|_|[a-z][A-Z]")
-MAX_TERM_CHARACTERS = 64  # characters; beyond that it is a hash or an encoded blob that nobody types
+MAX_TERM_CHARACTERS = (
+    64  # characters; beyond that it is a hash or an encoded blob that nobody types
+)
 
 # The function words of English that carry no topic. Kept short: "not", "no" and "without" change what is asked.
 STOP_WORDS = frozenset(
@@ -39,14 +41,18 @@ _thread_local = threading.local()  # a stemmer is not safe to share between thre
 
 def extract_terms(text: str) -> list[str]:
     """The terms of a text in order, repeats included; a term is what a posting is keyed by."""
-    return [term for word in WORD_PATTERN.findall(_fold_accents(text)) for term in _word_terms(word)]
+    return [
+        term for word in WORD_PATTERN.findall(_fold_accents(text)) for term in _word_terms(word)
+    ]
 
 
 def hash_terms(terms: Iterable[str]) -> list[int]:
     """A number of 32 bits, with sign, for each term: small enough to keep for every sentence, quick to compare. Two of
     a question's ten terms and a sentence's twenty share one by chance once in twenty million times.
     """
-    return [number - (number >> 31 << 32) for number in (zlib.crc32(term.encode()) for term in terms)]
+    return [
+        number - (number >> 31 << 32) for number in (zlib.crc32(term.encode()) for term in terms)
+    ]
 
 
 def count_query_terms(question: str) -> dict[str, int]:
@@ -97,5 +103,7 @@ def _fold_accents(text: str) -> str:
         return text
     text = text.replace("’", "'")
     return "".join(
-        character for character in unicodedata.normalize("NFKD", text) if not unicodedata.combining(character)
+        character
+        for character in unicodedata.normalize("NFKD", text)
+        if not unicodedata.combining(character)
     )

@@ -21,7 +21,9 @@ class Chunker(Protocol):
     `limit` is the model's window less its special tokens. Context and text are embedded joined by a line break.
     """
 
-    def __call__(self, parsed: ParsedDocument, title: str, token_offsets: TokenOffsets, max_tokens: int) -> list[Chunk]:
+    def __call__(
+        self, parsed: ParsedDocument, title: str, token_offsets: TokenOffsets, max_tokens: int
+    ) -> list[Chunk]:
         """`title` is the document's, or the file's name where it has none."""
         ...
 

@@ -28,7 +28,9 @@ class ContextBuilder:
         return self._cache[path, header]
 
     def _build_path(self, location: Location) -> tuple[str, ...]:
-        repeated = bool(location.headings) and location.headings[0].casefold() == self._title.casefold()
+        repeated = (
+            bool(location.headings) and location.headings[0].casefold() == self._title.casefold()
+        )
         title = () if repeated or not self._title else (self._title,)
         return title + ((location.sheet,) if location.sheet else ()) + location.headings
 
@@ -37,10 +39,16 @@ class ContextBuilder:
             header, self._token_counter, max(self._max_tokens // 2, 1) if path else self._max_tokens
         )
         left = self._max_tokens - self._token_counter.count_context_tokens(header)
-        while len(path) > 1 and self._token_counter.count_context_tokens(_PATH_SEPARATOR.join(path)) > left:
+        while (
+            len(path) > 1
+            and self._token_counter.count_context_tokens(_PATH_SEPARATOR.join(path)) > left
+        ):
             path = path[1:]
         return "\n".join(
-            filter(None, (_keep_last_words(_PATH_SEPARATOR.join(path), self._token_counter, left), header))
+            filter(
+                None,
+                (_keep_last_words(_PATH_SEPARATOR.join(path), self._token_counter, left), header),
+            )
         )
 
 

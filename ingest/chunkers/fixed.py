@@ -11,7 +11,9 @@ from ingest.chunkers.units import ChunkUnit
 from ingest.parsers import ParsedDocument
 
 
-def chunk_document(parsed: ParsedDocument, title: str, token_offsets: TokenOffsets, max_tokens: int) -> list[Chunk]:
+def chunk_document(
+    parsed: ParsedDocument, title: str, token_offsets: TokenOffsets, max_tokens: int
+) -> list[Chunk]:
     """Chunks in order, without overlap; headings are part of the text here."""
     measure = TokenCounter(parsed.text, token_offsets)
     contexts = ContextBuilder(title, measure, max_tokens)
@@ -21,10 +23,14 @@ def chunk_document(parsed: ParsedDocument, title: str, token_offsets: TokenOffse
         location = _find_location(parsed, span)
         before = contexts.build(location)
         whole = ChunkUnit(span, location, tuple(split_sentences(parsed.text, span)), 0.0)
-        for piece in whole.split_to_fit(measure, max(1, max_tokens - measure.count_context_tokens(before))):
+        for piece in whole.split_to_fit(
+            measure, max(1, max_tokens - measure.count_context_tokens(before))
+        ):
             text = parsed.text[slice(*piece.span)]
             taken = measure.count_context_tokens(before) + len(measure.token_starts(text))
-            chunks.append(Chunk(len(chunks), piece.span, text, before, location, piece.sentences, taken))
+            chunks.append(
+                Chunk(len(chunks), piece.span, text, before, location, piece.sentences, taken)
+            )
     return chunks
 
 

@@ -13,7 +13,9 @@ NEIGHBOUR_UNITS = 2
 """Units before and after that stand in the context, of the same block or the blocks beside it."""
 
 
-def chunk_document(parsed: ParsedDocument, title: str, token_offsets: TokenOffsets, max_tokens: int) -> list[Chunk]:
+def chunk_document(
+    parsed: ParsedDocument, title: str, token_offsets: TokenOffsets, max_tokens: int
+) -> list[Chunk]:
     """Chunks in order; together they hold all text but the headings, each piece once."""
     measure = TokenCounter(parsed.text, token_offsets)
     half = max(1, max_tokens // 2)
@@ -32,18 +34,29 @@ def chunk_document(parsed: ParsedDocument, title: str, token_offsets: TokenOffse
 
 
 def _build_chunk(
-    units: Sequence[ChunkUnit], index: int, context: str, token_counter: TokenCounter, max_tokens: int
+    units: Sequence[ChunkUnit],
+    index: int,
+    context: str,
+    token_counter: TokenCounter,
+    max_tokens: int,
 ) -> Chunk:
     unit = units[index]
     text = token_counter.text[slice(*unit.span)]
-    own = len(token_counter.token_starts(text)) if unit.is_word_cut else token_counter.count_tokens(*unit.span)
+    own = (
+        len(token_counter.token_starts(text))
+        if unit.is_word_cut
+        else token_counter.count_tokens(*unit.span)
+    )
     before = "\n".join(
         filter(
             None,
             [
                 context,
                 *_select_neighbours(
-                    units, index, token_counter, max_tokens - own - token_counter.count_context_tokens(context)
+                    units,
+                    index,
+                    token_counter,
+                    max_tokens - own - token_counter.count_context_tokens(context),
                 ),
             ],
         )
@@ -61,7 +74,10 @@ def _select_neighbours(
     taken: list[int] = []
     for distance in range(1, NEIGHBOUR_UNITS + 1):
         for at in (index - distance, index + distance):
-            if 0 <= at < len(units) and (size := token_counter.count_tokens(*units[at].span)) <= remaining_tokens:
+            if (
+                0 <= at < len(units)
+                and (size := token_counter.count_tokens(*units[at].span)) <= remaining_tokens
+            ):
                 taken.append(at)
                 remaining_tokens -= size
     return [token_counter.text[slice(*units[at].span)] for at in sorted(taken)]

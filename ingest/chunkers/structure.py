@@ -21,7 +21,9 @@ TARGET_TOKENS = 180
 MAX_SECTION_LEVEL = 3
 """A heading of this level or higher begins a section; lower ones stay inside a chunk."""
 
-_CANDIDATES_PER_TARGET = 32  # Cuts are considered this many times per target: finer ones cost time and change nothing.
+_CANDIDATES_PER_TARGET = (
+    32  # Cuts are considered this many times per target: finer ones cost time and change nothing.
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,11 @@ class _MeasuredUnit:
 
 
 def chunk_document(
-    parsed: ParsedDocument, title: str, token_offsets: TokenOffsets, max_tokens: int, target_tokens: int = TARGET_TOKENS
+    parsed: ParsedDocument,
+    title: str,
+    token_offsets: TokenOffsets,
+    max_tokens: int,
+    target_tokens: int = TARGET_TOKENS,
 ) -> list[Chunk]:
     """Chunks in order, of about `target` tokens; together they hold all text but the headings, each piece once."""
     measure = TokenCounter(parsed.text, token_offsets)
@@ -45,7 +51,10 @@ def chunk_document(
     chunks: list[Chunk] = []
     for section in _split_sections(parsed):
         placed = list(_measure_units(section, contexts, measure, max_tokens))
-        chunks += [_build_chunk(measure, placed[start:end]) for start, end in _choose_cuts(placed, target_tokens)]
+        chunks += [
+            _build_chunk(measure, placed[start:end])
+            for start, end in _choose_cuts(placed, target_tokens)
+        ]
     return [replace(found, ordinal=ordinal) for ordinal, found in enumerate(chunks)]
 
 
@@ -75,7 +84,9 @@ def _measure_units(
     for block in blocks:
         before = contexts.build(block.location)
         budget = max_tokens - token_counter.count_context_tokens(before)
-        for number, unit in enumerate(split_block(token_counter.text, block, token_counter, budget)):
+        for number, unit in enumerate(
+            split_block(token_counter.text, block, token_counter, budget)
+        ):
             if block.kind == "table" and number == 1:
                 header = token_counter.text[block.span.start : unit.span.start].strip()
                 before = contexts.build(block.location, header)
@@ -96,11 +107,16 @@ def _choose_cuts(units: Sequence[_MeasuredUnit], target_tokens: int) -> list[tup
     """
     places = _find_cut_candidates(units, target_tokens // _CANDIDATES_PER_TARGET)
     widest = max(unit.max_tokens for unit in units)
-    best: list[tuple[float, int]] = [(0.0, 0)]  # For each place: the least cost up to it, and where its run begins.
+    best: list[tuple[float, int]] = [
+        (0.0, 0)
+    ]  # For each place: the least cost up to it, and where its run begins.
     for end in range(1, len(places)):
         best.append(
             min(
-                (best[start][0] + _compute_cost(units[places[start]].unit, size, target_tokens), start)
+                (
+                    best[start][0] + _compute_cost(units[places[start]].unit, size, target_tokens),
+                    start,
+                )
                 for start, size in _find_runs(units, places, end, widest)
             )
         )
@@ -119,7 +135,11 @@ def _find_cut_candidates(units: Sequence[_MeasuredUnit], min_tokens: int) -> lis
     for index in range(1, len(units)):
         unit, before = units[index], units[index - 1]
         apart = unit.unit.is_word_cut or before.unit.is_word_cut
-        if apart or _count_tokens(unit, unit) >= min_tokens or _count_tokens(units[places[-1]], before) >= min_tokens:
+        if (
+            apart
+            or _count_tokens(unit, unit) >= min_tokens
+            or _count_tokens(units[places[-1]], before) >= min_tokens
+        ):
             places.append(index)
     return [*places, len(units)]
 
@@ -158,7 +178,11 @@ def _build_chunk(token_counter: TokenCounter, run: Sequence[_MeasuredUnit]) -> C
     location = first.unit.location
     if location.rows and last.unit.location.rows:
         location = replace(location, rows=(location.rows[0], last.unit.location.rows[1]))
-    own = len(token_counter.token_starts(text)) if first.unit.is_word_cut else last.last_token - first.first_token
+    own = (
+        len(token_counter.token_starts(text))
+        if first.unit.is_word_cut
+        else last.last_token - first.first_token
+    )
     return Chunk(
         ordinal=0,
         span=span,

@@ -42,6 +42,11 @@ class TokenCounter:
         last = self.token_index(start) + max_tokens
         furthest = min(end, self._offsets[last] if last < len(self._offsets) else end)
         furthest = min(furthest, start + max_tokens * MAX_CHARACTERS_PER_TOKEN)
-        while furthest - start > 1 and len(self._token_offsets(self.text[start:furthest])) > max_tokens:
-            furthest = start + (furthest - start) // 2  # Cut inside a word, which then takes more tokens than before.
+        while (
+            furthest - start > 1
+            and len(self._token_offsets(self.text[start:furthest])) > max_tokens
+        ):
+            furthest = (
+                start + (furthest - start) // 2
+            )  # Cut inside a word, which then takes more tokens than before.
         return furthest

@@ -24,7 +24,10 @@ _INNER_CUT_COST = 0.5
 _LINE = re.compile(r"[^\n]+")
 _CODE_GROUP = re.compile(r"[^\n]+(?:\n[^\n]+)*")
 _NOT_BLANK = re.compile(r"\S")
-_PAUSE_PATTERNS = (re.compile(r"(?<=[,;:])\s+|(?<=[、，；：])|\s+\|\s+|\s+[–—]\s+|\n"), re.compile(r"\s+"))
+_PAUSE_PATTERNS = (
+    re.compile(r"(?<=[,;:])\s+|(?<=[、，；：])|\s+\|\s+|\s+[–—]\s+|\n"),
+    re.compile(r"\s+"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +53,9 @@ class ChunkUnit:
             yield replace(self, span=piece, sentences=(piece,), cut_cost=cost, is_word_cut=broken)
 
 
-def split_block(text: str, block: Block, token_counter: TokenCounter, max_tokens: int) -> Iterator[ChunkUnit]:
+def split_block(
+    text: str, block: Block, token_counter: TokenCounter, max_tokens: int
+) -> Iterator[ChunkUnit]:
     """A block's units in order. Items and code that don't fit into `budget` tokens are divided further here."""
     at_block = _COLON_CUT_COST if _follows_colon(text, block.span.start) else _BLOCK_CUT_COST
     if block.kind == "table":
@@ -60,7 +65,10 @@ def split_block(text: str, block: Block, token_counter: TokenCounter, max_tokens
     elif block.kind == "code":
         units = _split_code(text, block, token_counter)
     else:
-        units = (_build_unit(span, block, _SENTENCE_CUT_COST) for span in split_sentences(text, block.span))
+        units = (
+            _build_unit(span, block, _SENTENCE_CUT_COST)
+            for span in split_sentences(text, block.span)
+        )
     for number, unit in enumerate(units):
         yield unit if number else replace(unit, cut_cost=at_block)
 
@@ -81,7 +89,9 @@ def _split_table(text: str, block: Block) -> Iterator[ChunkUnit]:
         yield ChunkUnit(line, replace(block.location, rows=rows), (line,), cost)
 
 
-def _split_list(text: str, block: Block, token_counter: TokenCounter, max_tokens: int) -> Iterator[ChunkUnit]:
+def _split_list(
+    text: str, block: Block, token_counter: TokenCounter, max_tokens: int
+) -> Iterator[ChunkUnit]:
     for line in _find_lines(text, block.span):
         nested = text[line.start - 1 : line.start] == " "
         inner = tuple(split_sentences(text, line))
@@ -93,7 +103,10 @@ def _split_list(text: str, block: Block, token_counter: TokenCounter, max_tokens
         else:
             for number, span in enumerate(inner):
                 yield replace(
-                    unit, span=span, sentences=(span,), cut_cost=_SENTENCE_CUT_COST if number else unit.cut_cost
+                    unit,
+                    span=span,
+                    sentences=(span,),
+                    cut_cost=_SENTENCE_CUT_COST if number else unit.cut_cost,
                 )
 
 
@@ -101,7 +114,11 @@ def _split_code(text: str, block: Block, token_counter: TokenCounter) -> Iterato
     """All of it when short; else what stands between blank lines; else as many lines as are quoted at once."""
     if _fits_tokens(block.span, token_counter, MAX_QUOTE_TOKENS):
         first = _NOT_BLANK.search(text, *block.span)
-        yield _build_unit(Span(first.start() if first else block.span.start, block.span.end), block, _CODE_CUT_COST)
+        yield _build_unit(
+            Span(first.start() if first else block.span.start, block.span.end),
+            block,
+            _CODE_CUT_COST,
+        )
         return
     for group in _CODE_GROUP.finditer(text, *block.span):
         for span in _group_lines(_find_lines(text, Span(*group.span())), token_counter):
@@ -136,7 +153,9 @@ def _fits_tokens(span: Span, token_counter: TokenCounter, max_tokens: int) -> bo
     )
 
 
-def _split_span(span: Span, token_counter: TokenCounter, max_tokens: int) -> Iterator[tuple[Span, bool]]:
+def _split_span(
+    span: Span, token_counter: TokenCounter, max_tokens: int
+) -> Iterator[tuple[Span, bool]]:
     """Consecutive pieces that fit, each with whether a word was cut at one of its ends."""
     start, was_broken = span.start, False
     while start < span.end:

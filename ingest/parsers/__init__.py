@@ -108,7 +108,9 @@ _NON_TEXT_SIGNATURES = (
     b"\x1f\x8b",
     b"7z\xbc",
 )
-_PDF_MARKER = re.compile(rb"%PDF-|endobj")  # Readers forgive what stands before the head, or a head that is damaged.
+_PDF_MARKER = re.compile(
+    rb"%PDF-|endobj"
+)  # Readers forgive what stands before the head, or a head that is damaged.
 _PDF_HEADER_BYTES = 1024
 _OLE_SIGNATURE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _OLE_ENCRYPTED_STREAM = "EncryptedPackage".encode("utf-16-le")
@@ -117,8 +119,21 @@ _OLE_MESSAGE_STREAM = "__properties_version1.0".encode(
 )  # [MS-OXMSG] 2.4: every message holds a stream so called
 # What is often among documents and is none -> how such a file begins, or what stands at its fourth byte.
 _UNSUPPORTED_SIGNATURES = {
-    "a picture; put it into a PDF if it shows text": (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"II*\0", b"MM\0*"),
-    "sound or film; ingest a transcript instead": (b"ID3", b"RIFF", b"OggS", b"fLaC", b"\x1aE\xdf\xa3", b"ftyp"),
+    "a picture; put it into a PDF if it shows text": (
+        b"\xff\xd8\xff",
+        b"\x89PNG\r\n",
+        b"GIF8",
+        b"II*\0",
+        b"MM\0*",
+    ),
+    "sound or film; ingest a transcript instead": (
+        b"ID3",
+        b"RIFF",
+        b"OggS",
+        b"fLaC",
+        b"\x1aE\xdf\xa3",
+        b"ftyp",
+    ),
     "an archive or built like one; unpack it, or convert it to PDF or DOCX": (
         b"PK\x03\x04",
         b"\x1f\x8b",
@@ -133,7 +148,9 @@ _UNKNOWN_MEDIA_TYPE = "application/octet-stream"
 def parse(name: str, data: bytes) -> tuple[str, ParsedDocument]:
     """The media type and the content of a file called `name`; raises Unreadable with a reason and the fix."""
     if not data or data.isspace():
-        raise UnreadableFile("empty", f"{name} is empty; put some text into it or remove it from the source.")
+        raise UnreadableFile(
+            "empty", f"{name} is empty; put some text into it or remove it from the source."
+        )
     kind = detect_media_type(name, data)
     if kind not in PARSER_MODULES:
         raise _unsupported_type_error(name, kind, data)
@@ -153,7 +170,8 @@ def parse(name: str, data: bytes) -> tuple[str, ParsedDocument]:
         ) from error
     if not parsed.text:
         raise UnreadableFile(
-            "no-text", f"{name} holds no text that can be read; add text, or remove it from the source."
+            "no-text",
+            f"{name} holds no text that can be read; add text, or remove it from the source.",
         )
     if "language" not in parsed.metadata and (language := detect_language(parsed.text)):
         parsed = replace(parsed, metadata={**parsed.metadata, "language": language})
@@ -208,7 +226,11 @@ def _detect_zip_type(data: bytes) -> str | None:
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError):
         return None  # Damaged: its name decides, and the parser says what is wrong.
     return next(
-        (kind for folder, kind in _MEDIA_TYPE_BY_ZIP_FOLDER.items() if any(name.startswith(folder) for name in names)),
+        (
+            kind
+            for folder, kind in _MEDIA_TYPE_BY_ZIP_FOLDER.items()
+            if any(name.startswith(folder) for name in names)
+        ),
         None,
     )
 
@@ -219,25 +241,30 @@ def _check_archive(archive: zipfile.ZipFile, size: int) -> None:
     unpacked = sum(part.file_size for part in parts)
     if len(parts) > limits.MAX_ARCHIVE_FILES:
         raise size_limit_error(
-            "The file", f"holds {len(parts):,} parts, more than the {limits.MAX_ARCHIVE_FILES:,} that it may"
+            "The file",
+            f"holds {len(parts):,} parts, more than the {limits.MAX_ARCHIVE_FILES:,} that it may",
         )
     if unpacked > limits.MAX_UNPACKED_BYTES or unpacked > max(
         limits.MIN_RATIO_CHECK_BYTES, limits.MAX_COMPRESSION_RATIO * size
     ):
-        raise size_limit_error("The file", f"unpacks from {size / 1e6:,.1f} to {unpacked / 1e6:,.0f} MB, as attacks do")
+        raise size_limit_error(
+            "The file", f"unpacks from {size / 1e6:,.1f} to {unpacked / 1e6:,.0f} MB, as attacks do"
+        )
 
 
 def _unsupported_type_error(name: str, media_type: str, data: bytes) -> UnreadableFile:
     if data.startswith(_OLE_SIGNATURE) and _OLE_ENCRYPTED_STREAM in data:
         return UnreadableFile(
-            "encrypted", f"{name} is encrypted with a password; save a copy without one and ingest that."
+            "encrypted",
+            f"{name} is encrypted with a password; save a copy without one and ingest that.",
         )
     for what, begins in _UNSUPPORTED_SIGNATURES.items():
         if data.startswith(begins) or data[4:8] in begins:
             return UnreadableFile("not-a-document", f"{name} is {what}.")
     if data.startswith(_OLE_SIGNATURE) and _OLE_MESSAGE_STREAM in data:
         return UnreadableFile(
-            "not-a-document", f"{name} is an Outlook message; save it as .eml or PDF and ingest that."
+            "not-a-document",
+            f"{name} is an Outlook message; save it as .eml or PDF and ingest that.",
         )
     if data.startswith(_OLE_SIGNATURE):
         return UnreadableFile(
@@ -249,4 +276,6 @@ def _unsupported_type_error(name: str, media_type: str, data: bytes) -> Unreadab
         if media_type == _UNKNOWN_MEDIA_TYPE
         else f"of type {media_type}, which has no parser here"
     )
-    return UnreadableFile("not-a-document", f"{name} is {what}; convert it to PDF, DOCX, HTML, Markdown or text.")
+    return UnreadableFile(
+        "not-a-document", f"{name} is {what}; convert it to PDF, DOCX, HTML, Markdown or text."
+    )

@@ -36,9 +36,7 @@ _STACKED_MARKS = re.compile(f"([{_COMBINING_MARKS}]{{20}})[{_COMBINING_MARKS}]+"
 _LINE_BREAK = re.compile(r"\r\n?|[\x0b\x0c\x85\u2028\u2029]")
 _MAX_METADATA_CHARACTERS = 10_000  # Characters of a value of metadata.
 _MAX_INTEGER_BITS = 64  # Bits of one.
-_MAX_HEADING_CHARACTERS = (
-    300  # A longer "heading" is a paragraph in a heading's clothes; as a path it would swamp every chunk.
-)
+_MAX_HEADING_CHARACTERS = 300  # A longer "heading" is a paragraph in a heading's clothes; as a path it would swamp every chunk.
 
 
 class ListItem(NamedTuple):
@@ -144,10 +142,15 @@ class TextBuilder:
         for block in parsed.blocks:
             place = replace(block.location, headings=above + block.location.headings)
             self._append_block(
-                block.kind, parsed.text[slice(*block.span)], block.level and min(block.level + level, 6), place
+                block.kind,
+                parsed.text[slice(*block.span)],
+                block.level and min(block.level + level, 6),
+                place,
             )
 
-    def build(self, title: str = "", metadata: Mapping[str, object] | None = None) -> ParsedDocument:
+    def build(
+        self, title: str = "", metadata: Mapping[str, object] | None = None
+    ) -> ParsedDocument:
         """The document so far; without a title it takes that of its heading of level 1, where that names it all."""
         return ParsedDocument(
             _BLOCK_SEPARATOR.join(self._block_texts),
@@ -165,10 +168,14 @@ class TextBuilder:
         place = replace(self._location, rows=(rows[0][0], rows[-1][0]))
         self._add_block("table", "\n".join(line for _, line in rows), location=place)
 
-    def _add_block(self, kind: BlockKind, text: str, level: int = 0, location: Location | None = None) -> None:
+    def _add_block(
+        self, kind: BlockKind, text: str, level: int = 0, location: Location | None = None
+    ) -> None:
         if text:
             path = tuple(name for _, name in self._headings)
-            self._append_block(kind, text, level, replace(location or self._location, headings=path))
+            self._append_block(
+                kind, text, level, replace(location or self._location, headings=path)
+            )
 
     def _append_block(self, kind: BlockKind, text: str, level: int, location: Location) -> None:
         start = self._length + len(_BLOCK_SEPARATOR) if self._block_texts else 0

@@ -32,11 +32,14 @@ def parse(data: bytes) -> ParsedDocument:
 
 def _parse_message(data: bytes) -> EmailMessage:
     if data.count(b"\n--") > limits.MAX_MAIL_BOUNDARY_LINES or _OVERLONG_PART_HEADER.search(data):
-        raise size_limit_error("The message", "has more parts, or a longer description of one, than it may")
+        raise size_limit_error(
+            "The message", "has more parts, or a longer description of one, than it may"
+        )
     message = email.message_from_bytes(data, policy=email.policy.default)
     if not any(name.lower() in ("from", "subject", "date") for name, _ in message.raw_items()):
         raise UnreadableFile(
-            "not-a-document", "The file has no e-mail headers; save the message as .eml and ingest that."
+            "not-a-document",
+            "The file has no e-mail headers; save the message as .eml and ingest that.",
         )
     return message
 
@@ -53,7 +56,9 @@ class _MailReader:
         subject = _read_header(message, "Subject")
         builder.add_heading(1, subject)
         builder.add_list(
-            ListItem(f"{name}: {value}", 0, "") for name in _SHOWN_HEADERS if (value := _read_header(message, name))
+            ListItem(f"{name}: {value}", 0, "")
+            for name in _SHOWN_HEADERS
+            if (value := _read_header(message, name))
         )
         body = message.get_body(("plain", "html"))
         if body is not None:
@@ -118,14 +123,21 @@ def _attachment_name(part: MIMEPart, number: int) -> str:
 
 def _read_header(message: EmailMessage, name: str) -> str:
     """A header as text. Only its beginning is decoded, since the decoder's time grows with the square of its length."""
-    raw = next((str(value) for key, value in message.raw_items() if key.lower() == name.lower()), "")
-    return to_single_line(str(email.policy.default.header_fetch_parse(name, raw[:_MAX_HEADER_CHARACTERS])))
+    raw = next(
+        (str(value) for key, value in message.raw_items() if key.lower() == name.lower()), ""
+    )
+    return to_single_line(
+        str(email.policy.default.header_fetch_parse(name, raw[:_MAX_HEADER_CHARACTERS]))
+    )
 
 
 def _read_content(part: MIMEPart) -> str:
     try:
         return str(part.get_content())
-    except (LookupError, UnicodeError):  # An encoding that nobody knows, or that isn't the one it says.
+    except (
+        LookupError,
+        UnicodeError,
+    ):  # An encoding that nobody knows, or that isn't the one it says.
         payload = part.get_payload(decode=True)
         return payload.decode("utf-8", "replace") if isinstance(payload, bytes) else str(payload)
 

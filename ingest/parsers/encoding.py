@@ -34,7 +34,9 @@ def decode_text(data: bytes) -> str:
     """Like `decode`, for parsers: raises Unreadable instead of returning None."""
     text = try_decode(data)
     if text is None:
-        raise UnreadableFile("corrupt", "The text's encoding can't be recognised; save the file as UTF-8.")
+        raise UnreadableFile(
+            "corrupt", "The text's encoding can't be recognised; save the file as UTF-8."
+        )
     return text
 
 

@@ -14,7 +14,12 @@ from ingest.parsers.encoding import decode_text
 from ingest.parsers.html.parser import write_html
 from ingest.parsers.xml import find_text, local_name, parse_xml
 
-_METADATA_KEYS = {"creator": "author", "date": "date", "language": "language", "publisher": "publisher"}
+_METADATA_KEYS = {
+    "creator": "author",
+    "date": "date",
+    "language": "language",
+    "publisher": "publisher",
+}
 
 
 def parse(data: bytes) -> ParsedDocument:
@@ -22,19 +27,28 @@ def parse(data: bytes) -> ParsedDocument:
     builder = TextBuilder()
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         if "META-INF/rights.xml" in archive.namelist():
-            raise UnreadableFile("encrypted", "The e-book is copy-protected; ingest an edition without protection.")
+            raise UnreadableFile(
+                "encrypted", "The e-book is copy-protected; ingest an edition without protection."
+            )
         container = parse_xml(archive.read("META-INF/container.xml"))
-        path = next(node.get("full-path", "") for node in container.iter() if local_name(node) == "rootfile")
+        path = next(
+            node.get("full-path", "") for node in container.iter() if local_name(node) == "rootfile"
+        )
         package = parse_xml(archive.read(path))
         chapters = list(_chapter_paths(package))
         if len(chapters) > limits.MAX_CHAPTERS:
             raise size_limit_error("The e-book", f"has more than {limits.MAX_CHAPTERS:,} chapters")
         for name in chapters:
             write_html(
-                decode_text(archive.read(posixpath.normpath(posixpath.join(posixpath.dirname(path), name)))), builder
+                decode_text(
+                    archive.read(posixpath.normpath(posixpath.join(posixpath.dirname(path), name)))
+                ),
+                builder,
             )
     metadata = {
-        key: to_json_value(value) for name, key in _METADATA_KEYS.items() if (value := find_text(package, name))
+        key: to_json_value(value)
+        for name, key in _METADATA_KEYS.items()
+        if (value := find_text(package, name))
     }
     return builder.build(find_text(package, "title"), metadata)
 

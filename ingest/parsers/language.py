@@ -37,7 +37,7 @@ _STOPWORDS_BY_LANGUAGE: Mapping[str, str] = {
     "ru": "и в не на что с по как это для из он но от за его к или все при также так может быть является",
     "uk": "і в не на що з та як це для із він але від за його до або все при також так може бути є",
     "ar": "في من على أن إلى عن مع هذا هذه التي الذي كان لا ما أو كل بعد قبل بين عند",
-}  # fmt: skip
+}
 _LANGUAGES_BY_STOPWORD: Mapping[str, list[str]] = {
     word: [code for code, words in _STOPWORDS_BY_LANGUAGE.items() if word in words.split()]
     for words in _STOPWORDS_BY_LANGUAGE.values()
@@ -59,4 +59,6 @@ def detect_language(text: str) -> str | None:
     hits = Counter(code for word in words for code in _LANGUAGES_BY_STOPWORD.get(word, ()))
     (best, count), (next_best, next_count), *_ = [*hits.most_common(2), ("", 0), ("", 0)]
     lead = 1.01 if {best, next_best} == _SIMILAR_LANGUAGES else _MIN_LEAD_RATIO
-    return best if count >= _MIN_STOPWORD_SHARE * len(words) and count >= lead * next_count else None
+    return (
+        best if count >= _MIN_STOPWORD_SHARE * len(words) and count >= lead * next_count else None
+    )

@@ -5,8 +5,19 @@ import re
 
 _MAX_SNIFFED_CHARACTERS = 20_000  # Characters that are looked at.
 _MAIL_HEADER_LINE = re.compile(r"[A-Za-z][A-Za-z-]{1,60}:[ \t].*|[ \t]+\S.*")
-_MAIL_HEADER_NAMES = ("from", "to", "subject", "date", "received", "return-path", "mime-version", "message-id")
-_HTML_START = re.compile(r"<(?:!doctype html|html|head|body|div|p|h[1-6]|table|ul|article|section|main)\b[^<>]*>", re.I)
+_MAIL_HEADER_NAMES = (
+    "from",
+    "to",
+    "subject",
+    "date",
+    "received",
+    "return-path",
+    "mime-version",
+    "message-id",
+)
+_HTML_START = re.compile(
+    r"<(?:!doctype html|html|head|body|div|p|h[1-6]|table|ul|article|section|main)\b[^<>]*>", re.I
+)
 _XML_START = re.compile(r"<(?:\?xml\s|!DOCTYPE\s|[A-Za-z_][\w.:-]*(?:\s[^<>]*)?>)")
 _MARKDOWN_MARKUP = re.compile(r"^(?:#{1,6} \S|```|[-*] \S.*\n[-*] \S)|\]\(\S+\)", re.MULTILINE)
 _RST_MARKUP = re.compile(r"^\S.{2,}\n(=|-|~){4,}$|^\.\. [\w-]+::", re.MULTILINE)
@@ -51,7 +62,9 @@ def _is_json(text: str) -> bool:
 def _is_message(start: str) -> bool:
     head = start.replace("\r\n", "\n").split("\n\n", 1)[0].split("\n")
     names = {line.split(":")[0].lower() for line in head if not line[:1].isspace()}
-    return len(names.intersection(_MAIL_HEADER_NAMES)) >= 3 and all(map(_MAIL_HEADER_LINE.fullmatch, head[:-1]))
+    return len(names.intersection(_MAIL_HEADER_NAMES)) >= 3 and all(
+        map(_MAIL_HEADER_LINE.fullmatch, head[:-1])
+    )
 
 
 def _is_table(start: str) -> bool:

@@ -9,9 +9,10 @@ def parse_xml(data: bytes) -> Element:
     """The root of an XML document; one that declares entities, which no office program writes, is refused."""
     if b"<!ENTITY" in data:
         raise UnreadableFile(
-            "corrupt", "The file's XML declares entities, as attacks do; save it again with another program."
+            "corrupt",
+            "The file's XML declares entities, as attacks do; save it again with another program.",
         )
-    return fromstring(data)  # noqa: S314 - entities are what that warns of
+    return fromstring(data)
 
 
 def local_name(node: Element) -> str:
@@ -21,4 +22,6 @@ def local_name(node: Element) -> str:
 
 def find_text(root: Element, name: str) -> str:
     """The text of the first element of that local name below `root`."""
-    return next(("".join(node.itertext()).strip() for node in root.iter() if local_name(node) == name), "")
+    return next(
+        ("".join(node.itertext()).strip() for node in root.iter() if local_name(node) == name), ""
+    )

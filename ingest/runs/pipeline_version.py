@@ -13,5 +13,11 @@ def compute_pipeline_hash(services: Services) -> str:
     with services.database.connection() as connection:
         index = live_index(connection)
     settings = services.settings
-    parts = (PIPELINE_VERSION, settings.chunker, settings.sentence_vectors, index.model, index.revision)
+    parts = (
+        PIPELINE_VERSION,
+        settings.chunker,
+        settings.sentence_vectors,
+        index.model,
+        index.revision,
+    )
     return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:16]

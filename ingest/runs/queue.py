@@ -25,13 +25,17 @@ QUERIES = load_queries(Path(__file__).with_name("queue.sql"))
 
 LEASE_SECONDS = 30.0  # seconds; a worker that is alive renews it HEARTBEATS times in that
 HEARTBEATS_PER_LEASE = 6
-MAX_BATCH_FILES = 32  # files a claim: enough to fill the model's batches, few enough to lose little when killed
+MAX_BATCH_FILES = (
+    32  # files a claim: enough to fill the model's batches, few enough to lose little when killed
+)
 MAX_BATCH_BYTES = 16_000_000  # a claim of larger files has fewer of them
 MAX_FAILED_ATTEMPTS = 3  # after so many failures while it was alone a file is put aside
 GROUP_SEPARATOR = "\x1f"  # between readers; no name can hold it
 
 ItemAction = Literal["take in", "delete"]
-FileState = Literal["added", "changed", "unchanged", "deleted", "duplicate", "quarantined", "superseded"]
+FileState = Literal[
+    "added", "changed", "unchanged", "deleted", "duplicate", "quarantined", "superseded"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,17 +160,28 @@ class RunHandle:
 
 
 def open_run(
-    connection: Connection, run_handle: RunHandle, kind: str, source_specs: Sequence[SourceSpec], pipeline_hash: str
+    connection: Connection,
+    run_handle: RunHandle,
+    kind: str,
+    source_specs: Sequence[SourceSpec],
+    pipeline_hash: str,
 ) -> tuple[int, datetime]:
     """Open a run that plans; returns its number and when it began by the database's clock."""
     sources = [
-        {"address": o.address, "readers": o.allowed_groups, "include": o.include, "exclude": o.exclude}
+        {
+            "address": o.address,
+            "readers": o.allowed_groups,
+            "include": o.include,
+            "exclude": o.exclude,
+        }
         for o in source_specs
     ]
     values = {
-        "kind": kind, "source": ", ".join(origin.address for origin in source_specs), "sources": Jsonb(sources),
+        "kind": kind,
+        "source": ", ".join(origin.address for origin in source_specs),
+        "sources": Jsonb(sources),
         "pipeline_hash": pipeline_hash,
-    }  # fmt: skip
+    }
     _execute(connection, "one_at_a_time", run_handle.query_parameters)
     row = connection.execute(QUERIES["open_run"], run_handle.query_parameters | values).fetchone()
     assert row is not None
@@ -207,8 +222,14 @@ def start_run(
         "alone": [task.is_isolated for task in items],
         "strikes": [task.failed_attempts for task in items],
     }
-    _execute(connection, "add_items", run_handle.query_parameters | columns | {"number": run_number})
-    _execute(connection, "begin_run", run_handle.query_parameters | {"settled": Jsonb(dict(skipped_counts))})
+    _execute(
+        connection, "add_items", run_handle.query_parameters | columns | {"number": run_number}
+    )
+    _execute(
+        connection,
+        "begin_run",
+        run_handle.query_parameters | {"settled": Jsonb(dict(skipped_counts))},
+    )
 
 
 def discard_run(connection: Connection, run_handle: RunHandle) -> None:
@@ -221,7 +242,9 @@ def read_run(connection: Connection, run_handle: RunHandle) -> IngestRun:
     with connection.cursor(row_factory=class_row(IngestRun)) as cursor:
         run = cursor.execute(QUERIES["read_run"], run_handle.query_parameters).fetchone()
     if run is None:
-        raise NotFound(f"There is no run {run_handle.run_id} in this tenant; `groundwork runs` lists them.")
+        raise NotFound(
+            f"There is no run {run_handle.run_id} in this tenant; `groundwork runs` lists them."
+        )
     return run
 
 
@@ -233,7 +256,9 @@ def list_runs(connection: Connection, tenant: str, limit: int) -> list[IngestRun
 
 def list_open_runs(connection: Connection, tenant: str) -> list[uuid.UUID]:
     """The runs that workers can join, oldest first."""
-    return [row[0] for row in connection.execute(QUERIES["open_runs"], {"tenant": tenant}).fetchall()]
+    return [
+        row[0] for row in connection.execute(QUERIES["open_runs"], {"tenant": tenant}).fetchall()
+    ]
 
 
 def list_outcomes(connection: Connection, run_handle: RunHandle) -> list[FileOutcome]:
@@ -247,18 +272,24 @@ def read_progress(connection: Connection, run_handle: RunHandle) -> RunProgress:
     with connection.cursor(row_factory=class_row(RunProgress)) as cursor:
         row = cursor.execute(QUERIES["progress"], run_handle.query_parameters).fetchone()
     if row is None:
-        raise NotFound(f"There is no run {run_handle.run_id} in this tenant; `groundwork runs` lists them.")
+        raise NotFound(
+            f"There is no run {run_handle.run_id} in this tenant; `groundwork runs` lists them."
+        )
     return row
 
 
 def complete_run(connection: Connection, run_handle: RunHandle) -> bool:
     """Close a run of which nothing is left to do; True for the one worker that did."""
-    return connection.execute(QUERIES["close_run"], run_handle.query_parameters).fetchone() is not None
+    return (
+        connection.execute(QUERIES["close_run"], run_handle.query_parameters).fetchone() is not None
+    )
 
 
 def fail_run(connection: Connection, run_handle: RunHandle, message: str) -> None:
     """Give up on a run; where others are still at it, it goes on without us."""
-    _execute(connection, "fail_run", run_handle.query_parameters | {"message": sanitize_text(message)})
+    _execute(
+        connection, "fail_run", run_handle.query_parameters | {"message": sanitize_text(message)}
+    )
 
 
 # --- a worker's batch -----------------------------------------------------------------------------------------------
@@ -279,13 +310,17 @@ def claim(connection: Connection, run_handle: RunHandle) -> list[QueueItem]:
     return sorted(items, key=lambda item: item.uri)
 
 
-def renew_leases(connection: Connection, run_handle: RunHandle, claims: Sequence[tuple[str, int]]) -> None:
+def renew_leases(
+    connection: Connection, run_handle: RunHandle, claims: Sequence[tuple[str, int]]
+) -> None:
     """Renew a worker's leases of these files, given by uri and fence."""
     columns = {"uris": [uri for uri, _ in claims], "fences": [fence for _, fence in claims]}
     _execute(connection, "beat", run_handle.query_parameters | columns | {"seconds": LEASE_SECONDS})
 
 
-def lock_items(connection: Connection, run_handle: RunHandle, items: Sequence[QueueItem]) -> set[str]:
+def lock_items(
+    connection: Connection, run_handle: RunHandle, items: Sequence[QueueItem]
+) -> set[str]:
     """Lock those files of a batch that are still ours until the transaction ends; returns their uris."""
     return {
         row[0]
@@ -313,7 +348,9 @@ def complete_items(
         "chunks": [outcome.chunks for outcome in results],
         "tokens": [outcome.tokens for outcome in results],
     }
-    _execute(connection, "settle", run_handle.query_parameters | _build_claim_columns(done) | columns)
+    _execute(
+        connection, "settle", run_handle.query_parameters | _build_claim_columns(done) | columns
+    )
 
 
 def release_items(
@@ -328,18 +365,28 @@ def release_items(
 ) -> None:
     """Give files back; `failed` counts against one that was alone, and has the others tried alone."""
     why = {"failed": failed, "stage": stage, "reason": reason, "message": sanitize_text(message)}
-    _execute(connection, "give_back", run_handle.query_parameters | _build_claim_columns(items) | why)
+    _execute(
+        connection, "give_back", run_handle.query_parameters | _build_claim_columns(items) | why
+    )
 
 
-def record_stage(connection: Connection, run_handle: RunHandle, item: QueueItem, stage: str, content_hash: str) -> None:
+def record_stage(
+    connection: Connection, run_handle: RunHandle, item: QueueItem, stage: str, content_hash: str
+) -> None:
     """Note how far a file that is alone came, in case it stops us."""
     values = {"uri": item.uri, "fence": item.fence, "stage": stage, "content_hash": content_hash}
     _execute(connection, "note", run_handle.query_parameters | values)
 
 
-def release_worker(connection: Connection, run_handle: RunHandle, seconds_by_stage: Mapping[str, float]) -> None:
+def release_worker(
+    connection: Connection, run_handle: RunHandle, seconds_by_stage: Mapping[str, float]
+) -> None:
     """End a worker's part: free what it holds, add its seconds by stage to the run's."""
-    _execute(connection, "leave", run_handle.query_parameters | {"seconds": Jsonb(dict(seconds_by_stage))})
+    _execute(
+        connection,
+        "leave",
+        run_handle.query_parameters | {"seconds": Jsonb(dict(seconds_by_stage))},
+    )
 
 
 def _build_claim_columns(items: Sequence[QueueItem]) -> dict[str, list[Any]]:

@@ -49,7 +49,9 @@ def repair_tenant(services: Services, tenant: str, *, dry_run: bool = False) -> 
     return [_run_check(services, tenant, check, name, dry_run) for check, name in REPAIR_CHECKS]
 
 
-def _run_check(services: Services, tenant: str, check: str, query_name: str, dry_run: bool) -> RepairResult:
+def _run_check(
+    services: Services, tenant: str, check: str, query_name: str, dry_run: bool
+) -> RepairResult:
     values = {"tenant": tenant, "seconds": LEASE_SECONDS, "days": ITEM_RETENTION_DAYS}
     with services.database.writing(tenant) as connection:
         index = live_index(connection)
@@ -57,12 +59,20 @@ def _run_check(services: Services, tenant: str, check: str, query_name: str, dry
             # A recount is only true while nobody stores; readers are not in its way.
             connection.execute(QUERIES["quiet"], values)
         found = _execute_count(connection, index, query_name, values)
-        repaired = _execute_count(connection, index, f"repair_{query_name}", values) if found and not dry_run else 0
+        repaired = (
+            _execute_count(connection, index, f"repair_{query_name}", values)
+            if found and not dry_run
+            else 0
+        )
     return RepairResult(check, found, repaired)
 
 
-def _execute_count(connection: Connection, index: IndexVersion, query_name: str, values: dict[str, object]) -> int:
-    composed = compose_query(QUERIES[query_name], vectors=index.vector_table_name, sentences=index.sentence_table_name)
+def _execute_count(
+    connection: Connection, index: IndexVersion, query_name: str, values: dict[str, object]
+) -> int:
+    composed = compose_query(
+        QUERIES[query_name], vectors=index.vector_table_name, sentences=index.sentence_table_name
+    )
     row = connection.execute(composed, values).fetchone()
     assert row is not None
     return int(row[0])

@@ -118,7 +118,9 @@ class StageTimer:
             yield
         finally:
             with self._lock:
-                self.seconds_by_stage[stage] = self.seconds_by_stage.get(stage, 0.0) + time.perf_counter() - began
+                self.seconds_by_stage[stage] = (
+                    self.seconds_by_stage.get(stage, 0.0) + time.perf_counter() - began
+                )
 
 
 class IngestWorker:
@@ -142,7 +144,9 @@ class IngestWorker:
         self.services = services
         self._parser_pool = parser_pool or ParserPool(MAX_CONCURRENT_PARSES)
         self._owns_parser_pool = parser_pool is None
-        self.run_handle = RunHandle(tenant, run_id, f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}")
+        self.run_handle = RunHandle(
+            tenant, run_id, f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+        )
         self._on_progress = on_progress
         self._stage_timer = StageTimer()
         self._embedding_lock = threading.Lock()
@@ -156,13 +160,17 @@ class IngestWorker:
             )
         self._open_sources: dict[int, Source] = {}
         self._held_leases: set[tuple[str, int]] = set()  # files by uri and fence
-        self._heartbeat_thread = threading.Thread(target=self._send_heartbeats, name="heartbeat", daemon=True)
+        self._heartbeat_thread = threading.Thread(
+            target=self._send_heartbeats, name="heartbeat", daemon=True
+        )
 
     def __enter__(self) -> "IngestWorker":
         self._heartbeat_thread.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: object
+    ) -> None:
         self._stopped.set()
         self._heartbeat_thread.join()
         if self._owns_parser_pool:
@@ -210,7 +218,10 @@ class IngestWorker:
     def _prepare_documents(self, batch: ClaimedBatch) -> list[PreparedDocument]:
         batch.quarantined_files.clear()
         parsed: list[tuple[QueueItem, Document, ParsedDocument]] = []
-        with self._stage_timer.time_stage("parse"), ThreadPoolExecutor(MAX_CONCURRENT_PARSES) as parsers:
+        with (
+            self._stage_timer.time_stage("parse"),
+            ThreadPoolExecutor(MAX_CONCURRENT_PARSES) as parsers,
+        ):
             reads = [(item, parsers.submit(self._read_file, item)) for item in batch.items]
             for item, read in reads:
                 with self._isolate_failures(batch, [item], "parse"):
@@ -229,10 +240,14 @@ class IngestWorker:
                 twin = item.uri in twins
                 with self._isolate_failures(batch, [item], "parse"):
                     chunks = [] if twin else self._chunk_document(document, content)
-                    prepared.append(PreparedDocument(item, document, chunks, contents[item.uri], twin))
+                    prepared.append(
+                        PreparedDocument(item, document, chunks, contents[item.uri], twin)
+                    )
         return prepared
 
-    def _find_duplicates(self, documents: Sequence[Document], content_keys: Mapping[str, str]) -> set[str]:
+    def _find_duplicates(
+        self, documents: Sequence[Document], content_keys: Mapping[str, str]
+    ) -> set[str]:
         """The uris of documents of which the store, or the batch before them, has another: these need no vectors."""
         seen: set[tuple[str, tuple[str, ...]]] = set()
         twins = set()
@@ -241,7 +256,10 @@ class IngestWorker:
             if shared in seen:
                 twins.add(document.uri)
             seen.add(shared)
-        files = {document.uri: (content_keys[document.uri], document.allowed_groups) for document in documents}
+        files = {
+            document.uri: (content_keys[document.uri], document.allowed_groups)
+            for document in documents
+        }
 
         def look() -> set[str]:
             with self.services.database.writing(self.run_handle.tenant) as connection:
@@ -270,9 +288,16 @@ class IngestWorker:
         parsed = result.parsed
         title = parsed.title or PurePosixPath(item.path).stem.replace("-", " ").replace("_", " ")
         document = Document(
-            uri=item.uri, path=item.path, title=title, media_type=result.media_type, text=parsed.text,
-            blocks=parsed.blocks, content_hash=result.content_hash, allowed_groups=tuple(item.allowed_groups), metadata=parsed.metadata,
-        )  # fmt: skip
+            uri=item.uri,
+            path=item.path,
+            title=title,
+            media_type=result.media_type,
+            text=parsed.text,
+            blocks=parsed.blocks,
+            content_hash=result.content_hash,
+            allowed_groups=tuple(item.allowed_groups),
+            metadata=parsed.metadata,
+        )
         return item, document, parsed
 
     def _chunk_document(self, document: Document, parsed: ParsedDocument) -> list[Chunk]:
@@ -300,14 +325,21 @@ class IngestWorker:
                     prepared,
                     embedding_cache=self._embedding_cache,
                     embed_sentences=self.services.settings.sentence_vectors == "on",
-                    on_progress=lambda share: self._on_progress(share * len(prepared), share * chunks, share * tokens),
+                    on_progress=lambda share: self._on_progress(
+                        share * len(prepared), share * chunks, share * tokens
+                    ),
                 )
         return embedded
 
     def _store_batch(self, batch: ClaimedBatch) -> None:
         if batch.items and batch.items[0].is_isolated and batch.embedded_documents:
-            self._record_stage(batch.items[0], "store", batch.embedded_documents[0].document.content_hash)
-        with self._stage_timer.time_stage("store"), self._isolate_failures(batch, list(batch.items), "store"):
+            self._record_stage(
+                batch.items[0], "store", batch.embedded_documents[0].document.content_hash
+            )
+        with (
+            self._stage_timer.time_stage("store"),
+            self._isolate_failures(batch, list(batch.items), "store"),
+        ):
             self._retry_while_unavailable(lambda: self._write_batch(batch))
 
     def _write_batch(self, batch: ClaimedBatch) -> None:
@@ -319,7 +351,9 @@ class IngestWorker:
             items = [item for item in batch.embedded_documents if item.document.uri in held]
             asides = [aside for aside in batch.quarantined_files if aside.uri in held]
             index = live_index(connection)
-            stored = documents.store_documents(connection, index, share.tenant, share.run_id, items, recipe)
+            stored = documents.store_documents(
+                connection, index, share.tenant, share.run_id, items, recipe
+            )
             documents.quarantine_files(connection, share.tenant, share.run_id, asides, recipe)
             ended = {
                 item.document.uri: _build_stored_outcome(item, stored[item.document.uri])
@@ -329,7 +363,9 @@ class IngestWorker:
             ended |= {aside.uri: _build_quarantined_outcome(aside) for aside in asides}
             queue.complete_items(connection, share, batch.items, ended, "parse")
             # Twins of what has gone meanwhile: whoever claims them next takes them in by themselves.
-            queue.release_items(connection, share, [item for item in batch.items if item.uri in held - ended.keys()])
+            queue.release_items(
+                connection, share, [item for item in batch.items if item.uri in held - ended.keys()]
+            )
 
     def _delete_batch(self, items: Sequence[QueueItem]) -> None:
         share = self.run_handle
@@ -337,7 +373,9 @@ class IngestWorker:
             held = queue.lock_items(connection, share, items)
             gone = documents.delete_documents(connection, share.tenant, sorted(held), share.run_id)
             ended = {
-                item.uri: FileOutcome(item.uri, item.path, "deleted" if item.uri in gone else "unchanged")
+                item.uri: FileOutcome(
+                    item.uri, item.path, "deleted" if item.uri in gone else "unchanged"
+                )
                 for item in items
                 if item.uri in held
             }
@@ -346,7 +384,9 @@ class IngestWorker:
     # --- faults -----------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def _isolate_failures(self, batch: ClaimedBatch, items: Sequence[QueueItem], stage: str) -> Iterator[None]:
+    def _isolate_failures(
+        self, batch: ClaimedBatch, items: Sequence[QueueItem], stage: str
+    ) -> Iterator[None]:
         """Give files back that can't be worked on, to be tried alone; the rest of the batch goes on without them.
 
         A database that is away, or refuses us altogether, is no document's fault: that error goes on its way.
@@ -359,7 +399,9 @@ class IngestWorker:
             if not isinstance(error, _DOCUMENT_ERRORS):
                 raise
             self._release_failed_items(batch, items, stage, error)
-        except Exception as error:  # whatever a parser, a chunker or the model makes of a strange file
+        except (
+            Exception
+        ) as error:  # whatever a parser, a chunker or the model makes of a strange file
             self._release_failed_items(batch, items, stage, error)
 
     def _release_failed_items(
@@ -369,12 +411,20 @@ class IngestWorker:
         said = f"{items[0].path} can't be taken in ({logs.describe_error_location(error)}); change it or leave it out."
         batch.items = [item for item in batch.items if item.uri not in struck]
         if batch.embedded_documents is not None:
-            batch.embedded_documents = [made for made in batch.embedded_documents if made.document.uri not in struck]
+            batch.embedded_documents = [
+                made for made in batch.embedded_documents if made.document.uri not in struck
+            ]
 
         def give_back() -> None:
             with self.services.database.writing(self.run_handle.tenant) as connection:
                 queue.release_items(
-                    connection, self.run_handle, items, failed=True, stage=stage, reason=reason, message=said
+                    connection,
+                    self.run_handle,
+                    items,
+                    failed=True,
+                    stage=stage,
+                    reason=reason,
+                    message=said,
                 )
 
         self._retry_while_unavailable(give_back)
@@ -394,7 +444,9 @@ class IngestWorker:
         while not self._stopped.wait(queue.LEASE_SECONDS / queue.HEARTBEATS_PER_LEASE):
             try:
                 self._run_transaction(
-                    lambda connection, share: queue.renew_leases(connection, share, tuple(self._held_leases))
+                    lambda connection, share: queue.renew_leases(
+                        connection, share, tuple(self._held_leases)
+                    )
                 )
             except (Unavailable, psycopg.Error):
                 continue  # the next beat may be in time; if none is, others take over and the fence keeps us out
@@ -418,7 +470,9 @@ class IngestWorker:
                 queue.fail_run(
                     connection,
                     self.run_handle,
-                    str(error) if isinstance(error, GroundworkError) else logs.describe_error(error),
+                    str(error)
+                    if isinstance(error, GroundworkError)
+                    else logs.describe_error(error),
                 )
 
     def _record_stage(self, item: QueueItem, stage: str, content_hash: str) -> None:
@@ -436,9 +490,12 @@ class IngestWorker:
         if source_index not in self._open_sources:
             origin = self._ingest_run.source_specs[source_index]
             self._open_sources[source_index] = open_source(
-                origin.address, origin.allowed_groups, include=origin.include, exclude=origin.exclude,
+                origin.address,
+                origin.allowed_groups,
+                include=origin.include,
+                exclude=origin.exclude,
                 web_hosts=self.services.settings.web_allowed_hosts,
-            )  # fmt: skip
+            )
         return self._open_sources[source_index]
 
 
@@ -508,12 +565,16 @@ def _wait_for_batches(futures: Sequence[BatchFuture]) -> None:
     for promise in futures:
         try:
             promise.result()
-        except Exception:  # noqa: S112 - the first error is the one that is told
+        except Exception:
             continue
 
 
-def _build_stored_outcome(item: documents.EmbeddedDocument, state: documents.StoredState) -> FileOutcome:
-    tokens = sum(chunk.tokens for chunk in item.chunks)  # of a duplicate too, if it was embedded all the same
+def _build_stored_outcome(
+    item: documents.EmbeddedDocument, state: documents.StoredState
+) -> FileOutcome:
+    tokens = sum(
+        chunk.tokens for chunk in item.chunks
+    )  # of a duplicate too, if it was embedded all the same
     return FileOutcome(item.document.uri, item.document.path, state, len(item.chunks), tokens)
 
 

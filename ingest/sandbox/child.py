@@ -23,7 +23,9 @@ from ingest.sandbox import protocol
 resource: ModuleType | None
 try:
     import resource
-except ImportError:  # Windows: time is watched by the parent, memory isn't; docs/formats.md says so.
+except (
+    ImportError
+):  # Windows: time is watched by the parent, memory isn't; docs/formats.md says so.
     resource = None
 
 REQUEST_HEADER = struct.Struct(">IQ")
@@ -34,19 +36,43 @@ OCR_TEXT_HEADER = struct.Struct(">Q")
 """Bytes of the text on the picture; it follows."""
 RESULT_REPLY, LAST_RESULT_REPLY, OCR_REQUEST_REPLY = range(3)
 
-_MAX_FILES_PER_PROCESS = (
-    2000  # A process is replaced after so many, or when it has grown: what a library leaks is lost with it.
-)
+_MAX_FILES_PER_PROCESS = 2000  # A process is replaced after so many, or when it has grown: what a library leaks is lost with it.
 _MAX_MEMORY_FRACTION = 0.6  # Of the memory that it may have.
 _PR_SET_PDEATHSIG = 1
 _CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000  # sched.h
 _WRITE_FLAGS = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 _FORBIDDEN_EVENTS = (
-    "socket.", "subprocess.", "os.exec", "os.fork", "os.posix_spawn", "os.spawn", "os.system", "os.startfile", "pty.",
-    "os.remove", "os.rename", "os.mkdir", "os.rmdir", "os.link", "os.symlink", "os.chmod", "os.chown", "os.truncate",
-    "os.kill", "os.killpg", "ctypes.dlopen", "ctypes.dlsym", "ftplib.", "urllib.", "http.", "smtplib.", "sqlite3.",
-    "shutil.", "tempfile.", "webbrowser.",
-)  # fmt: skip
+    "socket.",
+    "subprocess.",
+    "os.exec",
+    "os.fork",
+    "os.posix_spawn",
+    "os.spawn",
+    "os.system",
+    "os.startfile",
+    "pty.",
+    "os.remove",
+    "os.rename",
+    "os.mkdir",
+    "os.rmdir",
+    "os.link",
+    "os.symlink",
+    "os.chmod",
+    "os.chown",
+    "os.truncate",
+    "os.kill",
+    "os.killpg",
+    "ctypes.dlopen",
+    "ctypes.dlsym",
+    "ftplib.",
+    "urllib.",
+    "http.",
+    "smtplib.",
+    "sqlite3.",
+    "shutil.",
+    "tempfile.",
+    "webbrowser.",
+)
 
 
 def main() -> None:
@@ -58,7 +84,7 @@ def main() -> None:
     if sys.argv[1] == "run":
         _limit_resources(int(sys.argv[2]), forbid_processes=False)
         _limit_cpu_seconds(int(sys.argv[3]))
-        os.execv(sys.argv[4], sys.argv[4:])  # noqa: S606
+        os.execv(sys.argv[4], sys.argv[4:])
     memory, seconds = int(sys.argv[1]), int(sys.argv[2])
     requests, replies = _detach_standard_streams()
     if sys.argv[3:] == ["ocr"]:
@@ -76,8 +102,12 @@ def main() -> None:
             return
         _limit_cpu_seconds(seconds)
         message, healthy = _parse_to_reply(*request)
-        last = count == _MAX_FILES_PER_PROCESS or not healthy or size() > _MAX_MEMORY_FRACTION * memory
-        replies.write(REPLY_HEADER.pack(LAST_RESULT_REPLY if last else RESULT_REPLY, len(message)) + message)
+        last = (
+            count == _MAX_FILES_PER_PROCESS or not healthy or size() > _MAX_MEMORY_FRACTION * memory
+        )
+        replies.write(
+            REPLY_HEADER.pack(LAST_RESULT_REPLY if last else RESULT_REPLY, len(message)) + message
+        )
         replies.flush()
         if last:
             return
@@ -145,11 +175,16 @@ def _limit_resources(max_memory_bytes: int, forbid_processes: bool = True) -> No
     if resource is None:
         return
     allowed = {
-        "RLIMIT_AS": max_memory_bytes, "RLIMIT_FSIZE": 0, "RLIMIT_CORE": 0, "RLIMIT_NOFILE": limits.MAX_OPEN_FILES,
+        "RLIMIT_AS": max_memory_bytes,
+        "RLIMIT_FSIZE": 0,
+        "RLIMIT_CORE": 0,
+        "RLIMIT_NOFILE": limits.MAX_OPEN_FILES,
         **({"RLIMIT_NPROC": 0} if forbid_processes else {}),
-    }  # fmt: skip
+    }
     for name, value in allowed.items():
-        with suppress(ValueError, OSError, AttributeError):  # Not every system knows or allows each.
+        with suppress(
+            ValueError, OSError, AttributeError
+        ):  # Not every system knows or allows each.
             resource.setrlimit(getattr(resource, name), (value, value))
 
 
@@ -179,8 +214,19 @@ def _build_audit_hook() -> Callable[[str, tuple[object, ...]], None]:
     Python; the limits and the parent's watch hold whatever runs.
     """
     own = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    roots = [sys.prefix, sys.base_prefix, f"{own}/ingest", f"{own}/core", *(p for p in sys.path if p != own)]
-    readable = tuple(root + os.sep for path in roots if path for root in (path.rstrip(os.sep), os.path.realpath(path)))
+    roots = [
+        sys.prefix,
+        sys.base_prefix,
+        f"{own}/ingest",
+        f"{own}/core",
+        *(p for p in sys.path if p != own),
+    ]
+    readable = tuple(
+        root + os.sep
+        for path in roots
+        if path
+        for root in (path.rstrip(os.sep), os.path.realpath(path))
+    )
 
     def check(event: str, arguments: tuple[object, ...]) -> None:
         if event == "open":

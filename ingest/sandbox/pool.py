@@ -25,7 +25,13 @@ from core.errors import UnreadableFile
 from ingest.parsers import ParsedDocument, limits
 from ingest.parsers.pdf.ocr import MAX_PICTURES_PER_FILE, OcrEngine
 from ingest.sandbox import protocol, tesseract
-from ingest.sandbox.child import LAST_RESULT_REPLY, OCR_REQUEST_REPLY, OCR_TEXT_HEADER, REPLY_HEADER, REQUEST_HEADER
+from ingest.sandbox.child import (
+    LAST_RESULT_REPLY,
+    OCR_REQUEST_REPLY,
+    OCR_TEXT_HEADER,
+    REPLY_HEADER,
+    REQUEST_HEADER,
+)
 from ingest.sources.types import MAX_FILE_BYTES, file_too_large
 
 _MAX_REPLY_BYTES = (
@@ -61,7 +67,10 @@ class ParserPool:
     """A few child processes that parse; threads may share it. Use it in a `with` statement, or call `close`."""
 
     def __init__(
-        self, process_count: int = 2, limits: ParserLimits = ParserLimits(), ocr: OcrEngine | None = None
+        self,
+        process_count: int = 2,
+        limits: ParserLimits = ParserLimits(),
+        ocr: OcrEngine | None = None,
     ) -> None:
         """`ocr` reads scanned pages; by default Tesseract, where it is installed."""
         self._limits = limits
@@ -74,7 +83,9 @@ class ParserPool:
         self._start_executor = ThreadPoolExecutor(1, thread_name_prefix="parser-starter")
         self._busy_processes: set[_ParserProcess] = set()
         self._closed = threading.Event()
-        self._watchdog_thread = threading.Thread(target=self._kill_overdue_processes, name="parser-watch", daemon=True)
+        self._watchdog_thread = threading.Thread(
+            target=self._kill_overdue_processes, name="parser-watch", daemon=True
+        )
         self._watchdog_thread.start()
 
     def __enter__(self) -> Self:
@@ -124,7 +135,9 @@ class ParserPool:
     def _send_to_process(self, slot: "_ProcessSlot", path: str, data: bytes) -> bytes:
         child = slot.process
         if child is None or not child.is_alive:
-            child = slot.process = self._start_executor.submit(_ParserProcess, self._limits, self._ocr).result()
+            child = slot.process = self._start_executor.submit(
+                _ParserProcess, self._limits, self._ocr
+            ).result()
         self._busy_processes.add(child)
         try:
             return child.request_parse(path, data)
@@ -171,8 +184,12 @@ class _ParserProcess:
     def __init__(self, limits: ParserLimits, ocr: OcrEngine | None) -> None:
         self._limits = limits
         self._ocr = ocr
-        arguments = [str(limits.max_memory_bytes), str(limits.timeout_seconds), *(["ocr"] if ocr else [])]
-        self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+        arguments = [
+            str(limits.max_memory_bytes),
+            str(limits.timeout_seconds),
+            *(["ocr"] if ocr else []),
+        ]
+        self._process = subprocess.Popen(
             [sys.executable, "-P", "-s", "-X", "utf8", "-m", "ingest.sandbox.child", *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -210,7 +227,9 @@ class _ParserProcess:
                 raise EOFError
         except (OSError, EOFError) as error:
             self.terminate()
-            raise _ProcessLost(self._timed_out or self._process.returncode == -_CPU_LIMIT_SIGNAL) from error
+            raise _ProcessLost(
+                self._timed_out or self._process.returncode == -_CPU_LIMIT_SIGNAL
+            ) from error
         self._set_deadline(math.inf)
         if kind == LAST_RESULT_REPLY or self._timed_out:
             self.terminate()
@@ -220,7 +239,11 @@ class _ParserProcess:
         """Answer the child's question what a picture says; the clock stands still meanwhile."""
         left = self._deadline - time.monotonic()
         self._set_deadline(math.inf)
-        text = self._ocr.text(image).encode("utf-8", "replace")[:_MAX_OCR_TEXT_BYTES] if self._ocr else b""
+        text = (
+            self._ocr.text(image).encode("utf-8", "replace")[:_MAX_OCR_TEXT_BYTES]
+            if self._ocr
+            else b""
+        )
         self._set_deadline(time.monotonic() + left)
         requests.write(OCR_TEXT_HEADER.pack(len(text)) + text)
         requests.flush()

@@ -46,7 +46,9 @@ def decode_reply(message: bytes) -> tuple[str, ParsedDocument]:
         text = _require_str(said["text"])
         paths = [tuple(_require_str(name) for name in path) for path in said["paths"]]
         blocks = tuple(_decode_block(block, paths) for block in said["blocks"])
-        parsed = ParsedDocument(text, blocks, _require_str(said["title"]), _require_mapping(said["metadata"]))
+        parsed = ParsedDocument(
+            text, blocks, _require_str(said["title"]), _require_mapping(said["metadata"])
+        )
         kind = _require_str(said["kind"])
     except (KeyError, TypeError, IndexError) as error:
         raise ValueError("not a document") from error
@@ -55,7 +57,9 @@ def decode_reply(message: bytes) -> tuple[str, ParsedDocument]:
 
 
 def _to_json(value: Mapping[str, object]) -> bytes:
-    return json.dumps(value, ensure_ascii=False, default=str, separators=(",", ":")).encode("utf-8", "replace")
+    return json.dumps(value, ensure_ascii=False, default=str, separators=(",", ":")).encode(
+        "utf-8", "replace"
+    )
 
 
 def _encode_block(block: Block, paths: dict[tuple[str, ...], int]) -> Sequence[object]:
@@ -63,7 +67,16 @@ def _encode_block(block: Block, paths: dict[tuple[str, ...], int]) -> Sequence[o
     path = paths.setdefault(place.headings, len(paths))
     if (place.page, place.slide, place.sheet, place.rows) == (None, None, None, None):
         return (block.kind, *block.span, block.level, path)
-    return (block.kind, *block.span, block.level, path, place.page, place.slide, place.sheet, place.rows)
+    return (
+        block.kind,
+        *block.span,
+        block.level,
+        path,
+        place.page,
+        place.slide,
+        place.sheet,
+        place.rows,
+    )
 
 
 def _decode_block(fields: Sequence[Any], paths: Sequence[tuple[str, ...]]) -> Block:
@@ -75,7 +88,9 @@ def _decode_block(fields: Sequence[Any], paths: Sequence[tuple[str, ...]]) -> Bl
     return Block(kind, Span(_require_int(start), _require_int(end)), location, _require_int(level))
 
 
-def _decode_location(headings: tuple[str, ...], page: object, slide: object, sheet: object, rows: object) -> Location:
+def _decode_location(
+    headings: tuple[str, ...], page: object, slide: object, sheet: object, rows: object
+) -> Location:
     first_and_last = None
     if isinstance(rows, list):
         first, last = rows

@@ -31,7 +31,7 @@ class TesseractOcr:
             str(limits.OCR_PAGE_TIMEOUT_SECONDS),
         ]
         try:
-            done = subprocess.run(  # noqa: S603 - our own interpreter, which becomes the program named at start
+            done = subprocess.run(
                 [*command, self._program, "stdin", "stdout", "-l", self._languages],
                 input=image,
                 capture_output=True,
@@ -52,5 +52,9 @@ def find_tesseract(languages: str = "eng") -> TesseractOcr | None:
 
 
 def _build_environment() -> dict[str, str]:
-    kept = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH", "TESSDATA_PREFIX") if name in os.environ}
+    kept = {
+        name: os.environ[name]
+        for name in ("PATH", "LD_LIBRARY_PATH", "TESSDATA_PREFIX")
+        if name in os.environ
+    }
     return kept | {"PYTHONPATH": str(_REPOSITORY_ROOT), "OMP_THREAD_LIMIT": "1"}

@@ -16,7 +16,7 @@ from ingest.sources.address import DEFAULT_PORTS
 from ingest.sources.selection import build_selection
 from ingest.sources.types import MAX_FILE_BYTES, Source, SourceFile
 
-__all__ = ["MAX_FILE_BYTES", "Source", "SourceFile", "resolve_source_address", "open_source"]
+__all__ = ["MAX_FILE_BYTES", "Source", "SourceFile", "open_source", "resolve_source_address"]
 
 
 def open_source(

@@ -11,8 +11,12 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 _MAX_ADDRESS_CHARACTERS = 2000
 _UNQUOTED_CHARACTERS = "/%:@!$&'()*+,;=~"
 _UNSAFE_CHARACTERS = re.compile(r"[\x00-\x20\x7f\\]")
-_HOST_AND_PORT = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)(:(?P<port>[0-9]{1,5}))?\Z")
-_HOST_NAME = re.compile(r"(?=.{1,253}\Z)(?!-)[a-z0-9-]{1,63}(?<!-)(\.(?!-)[a-z0-9-]{1,63}(?<!-))*\Z")
+_HOST_AND_PORT = re.compile(
+    r"(?P<name>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)(:(?P<port>[0-9]{1,5}))?\Z"
+)
+_HOST_NAME = re.compile(
+    r"(?=.{1,253}\Z)(?!-)[a-z0-9-]{1,63}(?<!-)(\.(?!-)[a-z0-9-]{1,63}(?<!-))*\Z"
+)
 _NUMERIC_LABEL = re.compile(r"(0x[0-9a-f]*|[0-9]+)\Z")
 
 
@@ -68,7 +72,10 @@ def parse_address(text: str) -> WebAddress:
         )
     try:
         parts = urlsplit(text)
-        path, query = quote(parts.path, safe=_UNQUOTED_CHARACTERS), quote(parts.query, safe=_UNQUOTED_CHARACTERS + "?")
+        path, query = (
+            quote(parts.path, safe=_UNQUOTED_CHARACTERS),
+            quote(parts.query, safe=_UNQUOTED_CHARACTERS + "?"),
+        )
     except ValueError as error:
         raise ForbiddenAddress(f"{shown} is no valid address; check its host and port.") from error
     if parts.scheme not in DEFAULT_PORTS or not parts.netloc:
@@ -84,7 +91,9 @@ def parse_address(text: str) -> WebAddress:
         )
     port = int(place["port"] or DEFAULT_PORTS[parts.scheme])
     target = _remove_dot_segments(path) + (f"?{query}" if query else "")
-    return WebAddress(parts.scheme, _normalise_host(place["name"].lower().strip("[]"), shown), port, target)
+    return WebAddress(
+        parts.scheme, _normalise_host(place["name"].lower().strip("[]"), shown), port, target
+    )
 
 
 def resolve_redirect(base: WebAddress, location: str) -> WebAddress:
@@ -115,7 +124,10 @@ def _normalise_host(name: str, display_name: str) -> str:
 def _remove_dot_segments(path: str) -> str:
     """A path without `.` and `..`, also where they are written as %2e: patterns decide by what is asked for."""
     kept: list[str] = []
-    parts = [part if _decode_dots(part) not in (".", "..") else _decode_dots(part) for part in path.split("/")[1:]]
+    parts = [
+        part if _decode_dots(part) not in (".", "..") else _decode_dots(part)
+        for part in path.split("/")[1:]
+    ]
     for part in parts:
         if part == "..":
             del kept[-1:]

@@ -15,17 +15,35 @@ HostResolver = Callable[[str, int], list[str]]  # host name and port -> IP addre
 _RESERVED_IPV4_NETWORKS = [
     ipaddress.IPv4Network(block)
     for block in (
-        "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "168.63.129.16/32", "169.254.0.0/16",
-        "172.16.0.0/12", "192.0.0.0/24", "192.0.2.0/24", "192.88.99.0/24", "192.168.0.0/16", "198.18.0.0/15",
-        "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/4", "240.0.0.0/4",
+        "0.0.0.0/8",
+        "10.0.0.0/8",
+        "100.64.0.0/10",
+        "127.0.0.0/8",
+        "168.63.129.16/32",
+        "169.254.0.0/16",
+        "172.16.0.0/12",
+        "192.0.0.0/24",
+        "192.0.2.0/24",
+        "192.88.99.0/24",
+        "192.168.0.0/16",
+        "198.18.0.0/15",
+        "198.51.100.0/24",
+        "203.0.113.0/24",
+        "224.0.0.0/4",
+        "240.0.0.0/4",
     )
-]  # fmt: skip
+]
 _GLOBAL_UNICAST_IPV6 = ipaddress.IPv6Network(
     "2000::/3"
 )  # all of global unicast; NAT64, mapped and local addresses are outside
 _RESERVED_IPV6_NETWORKS = [
     ipaddress.IPv6Network(block)
-    for block in ("2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20")  # Teredo, documentation, 6to4, documentation
+    for block in (
+        "2001::/23",
+        "2001:db8::/32",
+        "2002::/16",
+        "3fff::/20",
+    )  # Teredo, documentation, 6to4, documentation
 ]
 
 
@@ -90,14 +108,18 @@ def resolve_host(address: WebAddress, resolver: HostResolver) -> list[str]:
         return [address.host]
     ips = list(dict.fromkeys(resolver(address.host, address.port)))
     if not ips:
-        raise Unavailable(f"The host of {address} can't be found; check the address and the network.")
+        raise Unavailable(
+            f"The host of {address} can't be found; check the address and the network."
+        )
     return ips
 
 
 def resolve_with_system(host: str, port: int) -> list[str]:
     """What the system says a name stands for; nothing when it knows none."""
     try:
-        return [str(entry[4][0]) for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+        return [
+            str(entry[4][0]) for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        ]
     except (socket.gaierror, UnicodeError):
         return []
 
@@ -116,4 +138,6 @@ def _not_public_error(address: WebAddress, ip: str) -> ForbiddenAddress:
 
 
 def _invalid_host_error(entry: str) -> InvalidInput:
-    return InvalidInput(f"GROUNDWORK_WEB_ALLOWED_HOSTS holds {entry!r}; write HOST or HOST:PORT, separated by commas.")
+    return InvalidInput(
+        f"GROUNDWORK_WEB_ALLOWED_HOSTS holds {entry!r}; write HOST or HOST:PORT, separated by commas."
+    )

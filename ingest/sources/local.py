@@ -8,7 +8,12 @@ from pathlib import Path
 from urllib.parse import unquote_to_bytes, urlsplit
 
 from core.errors import InvalidInput, Unavailable, UnreadableFile
-from ingest.sources.selection import ACCESS_RULES_FILE, AccessRule, FileSelection, parse_access_rules
+from ingest.sources.selection import (
+    ACCESS_RULES_FILE,
+    AccessRule,
+    FileSelection,
+    parse_access_rules,
+)
 from ingest.sources.types import MAX_FILE_BYTES, SourceFile, file_gone, file_too_large
 
 # No link is followed, and nobody has to open the other end of a named pipe first.
@@ -31,7 +36,10 @@ class LocalSource:
         """Plain files in the order of their paths; links, pipes, sockets, devices and hidden files are left out."""
         if self.root.is_file():
             yield SourceFile(
-                self.uri, _decode_path(self.root.name), self.selection.default_groups, self.root.stat().st_size
+                self.uri,
+                _decode_path(self.root.name),
+                self.selection.default_groups,
+                self.root.stat().st_size,
             )
             return
         rules = self._read_access_rules()
@@ -41,10 +49,17 @@ class LocalSource:
             if self.selection.includes_path(path):
                 found = True
                 readers = self.selection.groups_for(path, rules)
-                yield SourceFile(Path(entry.path).as_uri(), path, readers, entry.stat(follow_symlinks=False).st_size)
+                yield SourceFile(
+                    Path(entry.path).as_uri(),
+                    path,
+                    readers,
+                    entry.stat(follow_symlinks=False).st_size,
+                )
         if not found:
             narrowed = self.selection.pattern_hint
-            raise InvalidInput(f"There is no file in {self.root}{narrowed}; name a folder that holds documents.")
+            raise InvalidInput(
+                f"There is no file in {self.root}{narrowed}; name a folder that holds documents."
+            )
 
     def read(self, file: SourceFile) -> bytes:
         """All of a file."""
@@ -57,7 +72,9 @@ class LocalSource:
         try:
             return parse_access_rules(str(file), _read_content(file, ACCESS_RULES_FILE))
         except (OSError, UnreadableFile) as error:
-            raise InvalidInput(f"{file} can't be read; make it a plain file that may be read.") from error
+            raise InvalidInput(
+                f"{file} can't be read; make it a plain file that may be read."
+            ) from error
 
 
 def open_local(address: str, selection: FileSelection) -> LocalSource:
@@ -66,11 +83,17 @@ def open_local(address: str, selection: FileSelection) -> LocalSource:
     Raises:
         InvalidInput: there is nothing at that path, it is neither file nor folder, or it can't be read.
     """
-    root = (_path_from_uri(address) if address.lower().startswith("file:") else Path(address).expanduser()).resolve()
+    root = (
+        _path_from_uri(address)
+        if address.lower().startswith("file:")
+        else Path(address).expanduser()
+    ).resolve()
     if not root.exists():
         raise InvalidInput(f"There is nothing at {address}; check the path.")
     if not root.is_dir() and not root.is_file():
-        raise InvalidInput(f"{address} is neither a file nor a folder; name one that holds documents.")
+        raise InvalidInput(
+            f"{address} is neither a file nor a folder; name one that holds documents."
+        )
     if not os.access(root, os.R_OK):
         raise InvalidInput(f"{address} can't be read; check its permissions.")
     return LocalSource(root, selection)
@@ -86,7 +109,9 @@ def read_local_file(file: SourceFile) -> bytes:
     except FileNotFoundError as error:
         raise file_gone(file.path) from error
     except OSError as error:
-        reason = f"{file.path} can't be opened ({error.strerror}); check its permissions and the disk."
+        reason = (
+            f"{file.path} can't be opened ({error.strerror}); check its permissions and the disk."
+        )
         raise UnreadableFile("unopened", reason) from error
 
 
@@ -95,7 +120,8 @@ def _read_content(path: Path, display_name: str) -> bytes:
         status = os.fstat(opened.fileno())
         if not stat.S_ISREG(status.st_mode):
             raise UnreadableFile(
-                "not-a-document", f"{display_name} is not a plain file; put a copy of its content there."
+                "not-a-document",
+                f"{display_name} is not a plain file; put a copy of its content there.",
             )
         if status.st_size > MAX_FILE_BYTES:
             raise file_too_large(display_name)
@@ -128,7 +154,11 @@ def _list_entries(folder: Path) -> list[os.DirEntry[str]]:
         raise Unavailable(
             f"{folder} can't be listed ({error.strerror}); check its permissions and the disk."
         ) from error
-    return sorted(shown, key=lambda entry: entry.name + "/" * entry.is_dir(follow_symlinks=False), reverse=True)
+    return sorted(
+        shown,
+        key=lambda entry: entry.name + "/" * entry.is_dir(follow_symlinks=False),
+        reverse=True,
+    )
 
 
 def _path_from_uri(uri: str) -> Path:

@@ -16,7 +16,9 @@ class Robots:
     def allows(self, target: str) -> bool:
         """Whether a path with its query may be fetched."""
         path = unquote(target)
-        matching = [(len(pattern), allowed) for pattern, allowed in self.rules if _matches(path, pattern)]
+        matching = [
+            (len(pattern), allowed) for pattern, allowed in self.rules if _matches(path, pattern)
+        ]
         return max(matching, default=(0, True))[1]
 
 

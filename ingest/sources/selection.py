@@ -33,12 +33,17 @@ class FileSelection:
         """Whether a path is to be taken in; hidden ones (a part begins with a dot) and the rule file never are."""
         if path == ACCESS_RULES_FILE or any(part.startswith(".") for part in path.split("/")):
             return False
-        included = not self.include or any(matches_pattern(path, pattern) for pattern in self.include)
+        included = not self.include or any(
+            matches_pattern(path, pattern) for pattern in self.include
+        )
         return included and not any(matches_pattern(path, pattern) for pattern in self.exclude)
 
     def groups_for(self, path: str, rules: Sequence[AccessRule]) -> tuple[str, ...]:
         """Who may read it: the first rule that matches decides, else the default."""
-        return next((rule.allowed_groups for rule in rules if matches_pattern(path, rule.pattern)), self.default_groups)
+        return next(
+            (rule.allowed_groups for rule in rules if matches_pattern(path, rule.pattern)),
+            self.default_groups,
+        )
 
     @property
     def pattern_hint(self) -> str:
@@ -46,7 +51,9 @@ class FileSelection:
         return " that --include and --exclude leave" if self.include or self.exclude else ""
 
 
-def build_selection(allowed_groups: Iterable[str], include: Iterable[str], exclude: Iterable[str]) -> FileSelection:
+def build_selection(
+    allowed_groups: Iterable[str], include: Iterable[str], exclude: Iterable[str]
+) -> FileSelection:
     """The selection that a person's options name.
 
     Raises:
@@ -73,7 +80,10 @@ def parse_access_rules(name: str, content: bytes) -> list[AccessRule]:
     try:
         parsed: Any = yaml.safe_load(content.decode())
         return [
-            AccessRule(str(rule["pattern"]), tuple(sorted(check_name("group", reader) for reader in rule["readers"])))
+            AccessRule(
+                str(rule["pattern"]),
+                tuple(sorted(check_name("group", reader) for reader in rule["readers"])),
+            )
             for rule in parsed["rules"]
         ]
     except (yaml.YAMLError, TypeError, KeyError, AttributeError, UnicodeDecodeError) as error:

@@ -41,7 +41,8 @@ def parse_sitemap(display_name: str, data: bytes) -> SitemapEntries:
 
     def refuse(*_: object) -> None:
         raise UnreadableFile(
-            "corrupt", f"{display_name} declares a document type, which no sitemap needs; it is not read."
+            "corrupt",
+            f"{display_name} declares a document type, which no sitemap needs; it is not read.",
         )
 
     parser.StartElementHandler, parser.EndElementHandler = start, end
@@ -49,7 +50,9 @@ def parse_sitemap(display_name: str, data: bytes) -> SitemapEntries:
     try:
         parser.Parse(_decompress_sitemap(display_name, data), True)
     except expat.ExpatError as error:
-        raise UnreadableFile("corrupt", f"{display_name} is no sitemap ({error}); name one, or a page.") from error
+        raise UnreadableFile(
+            "corrupt", f"{display_name} is no sitemap ({error}); name one, or a page."
+        ) from error
     return found
 
 
@@ -59,9 +62,12 @@ def _decompress_sitemap(display_name: str, data: bytes) -> bytes:
         try:
             data = unpacker.decompress(data, MAX_SITEMAP_BYTES + 1)
         except zlib.error as error:
-            raise UnreadableFile("corrupt", f"{display_name} is damaged; tell whoever keeps it.") from error
+            raise UnreadableFile(
+                "corrupt", f"{display_name} is damaged; tell whoever keeps it."
+            ) from error
     if len(data) > MAX_SITEMAP_BYTES:
         raise UnreadableFile(
-            "too-large", f"{display_name} is larger than a sitemap may be; name the sitemaps it is made of."
+            "too-large",
+            f"{display_name} is larger than a sitemap may be; name the sitemaps it is made of.",
         )
     return data

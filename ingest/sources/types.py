@@ -58,14 +58,20 @@ class Source(Protocol):
 def file_too_large(path: str) -> UnreadableFile:
     """The refusal of a file of more than MAX_BYTES."""
     most = f"{MAX_FILE_BYTES // 1_000_000} MB"
-    return UnreadableFile("too-large", f"{path} is larger than {most}; split it, or leave it out with --exclude.")
+    return UnreadableFile(
+        "too-large", f"{path} is larger than {most}; split it, or leave it out with --exclude."
+    )
 
 
 def file_gone(path: str) -> UnreadableFile:
     """The refusal of a file that was listed and is there no more."""
-    return UnreadableFile("gone", f"{path} is no longer there; the next run settles what was known of it.")
+    return UnreadableFile(
+        "gone", f"{path} is no longer there; the next run settles what was known of it."
+    )
 
 
 def file_changed(path: str) -> UnreadableFile:
     """The refusal of a file that is not what was listed: its content must not be stored under the listed tag."""
-    return UnreadableFile("changed", f"{path} changed while it was taken in; run again once it is finished.")
+    return UnreadableFile(
+        "changed", f"{path} changed while it was taken in; run again once it is finished."
+    )

@@ -30,9 +30,15 @@ class PageListSource:
     def list_files(self) -> Iterator[SourceFile]:
         """The pages in the order they were named in."""
         listed = self.uri.endswith("/")  # else it is the one page that was asked for by name
-        wanted = [page for page in self.pages if not listed or self.selection.includes_path(page.display_path)]
+        wanted = [
+            page
+            for page in self.pages
+            if not listed or self.selection.includes_path(page.display_path)
+        ]
         if not wanted:
-            raise InvalidInput(f"There is no page{self.selection.pattern_hint} in the list; name one at least.")
+            raise InvalidInput(
+                f"There is no page{self.selection.pattern_hint} in the list; name one at least."
+            )
         for page in wanted:
             yield _describe_page(self.client, page, self.selection.default_groups)
 
@@ -62,7 +68,9 @@ class SitemapSource:
                 found = True
                 yield _describe_page(self.client, page, self.selection.default_groups)
         if not found:
-            raise InvalidInput(f"{self.address} names no page of {self.uri}{self.selection.pattern_hint}.")
+            raise InvalidInput(
+                f"{self.address} names no page of {self.uri}{self.selection.pattern_hint}."
+            )
 
     def read(self, file: SourceFile) -> bytes:
         """All of a page."""
@@ -77,16 +85,26 @@ class SitemapSource:
                 content = parse_sitemap(str(at), self.client.get(at, MAX_SITEMAP_BYTES).body)
             except UnreadableFile as error:
                 raise (InvalidInput if at == self.address else Unavailable)(str(error)) from error
-            further = [each for each in _filter_by_origin(content.sitemaps, self.uri) if each not in maps]
+            further = [
+                each for each in _filter_by_origin(content.sitemaps, self.uri) if each not in maps
+            ]
             waiting, maps = waiting + further, maps | set(further)
-            pages = [page for page in dict.fromkeys(_filter_by_origin(content.pages, self.uri)) if page not in seen]
+            pages = [
+                page
+                for page in dict.fromkeys(_filter_by_origin(content.pages, self.uri))
+                if page not in seen
+            ]
             seen |= set(pages)
             if len(seen) > MAX_PAGES or len(maps) > MAX_SITEMAPS:
-                raise InvalidInput(f"{self.address} names more than {MAX_PAGES:,} pages; name sitemaps of parts of it.")
+                raise InvalidInput(
+                    f"{self.address} names more than {MAX_PAGES:,} pages; name sitemaps of parts of it."
+                )
             yield from pages
 
 
-def open_web_source(address: str, selection: FileSelection, web_hosts: str) -> PageListSource | SitemapSource:
+def open_web_source(
+    address: str, selection: FileSelection, web_hosts: str
+) -> PageListSource | SitemapSource:
     """The source that a web address names: a sitemap when its last part says so and ends in .xml or .xml.gz.
 
     Raises:
@@ -129,7 +147,9 @@ def build_page_uri(page: WebAddress) -> str:
     return f"{page}#" if page.request_target.endswith("/") else str(page)
 
 
-def _describe_page(client: WebClient, page: WebAddress, allowed_groups: tuple[str, ...]) -> SourceFile:
+def _describe_page(
+    client: WebClient, page: WebAddress, allowed_groups: tuple[str, ...]
+) -> SourceFile:
     """A page with its tag; one that refuses to tell is listed without, and reading it says why."""
     try:
         answer = client.head(page)
@@ -137,9 +157,17 @@ def _describe_page(client: WebClient, page: WebAddress, allowed_groups: tuple[st
         return SourceFile(build_page_uri(page), page.display_path, allowed_groups)
     length = answer.headers.get("content-length", "")
     packed = answer.headers.get("content-encoding", "")
-    size = int(length) if answer.status == 200 and not packed and length.isascii() and length.isdigit() else None
+    size = (
+        int(length)
+        if answer.status == 200 and not packed and length.isascii() and length.isdigit()
+        else None
+    )
     return SourceFile(
-        build_page_uri(page), page.display_path, allowed_groups, size, answer.tag if answer.status == 200 else None
+        build_page_uri(page),
+        page.display_path,
+        allowed_groups,
+        size,
+        answer.tag if answer.status == 200 else None,
     )
 
 
@@ -160,7 +188,9 @@ def _read_page_list(name: str, client: WebClient) -> Iterator[WebAddress]:
     try:
         lines = source.read(next(source.list_files())).decode().splitlines()
     except (UnreadableFile, UnicodeDecodeError) as error:
-        raise InvalidInput(f"{name} can't be read as a list of addresses; write one a line, as UTF-8.") from error
+        raise InvalidInput(
+            f"{name} can't be read as a list of addresses; write one a line, as UTF-8."
+        ) from error
     for number, line in enumerate(lines, start=1):
         if line.strip() and not line.lstrip().startswith("#"):
             try:

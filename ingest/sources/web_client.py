@@ -20,19 +20,30 @@ from email.message import Message
 from core.errors import Unavailable, UnreadableFile
 from ingest.sources import robots
 from ingest.sources.address import ForbiddenAddress, WebAddress, resolve_redirect
-from ingest.sources.ip_guard import HostResolver, resolve_host, resolve_public_ips, resolve_with_system
+from ingest.sources.ip_guard import (
+    HostResolver,
+    resolve_host,
+    resolve_public_ips,
+    resolve_with_system,
+)
 from ingest.sources.robots import Robots, parse_robots
 from ingest.sources.types import MAX_FILE_BYTES, file_gone, file_too_large
 
 ROBOTS_AGENT = "groundwork"  # what robots.txt may call us
 USER_AGENT = "Groundwork/0.1 (document ingestion; obeys robots.txt as groundwork)"
-DOCUMENT_TIMEOUT_SECONDS = 60.0  # for a document in all: names, redirects, handshake, headers and body
-REQUEST_DELAY_SECONDS = 0.2  # seconds between two requests to a site, unless its robots.txt asks for more
+DOCUMENT_TIMEOUT_SECONDS = (
+    60.0  # for a document in all: names, redirects, handshake, headers and body
+)
+REQUEST_DELAY_SECONDS = (
+    0.2  # seconds between two requests to a site, unless its robots.txt asks for more
+)
 MAX_REQUEST_DELAY_SECONDS = 30.0  # seconds; a site that asks for more gets this
 RETRY_DELAYS_SECONDS = (1.0, 4.0)  # seconds before the second and the third attempt
 MAX_REDIRECTS = 5
 ROBOTS_CACHE_SECONDS = 3600.0  # seconds
-_MAX_OVERHEAD_BYTES = 1_000_000  # bytes of headers, chunk sizes and packing beyond the limit of the content
+_MAX_OVERHEAD_BYTES = (
+    1_000_000  # bytes of headers, chunk sizes and packing beyond the limit of the content
+)
 _READ_BYTES = 65_536
 _MAX_TAG_CHARACTERS = 200
 
@@ -95,7 +106,10 @@ class WebClient:
             Unavailable: the site can't be found or does not answer.
         """
         answer = self._follow_redirects(
-            "GET", address, _FetchLimits(self._timeout_seconds, max_bytes or self._max_bytes), obey_robots=True
+            "GET",
+            address,
+            _FetchLimits(self._timeout_seconds, max_bytes or self._max_bytes),
+            obey_robots=True,
         )
         if answer.status != 200:
             raise _status_error(address, answer.status)
@@ -119,19 +133,29 @@ class WebClient:
         for _ in range(MAX_REDIRECTS + 1):
             ips = self._resolve_address(at, allowed)
             if obey_robots and not self._get_robots(at).allows(at.request_target):
-                raise UnreadableFile("robots", f"{at} is closed to crawlers by its site's robots.txt; leave it out.")
+                raise UnreadableFile(
+                    "robots", f"{at} is closed to crawlers by its site's robots.txt; leave it out."
+                )
             answer = self._send_with_retries(method, at, ips, budget)
             if answer.status not in _REDIRECT_STATUSES:
                 return answer
             after = resolve_redirect(at, answer.headers.get("location", ""))
             if (at.scheme, after.scheme) == ("https", "http"):
-                raise ForbiddenAddress(f"{at} leads from https to http; name the address it should lead to.")
+                raise ForbiddenAddress(
+                    f"{at} leads from https to http; name the address it should lead to."
+                )
             at, allowed = after, allowed and self.is_allowed(after)
-        raise UnreadableFile("unopened", f"{address} leads on and on; name the address where it ends.")
+        raise UnreadableFile(
+            "unopened", f"{address} leads on and on; name the address where it ends."
+        )
 
     def _resolve_address(self, address: WebAddress, allowed: bool) -> list[str]:
         """The IP addresses that may be connected to for this request, and for no other."""
-        return resolve_host(address, self._resolver) if allowed else resolve_public_ips(address, self._resolver)
+        return (
+            resolve_host(address, self._resolver)
+            if allowed
+            else resolve_public_ips(address, self._resolver)
+        )
 
     def _get_robots(self, address: WebAddress) -> Robots:
         """What the site's robots.txt says; nothing may be fetched while it can't be read, as RFC 9309 wants it."""
@@ -148,7 +172,10 @@ class WebClient:
         place = WebAddress(address.scheme, address.host, address.port, "/robots.txt")
         try:
             answer = self._follow_redirects(
-                "GET", place, _FetchLimits(self._timeout_seconds, robots.MAX_BYTES), obey_robots=False
+                "GET",
+                place,
+                _FetchLimits(self._timeout_seconds, robots.MAX_BYTES),
+                obey_robots=False,
             )
         except UnreadableFile:
             return robots.NOTHING
@@ -171,11 +198,18 @@ class WebClient:
         try:
             return self._send_request(method, address, ips, budget)
         except _ConnectionBroken as error:
-            raise UnreadableFile("unopened", f"{address} broke off ({error}); try again later.") from error
+            raise UnreadableFile(
+                "unopened", f"{address} broke off ({error}); try again later."
+            ) from error
 
-    def _send_request(self, method: str, address: WebAddress, ips: list[str], budget: "_FetchLimits") -> HttpResponse:
+    def _send_request(
+        self, method: str, address: WebAddress, ips: list[str], budget: "_FetchLimits"
+    ) -> HttpResponse:
         """One request on a connection of its own."""
-        with self._get_throttle(address).wait_turn(), self._open_connection(address, ips, budget) as wire:
+        with (
+            self._get_throttle(address).wait_turn(),
+            self._open_connection(address, ips, budget) as wire,
+        ):
             connection = http.client.HTTPConnection(address.host, address.port)
             connection.sock = wire  # so that http.client connects to nothing itself
             headers = {
@@ -187,7 +221,10 @@ class WebClient:
             try:
                 connection.request(method, address.request_target, headers=headers)
                 response = connection.getresponse()
-                known = {name.lower(): value for name, value in _first_header_values(response.headers).items()}
+                known = {
+                    name.lower(): value
+                    for name, value in _first_header_values(response.headers).items()
+                }
                 body = (
                     self._read_body(address, response, known, budget)
                     if (method, response.status) == ("GET", 200)
@@ -200,7 +237,9 @@ class WebClient:
             except _TooManyBytes as error:
                 raise file_too_large(str(address)) from error
             except (http.client.HTTPException, OSError, ValueError) as error:
-                raise _ConnectionBroken(" ".join(str(error).split())[:160] or type(error).__name__) from error
+                raise _ConnectionBroken(
+                    " ".join(str(error).split())[:160] or type(error).__name__
+                ) from error
         return HttpResponse(address, response.status, known, body)
 
     def _read_body(
@@ -233,7 +272,9 @@ class WebClient:
             try:
                 secure = self._ssl_context.wrap_socket(plain, server_hostname=address.host)
             except OSError as error:
-                raise Unavailable(f"{address} can't be reached safely ({error}); check its certificate.") from error
+                raise Unavailable(
+                    f"{address} can't be reached safely ({error}); check its certificate."
+                ) from error
             with secure:
                 yield _DeadlineSocket(secure, budget)
 
@@ -339,7 +380,9 @@ def _connect_socket(address: WebAddress, ips: list[str], budget: _FetchLimits) -
         except OSError as error:
             sock.close()
             failure = error
-    raise Unavailable(f"{address} does not answer ({failure}); check the address and the network.") from failure
+    raise Unavailable(
+        f"{address} does not answer ({failure}); check the address and the network."
+    ) from failure
 
 
 def _read_chunks(response: http.client.HTTPResponse) -> Iterator[bytes]:
@@ -371,13 +414,17 @@ def _decompress_gzip(pieces: Iterator[bytes]) -> Iterator[bytes]:
         raise _ConnectionBroken("it was shorter than announced")
 
 
-def _select_decoder(address: WebAddress, encoding: str) -> Callable[[Iterator[bytes]], Iterator[bytes]]:
+def _select_decoder(
+    address: WebAddress, encoding: str
+) -> Callable[[Iterator[bytes]], Iterator[bytes]]:
     match encoding.strip().lower():
         case "" | "identity":
             return iter
         case "gzip" | "x-gzip":
             return _decompress_gzip
-    raise UnreadableFile("unopened", f"{address} comes packed as {encoding[:40]!r}, which was not asked for.")
+    raise UnreadableFile(
+        "unopened", f"{address} comes packed as {encoding[:40]!r}, which was not asked for."
+    )
 
 
 def _first_header_values(headers: Message) -> dict[str, str]:
@@ -401,4 +448,6 @@ def _strong_last_modified(modified: str | None, date: str | None) -> str | None:
 def _status_error(address: WebAddress, status: int) -> UnreadableFile:
     if status in _GONE_STATUSES:
         return file_gone(str(address))
-    return UnreadableFile("unopened", f"{address} answered {status}; check it in a browser, or leave it out.")
+    return UnreadableFile(
+        "unopened", f"{address} answered {status}; check it in a browser, or leave it out."
+    )

@@ -125,13 +125,18 @@ def store_documents(
     items = [item for item in items if item.document.uri in same_as]
     own = [item for item in items if same_as[item.document.uri] is None]
     values = _build_document_columns(tenant, items, sets, same_as) | {
-        "tenant": tenant, "run_id": run_id, "pipeline_hash": pipeline_hash
-    }  # fmt: skip
-    replaced: dict[str, bool] = dict(connection.execute(QUERIES["put_documents"], values).fetchall())
+        "tenant": tenant,
+        "run_id": run_id,
+        "pipeline_hash": pipeline_hash,
+    }
+    replaced: dict[str, bool] = dict(
+        connection.execute(QUERIES["put_documents"], values).fetchall()
+    )
     connection.execute(QUERIES["clear_way"], values)
     _insert_chunks(connection, index, tenant, own, sets)
     return {
-        uri: "duplicate" if same_as[uri] else "changed" if earlier else "added" for uri, earlier in replaced.items()
+        uri: "duplicate" if same_as[uri] else "changed" if earlier else "added"
+        for uri, earlier in replaced.items()
     }
 
 
@@ -140,7 +145,9 @@ def delete_document(connection: Connection, tenant: str, uri: str, run_id: uuid.
     return bool(delete_documents(connection, tenant, [uri], run_id))
 
 
-def delete_documents(connection: Connection, tenant: str, uris: Sequence[str], run_id: uuid.UUID) -> set[str]:
+def delete_documents(
+    connection: Connection, tenant: str, uris: Sequence[str], run_id: uuid.UUID
+) -> set[str]:
     """Delete documents, or forget files that were put aside; returns the uris of those that were there.
 
     What others are the same as passes to one of them first.
@@ -151,7 +158,11 @@ def delete_documents(connection: Connection, tenant: str, uris: Sequence[str], r
 
 
 def quarantine_files(
-    connection: Connection, tenant: str, run_id: uuid.UUID, files: Sequence[QuarantinedFile], pipeline_hash: str
+    connection: Connection,
+    tenant: str,
+    run_id: uuid.UUID,
+    files: Sequence[QuarantinedFile],
+    pipeline_hash: str,
 ) -> None:
     """Put files aside until they change or disappear."""
     files = sorted(files, key=lambda file: file.uri)
@@ -187,7 +198,9 @@ def _ensure_reader_sets(
     for readers in sorted(group_sets):
         values = {"tenant": tenant, "readers": list(readers)}
         row = connection.execute(QUERIES["reader_set"], values).fetchone()
-        if row is None:  # another transaction made it since ours took its snapshot; the next statement sees it
+        if (
+            row is None
+        ):  # another transaction made it since ours took its snapshot; the next statement sees it
             row = connection.execute(QUERIES["reader_set"], values).fetchone()
         assert row is not None
         sets[readers] = row[0]
@@ -224,7 +237,11 @@ def _build_document_columns(
         "content_hashes": [document.content_hash for document in documents],
         "texts": ["" if same_as[document.uri] else document.text for document in documents],
         "blocks": [
-            _to_json([] if same_as[document.uri] else [_block_to_dict(block) for block in document.blocks])
+            _to_json(
+                []
+                if same_as[document.uri]
+                else [_block_to_dict(block) for block in document.blocks]
+            )
             for document in documents
         ],
         "metadata": [_to_json(dict(document.metadata)) for document in documents],
@@ -249,7 +266,10 @@ def _build_chunk_rows(
     tenant: str, items: Sequence[EmbeddedDocument], reader_set_ids: Mapping[tuple[str, ...], int]
 ) -> Iterator[_ChunkRow]:
     for item in items:
-        place = compute_document_id(tenant, item.document.uri), reader_set_ids[item.document.allowed_groups]
+        place = (
+            compute_document_id(tenant, item.document.uri),
+            reader_set_ids[item.document.allowed_groups],
+        )
         for chunk in item.chunks:
             yield _ChunkRow(chunk, *place, Counter(extract_terms(f"{chunk.context}\n{chunk.text}")))
 
@@ -265,7 +285,10 @@ def _insert_chunks(
     if not rows:
         return
     register_halfvec_array(connection)
-    ids = [row[0] for row in connection.execute(QUERIES["new_chunk_ids"], {"count": len(rows)}).fetchall()]
+    ids = [
+        row[0]
+        for row in connection.execute(QUERIES["new_chunk_ids"], {"count": len(rows)}).fetchall()
+    ]
     columns: dict[str, Any] = {
         "tenant": tenant,
         "chunk_ids": ids,
@@ -283,13 +306,17 @@ def _insert_chunks(
         "frequencies": [" ".join(map(str, row.term_counts.values())) for row in rows],
         "bands": [
             " ".join(map(str, bands))
-            for bands in duplicates.compute_bands([f"{row.chunk.context}\n{row.chunk.text}" for row in rows])
+            for bands in duplicates.compute_bands(
+                [f"{row.chunk.context}\n{row.chunk.text}" for row in rows]
+            )
         ],
         "embeddings": HalfvecArray(np.concatenate([item.vectors for item in items])),
     }
     connection.execute(QUERIES["put_chunks"], columns)
     connection.execute(QUERIES["put_postings"], columns)
-    connection.execute(compose_query(QUERIES["put_vectors"], vectors=index.vector_table_name), columns)
+    connection.execute(
+        compose_query(QUERIES["put_vectors"], vectors=index.vector_table_name), columns
+    )
     _insert_sentences(connection, index, tenant, ids, rows, items)
 
 
@@ -317,7 +344,9 @@ def _insert_sentences(
     vectors = [item.sentence_vectors for item in items if item.sentence_vectors is not None]
     columns["embeddings"] = HalfvecArray(np.concatenate(vectors)) if vectors else []
     columns["tenant"] = tenant
-    connection.execute(compose_query(QUERIES["put_sentences"], sentences=index.sentence_table_name), columns)
+    connection.execute(
+        compose_query(QUERIES["put_sentences"], sentences=index.sentence_table_name), columns
+    )
 
 
 def _encode_sentence_terms(chunk: Chunk) -> Iterator[str]:
@@ -333,7 +362,12 @@ def _to_json(value: Any) -> str:
 
 
 def _block_to_dict(block: Block) -> dict[str, Any]:
-    place = {"kind": block.kind, "start": block.span.start, "end": block.span.end, "level": block.level}
+    place = {
+        "kind": block.kind,
+        "start": block.span.start,
+        "end": block.span.end,
+        "level": block.level,
+    }
     return place | _location_to_dict(block.location)
 
 

@@ -35,17 +35,25 @@ QUERIES = load_queries(Path(__file__).with_name("duplicates.sql"))
 BAND_COUNT, ROWS_PER_BAND = 6, 10
 SHINGLE_WORDS = 3  # words; single words would take any two texts on one matter for alike
 MIN_WORDS = 8  # words; of less than that too much is alike by chance
-CHUNKS_PER_STEP = 64  # chunks a step: their hashes, 60 for each shingle, stay in the processor's cache
+CHUNKS_PER_STEP = (
+    64  # chunks a step: their hashes, 60 for each shingle, stay in the processor's cache
+)
 
 _FIELD_SEPARATOR = "\x1f"  # between readers; no name can hold it
 
-_RANDOM_GENERATOR = np.random.default_rng(20_071_997)  # any seed will do, so long as it is never changed
-_HASH_MULTIPLIERS = _RANDOM_GENERATOR.integers(0, 2**32, BAND_COUNT * ROWS_PER_BAND, dtype=np.uint32) | np.uint32(
-    1
-)  # odd: no two are taken for one
+_RANDOM_GENERATOR = np.random.default_rng(
+    20_071_997
+)  # any seed will do, so long as it is never changed
+_HASH_MULTIPLIERS = _RANDOM_GENERATOR.integers(
+    0, 2**32, BAND_COUNT * ROWS_PER_BAND, dtype=np.uint32
+) | np.uint32(1)  # odd: no two are taken for one
 _HASH_ADDENDS = _RANDOM_GENERATOR.integers(0, 2**32, BAND_COUNT * ROWS_PER_BAND, dtype=np.uint32)
-_FOLD_MULTIPLIERS = _RANDOM_GENERATOR.integers(0, 2**64, ROWS_PER_BAND, dtype=np.uint64) | np.uint64(1)
-_GOLDEN_RATIO_64 = np.uint64(0x9E3779B97F4A7C15)  # 2^64 over the golden ratio: spreads what is close together
+_FOLD_MULTIPLIERS = _RANDOM_GENERATOR.integers(
+    0, 2**64, ROWS_PER_BAND, dtype=np.uint64
+) | np.uint64(1)
+_GOLDEN_RATIO_64 = np.uint64(
+    0x9E3779B97F4A7C15
+)  # 2^64 over the golden ratio: spreads what is close together
 
 
 # --- exact ----------------------------------------------------------------------------------------------------------
@@ -83,7 +91,9 @@ def find_stored_elsewhere(
     return {row[0] for row in connection.execute(QUERIES["stored_elsewhere"], values).fetchall()}
 
 
-def transfer_before_store(connection: Connection, tenant: str, incoming: Sequence[IncomingDocument]) -> None:
+def transfer_before_store(
+    connection: Connection, tenant: str, incoming: Sequence[IncomingDocument]
+) -> None:
     """Hold the contents that are about to come and go, and pass on what others share of those that go.
 
     Taken all at once and in order, before any document is locked, so that two transactions never wait for each other.
@@ -110,7 +120,11 @@ def resolve_duplicates(
     settled: dict[str, uuid.UUID | None] = {}
     for arrival in sorted(incoming, key=lambda arrival: not arrival.has_chunks):
         key = (arrival.content_key, arrival.reader_set_id)
-        holder = arrival.document_id if arrival.content_key is None else holders.get(key, arrival.document_id)
+        holder = (
+            arrival.document_id
+            if arrival.content_key is None
+            else holders.get(key, arrival.document_id)
+        )
         if holder != arrival.document_id:
             settled[arrival.uri] = holder
         elif arrival.has_chunks:
@@ -140,7 +154,9 @@ def compute_bands(texts: Sequence[str]) -> list[list[int]]:
     """The bands of texts, as signed 32-bit numbers; none for a text of less than FEWEST words."""
     found: list[list[int]] = []
     for start in range(0, len(texts), CHUNKS_PER_STEP):
-        found += _compute_step_bands([text.lower().encode().split() for text in texts[start : start + CHUNKS_PER_STEP]])
+        found += _compute_step_bands(
+            [text.lower().encode().split() for text in texts[start : start + CHUNKS_PER_STEP]]
+        )
     return found
 
 
@@ -149,16 +165,23 @@ def _compute_step_bands(texts: Sequence[Sequence[bytes]]) -> list[list[int]]:
     long = [place for place, words in enumerate(texts) if len(words) >= MIN_WORDS]
     if long:
         counts = np.array([len(texts[place]) for place in long])
-        words = np.fromiter(map(zlib.crc32, chain.from_iterable(texts[place] for place in long)), np.uint64)
-        for place, numbers in zip(long, _fold_into_bands(_compute_min_hashes(words, counts)), strict=True):
+        words = np.fromiter(
+            map(zlib.crc32, chain.from_iterable(texts[place] for place in long)), np.uint64
+        )
+        for place, numbers in zip(
+            long, _fold_into_bands(_compute_min_hashes(words, counts)), strict=True
+        ):
             found[place] = numbers.tolist()
     return found
 
 
-def _compute_min_hashes(word_hashes: NDArray[np.uint64], word_counts: NDArray[np.int64]) -> NDArray[np.uint32]:
+def _compute_min_hashes(
+    word_hashes: NDArray[np.uint64], word_counts: NDArray[np.int64]
+) -> NDArray[np.uint32]:
     """The least hash of each text's shingles, for each hash function: shape (texts, BANDS * ROWS)."""
     shingles = (
-        (word_hashes[:-2] * _GOLDEN_RATIO_64 + word_hashes[1:-1]) * _GOLDEN_RATIO_64 + word_hashes[2:]
+        (word_hashes[:-2] * _GOLDEN_RATIO_64 + word_hashes[1:-1]) * _GOLDEN_RATIO_64
+        + word_hashes[2:]
     ) * _GOLDEN_RATIO_64
     inside = np.ones(len(word_hashes), dtype=bool)
     for back in range(1, SHINGLE_WORDS):  # runs that would reach into the next text
@@ -174,6 +197,10 @@ def _compute_min_hashes(word_hashes: NDArray[np.uint64], word_counts: NDArray[np
 def _fold_into_bands(min_hashes: NDArray[np.uint32]) -> NDArray[np.int32]:
     """Each ROWS numbers as one: shape (texts, BANDS). A band's place counts, lest bands be taken for one another."""
     rows = min_hashes.reshape(len(min_hashes), BAND_COUNT, ROWS_PER_BAND).astype(np.uint64)
-    folded = (rows * _FOLD_MULTIPLIERS).sum(axis=2, dtype=np.uint64) + np.arange(BAND_COUNT, dtype=np.uint64)
-    numbers: NDArray[np.int32] = ((folded * _GOLDEN_RATIO_64) >> np.uint64(32)).astype(np.uint32).view(np.int32)
+    folded = (rows * _FOLD_MULTIPLIERS).sum(axis=2, dtype=np.uint64) + np.arange(
+        BAND_COUNT, dtype=np.uint64
+    )
+    numbers: NDArray[np.int32] = (
+        ((folded * _GOLDEN_RATIO_64) >> np.uint64(32)).astype(np.uint32).view(np.int32)
+    )
     return numbers

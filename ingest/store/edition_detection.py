@@ -17,11 +17,15 @@ from pathlib import PurePosixPath
 
 VERSION_KEYS = ("edition", "version", "revision")
 DATE_KEYS = ("ms.date", "updated", "lastmod", "last_updated", "modified", "date")
-MONTH_FIRST_KEYS = ("ms.date",)  # Microsoft's convention, which the text itself doesn't tell: 06/07/2023 is of June
+MONTH_FIRST_KEYS = (
+    "ms.date",
+)  # Microsoft's convention, which the text itself doesn't tell: 06/07/2023 is of June
 
 _NUMBERS_PATTERN = r"\d{1,9}(?:\.\d{1,9}){0,5}"
 _DATE_PATTERN = r"(?:19|20)\d\d-\d\d(?:-\d\d)?"
-_STATED_VERSION = re.compile(rf"(?:version |v)?({_DATE_PATTERN}|{_NUMBERS_PATTERN})(?:[-+ ].*)?", re.IGNORECASE)
+_STATED_VERSION = re.compile(
+    rf"(?:version |v)?({_DATE_PATTERN}|{_NUMBERS_PATTERN})(?:[-+ ].*)?", re.IGNORECASE
+)
 _FOLDER_EDITION = re.compile(
     rf"(?:.*[-_ ])?v?({_DATE_PATTERN}|\d{{1,9}}(?:\.\d{{1,9}}){{1,5}})|(?:.*[-_ ])?v(\d{{1,9}})|((?:19|20)\d\d)",
     re.IGNORECASE,
@@ -36,20 +40,30 @@ _SLASH_DATE = re.compile(r"(\d\d?)/(\d\d?)/((?:19|20)\d\d)")
 
 def detect_edition(path: str, metadata: Mapping[str, object]) -> str | None:
     """A document's edition by its path and metadata; None where neither says."""
-    found = [*_find_stated_editions(metadata), *_find_path_editions(path), *_find_change_dates(metadata)]
+    found = [
+        *_find_stated_editions(metadata),
+        *_find_path_editions(path),
+        *_find_change_dates(metadata),
+    ]
     return found[0] if found else None
 
 
 def _find_stated_editions(metadata: Mapping[str, object]) -> Iterator[str]:
     for name in VERSION_KEYS:
         value = metadata.get(name)
-        if isinstance(value, str | int | float) and (found := _STATED_VERSION.fullmatch(str(value).strip())):
+        if isinstance(value, str | int | float) and (
+            found := _STATED_VERSION.fullmatch(str(value).strip())
+        ):
             yield found[1]
 
 
 def _find_path_editions(path: str) -> Iterator[str]:
     parts = PurePosixPath(path)
-    name = parts.name.removesuffix(parts.suffix) if re.fullmatch(r"\.[A-Za-z]\w*", parts.suffix) else parts.name
+    name = (
+        parts.name.removesuffix(parts.suffix)
+        if re.fullmatch(r"\.[A-Za-z]\w*", parts.suffix)
+        else parts.name
+    )
     matches = [
         _FILE_NAME_EDITION.fullmatch(name),
         *(_FOLDER_EDITION.fullmatch(folder) for folder in reversed(parts.parts[:-1])),

@@ -19,9 +19,13 @@ class EmbeddingCache:
 
     def __init__(self, max_texts: int = MAX_CACHED_TEXTS) -> None:
         self._max_texts = max_texts
-        self._vectors: dict[bytes, bytes] = {}  # by the hash of the text, the one that was used longest ago first
+        self._vectors: dict[
+            bytes, bytes
+        ] = {}  # by the hash of the text, the one that was used longest ago first
 
-    def encode(self, embedder: Embedder, texts: Sequence[str], on_progress: Callable[[float], None]) -> Vectors:
+    def encode(
+        self, embedder: Embedder, texts: Sequence[str], on_progress: Callable[[float], None]
+    ) -> Vectors:
         """The same as `Embedder.encode`, in the precision in which vectors are stored (16 bits)."""
         keys = [blake2b(text.encode("utf-8", "replace"), digest_size=16).digest() for text in texts]
         found = {key: self._vectors.pop(key) for key in set(keys) & self._vectors.keys()}

@@ -36,8 +36,17 @@ class _HalfvecArrayDumper(Dumper):
     def dump(self, obj: Any) -> bytes:
         count, dimension = obj.vectors.shape
         # Dimensions of the array, whether there are NULLs, type of the elements, then length and lower bound.
-        head = np.array([1, 0, self._element_oid, count, 1] if count else [0, 0, self._element_oid], dtype=">i4")
-        row = np.dtype([("bytes", ">i4"), ("dimension", ">i2"), ("unused", ">i2"), ("halves", ">f2", (dimension,))])
+        head = np.array(
+            [1, 0, self._element_oid, count, 1] if count else [0, 0, self._element_oid], dtype=">i4"
+        )
+        row = np.dtype(
+            [
+                ("bytes", ">i4"),
+                ("dimension", ">i2"),
+                ("unused", ">i2"),
+                ("halves", ">f2", (dimension,)),
+            ]
+        )
         rows = np.zeros(count, dtype=row)
         rows["bytes"] = row.itemsize - 4
         rows["dimension"] = dimension

@@ -43,10 +43,14 @@ MESSAGE_ROLES: dict[MessageRole, Role] = {
 class GatewayLLM(CustomLLM):
     """Models of the gateway, in the name of one principal."""
 
-    purpose: str = Field(default="llamaindex", description="What usage records say the calls were for.")
+    purpose: str = Field(
+        default="llamaindex", description="What usage records say the calls were for."
+    )
     tier: Tier = Field(default="balanced", description="The tier to ask first.")
     max_tokens: int = Field(default=512, description="The longest reply, in tokens.")
-    context_window: int = Field(default=8192, description="What LlamaIndex packs prompts into, in tokens.")
+    context_window: int = Field(
+        default=8192, description="What LlamaIndex packs prompts into, in tokens."
+    )
 
     _models: Models = PrivateAttr()
     _principal: Principal = PrivateAttr()
@@ -64,7 +68,10 @@ class GatewayLLM(CustomLLM):
     def metadata(self) -> LLMMetadata:
         """What LlamaIndex wants to know of a model."""
         return LLMMetadata(
-            context_window=self.context_window, num_output=self.max_tokens, is_chat_model=True, model_name="gateway"
+            context_window=self.context_window,
+            num_output=self.max_tokens,
+            is_chat_model=True,
+            model_name="gateway",
         )
 
     @llm_chat_callback()
@@ -95,7 +102,9 @@ class GatewayLLM(CustomLLM):
         return _build_completion(self.chat([ChatMessage(content=prompt)], **kwargs))
 
     @llm_completion_callback()
-    def stream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseGen:
+    def stream_complete(
+        self, prompt: str, formatted: bool = False, **kwargs: Any
+    ) -> CompletionResponseGen:
         """The same for a prompt, in pieces."""
         responses = self.stream_chat([ChatMessage(content=prompt)], **kwargs)
         return (_build_completion(response) for response in responses)
@@ -106,7 +115,9 @@ class GatewayLLM(CustomLLM):
         return await asyncio.to_thread(self.chat, messages, **kwargs)
 
     @llm_chat_callback()
-    async def astream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseAsyncGen:
+    async def astream_chat(
+        self, messages: Sequence[ChatMessage], **kwargs: Any
+    ) -> ChatResponseAsyncGen:
         """`stream_chat` in threads."""
         responses = await asyncio.to_thread(self.stream_chat, messages, **kwargs)
 
@@ -120,7 +131,9 @@ class GatewayLLM(CustomLLM):
         return pieces()
 
     @llm_completion_callback()
-    async def acomplete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
+    async def acomplete(
+        self, prompt: str, formatted: bool = False, **kwargs: Any
+    ) -> CompletionResponse:
         """`complete` in a thread."""
         return await asyncio.to_thread(self.complete, prompt, **kwargs)
 
@@ -137,30 +150,52 @@ class GatewayLLM(CustomLLM):
             ModelFailed: what came back has another shape.
         """
         messages = prompt.format_messages(llm=self, **prompt_args)
-        text = self.chat(messages, schema=output_cls.model_json_schema(), **(llm_kwargs or {})).message.content
+        text = self.chat(
+            messages, schema=output_cls.model_json_schema(), **(llm_kwargs or {})
+        ).message.content
         try:
             return output_cls.model_validate_json(text or "")
         except ValidationError as error:
-            raise ModelFailed(f"The reply is no {output_cls.__name__}; ask again, or a stronger tier.") from error
+            raise ModelFailed(
+                f"The reply is no {output_cls.__name__}; ask again, or a stronger tier."
+            ) from error
 
-    def _request_reply(self, messages: Sequence[ChatMessage], options: dict[str, Any]) -> ModelReply:
-        turns = [Message(MESSAGE_ROLES.get(message.role, "user"), message.content or "") for message in messages]
+    def _request_reply(
+        self, messages: Sequence[ChatMessage], options: dict[str, Any]
+    ) -> ModelReply:
+        turns = [
+            Message(MESSAGE_ROLES.get(message.role, "user"), message.content or "")
+            for message in messages
+        ]
         request = ModelRequest(
-            turns, self._principal, self.purpose, tier=self.tier, schema=options.get("schema"),
-            max_tokens=options.get("max_tokens", self.max_tokens), temperature=options.get("temperature", 0.0),
-        )  # fmt: skip
+            turns,
+            self._principal,
+            self.purpose,
+            tier=self.tier,
+            schema=options.get("schema"),
+            max_tokens=options.get("max_tokens", self.max_tokens),
+            temperature=options.get("temperature", 0.0),
+        )
         return self._models.stream(request)
 
 
 def _build_chat_response(reply: ModelReply, text: str, delta: str | None) -> ChatResponse:
     usage = reply.usage
-    counted = {"prompt_tokens": usage.input_tokens, "completion_tokens": usage.output_tokens} if usage else {}
+    counted = (
+        {"prompt_tokens": usage.input_tokens, "completion_tokens": usage.output_tokens}
+        if usage
+        else {}
+    )
     message = ChatMessage(role=MessageRole.ASSISTANT, content=text)
-    return ChatResponse(message=message, delta=delta, raw={"model": reply.model}, additional_kwargs=counted)
+    return ChatResponse(
+        message=message, delta=delta, raw={"model": reply.model}, additional_kwargs=counted
+    )
 
 
 def _build_completion(response: ChatResponse) -> CompletionResponse:
     return CompletionResponse(
-        text=response.message.content or "", delta=response.delta, raw=response.raw,
+        text=response.message.content or "",
+        delta=response.delta,
+        raw=response.raw,
         additional_kwargs=response.additional_kwargs,
-    )  # fmt: skip
+    )

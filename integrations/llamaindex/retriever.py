@@ -19,8 +19,20 @@ from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.bridge.pydantic import PrivateAttr
 from llama_index.core.callbacks import CallbackManager
-from llama_index.core.schema import BaseNode, NodeRelationship, NodeWithScore, QueryBundle, RelatedNodeInfo, TextNode
-from llama_index.core.vector_stores.types import FilterCondition, FilterOperator, MetadataFilter, MetadataFilters
+from llama_index.core.schema import (
+    BaseNode,
+    NodeRelationship,
+    NodeWithScore,
+    QueryBundle,
+    RelatedNodeInfo,
+    TextNode,
+)
+from llama_index.core.vector_stores.types import (
+    FilterCondition,
+    FilterOperator,
+    MetadataFilter,
+    MetadataFilters,
+)
 from llama_index.core.vector_stores.utils import metadata_dict_to_node
 from psycopg import sql
 from psycopg.rows import dict_row
@@ -32,20 +44,41 @@ from core.errors import InvalidInput
 from core.principal import Principal
 from core.services import Services
 from retrieval.filter_sql import compile_filter
-from retrieval.filters import METADATA_PREFIX, And, Contains, Equals, Exists, Filter, Holds, In, Not, Or, Prefix, Range
+from retrieval.filters import (
+    METADATA_PREFIX,
+    And,
+    Contains,
+    Equals,
+    Exists,
+    Filter,
+    Holds,
+    In,
+    Not,
+    Or,
+    Prefix,
+    Range,
+)
 from retrieval.retriever import parse_location, retrieve
 from retrieval.types import Hit, SearchMode
 
 QUERIES = load_queries(Path(__file__).with_name("retriever.sql"))
 
-DOCUMENT_FIELDS = ("title", "path", "uri", "media_type", "version")  # of a document; its nodes carry them as metadata
+DOCUMENT_FIELDS = (
+    "title",
+    "path",
+    "uri",
+    "media_type",
+    "version",
+)  # of a document; its nodes carry them as metadata
 SOURCE_DOCUMENT_KEYS = (
     "ref_doc_id",
     "doc_id",
     "document_id",
 )  # what LlamaIndex's stores call the document that a node is of
 NODE_URI_PREFIX = "llamaindex:/"  # of a node that was added through LlamaIndex, followed by its id
-PASSAGE_ID_PATTERN = re.compile(r"groundwork:([0-9a-f-]{36}):\d+")  # of a passage of an ingested file
+PASSAGE_ID_PATTERN = re.compile(
+    r"groundwork:([0-9a-f-]{36}):\d+"
+)  # of a passage of an ingested file
 
 
 class GroundworkRetriever(BaseRetriever):
@@ -111,7 +144,10 @@ class GroundworkEmbedding(BaseEmbedding):
         return "GroundworkEmbedding"
 
     def _get_text_embeddings(self, texts: list[str]) -> list[list[float]]:
-        return [[float(number) for number in vector] for vector in encode_truncated(self._services.embedder(), texts)]
+        return [
+            [float(number) for number in vector]
+            for vector in encode_truncated(self._services.embedder(), texts)
+        ]
 
     def _get_text_embedding(self, text: str) -> list[float]:
         return self._get_text_embeddings([text])[0]
@@ -130,7 +166,11 @@ def encode_truncated(embedder: Embedder, texts: Sequence[str]) -> Vectors:
 
 def _truncate_to_model(embedder: Embedder, text: str) -> str:
     starts = embedder.token_starts(text)
-    return text if len(starts) <= embedder.max_input_tokens else text[: starts[embedder.max_input_tokens]]
+    return (
+        text
+        if len(starts) <= embedder.max_input_tokens
+        else text[: starts[embedder.max_input_tokens]]
+    )
 
 
 def check_vector(embedder: Embedder, vector: Sequence[float]) -> list[float]:
@@ -145,7 +185,9 @@ def check_vector(embedder: Embedder, vector: Sequence[float]) -> list[float]:
             " embed with GroundworkEmbedding."
         )
     if not all(map(math.isfinite, vector)):
-        raise InvalidInput("The vector holds a number that is not finite; embed with GroundworkEmbedding.")
+        raise InvalidInput(
+            "The vector holds a number that is not finite; embed with GroundworkEmbedding."
+        )
     return list(vector)
 
 
@@ -171,7 +213,9 @@ def build_node(hit: Hit) -> BaseNode:
     own = {name: getattr(hit, name) for name in DOCUMENT_FIELDS}
     metadata = dict(hit.metadata)
     return _build_passage_node(
-        NodePassage(hit.document_id, hit.ordinal, own, metadata, hit.location.label(), *hit.span, hit.text)
+        NodePassage(
+            hit.document_id, hit.ordinal, own, metadata, hit.location.label(), *hit.span, hit.text
+        )
     )
 
 
@@ -180,7 +224,8 @@ def read_nodes(connection: Connection, tenant: str, where: Filter) -> list[BaseN
     made = compile_filter(where)
     with connection.cursor(row_factory=dict_row) as cursor:
         rows = cursor.execute(
-            sql.SQL(QUERIES["passages"]).format(condition=made.condition), {**made.values, "tenant": tenant}
+            sql.SQL(QUERIES["passages"]).format(condition=made.condition),
+            {**made.values, "tenant": tenant},
         ).fetchall()
     return [
         _build_passage_node(
@@ -231,7 +276,11 @@ def convert_filters(filters: MetadataFilters | None) -> Filter | None:
     parts = tuple(
         inner
         for given in filters.filters
-        if (inner := convert_filters(given) if isinstance(given, MetadataFilters) else _convert_filter(given))
+        if (
+            inner := convert_filters(given)
+            if isinstance(given, MetadataFilters)
+            else _convert_filter(given)
+        )
         is not None
     )
     if not parts:
@@ -278,28 +327,38 @@ def _convert_operator(metadata_filter: MetadataFilter) -> tuple[Callable[[str], 
         case FilterOperator.IS_EMPTY:
             return Exists, True
         case FilterOperator.EQ | FilterOperator.NE:
-            _check_value(metadata_filter, isinstance(value, str | int | float), "one text or number")
+            _check_value(
+                metadata_filter, isinstance(value, str | int | float), "one text or number"
+            )
             return lambda field: Equals(field, value), metadata_filter.operator == FilterOperator.NE
         case FilterOperator.IN | FilterOperator.NIN:
             _check_value(metadata_filter, isinstance(value, list), "a list")
-            return lambda field: In(field, tuple(value)), metadata_filter.operator == FilterOperator.NIN
+            return lambda field: In(
+                field, tuple(value)
+            ), metadata_filter.operator == FilterOperator.NIN
         case FilterOperator.ANY | FilterOperator.ALL:
             _check_value(metadata_filter, isinstance(value, list), "a list")
             return lambda field: Holds(
                 field, tuple(value), match_all=metadata_filter.operator == FilterOperator.ALL
             ), False
         case FilterOperator.CONTAINS:
-            _check_value(metadata_filter, isinstance(value, str | int | float), "one text or number")
+            _check_value(
+                metadata_filter, isinstance(value, str | int | float), "one text or number"
+            )
             return lambda field: Holds(field, (value,)), False
         case FilterOperator.TEXT_MATCH | FilterOperator.TEXT_MATCH_INSENSITIVE:
             _check_value(metadata_filter, isinstance(value, str), "a text")
             ignore_case = metadata_filter.operator == FilterOperator.TEXT_MATCH_INSENSITIVE
             return lambda field: Contains(field, value, ignore_case), False
         case FilterOperator.GT | FilterOperator.GTE | FilterOperator.LT | FilterOperator.LTE:
-            _check_value(metadata_filter, isinstance(value, str | int | float), "one text or number")
+            _check_value(
+                metadata_filter, isinstance(value, str | int | float), "one text or number"
+            )
             name = {">": "gt", ">=": "ge", "<": "lt", "<=": "le"}[metadata_filter.operator.value]
             return lambda field: Range(field, **{name: value}), False
-    raise InvalidInput(f"Groundwork has no filter {metadata_filter.operator.value!r}; use another operator.")
+    raise InvalidInput(
+        f"Groundwork has no filter {metadata_filter.operator.value!r}; use another operator."
+    )
 
 
 def _check_value(metadata_filter: MetadataFilter, is_valid: bool, expected: str) -> None:

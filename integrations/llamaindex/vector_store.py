@@ -48,7 +48,16 @@ from integrations.llamaindex.retriever import (
     encode_truncated,
     read_nodes,
 )
-from retrieval.filters import MAX_VALUE_CHARACTERS, MAX_VALUES, METADATA_PREFIX, And, Filter, In, Or, Prefix
+from retrieval.filters import (
+    MAX_VALUE_CHARACTERS,
+    MAX_VALUES,
+    METADATA_PREFIX,
+    And,
+    Filter,
+    In,
+    Or,
+    Prefix,
+)
 from retrieval.retriever import retrieve
 from retrieval.types import Hit, SearchMode
 
@@ -60,7 +69,9 @@ SEARCH_MODES: dict[VectorStoreQueryMode, SearchMode] = {
     VectorStoreQueryMode.SPARSE: "lexical",
     VectorStoreQueryMode.TEXT_SEARCH: "lexical",
 }
-MIN_SAME_MODEL_COSINE = 0.9  # cosine of a node's vector to what our model makes of its text; another model's is near 0
+MIN_SAME_MODEL_COSINE = (
+    0.9  # cosine of a node's vector to what our model makes of its text; another model's is near 0
+)
 
 
 class GroundworkVectorStore(BasePydanticVectorStore):
@@ -75,7 +86,9 @@ class GroundworkVectorStore(BasePydanticVectorStore):
     _principal: Principal = PrivateAttr()
     _allowed_groups: tuple[str, ...] = PrivateAttr()
 
-    def __init__(self, services: Services, principal: Principal, *, allowed_groups: Sequence[str] = ()) -> None:
+    def __init__(
+        self, services: Services, principal: Principal, *, allowed_groups: Sequence[str] = ()
+    ) -> None:
         super().__init__(stores_text=True)
         self._services = services
         self._principal = principal
@@ -100,12 +113,18 @@ class GroundworkVectorStore(BasePydanticVectorStore):
         latest = list({node.node_id: node for node in nodes}.values())
         if not latest:
             return []
-        embedder, recipe, run_id = self._services.embedder(), compute_pipeline_hash(self._services), uuid.uuid4()
+        embedder, recipe, run_id = (
+            self._services.embedder(),
+            compute_pipeline_hash(self._services),
+            uuid.uuid4(),
+        )
         items = list(_embed_nodes(embedder, latest, self._allowed_groups))
         with self._services.database.writing(self._principal.tenant) as connection:
             index = live_index(connection)
             for item in items:
-                documents.store_document(connection, index, self._principal.tenant, run_id, item, recipe)
+                documents.store_document(
+                    connection, index, self._principal.tenant, run_id, item, recipe
+                )
         return [node.node_id for node in nodes]
 
     def query(self, query: VectorStoreQuery, **kwargs: Any) -> VectorStoreQueryResult:
@@ -116,9 +135,13 @@ class GroundworkVectorStore(BasePydanticVectorStore):
         """
         mode = SEARCH_MODES.get(query.mode)
         if mode is None:
-            raise InvalidInput(f"Groundwork has no query mode {query.mode.value!r}; use default, sparse or hybrid.")
+            raise InvalidInput(
+                f"Groundwork has no query mode {query.mode.value!r}; use default, sparse or hybrid."
+            )
         if query.alpha is not None:
-            raise InvalidInput("Groundwork's weights are measured, not given; leave alpha out, or choose another mode.")
+            raise InvalidInput(
+                "Groundwork's weights are measured, not given; leave alpha out, or choose another mode."
+            )
         hits = retrieve(
             self._services,
             self._principal,
@@ -126,7 +149,9 @@ class GroundworkVectorStore(BasePydanticVectorStore):
             limit=_result_limit(query, mode),
             mode=mode,
             where=_build_query_filter(query),
-            vector=check_vector(self._services.embedder(), query.query_embedding) if query.query_embedding else None,
+            vector=check_vector(self._services.embedder(), query.query_embedding)
+            if query.query_embedding
+            else None,
             collapse=False,  # a vector store is asked for nodes, each of them
         ).hits
         nodes = [build_node(hit) for hit in hits]
@@ -138,7 +163,9 @@ class GroundworkVectorStore(BasePydanticVectorStore):
         """`query`, without holding up the event loop."""
         return await asyncio.to_thread(self.query, query, **kwargs)
 
-    def get_nodes(self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None) -> list[BaseNode]:
+    def get_nodes(
+        self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None
+    ) -> list[BaseNode]:
         """The nodes with these ids, or that filters let pass, or both.
 
         Raises:
@@ -148,7 +175,9 @@ class GroundworkVectorStore(BasePydanticVectorStore):
         with self._services.database.reading(self._principal) as connection:
             for where in _build_node_filters(node_ids, filters):
                 found += read_nodes(connection, self._principal.tenant, where)
-        return found if node_ids is None else [node for node in found if node.node_id in set(node_ids)]
+        return (
+            found if node_ids is None else [node for node in found if node.node_id in set(node_ids)]
+        )
 
     def delete(self, ref_doc_id: str, **delete_kwargs: Any) -> None:
         """Delete the nodes of a document that was added.
@@ -159,7 +188,10 @@ class GroundworkVectorStore(BasePydanticVectorStore):
         self._delete_matching(_build_document_filter([ref_doc_id]))
 
     def delete_nodes(
-        self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None, **delete_kwargs: Any
+        self,
+        node_ids: list[str] | None = None,
+        filters: MetadataFilters | None = None,
+        **delete_kwargs: Any,
     ) -> None:
         """Delete the nodes with these ids, or that filters let pass, or both.
 
@@ -177,11 +209,15 @@ class GroundworkVectorStore(BasePydanticVectorStore):
         with self._services.database.reading(self._principal) as connection:
             nodes = read_nodes(connection, self._principal.tenant, where)
         if any(PASSAGE_ID_PATTERN.fullmatch(node.node_id) for node in nodes):
-            raise InvalidInput("A passage of a file can't be deleted as a node; delete the file and ingest its folder.")
+            raise InvalidInput(
+                "A passage of a file can't be deleted as a node; delete the file and ingest its folder."
+            )
         run_id = uuid.uuid4()
         with self._services.database.writing(self._principal.tenant) as connection:
             for node in nodes:
-                documents.delete_document(connection, self._principal.tenant, NODE_URI_PREFIX + node.node_id, run_id)
+                documents.delete_document(
+                    connection, self._principal.tenant, NODE_URI_PREFIX + node.node_id, run_id
+                )
 
 
 # --- what is asked for ----------------------------------------------------------------------------------------------
@@ -203,7 +239,9 @@ def _build_query_filter(query: VectorStoreQuery) -> Filter | None:
         parts.append(_build_document_filter(query.doc_ids))
     if query.node_ids:
         if any(PASSAGE_ID_PATTERN.fullmatch(node_id) for node_id in query.node_ids):
-            raise InvalidInput("A search can't be narrowed to passages of a file by their ids; use doc_ids.")
+            raise InvalidInput(
+                "A search can't be narrowed to passages of a file by their ids; use doc_ids."
+            )
         parts.append(In("uri", tuple(NODE_URI_PREFIX + node_id for node_id in query.node_ids)))
     given = tuple(part for part in parts if part is not None)
     return And(given) if given else None
@@ -213,7 +251,9 @@ def _build_document_filter(ids: Sequence[str]) -> Filter:
     return Or((In(METADATA_PREFIX + "ref_doc_id", tuple(ids)), In("document_id", tuple(ids))))
 
 
-def _build_node_filters(node_ids: Sequence[str] | None, filters: MetadataFilters | None) -> Iterator[Filter]:
+def _build_node_filters(
+    node_ids: Sequence[str] | None, filters: MetadataFilters | None
+) -> Iterator[Filter]:
     """Filters for these ids and filters, none with too many values."""
     where = convert_filters(filters)
     if node_ids is None:
@@ -223,7 +263,9 @@ def _build_node_filters(node_ids: Sequence[str] | None, filters: MetadataFilters
         return
     for start in range(0, len(node_ids), MAX_VALUES):
         some = node_ids[start : start + MAX_VALUES]
-        documents = [found[1] for node_id in some if (found := PASSAGE_ID_PATTERN.fullmatch(node_id))]
+        documents = [
+            found[1] for node_id in some if (found := PASSAGE_ID_PATTERN.fullmatch(node_id))
+        ]
         named: Filter = In("uri", tuple(NODE_URI_PREFIX + node_id for node_id in some))
         if documents:
             named = Or((named, In("document_id", tuple(documents))))
@@ -237,7 +279,10 @@ def _embed_nodes(
     embedder: Embedder, nodes: Sequence[BaseNode], allowed_groups: tuple[str, ...]
 ) -> Iterator[documents.EmbeddedDocument]:
     made = [_build_document(node, allowed_groups) for node in nodes]
-    chunks = [_build_chunk(embedder, node, document.text) for node, document in zip(nodes, made, strict=True)]
+    chunks = [
+        _build_chunk(embedder, node, document.text)
+        for node, document in zip(nodes, made, strict=True)
+    ]
     vectors = _node_vectors(embedder, nodes)
     spoken = [chunk.text[span.start : span.end] for chunk in chunks for span in chunk.sentences]
     sentence_vectors = encode_truncated(embedder, spoken)
@@ -254,9 +299,16 @@ def _build_document(node: BaseNode, allowed_groups: tuple[str, ...]) -> Document
     path = str(metadata.get("file_path") or metadata.get("path") or node.ref_doc_id or node.node_id)
     title = str(metadata.get("title") or metadata.get("file_name") or path)
     return Document(
-        uri=NODE_URI_PREFIX + node.node_id, path=path, title=title, media_type="text/plain", text=text,
-        blocks=(Block("paragraph", Span(0, len(text))),), content_hash=node.hash, allowed_groups=allowed_groups, metadata=metadata,
-    )  # fmt: skip
+        uri=NODE_URI_PREFIX + node.node_id,
+        path=path,
+        title=title,
+        media_type="text/plain",
+        text=text,
+        blocks=(Block("paragraph", Span(0, len(text))),),
+        content_hash=node.hash,
+        allowed_groups=allowed_groups,
+        metadata=metadata,
+    )
 
 
 def _node_metadata(node: BaseNode) -> dict[str, Any]:
@@ -270,7 +322,9 @@ def _node_metadata(node: BaseNode) -> dict[str, Any]:
         metadata = node_to_metadata_dict(node, remove_text=True) | {"ref_doc_id": node.ref_doc_id}
         (node.node_id + node.get_content() + json.dumps(metadata, ensure_ascii=False)).encode()
     except ValueError as error:
-        raise InvalidInput(f"Node {name!r} holds half a character, or an object that is no JSON; remove it.") from error
+        raise InvalidInput(
+            f"Node {name!r} holds half a character, or an object that is no JSON; remove it."
+        ) from error
     if "\x00" in node.node_id or _holds_nul(metadata):
         raise InvalidInput(f"The id or metadata of node {name!r} holds a NUL character; remove it.")
     return metadata
@@ -298,8 +352,12 @@ def _node_vectors(embedder: Embedder, nodes: Sequence[BaseNode]) -> Vectors:
     """A vector for each node: its own, if it has one of our model, else what the model makes of it."""
     missing = [place for place, node in enumerate(nodes) if node.embedding is None]
     vectors = np.empty((len(nodes), embedder.model.dimension), dtype=np.float32)
-    vectors[missing] = encode_truncated(embedder, [nodes[place].get_content(MetadataMode.EMBED) for place in missing])
-    given = [(place, node.embedding) for place, node in enumerate(nodes) if node.embedding is not None]
+    vectors[missing] = encode_truncated(
+        embedder, [nodes[place].get_content(MetadataMode.EMBED) for place in missing]
+    )
+    given = [
+        (place, node.embedding) for place, node in enumerate(nodes) if node.embedding is not None
+    ]
     for place, vector in given:
         vectors[place] = check_vector(embedder, vector)
     if given:
@@ -309,7 +367,9 @@ def _node_vectors(embedder: Embedder, nodes: Sequence[BaseNode]) -> Vectors:
 
 def _check_same_model(embedder: Embedder, node: BaseNode, vector: Any) -> None:
     """One node tells for all: vectors of two models in one index would make every search wrong, and nobody notice."""
-    ours = encode_truncated(embedder, [node.get_content(mode) for mode in (MetadataMode.EMBED, MetadataMode.NONE)])
+    ours = encode_truncated(
+        embedder, [node.get_content(mode) for mode in (MetadataMode.EMBED, MetadataMode.NONE)]
+    )
     if (ours @ vector).max() < MIN_SAME_MODEL_COSINE * np.linalg.norm(vector):
         raise InvalidInput(
             f"The vector of node {node.node_id[:40]!r} is not by the index's model {embedder.model.name!r};"

@@ -31,10 +31,24 @@ REPOSITORY_ROOT = Path(__file__).parents[2]
 MAX_ANSWERS_PER_TENANT = 5_000  # answers kept for a tenant, some 4 KB each
 HASHED_FOLDERS = ("core", "retrieval", "serving")  # what answers are made by
 IRRELEVANT_SETTINGS = {  # the settings that no answer depends on
-    "home", "database_url", "admin_database_url", "tenant", "chunker", "sentence_vectors", "web_allowed_hosts", "host",
-    "port", "identity", "jwt_key", "jwt_algorithm", "jwt_audience", "published_on_loopback", "cache_hours",
-    "cache_likeness", "conversation_days",
-}  # fmt: skip
+    "home",
+    "database_url",
+    "admin_database_url",
+    "tenant",
+    "chunker",
+    "sentence_vectors",
+    "web_allowed_hosts",
+    "host",
+    "port",
+    "identity",
+    "jwt_key",
+    "jwt_algorithm",
+    "jwt_audience",
+    "published_on_loopback",
+    "cache_hours",
+    "cache_likeness",
+    "conversation_days",
+}
 
 ANSWER_ADAPTER = TypeAdapter(Answer)
 
@@ -57,16 +71,29 @@ class AnswerCache:
         self._release_hash = compute_release_hash(services.settings)
 
     def find_entry(
-        self, principal: Principal, question: str, mode: SearchMode, where: Filter | None, generator: CacheableGenerator
+        self,
+        principal: Principal,
+        question: str,
+        mode: SearchMode,
+        where: Filter | None,
+        generator: CacheableGenerator,
     ) -> "CacheEntry":
         """The place for an answer, and the answer if there is one that holds."""
         groups = sorted(set(principal.groups))
-        context, key = compute_cache_keys(principal, question, mode, where, generator, self._release_hash)
+        context, key = compute_cache_keys(
+            principal, question, mode, where, generator, self._release_hash
+        )
         asked: dict[str, Any] = {
-            "tenant": principal.tenant, "groups": groups, "context": context, "key": key,
-            "hours": self._services.settings.cache_hours, "likeness": self._services.settings.cache_likeness,
-        }  # fmt: skip
-        with self._services.database.reading(Principal(principal.tenant, tuple(groups))) as connection:
+            "tenant": principal.tenant,
+            "groups": groups,
+            "context": context,
+            "key": key,
+            "hours": self._services.settings.cache_hours,
+            "likeness": self._services.settings.cache_likeness,
+        }
+        with self._services.database.reading(
+            Principal(principal.tenant, tuple(groups))
+        ) as connection:
             row = connection.execute(QUERIES["response"], asked).fetchone()
             assert row is not None
             asked |= {"epoch": row[0], "question": None}
@@ -74,7 +101,9 @@ class AnswerCache:
                 asked["question"] = self._embed_question(question)
                 row = connection.execute(QUERIES["like_response"], asked).fetchone()
         found = row[-1] if row else None
-        return CacheEntry(self._services, asked, ANSWER_ADAPTER.validate_json(found) if found else None)
+        return CacheEntry(
+            self._services, asked, ANSWER_ADAPTER.validate_json(found) if found else None
+        )
 
     def _embed_question(self, question: str) -> HalfVector:
         return HalfVector(self._services.embedder().encode([question])[0].tolist())
@@ -95,7 +124,9 @@ class CacheEntry:
         kept = ANSWER_ADAPTER.dump_json(replace(answer, question="", milliseconds={})).decode()
         with self.services.database.writing(self.query_values["tenant"]) as connection:
             connection.execute(QUERIES["keep_response"], {**self.query_values, "answer": kept})
-            connection.execute(QUERIES["evict_responses"], {**self.query_values, "most": MAX_ANSWERS_PER_TENANT})
+            connection.execute(
+                QUERIES["evict_responses"], {**self.query_values, "most": MAX_ANSWERS_PER_TENANT}
+            )
 
 
 def compute_cache_keys(
@@ -108,9 +139,13 @@ def compute_cache_keys(
 ) -> tuple[str, str]:
     """What an answer is found by, without the question and with it. Only the space in a question does not count."""
     context = hash_values(
-        principal.tenant, sorted(set(principal.groups)), mode, filter_json(where) if where else None,
-        [generator.name, generator.fingerprint], release_hash,
-    )  # fmt: skip
+        principal.tenant,
+        sorted(set(principal.groups)),
+        mode,
+        filter_json(where) if where else None,
+        [generator.name, generator.fingerprint],
+        release_hash,
+    )
     return context, hash_values(context, " ".join(unicodedata.normalize("NFC", question).split()))
 
 
@@ -124,7 +159,9 @@ def replay_events(answer: Answer) -> Iterator[AnswerEvent]:
     yield SearchCompleted(answer.documents, answer.passages)
     cited = {citation.number: citation for citation in answer.citations}
     for sentence in answer.sentences:
-        yield SentenceVerified(sentence, tuple(cited.pop(number) for number in sentence.citations if number in cited))
+        yield SentenceVerified(
+            sentence, tuple(cited.pop(number) for number in sentence.citations if number in cited)
+        )
     yield answer
 
 
@@ -137,7 +174,9 @@ def clear_cache(services: Services, tenant: str) -> int:
 def compute_release_hash(settings: Settings) -> str:
     """What stands for the code, the settings and the models that make answers: change one, and all starts anew."""
     models = Path(settings.models).read_text(encoding="utf-8") if settings.models else ""
-    return hash_values(hash_code(), settings.model_dump(mode="json", exclude=IRRELEVANT_SETTINGS), models)
+    return hash_values(
+        hash_code(), settings.model_dump(mode="json", exclude=IRRELEVANT_SETTINGS), models
+    )
 
 
 @cache
@@ -147,10 +186,17 @@ def hash_code() -> str:
     for folder in HASHED_FOLDERS:
         for file in sorted((REPOSITORY_ROOT / folder).rglob("*")):
             if file.is_file() and "__pycache__" not in file.parts:
-                whole.update(str(file.relative_to(REPOSITORY_ROOT)).encode() + b"\0" + file.read_bytes() + b"\0")
+                whole.update(
+                    str(file.relative_to(REPOSITORY_ROOT)).encode()
+                    + b"\0"
+                    + file.read_bytes()
+                    + b"\0"
+                )
     return whole.hexdigest()
 
 
 def hash_values(*parts: Any) -> str:
     """The SHA-256 of some values."""
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+    return hashlib.sha256(
+        json.dumps(parts, sort_keys=True, ensure_ascii=False).encode()
+    ).hexdigest()

@@ -15,7 +15,7 @@ from typing import Any
 
 from core.text.terms import WORD_PATTERN, extract_terms
 from retrieval.types import SearchResult
-from serving.answering.evidence import (  # fmt: skip
+from serving.answering.evidence import (
     EvidenceSentence,
     compute_coverage,
     compute_share,
@@ -42,7 +42,11 @@ from serving.answering.types import Refusal
 
 TOP_SENTENCES = 4  # sentences whose probabilities are added up
 MAX_QUOTED_WORDS = 3  # of those that no document has, in a refusal
-MEASURE_LABELS: Mapping[AnswerKind | None, str] = {"mass": "a weight", "age": "an age", "money": "a sum"}
+MEASURE_LABELS: Mapping[AnswerKind | None, str] = {
+    "mass": "a weight",
+    "age": "an age",
+    "money": "a sum",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +60,12 @@ class _AnswerabilityInputs:
 
     @classmethod
     def from_evidence(cls, evidence: SearchResult) -> "_AnswerabilityInputs":
-        return cls(evidence, analyze_question(evidence), extract_sentences(evidence), rank_sentences(evidence))
+        return cls(
+            evidence,
+            analyze_question(evidence),
+            extract_sentences(evidence),
+            rank_sentences(evidence),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +107,9 @@ def load_threshold() -> float:
 @cache
 def load_coefficients() -> dict[str, Any]:
     """The weights, the intercept and the threshold."""
-    stored: dict[str, Any] = json.loads(Path(__file__).with_suffix(".json").read_text(encoding="utf-8"))
+    stored: dict[str, Any] = json.loads(
+        Path(__file__).with_suffix(".json").read_text(encoding="utf-8")
+    )
     return stored
 
 
@@ -110,13 +121,21 @@ def extract_answerability_features(evidence: SearchResult) -> dict[str, float]:
 
 
 def _compute_features(inputs: _AnswerabilityInputs) -> dict[str, float]:
-    evidence, wanted, candidates, choices = inputs.evidence, inputs.analysis, inputs.candidates, inputs.ranking
+    evidence, wanted, candidates, choices = (
+        inputs.evidence,
+        inputs.analysis,
+        inputs.candidates,
+        inputs.ranking,
+    )
     if not candidates:
         return {}
     best = choices[0].sentence
     asked_pairs = extract_term_pairs(evidence.question)
     passages = collect_passage_terms(evidence, candidates)
-    everything, own = frozenset[str]().union(*passages), expand_terms_by_spelling(wanted, passages[best.hit_index])
+    everything, own = (
+        frozenset[str]().union(*passages),
+        expand_terms_by_spelling(wanted, passages[best.hit_index]),
+    )
     cosines = sorted((unit.cosine for unit in candidates), reverse=True)
     certain = [
         choice.probability**SOFTMAX_TEMPERATURE for choice in choices
@@ -128,7 +147,8 @@ def _compute_features(inputs: _AnswerabilityInputs) -> dict[str, float]:
         "cosine_of_three": sum(cosines[:3]) / len(cosines[:3]),
         "passage_cosine": max(hit.dense.score or 0.0 for hit in evidence.hits),
         "own_passage_cosine": evidence.hits[best.hit_index].dense.score or 0.0,
-        "lexical": max(hit.lexical.score or 0.0 for hit in evidence.hits) / (sum(evidence.idf.values()) or 1.0),
+        "lexical": max(hit.lexical.score or 0.0 for hit in evidence.hits)
+        / (sum(evidence.idf.values()) or 1.0),
         "coverage": compute_coverage(wanted.term_weights, best.context_terms),
         "passage_coverage": compute_coverage(wanted.term_weights, own),
         "first_coverage": evidence.hits[0].coverage,
@@ -139,21 +159,28 @@ def _compute_features(inputs: _AnswerabilityInputs) -> dict[str, float]:
         "absent": compute_coverage(wanted.term_weights, absent),
         "names_absent": 1 - compute_share(marked, marked - absent),
         "names": compute_share(marked, own),
-        "kind": max(score_answer_kind(wanted, choice.sentence.text) for choice in select_sentences(choices)),
+        "kind": max(
+            score_answer_kind(wanted, choice.sentence.text) for choice in select_sentences(choices)
+        ),
         "certainty": sum(certain[:TOP_SENTENCES]) / sum(certain),
     }
 
 
 def _find_unknown_terms(evidence: SearchResult, analysis: QuestionAnalysis) -> frozenset[str]:
     """The terms that stand in nothing the reader may see: their idf is the highest there is."""
-    return frozenset(term for term in analysis.term_weights if evidence.idf[term] >= compute_max_idf(evidence) - 1e-6)
+    return frozenset(
+        term
+        for term in analysis.term_weights
+        if evidence.idf[term] >= compute_max_idf(evidence) - 1e-6
+    )
 
 
 def _compute_rarest_missing(analysis: QuestionAnalysis, present: frozenset[str]) -> float:
     """The rarity of the rarest term that is missing, in units of the rarest that is asked for; 0 to 1."""
     whole = max(analysis.term_weights.values(), default=0.0)
     return (
-        max((w for term, w in analysis.term_weights.items() if term not in present), default=0.0) / whole
+        max((w for term, w in analysis.term_weights.items() if term not in present), default=0.0)
+        / whole
         if whole
         else 0.0
     )
@@ -169,7 +196,8 @@ def _describe_missing_subject(inputs: _AnswerabilityInputs) -> str:
         if not any(mentions_designation(text, designation) for text in texts):
             return _quote_question_words(evidence.question, frozenset(designation), " ")
     if wanted.answer_kind in MEASURE_LABELS and all(
-        score_answer_kind(wanted, choice.sentence.text) < 0 for choice in select_sentences(inputs.ranking)
+        score_answer_kind(wanted, choice.sentence.text) < 0
+        for choice in select_sentences(inputs.ranking)
     ):
         return MEASURE_LABELS[wanted.answer_kind]
     return ""
@@ -177,11 +205,19 @@ def _describe_missing_subject(inputs: _AnswerabilityInputs) -> str:
 
 def _build_refusal(inputs: _AnswerabilityInputs, missing_subject: str) -> Refusal:
     evidence, wanted = inputs.evidence, inputs.analysis
-    many = f"the {evidence.documents:,} documents" if evidence.documents != 1 else "the one document"
-    those = "the documents that the filter lets pass" if evidence.filter else f"{many} that you may read"
+    many = (
+        f"the {evidence.documents:,} documents" if evidence.documents != 1 else "the one document"
+    )
+    those = (
+        "the documents that the filter lets pass"
+        if evidence.filter
+        else f"{many} that you may read"
+    )
     absent = _find_unknown_terms(evidence, wanted)
     if missing_subject:
-        return Refusal("partial_evidence", f"What comes closest in {those} lacks {missing_subject}.", ())
+        return Refusal(
+            "partial_evidence", f"What comes closest in {those} lacks {missing_subject}.", ()
+        )
     if absent and compute_coverage(wanted.term_weights, wanted.term_weights.keys() - absent) >= 0.5:
         missing = _quote_question_words(evidence.question, absent, " or ")
         return Refusal("partial_evidence", f"None of {those} mentions {missing}.", ())
@@ -191,7 +227,9 @@ def _build_refusal(inputs: _AnswerabilityInputs, missing_subject: str) -> Refusa
 def _quote_question_words(question: str, missing_terms: frozenset[str], separator: str) -> str:
     """The question's own words for some terms, as they stand in it."""
     found = dict.fromkeys(
-        word for word in WORD_PATTERN.findall(question) if missing_terms.intersection(extract_terms(word))
+        word
+        for word in WORD_PATTERN.findall(question)
+        if missing_terms.intersection(extract_terms(word))
     )
     if separator == " ":
         return f'"{separator.join(found)}"'

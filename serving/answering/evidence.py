@@ -41,7 +41,9 @@ class EvidenceSentence:
 def compute_coverage(weights: Mapping[str, float], present: Set[str]) -> float:
     """The share of the weight of some terms that are present, 0 to 1; 0 for no terms."""
     whole = sum(weights.values())
-    return sum(weight for term, weight in weights.items() if term in present) / whole if whole else 0.0
+    return (
+        sum(weight for term, weight in weights.items() if term in present) / whole if whole else 0.0
+    )
 
 
 def extract_term_pairs(text: str) -> set[tuple[str, str]]:
@@ -59,7 +61,11 @@ def extract_sentences(evidence: SearchResult) -> list[EvidenceSentence]:
     """The sentences of the evidence in order, without rows that only name a table's columns, and without what
     speaks to a machine (serving/answering/guardrails/prompt_injection.py).
     """
-    return [unit for number, hit in enumerate(evidence.hits) for unit in _extract_hit_sentences(number, hit)]
+    return [
+        unit
+        for number, hit in enumerate(evidence.hits)
+        for unit in _extract_hit_sentences(number, hit)
+    ]
 
 
 def _extract_hit_sentences(hit_index: int, hit: Hit) -> Iterator[EvidenceSentence]:
@@ -77,9 +83,18 @@ def _extract_hit_sentences(hit_index: int, hit: Hit) -> Iterator[EvidenceSentenc
         if header == text:
             continue
         own = collect_terms(text)
-        around = own | path | (before.own_terms if before else frozenset()) | collect_terms(header or "")
+        around = (
+            own | path | (before.own_terms if before else frozenset()) | collect_terms(header or "")
+        )
         unit = EvidenceSentence(
-            hit_index, sentence.span, text, sentence.cosine or 0.0, header or "", own, around, before
+            hit_index,
+            sentence.span,
+            text,
+            sentence.cosine or 0.0,
+            header or "",
+            own,
+            around,
+            before,
         )
         before = unit
         yield unit
@@ -95,7 +110,11 @@ def find_table_rows(hit: Hit) -> Iterator[tuple[int, str]]:
     end = hit.span.start
     for place, sentence in enumerate(hit.sentences):
         text = hit.quote(sentence.span)
-        apart = place and hit.text[end - hit.span.start : sentence.span.start - hit.span.start].count("\n") != 1
+        apart = (
+            place
+            and hit.text[end - hit.span.start : sentence.span.start - hit.span.start].count("\n")
+            != 1
+        )
         if apart or not is_table_row(text):
             header = None
         if is_table_row(text):
@@ -122,7 +141,10 @@ def _contains_answer_kind(analysis: QuestionAnalysis, text: str) -> bool:
     if analysis.answer_kind in ANSWER_PATTERNS:
         return ANSWER_PATTERNS[analysis.answer_kind].search(text) is not None
     if analysis.answer_kind == "date":
-        return any(not set(extract_terms(found[0])) <= analysis.all_terms for found in DATE_PATTERN.finditer(text))
+        return any(
+            not set(extract_terms(found[0])) <= analysis.all_terms
+            for found in DATE_PATTERN.finditer(text)
+        )
     if analysis.answer_kind == "number":
         return bool(find_numbers(text) - analysis.quantities)
     return any(

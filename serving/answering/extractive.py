@@ -26,29 +26,48 @@ from serving.answering.evidence import (
     extract_term_pairs,
     score_answer_kind,
 )
-from serving.answering.question import QuestionAnalysis, analyze_question, mentions_other_designation
+from serving.answering.question import (
+    QuestionAnalysis,
+    analyze_question,
+    mentions_other_designation,
+)
 from serving.answering.types import DraftAnswer, DraftSentence, SupportingSpan
 from serving.answering.verification.claims import Claim, are_contradictory
 
 MAX_SENTENCES, MAX_WORDS = 4, 80  # more than two sentences only as long as they stay short together
-STOP_PROBABILITY = 0.9  # probability that the answer is among the sentences, at which no more are added
+STOP_PROBABILITY = (
+    0.9  # probability that the answer is among the sentences, at which no more are added
+)
 MIN_PROBABILITY = 0.03  # probability below which a sentence is not worth reading
-SOFTMAX_TEMPERATURE = 2.0  # staff don't ask in the words of the page, as the questions learnt from do: doubt more
+SOFTMAX_TEMPERATURE = (
+    2.0  # staff don't ask in the words of the page, as the questions learnt from do: doubt more
+)
 MAX_SCORE_GAP = 0.4  # below the best passage's score, from where on a passage is just one of many
-MIN_SPELLING_SIMILARITY = 0.82  # share of letters, in order, that a misspelled word has in common with the right one
+MIN_SPELLING_SIMILARITY = (
+    0.82  # share of letters, in order, that a misspelled word has in common with the right one
+)
 MIN_PREFIX_LETTERS = 5  # letters in which two words must agree to be likely of one family
 
 # What no benchmark of running text teaches; in the units of the model's score, where 1 multiplies the odds by 2.7.
 RANGE_BONUS = 1.5  # the question's number lies in a range that a row of a table writes
-SUPERSEDED_BONUS = 4.0  # for a superseded document where the question asks for an old one, against it otherwise
+SUPERSEDED_BONUS = (
+    4.0  # for a superseded document where the question asks for an old one, against it otherwise
+)
 
-DATE_KEYS = ("effective", "updated", "date", "published")  # of a document's metadata, the first that it has
+DATE_KEYS = (
+    "effective",
+    "updated",
+    "date",
+    "published",
+)  # of a document's metadata, the first that it has
 LEADING_PRONOUN = re.compile(
     r"(?:It|They|He|She|This|These|Those|That|Its|Their|His|Her|Such|Both|The (?:former|latter))\b"
 )
 LIST_BULLET = re.compile(r"^(?:[-*•·]|\(?\d{1,2}[.)])\s+")
 OUTDATED_TERMS = frozenset(
-    term for word in "old former previous earlier superseded outdated past".split() for term in extract_terms(word)
+    term
+    for word in "old former previous earlier superseded outdated past".split()
+    for term in extract_terms(word)
 )
 
 
@@ -86,7 +105,9 @@ class ExtractiveGenerator:
     def generate(self, evidence: SearchResult) -> DraftAnswer:
         """The sentences that answer, best first; neighbours are one quote."""
         chosen = _put_newer_first(select_sentences(rank_sentences(evidence)), evidence)
-        return DraftAnswer(tuple(_draft_sentence(evidence, group) for group in _group_adjacent(chosen)))
+        return DraftAnswer(
+            tuple(_draft_sentence(evidence, group) for group in _group_adjacent(chosen))
+        )
 
 
 def rank_sentences(evidence: SearchResult) -> list[RankedSentence]:
@@ -95,7 +116,9 @@ def rank_sentences(evidence: SearchResult) -> list[RankedSentence]:
     scores = [
         (_score_features(found) + _compute_rule_score(wanted, unit, evidence.hits[unit.hit_index]))
         / SOFTMAX_TEMPERATURE
-        for unit, found in zip(candidates, extract_sentence_features(evidence, wanted, candidates), strict=True)
+        for unit, found in zip(
+            candidates, extract_sentence_features(evidence, wanted, candidates), strict=True
+        )
     ]
     highest = max(scores, default=0.0)
     odds = [math.exp(score - highest) for score in scores]
@@ -145,7 +168,12 @@ def _put_newer_first(chosen: list[RankedSentence], evidence: SearchResult) -> li
             for place in (at, later)
         ]
         older, newer = map(_get_document_date, hits)
-        if hits[0].document_id != hits[1].document_id and older and newer > older and are_contradictory(*said):
+        if (
+            hits[0].document_id != hits[1].document_id
+            and older
+            and newer > older
+            and are_contradictory(*said)
+        ):
             chosen[at], chosen[later] = chosen[later], chosen[at]
     return chosen
 
@@ -164,18 +192,24 @@ def extract_sentence_features(
     highest = max((hit.lexical.score or 0.0 for hit in evidence.hits), default=0.0) or 1.0
     asked_pairs = extract_term_pairs(evidence.question)
     telling = _weigh_distinctive_terms(analysis, candidates)
-    top = max((hit.score for hit in evidence.hits), default=0.0)  # not the first hit's: a reranker may have a say
+    top = max(
+        (hit.score for hit in evidence.hits), default=0.0
+    )  # not the first hit's: a reranker may have a say
     return [
         {
             "cosine": unit.cosine,
             "cosine_before": unit.previous.cosine if unit.previous else 0.0,
             "coverage": compute_coverage(analysis.term_weights, unit.context_terms),
-            "telling_coverage": compute_coverage(telling, expand_terms_by_prefix(analysis, unit.own_terms)),
+            "telling_coverage": compute_coverage(
+                telling, expand_terms_by_prefix(analysis, unit.own_terms)
+            ),
             "passage_coverage": covered[unit.hit_index],
             "passage_score": max(evidence.hits[unit.hit_index].score - top, -MAX_SCORE_GAP),
             "passage_lexical": (evidence.hits[unit.hit_index].lexical.score or 0.0) / highest,
             "kind": score_answer_kind(analysis, unit.text),
-            "pairs": len(asked_pairs & extract_term_pairs(unit.text)) / len(asked_pairs) if asked_pairs else 0.0,
+            "pairs": len(asked_pairs & extract_term_pairs(unit.text)) / len(asked_pairs)
+            if asked_pairs
+            else 0.0,
             "length": math.log1p(len(unit.text.split()) + len(unit.header.split())),
             "opens": float(unit.previous is None),
             "pronoun": float(bool(LEADING_PRONOUN.match(unit.text))),
@@ -185,7 +219,9 @@ def extract_sentence_features(
     ]
 
 
-def collect_passage_terms(evidence: SearchResult, candidates: Sequence[EvidenceSentence]) -> list[frozenset[str]]:
+def collect_passage_terms(
+    evidence: SearchResult, candidates: Sequence[EvidenceSentence]
+) -> list[frozenset[str]]:
     """The terms of each hit's quotable sentences and of the headings above them."""
     return [
         frozenset().union(*(unit.context_terms for unit in candidates if unit.hit_index == number))
@@ -193,10 +229,18 @@ def collect_passage_terms(evidence: SearchResult, candidates: Sequence[EvidenceS
     ]
 
 
-def _weigh_distinctive_terms(analysis: QuestionAnalysis, candidates: Sequence[EvidenceSentence]) -> dict[str, float]:
+def _weigh_distinctive_terms(
+    analysis: QuestionAnalysis, candidates: Sequence[EvidenceSentence]
+) -> dict[str, float]:
     """The question's terms by how few sentences of the evidence have them: what is on every page tells none apart."""
-    holding = {term: sum(term in unit.own_terms for unit in candidates) for term in analysis.term_weights}
-    return {term: math.log1p(len(candidates) / (count + 0.5)) for term, count in holding.items() if count}
+    holding = {
+        term: sum(term in unit.own_terms for unit in candidates) for term in analysis.term_weights
+    }
+    return {
+        term: math.log1p(len(candidates) / (count + 0.5))
+        for term, count in holding.items()
+        if count
+    }
 
 
 def expand_terms_by_prefix(analysis: QuestionAnalysis, present: frozenset[str]) -> frozenset[str]:
@@ -213,8 +257,14 @@ def expand_terms_by_spelling(analysis: QuestionAnalysis, present: frozenset[str]
         for term in analysis.term_weights
         if term not in found and term.isalpha() and len(term) >= MIN_PREFIX_LETTERS
     ]
-    words = [term for term in present if term.isalpha() and len(term) >= MIN_PREFIX_LETTERS] if missing else []
-    return found | {term for term in missing if get_close_matches(term, words, 1, MIN_SPELLING_SIMILARITY)}
+    words = (
+        [term for term in present if term.isalpha() and len(term) >= MIN_PREFIX_LETTERS]
+        if missing
+        else []
+    )
+    return found | {
+        term for term in missing if get_close_matches(term, words, 1, MIN_SPELLING_SIMILARITY)
+    }
 
 
 def _score_features(features: Mapping[str, float]) -> float:
@@ -224,7 +274,9 @@ def _score_features(features: Mapping[str, float]) -> float:
 @cache
 def load_weights() -> dict[str, float]:
     """The model's weight for each feature."""
-    stored: dict[str, float] = json.loads(Path(__file__).with_suffix(".json").read_text(encoding="utf-8"))["weights"]
+    stored: dict[str, float] = json.loads(
+        Path(__file__).with_suffix(".json").read_text(encoding="utf-8")
+    )["weights"]
     return stored
 
 
@@ -234,11 +286,17 @@ def _is_inapplicable(analysis: QuestionAnalysis, sentence: EvidenceSentence, hit
     """
     if is_superseded(hit) and not _asks_for_outdated(analysis, hit):
         return True
-    return mentions_other_designation(f"{hit.title} {hit.context} {sentence.text}", analysis.designations)
+    return mentions_other_designation(
+        f"{hit.title} {hit.context} {sentence.text}", analysis.designations
+    )
 
 
 def _compute_rule_score(analysis: QuestionAnalysis, sentence: EvidenceSentence, hit: Hit) -> float:
-    score = RANGE_BONUS if sentence.header and is_in_stated_range(analysis.quantities, sentence.text) else 0.0
+    score = (
+        RANGE_BONUS
+        if sentence.header and is_in_stated_range(analysis.quantities, sentence.text)
+        else 0.0
+    )
     if is_superseded(hit):
         score += SUPERSEDED_BONUS if _asks_for_outdated(analysis, hit) else -SUPERSEDED_BONUS
     return score
@@ -247,7 +305,8 @@ def _compute_rule_score(analysis: QuestionAnalysis, sentence: EvidenceSentence, 
 def _asks_for_outdated(analysis: QuestionAnalysis, hit: Hit) -> bool:
     """Whether a question asks for what was before, or names the year that a document has in its name."""
     return bool(
-        OUTDATED_TERMS & analysis.all_terms or analysis.number_terms & set(extract_terms(f"{hit.title} {hit.path}"))
+        OUTDATED_TERMS & analysis.all_terms
+        or analysis.number_terms & set(extract_terms(f"{hit.title} {hit.path}"))
     )
 
 
@@ -268,7 +327,10 @@ def _group_adjacent(chosen: Sequence[RankedSentence]) -> Iterator[list[EvidenceS
 
 
 def _is_adjacent_to_group(sentence: EvidenceSentence, group: Sequence[EvidenceSentence]) -> bool:
-    return any(sentence.previous is other or other.previous is sentence for other in group) and not sentence.header
+    return (
+        any(sentence.previous is other or other.previous is sentence for other in group)
+        and not sentence.header
+    )
 
 
 def _draft_sentence(evidence: SearchResult, group: Sequence[EvidenceSentence]) -> DraftSentence:
@@ -277,7 +339,9 @@ def _draft_sentence(evidence: SearchResult, group: Sequence[EvidenceSentence]) -
         first = first.previous
     span = Span(first.span.start, last.span.end)
     quote = evidence.hits[first.hit_index].quote(span)
-    return DraftSentence(format_quote(quote, first.header), (SupportingSpan(first.hit_index, span),))
+    return DraftSentence(
+        format_quote(quote, first.header), (SupportingSpan(first.hit_index, span),)
+    )
 
 
 def format_quote(quote: str, header: str = "") -> str:
@@ -285,5 +349,11 @@ def format_quote(quote: str, header: str = "") -> str:
     if header:
         names, cells = header.split(" | "), quote.split(" | ")
         if len(names) == len(cells):
-            return "; ".join(f"{name.strip()}: {cell.strip()}" for name, cell in zip(names, cells, strict=True)) + "."
+            return (
+                "; ".join(
+                    f"{name.strip()}: {cell.strip()}"
+                    for name, cell in zip(names, cells, strict=True)
+                )
+                + "."
+            )
     return LIST_BULLET.sub("", " ".join(quote.split()))

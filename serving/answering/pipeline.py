@@ -69,7 +69,9 @@ class Generator(Protocol):
 class RepairingGenerator(Protocol):
     """A generator that can be told what is wrong with a sentence."""
 
-    def mend(self, evidence: SearchResult, sentence: DraftSentence, fault: FaultCode) -> DraftSentence | None:
+    def mend(
+        self, evidence: SearchResult, sentence: DraftSentence, fault: FaultCode
+    ) -> DraftSentence | None:
         """Another wording of a sentence that its evidence did not carry, or None."""
 
 
@@ -105,7 +107,9 @@ def answer_question(
     Raises:
         InvalidInput: an empty or overlong question, or a filter that is too large.
     """
-    return extract_answer(stream_answer(services, principal, question, generator=generator, mode=mode, where=where))
+    return extract_answer(
+        stream_answer(services, principal, question, generator=generator, mode=mode, where=where)
+    )
 
 
 def extract_answer(events: Iterable[AnswerEvent]) -> Answer:
@@ -157,11 +161,17 @@ def _stream_unmasked(
         entry = answer_cache.find_entry(principal, question, mode, where, generator)
         if entry.answer:
             again = {"total": (time.perf_counter() - began) * 1000}
-            yield from replay_events(replace(entry.answer, question=question, milliseconds=again, cached=True))
+            yield from replay_events(
+                replace(entry.answer, question=question, milliseconds=again, cached=True)
+            )
             return
-    if mode == "lexical":  # ranks nothing then, but the judgement and the choice of sentences rest on cosines
+    if (
+        mode == "lexical"
+    ):  # ranks nothing then, but the judgement and the choice of sentences rest on cosines
         vector = services.embedder().encode([question])[0].tolist()
-    found = retrieve(services, principal, question, limit=CANDIDATE_HITS, mode=mode, where=where, vector=vector)
+    found = retrieve(
+        services, principal, question, limit=CANDIDATE_HITS, mode=mode, where=where, vector=vector
+    )
     evidence, flags = screen_evidence(build_context(found), services.settings.suspicious_passages)
     retrieved = time.perf_counter()
     yield SearchCompleted(evidence.documents, evidence.passages)
@@ -178,25 +188,40 @@ def _stream_unmasked(
     yield given
 
 
-def _refuse_without_search(question: str, refusal: Refusal, generator: Generator, started_at: float) -> Answer:
+def _refuse_without_search(
+    question: str, refusal: Refusal, generator: Generator, started_at: float
+) -> Answer:
     """The refusal of a question that nothing was looked for to."""
     return Answer(
-        question=question, status="refused", sentences=(), citations=(), refusal=refusal, generator=generator.name,
-        documents=0, passages=0, milliseconds={"total": (time.perf_counter() - started_at) * 1000},
-    )  # fmt: skip
+        question=question,
+        status="refused",
+        sentences=(),
+        citations=(),
+        refusal=refusal,
+        generator=generator.name,
+        documents=0,
+        passages=0,
+        milliseconds={"total": (time.perf_counter() - started_at) * 1000},
+    )
 
 
 class _AnswerBuilder:
     """One answer while it is being written."""
 
     def __init__(
-        self, services: Services, evidence: SearchResult, generator: Generator, flags: tuple[InjectionFlag, ...]
+        self,
+        services: Services,
+        evidence: SearchResult,
+        generator: Generator,
+        flags: tuple[InjectionFlag, ...],
     ) -> None:
         self._evidence, self._generator, self._flags = evidence, generator, flags
         self._draft_context = DraftContext(
             evidence, generator.instructions if isinstance(generator, ModelBackedGenerator) else ""
         )
-        self._verifier = Verifier(evidence, services.embedder(), entailment.load_entailment_model(services.settings))
+        self._verifier = Verifier(
+            evidence, services.embedder(), entailment.load_entailment_model(services.settings)
+        )
         self._numbering = CitationNumbering(evidence)
         self._removed: list[FaultCode] = []
         self._repaired = self._repairs = 0
@@ -231,7 +256,11 @@ class _AnswerBuilder:
     def _verify_or_repair(self, generator: Generator, sentence: DraftSentence) -> Verdict:
         """What guardrails and verifier say; of what is rejected the generator is asked for another wording, once."""
         verdict = self._verify_sentence(sentence)
-        if verdict.fault and isinstance(generator, RepairingGenerator) and self._repairs < MAX_REPAIRS:
+        if (
+            verdict.fault
+            and isinstance(generator, RepairingGenerator)
+            and self._repairs < MAX_REPAIRS
+        ):
             self._repairs += 1
             other = generator.mend(self._evidence, sentence, verdict.fault)
             again = self._verify_sentence(other) if other else verdict
@@ -240,7 +269,9 @@ class _AnswerBuilder:
 
     def _verify_sentence(self, sentence: DraftSentence) -> Verdict:
         said = screen_sentence(sentence, self._draft_context)
-        return Verdict(None, said) if isinstance(said, str) else self._verifier.verify_sentence(said)
+        return (
+            Verdict(None, said) if isinstance(said, str) else self._verifier.verify_sentence(said)
+        )
 
     def build_answer(self, refusal: Refusal | None, confidence: float) -> Answer:
         """The whole, after its last sentence."""
@@ -251,14 +282,24 @@ class _AnswerBuilder:
             refusal = replace(refusal, closest=tuple(find_closest_passages(self._evidence.hits)))
         modelled = self._generator if isinstance(self._generator, ModelBackedGenerator) else None
         return Answer(
-            question=self._evidence.question, status="refused" if refusal else "answered",
-            sentences=tuple(said.sentences), citations=tuple(said.citations), refusal=refusal,
-            generator=self._generator.name, documents=self._evidence.documents, passages=self._evidence.passages,
-            confidence=confidence, removed=tuple(self._removed), repaired=self._repaired, degraded=self._degraded,
-            model=modelled.model if modelled else None, prompt=(modelled.prompt or None) if modelled else None,
-            prompt_version=modelled.prompt_version if modelled and modelled.prompt else None, flagged=self._flags,
+            question=self._evidence.question,
+            status="refused" if refusal else "answered",
+            sentences=tuple(said.sentences),
+            citations=tuple(said.citations),
+            refusal=refusal,
+            generator=self._generator.name,
+            documents=self._evidence.documents,
+            passages=self._evidence.passages,
+            confidence=confidence,
+            removed=tuple(self._removed),
+            repaired=self._repaired,
+            degraded=self._degraded,
+            model=modelled.model if modelled else None,
+            prompt=(modelled.prompt or None) if modelled else None,
+            prompt_version=modelled.prompt_version if modelled and modelled.prompt else None,
+            flagged=self._flags,
             conflict=find_conflicts(said.citations),
-        )  # fmt: skip
+        )
 
 
 @runtime_checkable

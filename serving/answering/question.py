@@ -40,13 +40,20 @@ _QUESTION_PATTERNS: tuple[tuple[AnswerKind, str], ...] = (
     ),
     ("period", r"\bhow (?:long|often|fast|quickly|soon|frequently|early|late|deep|far)\b"),
     ("number", r"\bhow (?:many|much|large|big|high|tall)\b"),
-    ("number", r"\b(?:what|which) (?:percentage|percent|number|proportion|fraction|amount|distance)\b"),
+    (
+        "number",
+        r"\b(?:what|which) (?:percentage|percent|number|proportion|fraction|amount|distance)\b",
+    ),
     ("name", r"\b(?:who|whom|whose|where|(?:which|what) (?:country|city|state|person|company))\b"),
     ("reason", r"\bwhy\b"),
 )
 ANSWER_PATTERNS: Mapping[AnswerKind | None, re.Pattern[str]] = {
-    "reason": REASON_PATTERN, "period": PERIOD_PATTERN, "money": MONEY_PATTERN, "mass": MASS_PATTERN, "age": AGE_PATTERN,
-}  # fmt: skip
+    "reason": REASON_PATTERN,
+    "period": PERIOD_PATTERN,
+    "money": MONEY_PATTERN,
+    "mass": MASS_PATTERN,
+    "age": AGE_PATTERN,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +82,21 @@ def analyze_question(evidence: SearchResult) -> QuestionAnalysis:
     question = evidence.question
     least = MIN_IDF_SHARE * compute_max_idf(evidence)
     rarity = {term: max(idf, least) for term, idf in evidence.idf.items()}
-    weights = {term: weight for term, weight in rarity.items() if term not in QUESTION_STOPWORDS} or rarity
+    weights = {
+        term: weight for term, weight in rarity.items() if term not in QUESTION_STOPWORDS
+    } or rarity
     words = WORD_PATTERN.findall(question)
-    proper = {term for at, word in enumerate(words) if at and word[:1].isupper() for term in extract_terms(word)}
+    proper = {
+        term
+        for at, word in enumerate(words)
+        if at and word[:1].isupper()
+        for term in extract_terms(word)
+    }
     numbered = {
-        term for word in words if any(character.isdigit() for character in word) for term in extract_terms(word)
+        term
+        for word in words
+        if any(character.isdigit() for character in word)
+        for term in extract_terms(word)
     }
     return QuestionAnalysis(
         term_weights=weights,
@@ -88,7 +105,12 @@ def analyze_question(evidence: SearchResult) -> QuestionAnalysis:
         designations=frozenset(_find_designations(words)),
         quantities=frozenset(find_numbers(question)),
         answer_kind=next(
-            (kind for kind, pattern in _QUESTION_PATTERNS if re.search(pattern, question, re.IGNORECASE)), None
+            (
+                kind
+                for kind, pattern in _QUESTION_PATTERNS
+                if re.search(pattern, question, re.IGNORECASE)
+            ),
+            None,
         ),
         all_terms=frozenset(extract_terms(question)),
     )
@@ -101,7 +123,12 @@ def _find_designations(words: Sequence[str]) -> Iterator[tuple[str, ...]]:
         before = words[at - 1] if at else ""
         if re.search(r"[A-Z]", word):
             yield tuple(extract_terms(word)[-2:])
-        elif before[:1].isupper() and at > 1 and extract_terms(before) and not DATE_PATTERN.search(f"{before} {word}"):
+        elif (
+            before[:1].isupper()
+            and at > 1
+            and extract_terms(before)
+            and not DATE_PATTERN.search(f"{before} {word}")
+        ):
             yield (*extract_terms(before)[-1:], *extract_terms(word)[-1:])
 
 
@@ -115,7 +142,9 @@ def mentions_other_designation(text: str, designations: Set[tuple[str, ...]]) ->
     was asked for, and has the numbers of none of them.
     """
     kinds = {designation[0] for designation in designations if len(designation) > 1}
-    found = extract_terms(text) if kinds else []  # most questions name nothing, and this is asked of every sentence
+    found = (
+        extract_terms(text) if kinds else []
+    )  # most questions name nothing, and this is asked of every sentence
     if any(designation[-1] in found for designation in designations):
         return False
     return any(kind in kinds and any(map(str.isdigit, number)) for kind, number in pairwise(found))

@@ -9,7 +9,9 @@ from core.types import Location, Span
 from retrieval.types import DuplicateRef
 
 AnswerStatus = Literal["answered", "refused"]
-RefusalCode = Literal["no_evidence", "partial_evidence", "may_not_know", "out_of_scope", "unsafe_request"]
+RefusalCode = Literal[
+    "no_evidence", "partial_evidence", "may_not_know", "out_of_scope", "unsafe_request"
+]
 
 FaultCode = Literal[
     "no_evidence",

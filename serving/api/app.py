@@ -65,17 +65,24 @@ SECURITY_HEADERS = {
 }
 PROBLEM_SCHEMA = {"$ref": "#/components/schemas/Problem"}  # in OpenAPI
 HEALTH_PATHS = ("/healthz", "/readyz")  # asked every few seconds; logged only when all is not well
-DOCS_PATHS = ("/docs", "/redoc", "/openapi.json")  # FastAPI's own pages load their scripts from elsewhere
+DOCS_PATHS = (
+    "/docs",
+    "/redoc",
+    "/openapi.json",
+)  # FastAPI's own pages load their scripts from elsewhere
 
 
-def build_api(services: Services, identity: IdentityProvider, backing: Backing = Backing()) -> FastAPI:  # noqa: B008
+def build_api(
+    services: Services, identity: IdentityProvider, backing: Backing = Backing()
+) -> FastAPI:
     """The application on open services. It keeps no state of its own, so any number of copies may run."""
     api = FastAPI(
         title="Groundwork",
         version=version("groundwork"),
         summary="Grounded answers with citations, or an honest refusal.",
         responses={
-            code: {"model": Problem, "description": "A problem (RFC 9457)"} for code in (401, 404, 422, 429, 503)
+            code: {"model": Problem, "description": "A problem (RFC 9457)"}
+            for code in (401, 404, 422, 429, 503)
         },
     )
     _add_error_handlers(api)
@@ -90,7 +97,7 @@ def build_api(services: Services, identity: IdentityProvider, backing: Backing =
     def principal(request: Request) -> Principal:
         return identity.identify(request.headers)
 
-    Asker = Annotated[Principal, Depends(principal)]  # noqa: N806 - a type
+    Asker = Annotated[Principal, Depends(principal)]
     meter, responses = PostgresMeter(services.database), answer_cache.create_answer_cache(services)
 
     def payer(asker: Asker, request: Request) -> Principal:
@@ -98,13 +105,15 @@ def build_api(services: Services, identity: IdentityProvider, backing: Backing =
         request.state.budget = tight.describe() if tight else ""
         return asker
 
-    Payer = Annotated[Principal, Depends(payer)]  # noqa: N806 - a type: whoever asks, and has a request left
+    Payer = Annotated[Principal, Depends(payer)]
 
     def answering(body: Question, asker: Principal) -> Iterator[AnswerEvent]:
         how: dict[str, Any] = {
-            "generator": create_generator(backing.models, asker), "mode": body.mode, "where": body.read_filter(),
+            "generator": create_generator(backing.models, asker),
+            "mode": body.mode,
+            "where": body.read_filter(),
             "answer_cache": responses,
-        }  # fmt: skip
+        }
         if body.conversation is None:
             return stream_answer(services, asker, body.question, **how)
         check_question(body.question)
@@ -116,7 +125,10 @@ def build_api(services: Services, identity: IdentityProvider, backing: Backing =
         return answer_in_conversation(services, asker, body.question, begun, backing.models, **how)
 
     @api.post(
-        "/v1/ask", tags=["questions"], response_model=AnswerOut, responses={200: {"content": {EVENT_STREAM_TYPE: {}}}}
+        "/v1/ask",
+        tags=["questions"],
+        response_model=AnswerOut,
+        responses={200: {"content": {EVENT_STREAM_TYPE: {}}}},
     )
     async def ask(body: Question, asker: Payer, request: Request) -> AnswerOut | Response:
         """Answer a question from the documents that the caller may read, every sentence cited, or refuse.
@@ -134,14 +146,22 @@ def build_api(services: Services, identity: IdentityProvider, backing: Backing =
         where = body.read_filter()
         return SearchOut.of(
             retrieve(
-                services, asker, body.question, limit=body.limit, mode=body.mode, where=where, explain=body.explain
+                services,
+                asker,
+                body.question,
+                limit=body.limit,
+                mode=body.mode,
+                where=where,
+                explain=body.explain,
             )
         )
 
     @api.get("/v1/conversations/{conversation_id}", tags=["conversations"])
     def conversation(conversation_id: UUID, asker: Asker) -> ConversationOut:
         """What was asked in a conversation of the caller's."""
-        return ConversationOut.of(conversation_id, ConversationHistory(services, asker).read_turns(conversation_id))
+        return ConversationOut.of(
+            conversation_id, ConversationHistory(services, asker).read_turns(conversation_id)
+        )
 
     @api.delete("/v1/conversations/{conversation_id}", tags=["conversations"], status_code=204)
     def forget(conversation_id: UUID, asker: Asker) -> Response:
@@ -158,7 +178,10 @@ def build_api(services: Services, identity: IdentityProvider, backing: Backing =
     def me(asker: Asker) -> Me:
         """Who the service takes the caller for."""
         return Me(
-            tenant=asker.tenant, groups=list(asker.groups), identity=identity.name, tenants=list(identity.tenants)
+            tenant=asker.tenant,
+            groups=list(asker.groups),
+            identity=identity.name,
+            tenants=list(identity.tenants),
         )
 
     @api.get("/healthz", tags=["operation"])
@@ -181,7 +204,9 @@ def build_api(services: Services, identity: IdentityProvider, backing: Backing =
     return api
 
 
-async def _handle_request(request: Request, call_next: CallNext, hosts: Set[str] | None) -> Response:
+async def _handle_request(
+    request: Request, call_next: CallNext, hosts: Set[str] | None
+) -> Response:
     """Refuse foreign hosts and oversized bodies, set the security headers, log the request without what was asked."""
     began, request_id = time.perf_counter(), uuid.uuid4().hex
     response: Response | None = _reject_early(request, hosts)
@@ -214,11 +239,17 @@ def _reject_early(request: Request, hosts: Set[str] | None) -> JSONResponse | No
     """What is refused before anything is read of it."""
     length = request.headers.get("content-length", "0")
     if hosts is not None and _host_name(request) not in hosts:
-        return problem_response(GroundworkError("The service does not answer to this host name; use 127.0.0.1."), 400)
+        return problem_response(
+            GroundworkError("The service does not answer to this host name; use 127.0.0.1."), 400
+        )
     if "transfer-encoding" in request.headers or not length.isdecimal():
-        return problem_response(GroundworkError("The request does not say how long it is; send Content-Length."), 411)
+        return problem_response(
+            GroundworkError("The request does not say how long it is; send Content-Length."), 411
+        )
     if int(length) > MAX_BODY_BYTES:
-        too_large = f"The request is larger than {MAX_BODY_BYTES // 1024} KiB; shorten the question."
+        too_large = (
+            f"The request is larger than {MAX_BODY_BYTES // 1024} KiB; shorten the question."
+        )
         return problem_response(GroundworkError(too_large), 413)
     return None
 
@@ -235,7 +266,9 @@ def problem_response(error: GroundworkError, status: int | None = None) -> JSONR
     headers = {"WWW-Authenticate": "Bearer"} if body.status == 401 else {}
     if isinstance(error, OverBudget | NoModelAvailable) and error.retry_after is not None:
         headers["Retry-After"] = str(error.retry_after)
-    return JSONResponse(body.model_dump(), body.status, headers, media_type="application/problem+json")
+    return JSONResponse(
+        body.model_dump(), body.status, headers, media_type="application/problem+json"
+    )
 
 
 def _describe_problems(api: FastAPI) -> None:
@@ -244,8 +277,12 @@ def _describe_problems(api: FastAPI) -> None:
 
     def described() -> dict[str, Any]:
         if api.openapi_schema is None:
-            operations = [operation for path in describe()["paths"].values() for operation in path.values()]
-            for response in [one for operation in operations for one in operation["responses"].values()]:
+            operations = [
+                operation for path in describe()["paths"].values() for operation in path.values()
+            ]
+            for response in [
+                one for operation in operations for one in operation["responses"].values()
+            ]:
                 content = response.get("content", {})
                 if content.get("application/json", {}).get("schema") == PROBLEM_SCHEMA:
                     content["application/problem+json"] = content.pop("application/json")
@@ -265,8 +302,12 @@ def _add_error_handlers(api: FastAPI) -> None:
         where = ".".join(str(part) for part in first["loc"][1:]) or "body"
         if first["type"] == "extra_forbidden" and not FIELD_NAME.fullmatch(where):
             where = "body"  # whatever it was that they sent there
-        return problem_response(GroundworkError(f"{where}: {first['msg']}; see /docs for the shape of a request."), 422)
+        return problem_response(
+            GroundworkError(f"{where}: {first['msg']}; see /docs for the shape of a request."), 422
+        )
 
     @api.exception_handler(HTTPException)
     def http(_: Request, error: HTTPException) -> JSONResponse:
-        return problem_response(GroundworkError(f"{error.detail}.".replace("..", ".")), error.status_code)
+        return problem_response(
+            GroundworkError(f"{error.detail}.".replace("..", ".")), error.status_code
+        )

@@ -69,19 +69,31 @@ class JwtIdentity:
                 audience=self._audience,
                 options={"require": ["exp", "aud", "sub"]},
             )
-            tenant, groups, team = claims["tenant"], claims.get("groups", []), claims.get("team", "")
+            tenant, groups, team = (
+                claims["tenant"],
+                claims.get("groups", []),
+                claims.get("team", ""),
+            )
             if not isinstance(groups, list) or not all(isinstance(group, str) for group in groups):
-                raise Unauthenticated("The token's groups are not a list of names; ask whoever issues it.")
+                raise Unauthenticated(
+                    "The token's groups are not a list of names; ask whoever issues it."
+                )
             if not isinstance(tenant, str) or not isinstance(team, str):
-                raise Unauthenticated("The token's tenant or team is not a name; ask whoever issues it.")
+                raise Unauthenticated(
+                    "The token's tenant or team is not a name; ask whoever issues it."
+                )
             return Principal(tenant, tuple(groups), str(claims["sub"]), team)
         except jwt.PyJWTError as error:
             raise Unauthenticated(f"The token is not accepted ({error}); sign in again.") from error
         except (KeyError, InvalidInput) as error:
-            raise Unauthenticated("The token names no valid tenant or group; ask whoever issues it.") from error
+            raise Unauthenticated(
+                "The token names no valid tenant or group; ask whoever issues it."
+            ) from error
 
 
-def open_identity_provider(settings: Settings, host: str, tenants: tuple[str, ...]) -> IdentityProvider:
+def open_identity_provider(
+    settings: Settings, host: str, tenants: tuple[str, ...]
+) -> IdentityProvider:
     """The configured provider; `tenants` are those that `local` offers, the first when a request names none.
 
     Raises:
@@ -90,11 +102,15 @@ def open_identity_provider(settings: Settings, host: str, tenants: tuple[str, ..
     if settings.identity == "jwt":
         key = settings.jwt_key.get_secret_value()
         if len(key.encode()) < MIN_SECRET_BYTES:
-            raise InvalidInput(f"GROUNDWORK_JWT_KEY must hold a key of at least {MIN_SECRET_BYTES} bytes.")
+            raise InvalidInput(
+                f"GROUNDWORK_JWT_KEY must hold a key of at least {MIN_SECRET_BYTES} bytes."
+            )
         try:
             jwt.get_algorithm_by_name(settings.jwt_algorithm).prepare_key(key)
         except (jwt.InvalidKeyError, ValueError, TypeError) as error:
-            raise InvalidInput(f"GROUNDWORK_JWT_KEY holds no key for {settings.jwt_algorithm}; correct one.") from error
+            raise InvalidInput(
+                f"GROUNDWORK_JWT_KEY holds no key for {settings.jwt_algorithm}; correct one."
+            ) from error
         return JwtIdentity(key, settings.jwt_algorithm, settings.jwt_audience)
     if host not in LOOPBACK_HOSTS and not settings.published_on_loopback:
         raise GroundworkError(

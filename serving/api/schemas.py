@@ -38,7 +38,12 @@ _VALUE_SCHEMA = {"anyOf": [{"type": kind} for kind in ("string", "number", "bool
 _VALUE_OR_DATE_SCHEMA = {
     "anyOf": [
         *_VALUE_SCHEMA["anyOf"],
-        {"type": "object", "properties": {"date": {"type": "string"}}, "required": ["date"], "title": "Date"},
+        {
+            "type": "object",
+            "properties": {"date": {"type": "string"}},
+            "required": ["date"],
+            "title": "Date",
+        },
     ]
 }
 _CONDITION_SCHEMA: dict[str, Any] = {
@@ -70,13 +75,27 @@ _CONDITION_SCHEMA: dict[str, Any] = {
         "exists": {"type": "boolean"},
     },
 }
-_FILTER_LIST_SCHEMA = {"type": "array", "minItems": 1, "items": {"type": "object", "description": "A filter."}}
+_FILTER_LIST_SCHEMA = {
+    "type": "array",
+    "minItems": 1,
+    "items": {"type": "object", "description": "A filter."},
+}
 FILTER_SCHEMA: dict[str, Any] = {
     "title": "Filter",
     "anyOf": [
         _CONDITION_SCHEMA,
-        {"title": "And", "type": "object", "properties": {"and": _FILTER_LIST_SCHEMA}, "required": ["and"]},
-        {"title": "Or", "type": "object", "properties": {"or": _FILTER_LIST_SCHEMA}, "required": ["or"]},
+        {
+            "title": "And",
+            "type": "object",
+            "properties": {"and": _FILTER_LIST_SCHEMA},
+            "required": ["and"],
+        },
+        {
+            "title": "Or",
+            "type": "object",
+            "properties": {"or": _FILTER_LIST_SCHEMA},
+            "required": ["or"],
+        },
         {
             "title": "Not",
             "type": "object",
@@ -93,7 +112,10 @@ class Question(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    question: str = Field(description="The question, 1 to 2,000 characters.", examples=["How much leave carries over?"])
+    question: str = Field(
+        description="The question, 1 to 2,000 characters.",
+        examples=["How much leave carries over?"],
+    )
     mode: Literal["hybrid", "dense", "lexical"] = Field(
         default="hybrid", description="Which legs of the search to use."
     )
@@ -103,7 +125,9 @@ class Question(BaseModel):
             "Which documents to consider: a condition, which is a field with one test (or with several bounds), or"
             ' {"and": [...]}, {"or": [...]}, {"not": ...} of filters. docs/search.md has the grammar.'
         ),
-        examples=[{"and": [{"field": "path", "prefix": "products/"}, {"field": "version", "gte": 1}]}],
+        examples=[
+            {"and": [{"field": "path", "prefix": "products/"}, {"field": "version", "gte": 1}]}
+        ],
     )
 
     conversation: UUID | Literal["new"] | None = Field(
@@ -124,7 +148,9 @@ class SearchQuestion(Question):
     """A question to be answered with passages."""
 
     limit: int = Field(default=10, ge=1, le=100, description="How many passages at most.")
-    explain: bool = Field(default=False, description="Also say how each score came about; it searches twice for that.")
+    explain: bool = Field(
+        default=False, description="Also say how each score came about; it searches twice for that."
+    )
 
 
 class LocationOut(BaseModel):
@@ -180,7 +206,10 @@ class ReasonsOut(BaseModel):
     @classmethod
     def of(cls, reasons: ScoreReasons) -> Self:
         """From our own type."""
-        terms = [TermOut(term=m.term, frequency=m.frequency, idf=m.idf, score=m.score) for m in reasons.terms]
+        terms = [
+            TermOut(term=m.term, frequency=m.frequency, idf=m.idf, score=m.score)
+            for m in reasons.terms
+        ]
         return cls(shares=dict(reasons.shares), terms=terms)
 
 
@@ -344,7 +373,9 @@ class SearchOut(BaseModel):
             searched={"documents": evidence.documents, "passages": evidence.passages},
             milliseconds=evidence.milliseconds,
             filter=filter_json(evidence.filter) if evidence.filter else None,
-            reranking=RerankingOut(name=reranking.name, scored=reranking.scored, moved=reranking.moved)
+            reranking=RerankingOut(
+                name=reranking.name, scored=reranking.scored, moved=reranking.moved
+            )
             if reranking
             else None,
             explanation=ExplanationOut.of(explanation) if explanation else None,
@@ -426,9 +457,14 @@ class FlagOut(BaseModel):
     def of(cls, flag: InjectionFlag) -> Self:
         """From our own type."""
         return cls(
-            document_id=flag.document_id, title=flag.title, path=flag.path, start=flag.span.start, end=flag.span.end,
-            score=flag.score, signs=list(flag.signs),
-        )  # fmt: skip
+            document_id=flag.document_id,
+            title=flag.title,
+            path=flag.path,
+            start=flag.span.start,
+            end=flag.span.end,
+            score=flag.score,
+            signs=list(flag.signs),
+        )
 
 
 class AnswerOut(BaseModel):
@@ -442,19 +478,35 @@ class AnswerOut(BaseModel):
     generator: str
     searched: dict[Literal["documents", "passages"], int]
     milliseconds: dict[str, float]
-    removed: list[FaultCode] = Field(description="Why sentences of the generator's were left out, one for each.")
-    repaired: int = Field(description="Sentences that got other evidence, or another wording, than they came with.")
+    removed: list[FaultCode] = Field(
+        description="Why sentences of the generator's were left out, one for each."
+    )
+    repaired: int = Field(
+        description="Sentences that got other evidence, or another wording, than they came with."
+    )
     model: str | None = Field(description="The language model that wrote it; null where none did.")
-    prompt: str | None = Field(description="SHA-256 of what the model was told; null where none was asked.")
-    prompt_version: str | None = Field(description="Name and version of the prompt; null where no model was asked.")
-    flagged: list[FlagOut] = Field(description="What spoke to a machine in the passages that were found.")
-    degraded: str | None = Field(description="Why it is not the answer that was asked for; null where it is.")
+    prompt: str | None = Field(
+        description="SHA-256 of what the model was told; null where none was asked."
+    )
+    prompt_version: str | None = Field(
+        description="Name and version of the prompt; null where no model was asked."
+    )
+    flagged: list[FlagOut] = Field(
+        description="What spoke to a machine in the passages that were found."
+    )
+    degraded: str | None = Field(
+        description="Why it is not the answer that was asked for; null where it is."
+    )
     conflict: list[int] = Field(description="Numbers of the citations that contradict each other.")
-    cached: bool = Field(description="Whether it was given before, to somebody who may read the same.")
+    cached: bool = Field(
+        description="Whether it was given before, to somebody who may read the same."
+    )
     asked_as: str | None = Field(
         description="The question as it was understood in its conversation; null where as put."
     )
-    conversation: UUID | None = Field(description="The conversation that the question belongs to; null where to none.")
+    conversation: UUID | None = Field(
+        description="The conversation that the question belongs to; null where to none."
+    )
 
     @classmethod
     def of(cls, answer: Answer) -> Self:
@@ -506,12 +558,16 @@ class ConversationOut(BaseModel):
             conversation=conversation,
             turns=[
                 TurnOut(
-                    question=turn.question, asked_as=turn.asked_as, answered=turn.answered,
-                    documents=turn.documents, titles=turn.titles, at=turn.at.isoformat(),
+                    question=turn.question,
+                    asked_as=turn.asked_as,
+                    answered=turn.answered,
+                    documents=turn.documents,
+                    titles=turn.titles,
+                    at=turn.at.isoformat(),
                 )
                 for turn in turns
             ],
-        )  # fmt: skip
+        )
 
 
 class BlockOut(BaseModel):
@@ -552,7 +608,13 @@ class DocumentOut(BaseModel):
             ingested_at=document.ingested_at.isoformat(),
             text=document.text,
             blocks=[
-                BlockOut(kind=b["kind"], start=b["start"], end=b["end"], level=b.get("level", 0), page=b.get("page"))
+                BlockOut(
+                    kind=b["kind"],
+                    start=b["start"],
+                    end=b["end"],
+                    level=b.get("level", 0),
+                    page=b.get("page"),
+                )
                 for b in document.blocks
             ],
         )
@@ -583,7 +645,10 @@ class SentenceEvent(BaseModel):
     @classmethod
     def of(cls, said: SentenceVerified) -> Self:
         """From our own type."""
-        return cls(sentence=SentenceOut.of(said.sentence), citations=[CitationOut.of(each) for each in said.citations])
+        return cls(
+            sentence=SentenceOut.of(said.sentence),
+            citations=[CitationOut.of(each) for each in said.citations],
+        )
 
 
 class Problem(BaseModel):
@@ -598,4 +663,9 @@ class Problem(BaseModel):
     def of(cls, error: GroundworkError, status: int | None = None) -> Self:
         """From an error; `status` in place of its own. A secret that was sent is not repeated."""
         detail = redact(str(error), ERROR_REDACTED_KINDS).text
-        return cls(type=f"urn:groundwork:{error.slug}", title=error.title, status=status or error.status, detail=detail)
+        return cls(
+            type=f"urn:groundwork:{error.slug}",
+            title=error.title,
+            status=status or error.status,
+            detail=detail,
+        )

@@ -38,7 +38,10 @@ def fetch_document(database: Database, principal: Principal, document_id: UUID) 
     Raises:
         NotFound: no such document, or not for this principal; the two can't be told apart.
     """
-    with database.reading(principal) as connection, connection.cursor(row_factory=class_row(StoredDocument)) as cursor:
+    with (
+        database.reading(principal) as connection,
+        connection.cursor(row_factory=class_row(StoredDocument)) as cursor,
+    ):
         values = {"tenant": principal.tenant, "document_id": document_id}
         document = cursor.execute(QUERIES["document"], values).fetchone()
     if document is None:

@@ -35,8 +35,13 @@ def stream_response(events: Iterator[AnswerEvent]) -> StreamingResponse:
     Whoever leaves early ends the work: calls of models that are just waited for are cancelled, and `events` is closed.
     """
     first = next(events)
-    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}  # no proxy may hold sentences back
-    return StreamingResponse(_encode_events(first, events), media_type=EVENT_STREAM_TYPE, headers=headers)
+    headers = {
+        "Cache-Control": "no-store",
+        "X-Accel-Buffering": "no",
+    }  # no proxy may hold sentences back
+    return StreamingResponse(
+        _encode_events(first, events), media_type=EVENT_STREAM_TYPE, headers=headers
+    )
 
 
 async def collect_answer(events: Iterator[AnswerEvent], request: Request) -> AnswerOut:
@@ -44,7 +49,9 @@ async def collect_answer(events: Iterator[AnswerEvent], request: Request) -> Ans
     left = threading.Event()
     leaving.set(left)
 
-    async def watch() -> None:  # not by `is_disconnected`, which never says so behind our middleware
+    async def watch() -> (
+        None
+    ):  # not by `is_disconnected`, which never says so behind our middleware
         while (await request.receive())["type"] != "http.disconnect":
             pass
         left.set()
@@ -57,7 +64,9 @@ async def collect_answer(events: Iterator[AnswerEvent], request: Request) -> Ans
 
 
 async def _encode_events(first: AnswerEvent, events: Iterator[AnswerEvent]) -> AsyncIterator[bytes]:
-    working = threading.Lock()  # held by the thread that makes the next event; it goes on where nobody waits for it
+    working = (
+        threading.Lock()
+    )  # held by the thread that makes the next event; it goes on where nobody waits for it
 
     def following() -> AnswerEvent | None:
         with working:
@@ -90,7 +99,9 @@ def _encode_event(event: AnswerEvent) -> bytes:
         return _format_event("answer", AnswerOut.of(event))
     if isinstance(event, SentenceVerified):
         return _format_event("sentence", SentenceEvent.of(event))
-    return _format_event("searched", SearchedEvent(documents=event.documents, passages=event.passages))
+    return _format_event(
+        "searched", SearchedEvent(documents=event.documents, passages=event.passages)
+    )
 
 
 def _encode_problem(error: GroundworkError, status: int | None = None) -> bytes:

@@ -43,7 +43,10 @@ from serving.gateway.types import (
     leaving,
 )
 
-MAX_REPLY_BYTES_PER_TOKEN, BASE_REPLY_BYTES = 4096, 1 << 20  # of a reply as it comes; a token's event takes some 300
+MAX_REPLY_BYTES_PER_TOKEN, BASE_REPLY_BYTES = (
+    4096,
+    1 << 20,
+)  # of a reply as it comes; a token's event takes some 300
 MAX_CHARACTERS_PER_TOKEN = 32  # of a reply's text; tokens have 4 on average
 
 log = structlog.get_logger("groundwork.gateway")
@@ -58,7 +61,9 @@ def open_gateway(settings: Settings, meter: Meter | None = None) -> "Gateway | N
     if not settings.models:
         return None
     file, pool = read_models(Path(settings.models)), HttpPool()
-    return Gateway(file, {model.name: open_provider(model, pool) for model in file.models}, meter, pool)
+    return Gateway(
+        file, {model.name: open_provider(model, pool) for model in file.models}, meter, pool
+    )
 
 
 def estimate_tokens(text: str) -> int:
@@ -71,7 +76,10 @@ class ModelEndpoint:
 
     def __init__(self, spec: ModelSpec, provider: ModelProvider) -> None:
         self.spec, self.provider = spec, provider
-        self.breaker, self.limiter = CircuitBreaker(), ConcurrencyLimiter(spec.concurrency, spec.waiting)
+        self.breaker, self.limiter = (
+            CircuitBreaker(),
+            ConcurrencyLimiter(spec.concurrency, spec.waiting),
+        )
         self.token_counter = open_token_counter(spec.tokenizer, spec.base_url)
 
     @property
@@ -107,9 +115,11 @@ class Gateway:
         pool: HttpPool | None = None,
     ) -> None:
         self.models_file, self.meter, self._pool = models_file, meter, pool
-        self.endpoints = {model.name: ModelEndpoint(model, providers[model.name]) for model in models_file.models}
+        self.endpoints = {
+            model.name: ModelEndpoint(model, providers[model.name]) for model in models_file.models
+        }
         self.retry_budget = RetryBudget()
-        self.rng = random.Random()  # noqa: S311 - nobody gains by guessing how long we wait
+        self.rng = random.Random()
 
     def stream(self, request: ModelRequest, cancelled: threading.Event | None = None) -> ModelReply:
         """A reply whose first piece is there. Setting `cancelled`, or what is `leaving`, ends it at any time.
@@ -118,7 +128,9 @@ class Gateway:
             NoModelAvailable, Overloaded, OverBudget: see `Models.stream`.
         """
         self.retry_budget.count_request()
-        return _RoutedRequest(self, request, cancelled or leaving.get() or threading.Event()).open_reply()
+        return _RoutedRequest(
+            self, request, cancelled or leaving.get() or threading.Event()
+        ).open_reply()
 
     def close(self) -> None:
         """Close all connections."""
@@ -133,7 +145,9 @@ class _RoutedRequest:
         self.gateway, self.request, self.cancelled = gateway, request, cancelled
         self.timeouts = gateway.models_file.patience
         self.deadline = time.monotonic() + min(request.timeout_seconds, self.timeouts.total)
-        self.input_tokens = sum(estimate_tokens(message.content) + 4 for message in request.messages)
+        self.input_tokens = sum(
+            estimate_tokens(message.content) + 4 for message in request.messages
+        )
         tight = gateway.meter is not None and gateway.meter.is_over_soft_limit(request.principal)
         models = rank_models(gateway.models_file, request, self.input_tokens, over_soft_limit=tight)
         self._endpoints = [gateway.endpoints[model.name] for model in models]
@@ -170,7 +184,9 @@ class _RoutedRequest:
         if spec.streaming:
             return self.timeouts.first
         return (
-            max(self.remaining_seconds / 2, self.timeouts.first) if len(self._endpoints) > 1 else self.remaining_seconds
+            max(self.remaining_seconds / 2, self.timeouts.first)
+            if len(self._endpoints) > 1
+            else self.remaining_seconds
         )
 
     def _reserve_endpoint(self, attempt: int) -> tuple[ModelEndpoint, UUID | None]:
@@ -195,7 +211,12 @@ class _RoutedRequest:
             return found
         ready = [site for site in fresh if site.breaker.seconds_until_ready() == 0]
         if found := next(
-            (site for site in ready if site.acquire_within(self.remaining_seconds / 2, self.cancelled)), None
+            (
+                site
+                for site in ready
+                if site.acquire_within(self.remaining_seconds / 2, self.cancelled)
+            ),
+            None,
         ):
             return found
         for site in self._endpoints:
@@ -206,15 +227,26 @@ class _RoutedRequest:
 
     def _acquire_for_retry(self, endpoint: ModelEndpoint, attempt: int) -> bool:
         """Wait as long as the provider asked for, or a little, and enter; not where that takes half of what is left."""
-        seconds = max(endpoint.breaker.seconds_until_ready(), retry_delay_seconds(attempt - 1, self.gateway.rng))
-        if endpoint.breaker.state != "closed" or seconds > self.remaining_seconds / 2 or self.cancelled.wait(seconds):
+        seconds = max(
+            endpoint.breaker.seconds_until_ready(),
+            retry_delay_seconds(attempt - 1, self.gateway.rng),
+        )
+        if (
+            endpoint.breaker.state != "closed"
+            or seconds > self.remaining_seconds / 2
+            or self.cancelled.wait(seconds)
+        ):
             return False
-        return endpoint.try_acquire() or endpoint.acquire_within(self.remaining_seconds / 2, self.cancelled)
+        return endpoint.try_acquire() or endpoint.acquire_within(
+            self.remaining_seconds / 2, self.cancelled
+        )
 
     def max_prompt_tokens(self, endpoint: ModelEndpoint) -> int:
         """The most tokens that a model reads of this request, as its own tokenizer has it where there is one."""
         if endpoint.spec.name not in self._prompt_tokens:
-            self._prompt_tokens[endpoint.spec.name] = max_prompt_tokens(endpoint.token_counter, self.request)
+            self._prompt_tokens[endpoint.spec.name] = max_prompt_tokens(
+                endpoint.token_counter, self.request
+            )
         return self._prompt_tokens[endpoint.spec.name]
 
     def _reserve_usage(self, endpoint: ModelEndpoint) -> UUID | None:
@@ -223,13 +255,18 @@ class _RoutedRequest:
             return None
         reads, writes = self.max_prompt_tokens(endpoint), self.request.max_tokens
         return self.gateway.meter.reserve(
-            self.request, endpoint.spec.name, reads + writes, endpoint.spec.compute_cost(reads, writes)
+            self.request,
+            endpoint.spec.name,
+            reads + writes,
+            endpoint.spec.compute_cost(reads, writes),
         )
 
     def _keep_cheaper_endpoints(self, spec: ModelSpec, error: OverBudget) -> None:
         """Go on with models that cost less than one that was too dear, where the tenant's policy has it so."""
         policy = self.gateway.models_file.policy_for(self.request.principal.tenant)
-        self._endpoints = [site for site in self._endpoints if self._max_cost(site.spec) < self._max_cost(spec)]
+        self._endpoints = [
+            site for site in self._endpoints if self._max_cost(site.spec) < self._max_cost(spec)
+        ]
         if policy.over_budget == "refuse" or not self._endpoints:
             raise error
 
@@ -240,14 +277,19 @@ class _RoutedRequest:
         """Why there is no reply, and when it is worth asking again."""
         if busy and not self._faults:
             seconds = min(site.limiter.expected_wait_seconds() for site in busy)
-            return Overloaded("All models are busy; ask again in a moment.", max(1, math.ceil(seconds)))
+            return Overloaded(
+                "All models are busy; ask again in a moment.", max(1, math.ceil(seconds))
+            )
         faults = [fault.describe(name) for name, fault in self._faults.items()]
         resting = [
             site
             for site in self._endpoints
             if site.spec.name not in self._faults and site.breaker.seconds_until_ready() > 0
         ]
-        faults += [f"The model {site.spec.name!r} has failed too often lately and is left alone." for site in resting]
+        faults += [
+            f"The model {site.spec.name!r} has failed too often lately and is left alone."
+            for site in resting
+        ]
         waits = [site.breaker.seconds_until_ready() for site in self._endpoints]
         after = max(1, math.ceil(min(waits))) if waits and min(waits) > 0 else None
         return NoModelAvailable(" ".join(["No language model answered.", *faults]), after)
@@ -256,7 +298,9 @@ class _RoutedRequest:
 class _GatewayReply:
     """A reply on its way; it holds a place at its model until it is read, closed or forgotten."""
 
-    def __init__(self, routed: _RoutedRequest, endpoint: ModelEndpoint, reservation: UUID | None) -> None:
+    def __init__(
+        self, routed: _RoutedRequest, endpoint: ModelEndpoint, reservation: UUID | None
+    ) -> None:
         self._routed, self._endpoint, self._reservation = routed, endpoint, reservation
         self._started_at, self._lock, self._is_closed = time.monotonic(), threading.Lock(), False
         self._input_tokens: int | None = None
@@ -331,8 +375,12 @@ class _GatewayReply:
         self._text += delta.text
         self._is_finished |= delta.is_finished
         self._limits.is_complete = self._is_finished
-        self._input_tokens = self._input_tokens if delta.input_tokens is None else delta.input_tokens
-        self._output_tokens = self._output_tokens if delta.output_tokens is None else delta.output_tokens
+        self._input_tokens = (
+            self._input_tokens if delta.input_tokens is None else delta.input_tokens
+        )
+        self._output_tokens = (
+            self._output_tokens if delta.output_tokens is None else delta.output_tokens
+        )
         if len(self._text) > MAX_CHARACTERS_PER_TOKEN * self._routed.request.max_tokens:
             raise UpstreamFault("too_large")
         if delta.is_thinking:
@@ -357,13 +405,19 @@ class _GatewayReply:
     def _measure_usage(self, fault: UpstreamFault | None) -> Usage:
         """Tokens as the provider counted them, else as we do; none where the model never began."""
         began = fault is None or fault.may_be_billed or bool(self._text)
-        read = self._routed.max_prompt_tokens(self._endpoint) if began and self._input_tokens is None else 0
+        read = (
+            self._routed.max_prompt_tokens(self._endpoint)
+            if began and self._input_tokens is None
+            else 0
+        )
         wrote = self._endpoint.token_counter.count(self._text) if self._output_tokens is None else 0
         input_tokens = read if self._input_tokens is None else self._input_tokens
         output_tokens = wrote if self._output_tokens is None else self._output_tokens
         counted = self._input_tokens is not None and self._output_tokens is not None
         cost = self._endpoint.spec.compute_cost(input_tokens, output_tokens)
-        outcome: CallOutcome = "done" if fault is None else "cancelled" if fault.kind == "cancelled" else "failed"
+        outcome: CallOutcome = (
+            "done" if fault is None else "cancelled" if fault.kind == "cancelled" else "failed"
+        )
         return Usage(self.model, input_tokens, output_tokens, cost, counted or not began, outcome)
 
     def _commit_usage(self) -> None:
@@ -373,7 +427,12 @@ class _GatewayReply:
         try:
             self._routed.gateway.meter.commit_usage(self._reservation, self.usage)
         except GroundworkError as error:
-            log.error("usage not booked", model=self.model, reservation=str(self._reservation), error=str(error))
+            log.error(
+                "usage not booked",
+                model=self.model,
+                reservation=str(self._reservation),
+                error=str(error),
+            )
 
     def _log_call(self, fault: UpstreamFault | None, seconds: float) -> None:
         log.info(

@@ -57,7 +57,12 @@ class ModelSpec(_ConfigSection):
     @classmethod
     def _check_base_url(cls, value: str) -> str:
         parts = urlsplit(value)
-        if value and (parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query):
+        if value and (
+            parts.scheme not in ("http", "https")
+            or not parts.hostname
+            or parts.username
+            or parts.query
+        ):
             raise ValueError("write an address as https://host/v1, without a user and a query")
         return value.rstrip("/")
 
@@ -65,27 +70,37 @@ class ModelSpec(_ConfigSection):
     @classmethod
     def _check_key_variable(cls, value: str) -> str:
         if value and not VARIABLE_NAME.fullmatch(value):
-            raise ValueError("name the environment variable that holds the key (as OPENAI_API_KEY), never the key")
+            raise ValueError(
+                "name the environment variable that holds the key (as OPENAI_API_KEY), never the key"
+            )
         return value
 
     @model_validator(mode="after")
     def _check_combination(self) -> "ModelSpec":
         if self.tokenizer == ENDPOINT_TOKENIZER and self.provider != "openai":
-            raise ValueError("tokenizer: endpoint is for llama.cpp's server; name a tokenizer.json, or leave it out")
+            raise ValueError(
+                "tokenizer: endpoint is for llama.cpp's server; name a tokenizer.json, or leave it out"
+            )
         if self.provider == "llamaindex":
             if ":" not in self.model or self.base_url or self.key_variable:
-                raise ValueError("for llamaindex write model: package.module:Class, and all else under options")
+                raise ValueError(
+                    "for llamaindex write model: package.module:Class, and all else under options"
+                )
         elif not self.base_url:
             raise ValueError("base_url is missing")
         elif self.options:
             raise ValueError("options are for llamaindex only")
         if self.key_variable and not _is_safe_for_keys(self.base_url):
-            raise ValueError("a key goes over https only, or to this machine; write base_url: https://...")
+            raise ValueError(
+                "a key goes over https only, or to this machine; write base_url: https://..."
+            )
         return self
 
     def compute_cost(self, input_tokens: int, output_tokens: int) -> Decimal:
         """What so many tokens cost, in the file's currency, exactly."""
-        return (self.input_price * input_tokens + self.output_price * output_tokens) / TOKENS_PER_PRICE
+        return (
+            self.input_price * input_tokens + self.output_price * output_tokens
+        ) / TOKENS_PER_PRICE
 
     def read_api_key(self) -> str | None:
         """The key, from the environment; None where the model needs none.
@@ -97,7 +112,9 @@ class ModelSpec(_ConfigSection):
             return None
         key = os.environ.get(self.key_variable, "").strip()
         if not key:
-            raise InvalidInput(f"The model {self.name!r} needs a key in {self.key_variable}, which is not set.")
+            raise InvalidInput(
+                f"The model {self.name!r} needs a key in {self.key_variable}, which is not set."
+            )
         return key
 
 
@@ -144,7 +161,9 @@ class ModelsFile(_ConfigSection):
         for policy in (self.default, *self.tenants.values()):
             for name in policy.models or ():
                 if name not in names:
-                    raise ValueError(f"a policy allows the model {name!r}, which is not in the file")
+                    raise ValueError(
+                        f"a policy allows the model {name!r}, which is not in the file"
+                    )
         return self
 
     def policy_for(self, tenant: str) -> TenantPolicy:
@@ -159,9 +178,11 @@ def read_models(file: Path) -> ModelsFile:
         InvalidInput: it isn't there, isn't YAML, or holds what can't be used: one sentence for each mistake.
     """
     try:
-        content = yaml.load(file.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)  # noqa: S506 - a safe one
+        content = yaml.load(file.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)
     except OSError as error:
-        raise InvalidInput(f"There is no models file at {file}; correct GROUNDWORK_MODELS.") from error
+        raise InvalidInput(
+            f"There is no models file at {file}; correct GROUNDWORK_MODELS."
+        ) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InvalidInput(
             f"{file} is not YAML ({_describe_yaml_error(error)}); models.example.yaml shows the form."
@@ -183,7 +204,9 @@ class _UniqueKeyLoader(yaml.SafeLoader):
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
         twice = next((key for key in keys if keys.count(key) > 1), None)
         if twice is not None:
-            raise yaml.MarkedYAMLError(problem=f"{twice} stands there twice", problem_mark=node.start_mark)
+            raise yaml.MarkedYAMLError(
+                problem=f"{twice} stands there twice", problem_mark=node.start_mark
+            )
         return super().construct_mapping(node, deep)
 
 
@@ -206,7 +229,9 @@ def _format_location(content: Any, location: tuple[int | str, ...]) -> str:
     for step in location:
         content = _get_child(content, step)
         name = content.get("name") if isinstance(step, int) and isinstance(content, dict) else None
-        parts.append(f"{name!r}" if name else f"number {step + 1}" if isinstance(step, int) else step)
+        parts.append(
+            f"{name!r}" if name else f"number {step + 1}" if isinstance(step, int) else step
+        )
     return " ".join(parts) + ": " if parts else ""
 
 

@@ -18,7 +18,10 @@ from serving.gateway.types import ModelRequest, NoModelAvailable, Risk, Tier
 TIERS: tuple[Tier, ...] = get_args(Tier)
 RISKS: tuple[Risk, ...] = get_args(Risk)
 
-MAX_PLAIN_WORDS, MAX_BALANCED_WORDS = 12, 30  # a plain question is short and asks for one thing; a hard one is long
+MAX_PLAIN_WORDS, MAX_BALANCED_WORDS = (
+    12,
+    30,
+)  # a plain question is short and asks for one thing; a hard one is long
 PLAIN_QUESTION = re.compile(
     r"(?i)^\W*(?:who|when|where|which|how (?:many|much|long|often|old|far)|what is|what's|is|are|does)\b"
 )
@@ -40,12 +43,20 @@ def tier_for_question(question: str) -> Tier:
 
 def choose_tier(request: ModelRequest, *, over_soft_limit: bool = False) -> Tier:
     """The tier that a request goes to first."""
-    tier = tier_for_question(request.question) if request.tier == "balanced" and request.question else request.tier
+    tier = (
+        tier_for_question(request.question)
+        if request.tier == "balanced" and request.question
+        else request.tier
+    )
     return TIERS[max(TIERS.index(tier) - 1, 0)] if over_soft_limit else tier
 
 
 def rank_models(
-    models_file: ModelsFile, request: ModelRequest, input_tokens: int, *, over_soft_limit: bool = False
+    models_file: ModelsFile,
+    request: ModelRequest,
+    input_tokens: int,
+    *,
+    over_soft_limit: bool = False,
 ) -> list[ModelSpec]:
     """The models that may be asked, the best first; `tight` says that a soft limit of the tenant's is passed.
 
@@ -53,15 +64,24 @@ def rank_models(
         NoModelAvailable: there is none; the sentence says what stands in the way.
     """
     policy = models_file.policy_for(request.principal.tenant)
-    reasons = [_exclusion_reason(model, policy, request, input_tokens) for model in models_file.models]
-    allowed = [model for model, reason in zip(models_file.models, reasons, strict=True) if reason is None]
+    reasons = [
+        _exclusion_reason(model, policy, request, input_tokens) for model in models_file.models
+    ]
+    allowed = [
+        model for model, reason in zip(models_file.models, reasons, strict=True) if reason is None
+    ]
     if not allowed:
-        listed = "; ".join(f"{model.name} {reason}" for model, reason in zip(models_file.models, reasons, strict=True))
+        listed = "; ".join(
+            f"{model.name} {reason}"
+            for model, reason in zip(models_file.models, reasons, strict=True)
+        )
         raise NoModelAvailable(f"No model of the models file may be asked this: {listed}.")
     return _sort_by_tier(allowed, choose_tier(request, over_soft_limit=over_soft_limit), request)
 
 
-def _exclusion_reason(model: ModelSpec, policy: TenantPolicy, request: ModelRequest, input_tokens: int) -> str | None:
+def _exclusion_reason(
+    model: ModelSpec, policy: TenantPolicy, request: ModelRequest, input_tokens: int
+) -> str | None:
     """Why a model may not be asked, or None."""
     risk = max(request.risk, policy.risk, key=RISKS.index)
     if request.model and model.name != request.model:
@@ -73,12 +93,18 @@ def _exclusion_reason(model: ModelSpec, policy: TenantPolicy, request: ModelRequ
     if risk not in model.risks:
         return f"may not see what is {risk}"
     if input_tokens + request.max_tokens > model.context:
-        return f"takes {model.context} tokens, and this may need {input_tokens + request.max_tokens}"
+        return (
+            f"takes {model.context} tokens, and this may need {input_tokens + request.max_tokens}"
+        )
     return None
 
 
-def _sort_by_tier(models: Sequence[ModelSpec], tier: Tier, request: ModelRequest) -> list[ModelSpec]:
+def _sort_by_tier(
+    models: Sequence[ModelSpec], tier: Tier, request: ModelRequest
+) -> list[ModelSpec]:
     wanted = TIERS.index(tier)
     order = [*TIERS[wanted:], *reversed(TIERS[:wanted])]
     unable = request.schema is not None
-    return sorted(models, key=lambda model: (order.index(model.tier), unable and not model.json_schema))
+    return sorted(
+        models, key=lambda model: (order.index(model.tier), unable and not model.json_schema)
+    )

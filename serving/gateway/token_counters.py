@@ -39,7 +39,10 @@ class ByteTokenCounter:
         """See `Tokens`."""
         if text.isascii():
             return len(text)
-        forms = (text, *(unicodedata.normalize(form, text) for form in ("NFC", "NFD", "NFKC", "NFKD")))
+        forms = (
+            text,
+            *(unicodedata.normalize(form, text) for form in ("NFC", "NFD", "NFKC", "NFKD")),
+        )
         return max(len(form.encode("utf-8", "surrogatepass")) for form in forms)
 
 
@@ -55,7 +58,9 @@ class HuggingFaceTokenCounter:
         try:
             self._tokenizer = Tokenizer.from_file(str(file))
         except Exception as error:  # the library raises nothing narrower
-            raise InvalidInput(f"{file} is no tokenizer.json; correct `tokenizer` in the models file.") from error
+            raise InvalidInput(
+                f"{file} is no tokenizer.json; correct `tokenizer` in the models file."
+            ) from error
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
 
@@ -68,7 +73,9 @@ class EndpointTokenCounter:
     """The server that runs the model, where it is llama.cpp's: `POST /tokenize`. Bytes where it does not answer."""
 
     def __init__(self, base_url: str) -> None:
-        self._client = httpx.Client(base_url=base_url.removesuffix("/v1"), timeout=TOKENIZE_TIMEOUT_SECONDS)
+        self._client = httpx.Client(
+            base_url=base_url.removesuffix("/v1"), timeout=TOKENIZE_TIMEOUT_SECONDS
+        )
 
     def count(self, text: str) -> int:
         """See `Tokens`."""
@@ -88,7 +95,9 @@ def open_token_counter(tokenizer: str, base_url: str) -> TokenCounter:
     if not tokenizer:
         return ByteTokenCounter()
     return (
-        EndpointTokenCounter(base_url) if tokenizer == ENDPOINT_TOKENIZER else HuggingFaceTokenCounter(Path(tokenizer))
+        EndpointTokenCounter(base_url)
+        if tokenizer == ENDPOINT_TOKENIZER
+        else HuggingFaceTokenCounter(Path(tokenizer))
     )
 
 

@@ -18,13 +18,15 @@ from typing import Any
 import httpcore
 import httpx
 
-from serving.gateway.resilience.upstream_faults import FaultKind, UpstreamFault, fault_from_network_error
+from serving.gateway.resilience.upstream_faults import (
+    FaultKind,
+    UpstreamFault,
+    fault_from_network_error,
+)
 
 POLL_SECONDS = 0.1  # seconds after which a wait looks whether it has been cancelled
 KEEPALIVE_SECONDS = 30.0  # seconds for which an idle connection is kept
-DRAIN_SECONDS = (
-    0.05  # seconds for what may still come after the end of a reply, so that its connection can be used again
-)
+DRAIN_SECONDS = 0.05  # seconds for what may still come after the end of a reply, so that its connection can be used again
 
 
 class CallLimits:
@@ -34,7 +36,9 @@ class CallLimits:
     `finished` says that all that is wanted of it was read.
     """
 
-    def __init__(self, deadline: float, connect_seconds: float, max_bytes: int, cancelled: threading.Event) -> None:
+    def __init__(
+        self, deadline: float, connect_seconds: float, max_bytes: int, cancelled: threading.Event
+    ) -> None:
         self.deadline = self._step_deadline = deadline
         self._connect_seconds, self._connect_deadline = connect_seconds, deadline
         self._bytes_left, self._cancelled, self._is_cancelled = max_bytes, cancelled, False
@@ -88,16 +92,21 @@ class HttpPool:
 
     def __init__(self) -> None:
         self._connections = httpcore.ConnectionPool(
-            ssl_context=httpx.create_ssl_context(), max_connections=None, keepalive_expiry=KEEPALIVE_SECONDS,
+            ssl_context=httpx.create_ssl_context(),
+            max_connections=None,
+            keepalive_expiry=KEEPALIVE_SECONDS,
             network_backend=_NetworkBackend(),
-        )  # fmt: skip
+        )
 
     def open_client(self, limits: CallLimits) -> httpx.Client:
         """A client for one call; making one costs next to nothing, the connections are shared."""
         headers = {"Accept-Encoding": "identity"}  # what is packed could unpack to anything
         return httpx.Client(
-            transport=_LimitedTransport(self._connections, limits), timeout=None, trust_env=False, headers=headers  # noqa: S113
-        )  # fmt: skip
+            transport=_LimitedTransport(self._connections, limits),
+            timeout=None,
+            trust_env=False,
+            headers=headers,
+        )
 
     @property
     def is_idle(self) -> bool:
@@ -171,7 +180,12 @@ def _apply_limits(limits: CallLimits) -> Iterator[None]:
     _thread_state.limits = limits
     try:
         yield
-    except (httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError, ssl.SSLError) as error:
+    except (
+        httpcore.TimeoutException,
+        httpcore.NetworkError,
+        httpcore.ProtocolError,
+        ssl.SSLError,
+    ) as error:
         raise fault_from_network_error(error) from error
     finally:
         _thread_state.limits = None
@@ -197,7 +211,9 @@ class _NetworkBackend(httpcore.NetworkBackend):
         for address in _resolve_host(host, port, limits.remaining_connect_seconds()):
             left = limits.remaining_connect_seconds()
             try:
-                stream = self._sockets.connect_tcp(address, port, left, local_address, socket_options)
+                stream = self._sockets.connect_tcp(
+                    address, port, left, local_address, socket_options
+                )
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
                 failed = error
             else:
@@ -228,7 +244,10 @@ class _LimitedStream(httpcore.NetworkStream):
         self._stream.close()
 
     def start_tls(
-        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,
     ) -> httpcore.NetworkStream:
         left = _thread_state.limits.remaining_connect_seconds()
         return _LimitedStream(self._stream.start_tls(ssl_context, server_hostname, left))

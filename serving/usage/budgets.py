@@ -24,7 +24,9 @@ BudgetScope = Literal["tenant", "team", "key"]
 BudgetPeriod = Literal["minute", "day", "month"]
 BudgetMeasure = Literal["requests", "tokens", "cost"]
 
-WILDCARD_NAME = "*"  # the name that stands for each team, or each key, that has no budget of its own
+WILDCARD_NAME = (
+    "*"  # the name that stands for each team, or each key, that has no budget of its own
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +49,12 @@ class Budget:
         limits = [limit for limit in (self.soft, self.hard) if limit is not None]
         if not limits:
             raise InvalidInput("A budget needs a limit: soft, hard or both.")
-        if not all(limit.is_finite() and limit >= 0 for limit in limits) or limits != sorted(limits):
-            raise InvalidInput("A budget's limits are numbers from 0 up, the soft one at most as high as the hard one.")
+        if not all(limit.is_finite() and limit >= 0 for limit in limits) or limits != sorted(
+            limits
+        ):
+            raise InvalidInput(
+                "A budget's limits are numbers from 0 up, the soft one at most as high as the hard one."
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +88,18 @@ class BudgetStatus:
     def over_budget_error(self, amount: Decimal) -> OverBudget:
         """What to say where it does not: when it resets, or that calls under way will give something back."""
         assert self.hard is not None
-        whose = {"tenant": "The tenant", "team": f"The team {self.name}", "key": "The caller"}[self.scope]
+        whose = {"tenant": "The tenant", "team": f"The team {self.name}", "key": "The caller"}[
+            self.scope
+        ]
         allowed = f"{whose} may use {format_decimal(self.hard)} {_measure_unit(self.measure)} in a {self.per}"
         resets = self.resets_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         if amount > self.hard:
             sentence = f"{allowed}, and this alone may take {format_decimal(amount)}; ask for less, or ask for a larger budget."
         elif self.spent + amount <= self.hard:
-            return OverBudget(f"{allowed}; calls under way hold what is left of it. Try again in a few seconds.", 1)
+            return OverBudget(
+                f"{allowed}; calls under way hold what is left of it. Try again in a few seconds.",
+                1,
+            )
         else:
             sentence = f"{allowed}, and {format_decimal(self.spent)} are used; the budget resets at {resets}."
         return OverBudget(sentence, max(1, ceil(self.seconds_left)))
@@ -127,7 +138,9 @@ class BudgetSubject:
     def sql_parameters(self) -> dict[str, Any]:
         """As the statements take it."""
         named = [("tenant", ""), ("team", self.team), ("key", self.key)]
-        scopes, names = zip(*[(scope, name) for scope, name in named if name or scope == "tenant"], strict=True)
+        scopes, names = zip(
+            *[(scope, name) for scope, name in named if name or scope == "tenant"], strict=True
+        )
         return {"tenant": self.tenant, "scopes": list(scopes), "names": list(names)}
 
 
@@ -139,7 +152,10 @@ def fetch_budget_statuses(connection: Connection, subject: BudgetSubject) -> lis
 
 def fetch_budgets(database: Database, tenant: str) -> list[Budget]:
     """The budgets of a tenant."""
-    with database.writing(tenant) as connection, connection.cursor(row_factory=class_row(Budget)) as cursor:
+    with (
+        database.writing(tenant) as connection,
+        connection.cursor(row_factory=class_row(Budget)) as cursor,
+    ):
         return cursor.execute(QUERIES["budgets"], {"tenant": tenant}).fetchall()
 
 
@@ -157,7 +173,12 @@ def set_budget(conninfo: str, tenant: str, budget: Budget) -> None:
 
 
 def remove_budget(
-    conninfo: str, tenant: str, scope: BudgetScope, name: str, per: BudgetPeriod, measure: BudgetMeasure
+    conninfo: str,
+    tenant: str,
+    scope: BudgetScope,
+    name: str,
+    per: BudgetPeriod,
+    measure: BudgetMeasure,
 ) -> None:
     """Remove a budget. `conninfo` is of a role that owns Groundwork's tables.
 
@@ -168,10 +189,14 @@ def remove_budget(
     which = {"tenant": tenant, "scope": scope, "name": name, "per": per, "measure": measure}
     with owner_transaction(conninfo, tenant, "set budgets") as connection:
         if not connection.execute(QUERIES["remove_budget"], which).rowcount:
-            raise NotFound("There is no such budget; `groundwork budget list` shows those that there are.")
+            raise NotFound(
+                "There is no such budget; `groundwork budget list` shows those that there are."
+            )
 
 
 def find_tightest_budget(statuses: Sequence[BudgetStatus]) -> BudgetStatus | None:
     """Of the budgets whose soft limit is passed, the one with the least left of it."""
     passed = [each for each in statuses if each.is_over_soft_limit]
-    return max(passed, key=lambda each: each.spent / (each.hard or each.soft or Decimal(1)), default=None)
+    return max(
+        passed, key=lambda each: each.spent / (each.hard or each.soft or Decimal(1)), default=None
+    )

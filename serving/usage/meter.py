@@ -33,7 +33,9 @@ class PostgresMeter:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._open_reservations: dict[UUID, tuple[ModelRequest, bool]] = {}  # and whether a soft limit was passed
+        self._open_reservations: dict[
+            UUID, tuple[ModelRequest, bool]
+        ] = {}  # and whether a soft limit was passed
         self._unwritten_usage: deque[tuple[UUID, Usage]] = deque()
 
     def admit_request(self, principal: Principal) -> list[BudgetStatus]:
@@ -55,11 +57,16 @@ class PostgresMeter:
         with self._lock_balances(payer) as (connection, standing):
             _check_limits(standing, {"tokens": Decimal(tokens), "cost": cost})
             set_aside = {
-                **_call_attributes(reservation, request, model), "tokens": tokens, "cost": cost,
+                **_call_attributes(reservation, request, model),
+                "tokens": tokens,
+                "cost": cost,
                 "seconds": request.timeout_seconds + RESERVATION_GRACE_SECONDS,
-            }  # fmt: skip
+            }
             connection.execute(QUERIES["reserve"], set_aside)
-        self._open_reservations[reservation] = request, any(each.is_over_soft_limit for each in standing)
+        self._open_reservations[reservation] = (
+            request,
+            any(each.is_over_soft_limit for each in standing),
+        )
         return reservation
 
     def commit_usage(self, reservation: UUID, usage: Usage) -> None:
@@ -81,14 +88,23 @@ class PostgresMeter:
         request, tight = self._open_reservations[reservation]
         payer = BudgetSubject.from_principal(request.principal)
         used = {
-            **_call_attributes(reservation, request, usage.model), "input_tokens": usage.input_tokens,
-            "output_tokens": usage.output_tokens, "cost": usage.cost, "counted": usage.counted_by_provider,
-            "outcome": usage.outcome, "tight": tight,
-        }  # fmt: skip
+            **_call_attributes(reservation, request, usage.model),
+            "input_tokens": usage.input_tokens,
+            "output_tokens": usage.output_tokens,
+            "cost": usage.cost,
+            "counted": usage.counted_by_provider,
+            "outcome": usage.outcome,
+            "tight": tight,
+        }
         with self._database.writing(payer.tenant) as connection:
             connection.execute(QUERIES["lock"], payer.sql_parameters)
             if connection.execute(QUERIES["settle"], used).rowcount:
-                _add_to_balances(connection, payer, tokens=usage.input_tokens + usage.output_tokens, cost=usage.cost)
+                _add_to_balances(
+                    connection,
+                    payer,
+                    tokens=usage.input_tokens + usage.output_tokens,
+                    cost=usage.cost,
+                )
         self._open_reservations.pop(reservation, None)
 
     def is_over_soft_limit(self, principal: Principal) -> bool:
@@ -96,11 +112,15 @@ class PostgresMeter:
         with self._database.writing(principal.tenant) as connection:
             return any(
                 each.is_over_soft_limit
-                for each in fetch_budget_statuses(connection, BudgetSubject.from_principal(principal))
+                for each in fetch_budget_statuses(
+                    connection, BudgetSubject.from_principal(principal)
+                )
             )
 
     @contextmanager
-    def _lock_balances(self, subject: BudgetSubject) -> Iterator[tuple[Connection, list[BudgetStatus]]]:
+    def _lock_balances(
+        self, subject: BudgetSubject
+    ) -> Iterator[tuple[Connection, list[BudgetStatus]]]:
         """A transaction in which nobody else spends for the same payer, and how they stand.
 
         Balances that a new budget needs are opened beforehand: who waits for a turn must not hold another's.
@@ -116,7 +136,9 @@ class PostgresMeter:
                 connection.execute(QUERIES["open"], subject.sql_parameters)
 
 
-def _check_limits(statuses: Sequence[BudgetStatus], amounts: Mapping[BudgetMeasure, Decimal]) -> None:
+def _check_limits(
+    statuses: Sequence[BudgetStatus], amounts: Mapping[BudgetMeasure, Decimal]
+) -> None:
     """See that so much more may be used.
 
     Raises:
@@ -133,10 +155,15 @@ def _check_limits(statuses: Sequence[BudgetStatus], amounts: Mapping[BudgetMeasu
 
 
 def _add_to_balances(
-    connection: Connection, subject: BudgetSubject, requests: int = 0, tokens: int = 0, cost: Decimal = Decimal(0)
+    connection: Connection,
+    subject: BudgetSubject,
+    requests: int = 0,
+    tokens: int = 0,
+    cost: Decimal = Decimal(0),
 ) -> None:
     connection.execute(
-        QUERIES["book"], {**subject.sql_parameters, "requests": requests, "tokens": tokens, "cost": cost}
+        QUERIES["book"],
+        {**subject.sql_parameters, "requests": requests, "tokens": tokens, "cost": cost},
     )
 
 
@@ -144,6 +171,11 @@ def _call_attributes(reservation: UUID, request: ModelRequest, model: str) -> di
     """For whom and what a call is made."""
     payer = BudgetSubject.from_principal(request.principal)
     return {
-        "tenant": payer.tenant, "reservation_id": reservation, "request_id": request.request_id, "team": payer.team,
-        "key": payer.key, "model": model, "purpose": request.purpose,
-    }  # fmt: skip
+        "tenant": payer.tenant,
+        "reservation_id": reservation,
+        "request_id": request.request_id,
+        "team": payer.team,
+        "key": payer.key,
+        "model": model,
+        "purpose": request.purpose,
+    }

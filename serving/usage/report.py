@@ -42,15 +42,27 @@ class UnaccountedUsage:
     cost: Decimal
 
 
-def fetch_usage(database: Database, tenant: str, by: UsageGrouping, since: datetime | None = None) -> list[UsageRow]:
+def fetch_usage(
+    database: Database, tenant: str, by: UsageGrouping, since: datetime | None = None
+) -> list[UsageRow]:
     """What a tenant used since a time, or ever, by name."""
-    with database.writing(tenant) as connection, connection.cursor(row_factory=class_row(UsageRow)) as cursor:
-        return cursor.execute(QUERIES["usage"], {"tenant": tenant, "by": by, "since": since}).fetchall()
+    with (
+        database.writing(tenant) as connection,
+        connection.cursor(row_factory=class_row(UsageRow)) as cursor,
+    ):
+        return cursor.execute(
+            QUERIES["usage"], {"tenant": tenant, "by": by, "since": since}
+        ).fetchall()
 
 
-def fetch_unaccounted_usage(database: Database, tenant: str, since: datetime | None = None) -> UnaccountedUsage:
+def fetch_unaccounted_usage(
+    database: Database, tenant: str, since: datetime | None = None
+) -> UnaccountedUsage:
     """What nobody knows of; it is in no other sum."""
-    with database.writing(tenant) as connection, connection.cursor(row_factory=class_row(UnaccountedUsage)) as cursor:
+    with (
+        database.writing(tenant) as connection,
+        connection.cursor(row_factory=class_row(UnaccountedUsage)) as cursor,
+    ):
         row = cursor.execute(QUERIES["lost"], {"tenant": tenant, "since": since}).fetchone()
     assert row is not None
     return row

@@ -23,11 +23,16 @@ CONTROL = 24  # requests of each kind
 
 @pytest.fixture(scope="module")
 def result(
-    server: EmbeddedPostgres, clone: Callable[[], str], embedder: Embedder, tmp_path_factory: pytest.TempPathFactory
+    server: EmbeddedPostgres,
+    clone: Callable[[], str],
+    embedder: Embedder,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Result:
     """One attack on a database of its own."""
     folder: Path = tmp_path_factory.mktemp("attack")
-    return attack_database(server, clone(), embedder, folder, REQUESTS, TENANTS, THREADS, SEED, control=CONTROL)
+    return attack_database(
+        server, clone(), embedder, folder, REQUESTS, TENANTS, THREADS, SEED, control=CONTROL
+    )
 
 
 def test_nothing_leaks(result: Result) -> None:
@@ -59,7 +64,9 @@ def test_where_nothing_defends_every_attack_leaks(result: Result) -> None:
 def test_a_run_ends_with_its_table(result: Result) -> None:
     """A line for each kind, a total, the logs."""
     printed = program.format_table(result)
-    assert all(f"| {name} | {count.requests:,} |" in printed for name, count in result.counts.items())
+    assert all(
+        f"| {name} | {count.requests:,} |" in printed for name, count in result.counts.items()
+    )
     assert f"| **all** | **{result.requests:,}** |" in printed
     assert result.plain()["leaks"] == 0
 
@@ -75,7 +82,9 @@ def test_every_route_is_attacked(services: Services) -> None:
 def test_a_leak_is_counted_with_what_led_to_it() -> None:
     """By canary, by id, by a number; what was sent, what is one's own and what is nobody's is none."""
     word, other, number = "qzbcdfghjklmnp", "qzpnmlkjhgfdcb", "00000000-0000-0000-0000-000000000007"
-    estate = Estate(owners={word: {("north", "")}, other: {("north", "finance")}, number: {("south", "")}})
+    estate = Estate(
+        owners={word: {("north", "")}, other: {("north", "finance")}, number: {("south", "")}}
+    )
     north, clerk = Principal("north"), Principal("north", ("finance",))
     assert estate.leaks(north, "", f"{word} qzzzzzzzzzzzzz") == []
     assert estate.leaks(north, "", f"title {other.upper()}") == [other]

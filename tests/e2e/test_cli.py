@@ -57,7 +57,12 @@ Run = Callable[..., Ran]
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], embedder: Embedder, tmp_path: Path) -> Run:
+def run(
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    embedder: Embedder,
+    tmp_path: Path,
+) -> Run:
     """Runs a command as the `groundwork` program does, in this process and with the model that is already loaded."""
     monkeypatch.setattr(core.services, "SentenceTransformerEmbedder", lambda *_: embedder)
     monkeypatch.chdir(tmp_path)
@@ -77,12 +82,18 @@ def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], embe
 
 @pytest.fixture
 def stored(
-    run: Run, server: EmbeddedPostgres, clone: Callable[[], str], engine: PrefectServer, monkeypatch: pytest.MonkeyPatch
+    run: Run,
+    server: EmbeddedPostgres,
+    clone: Callable[[], str],
+    engine: PrefectServer,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Run:
     """The same, on a database of one's own and with the session's Prefect server."""
     monkeypatch.setenv("GROUNDWORK_DATABASE_URL", server.conninfo("groundwork_app", clone()))
     for command in (documents, runs):
-        monkeypatch.setattr(command, "create_prefect_server", lambda _: contextlib.nullcontext(engine))
+        monkeypatch.setattr(
+            command, "create_prefect_server", lambda _: contextlib.nullcontext(engine)
+        )
     return run
 
 
@@ -99,7 +110,10 @@ def stored(
         (["search", "a" * 100_000], "100,000 characters"),
         (["ask", "caf\udce9?"], "UTF-8"),
         (["ask"], "Missing argument 'question'"),
-        (["ask", "why", "--mode", "psychic"], "'psychic' is not one of 'hybrid', 'dense', 'lexical'"),
+        (
+            ["ask", "why", "--mode", "psychic"],
+            "'psychic' is not one of 'hybrid', 'dense', 'lexical'",
+        ),
         (["search", "why", "--limit", "many"], "--limit"),
         (["search", "why", "--nonsense"], "--nonsense"),
         (["divine"], "No such command 'divine'"),
@@ -117,7 +131,10 @@ def stored(
         (["budget", "set", "tokens", "day"], "needs a limit"),
         (["budget", "set", "tokens", "day", "--hard", "much"], "a number"),
         (["budget", "set", "tokens", "day", "--hard", "5", "--soft", "6"], "at most as high"),
-        (["budget", "set", "tokens", "day", "--hard", "5", "--team", "a", "--key", "b"], "one of --team and --key"),
+        (
+            ["budget", "set", "tokens", "day", "--hard", "5", "--team", "a", "--key", "b"],
+            "one of --team and --key",
+        ),
         (["budget", "set", "tokens", "day", "--hard", "5"], "GROUNDWORK_ADMIN_DATABASE_URL"),
     ],
     ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else "",
@@ -161,7 +178,9 @@ def test_settings_that_only_the_service_needs(run: Run, monkeypatch: pytest.Monk
     assert "GROUNDWORK_JWT_KEY" in run("serve").sentence
 
 
-def test_a_state_folder_that_can_not_be_used(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_state_folder_that_can_not_be_used(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """A file where the folder should be."""
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("GROUNDWORK_DATABASE_URL", "")
@@ -201,7 +220,9 @@ def test_a_database_that_is_not_groundworks(
     assert run("status").sentence
 
 
-def test_wrong_input_that_only_the_store_can_tell(stored: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_wrong_input_that_only_the_store_can_tell(
+    stored: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """Paths, names and limits, on a database that is all right."""
     (tmp_path / "empty").mkdir()
     (tmp_path / "hidden").mkdir()
@@ -233,7 +254,9 @@ def test_files_that_can_not_be_read_are_named_with_the_reason(stored: Run, tmp_p
     writer.add_blank_page(100, 100)
     writer.encrypt("secret")
     writer.write(locked)
-    (docs / os.fsdecode(b"caf\xe9 [bold].md")).write_text("# Coffee\n\nThe machine stands on the second floor.\n")
+    (docs / os.fsdecode(b"caf\xe9 [bold].md")).write_text(
+        "# Coffee\n\nThe machine stands on the second floor.\n"
+    )
     ran = stored("ingest", "docs", "--json")
     assert ran.json["counts"] == {"added": 1, "quarantined": 2}
     assert {aside["reason"] for aside in ran.json["put_aside"]} == {"corrupt", "encrypted"}
@@ -260,7 +283,9 @@ def commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[s
         yield from commands(below, (*path, name))
 
 
-@pytest.mark.parametrize(("path", "says"), commands(typer.main.get_command(cli.main.app)), ids=" ".join)
+@pytest.mark.parametrize(
+    ("path", "says"), commands(typer.main.get_command(cli.main.app)), ids=" ".join
+)
 def test_every_command_explains_itself(run: Run, path: tuple[str, ...], says: str) -> None:
     """With --help, on standard output, and successfully."""
     ran = run(*path, "--help")
@@ -280,8 +305,12 @@ def test_every_report_as_json_is_json_and_nothing_else(
 ) -> None:
     """What goes on meanwhile is told on standard error."""
     (tmp_path / "docs").mkdir()
-    (tmp_path / "docs" / "pumps.md").write_text("# Pumps\n\nThe north pump moves 40 litres a second.\n")
-    (tmp_path / "docs" / "valves.md").write_text("# Valves\n\nValve V-17 is closed before the filter is opened.\n")
+    (tmp_path / "docs" / "pumps.md").write_text(
+        "# Pumps\n\nThe north pump moves 40 litres a second.\n"
+    )
+    (tmp_path / "docs" / "valves.md").write_text(
+        "# Valves\n\nValve V-17 is closed before the filter is opened.\n"
+    )
     ran = stored("ingest", "docs", "--tenant", "acme", "--json")
     assert ran.json["counts"] == {"added": 2}
     assert "Ingesting" in ran.err
@@ -291,47 +320,75 @@ def test_every_report_as_json_is_json_and_nothing_else(
     assert again.err == ""
     assert stored("status", "--tenant", "acme", "--json").json["documents"] == 2
     assert stored("status", "--json").json["documents"] == 0
-    hits = stored("search", "How much does the north pump move?", "--tenant", "acme", "--json").json["hits"]
+    hits = stored(
+        "search", "How much does the north pump move?", "--tenant", "acme", "--json"
+    ).json["hits"]
     assert hits[0]["path"] == "pumps.md"
     assert stored("ask", "How much does the north pump move?", "--json").json["status"] == "refused"
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     monkeypatch.setenv("GROUNDWORK_PORT", str(port))
     assert all(finding["ok"] for finding in stored("doctor", "--json").json)
-    monkeypatch.setenv("GROUNDWORK_ADMIN_DATABASE_URL", os.environ["GROUNDWORK_DATABASE_URL"].replace(
-        "groundwork_app", "postgres"))  # fmt: skip
+    monkeypatch.setenv(
+        "GROUNDWORK_ADMIN_DATABASE_URL",
+        os.environ["GROUNDWORK_DATABASE_URL"].replace("groundwork_app", "postgres"),
+    )
     assert stored("migrate", "--json").json == {"applied": []}
 
 
 def test_budgets_are_set_shown_and_removed(stored: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """By whoever has the administrator's address; the rest may look."""
-    monkeypatch.setenv("GROUNDWORK_ADMIN_DATABASE_URL", os.environ["GROUNDWORK_DATABASE_URL"].replace(
-        "groundwork_app", "postgres"))  # fmt: skip
+    monkeypatch.setenv(
+        "GROUNDWORK_ADMIN_DATABASE_URL",
+        os.environ["GROUNDWORK_DATABASE_URL"].replace("groundwork_app", "postgres"),
+    )
     assert "everything is allowed" in stored("budget", "list").out
-    ran = stored("budget", "set", "tokens", "month", "--soft", "800", "--hard", "1000", "--tenant", "acme")
+    ran = stored(
+        "budget", "set", "tokens", "month", "--soft", "800", "--hard", "1000", "--tenant", "acme"
+    )
     assert ran.out == "acme: the tenant may use tokens in a month: soft 800, hard 1000\n"
     stored("budget", "set", "requests", "minute", "--hard", "60", "--key", "*", "--tenant", "acme")
-    key = stored("budget", "set", "cost", "day", "--hard", "2.50", "--key", "ada", "--tenant", "acme", "--json").json
+    key = stored(
+        "budget",
+        "set",
+        "cost",
+        "day",
+        "--hard",
+        "2.50",
+        "--key",
+        "ada",
+        "--tenant",
+        "acme",
+        "--json",
+    ).json
     assert (key["scope"], key["hard"]) == ("key", "2.50")
     assert "ada" not in key["name"]
     listed = stored("budget", "list", "--tenant", "acme", "--json").json
     assert [(row["scope"], row["measure"], row["per"]) for row in listed] == [
-        ("tenant", "tokens", "month"), ("key", "requests", "minute"), ("key", "cost", "day"),
-    ]  # fmt: skip
+        ("tenant", "tokens", "month"),
+        ("key", "requests", "minute"),
+        ("key", "cost", "day"),
+    ]
     shown = stored("budget", "show", "--key", "ada", "--tenant", "acme", "--json").json
     assert {(row["scope"], row["per"], row["spent"], row["tight"]) for row in shown} == {
-        ("tenant", "month", "0", False), ("key", "day", "0", False), ("key", "minute", "0", False),
-    }  # fmt: skip
+        ("tenant", "month", "0", False),
+        ("key", "day", "0", False),
+        ("key", "minute", "0", False),
+    }
     assert "requests" in stored("budget", "show", "--key", "bea", "--tenant", "acme").out
     assert "800" in stored("budget", "list", "--tenant", "acme").out
     stored("budget", "remove", "tokens", "month", "--tenant", "acme")
-    assert "budget list" in stored("budget", "remove", "tokens", "month", "--tenant", "acme").sentence
+    assert (
+        "budget list" in stored("budget", "remove", "tokens", "month", "--tenant", "acme").sentence
+    )
     assert stored("usage", "--tenant", "acme", "--json").json["used"] == []
     assert "No call to a language model" in stored("usage").out
     assert stored("cache", "clear", "--json").json == {"forgotten": 0}
 
 
-def test_an_answer_as_json_and_as_text(run: Run, sample_services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_answer_as_json_and_as_text(
+    run: Run, sample_services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Of the sample company, where a person would look first."""
     monkeypatch.setenv("GROUNDWORK_DATABASE_URL", sample_services.settings.database_url)
     asked = ("ask", "What does ERR-4711 mean?", "--tenant", "alder")
@@ -346,7 +403,11 @@ def test_an_answer_as_json_and_as_text(run: Run, sample_services: Services, monk
 
 def test_the_evaluations_report_as_json(stored: Run, tmp_path: Path) -> None:
     """On three passages and two questions."""
-    texts = {"p": "The north pump moves 40 litres a second.", "v": "Close valve V-17 first.", "g": "Gates open at six."}
+    texts = {
+        "p": "The north pump moves 40 litres a second.",
+        "v": "Close valve V-17 first.",
+        "g": "Gates open at six.",
+    }
     lines = [json.dumps({"_id": key, "title": "", "text": text}) for key, text in texts.items()]
     (tmp_path / "corpus.jsonl").write_text("\n".join(lines))
     asked = {"1": "How much does the pump move?", "2": "When do the gates open?"}
@@ -358,7 +419,9 @@ def test_the_evaluations_report_as_json(stored: Run, tmp_path: Path) -> None:
     assert set(ran.json["modes"]) == {"lexical", "dense", "hybrid"}
     assert "Asking" in ran.err
     (tmp_path / "docs").mkdir()
-    (tmp_path / "docs" / "pumps.md").write_text("# Pumps\n\nThe north pump moves 40 litres a second.\n")
+    (tmp_path / "docs" / "pumps.md").write_text(
+        "# Pumps\n\nThe north pump moves 40 litres a second.\n"
+    )
     stored("ingest", "docs", "--tenant", "acme")
     (tmp_path / "golden.yaml").write_text(
         "- {id: pump, question: 'How much does the north pump move?', tenant: acme, groups: [], kind: answerable,"
@@ -369,9 +432,13 @@ def test_the_evaluations_report_as_json(stored: Run, tmp_path: Path) -> None:
     assert "Asking" in ran.err
 
 
-def test_what_people_read_keeps_brackets_and_goes_to_standard_output(stored: Run, tmp_path: Path) -> None:
+def test_what_people_read_keeps_brackets_and_goes_to_standard_output(
+    stored: Run, tmp_path: Path
+) -> None:
     """Answers, passages and reports as text."""
-    (tmp_path / "pumps [old].md").write_text("# Pumps\n\nThe north pump [red] moves 40 litres a second.\n")
+    (tmp_path / "pumps [old].md").write_text(
+        "# Pumps\n\nThe north pump [red] moves 40 litres a second.\n"
+    )
     ran = stored("ingest", "pumps [old].md")
     assert ran.code == 0
     assert "1 added" in ran.out
@@ -387,7 +454,9 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
     reading, writing = os.pipe()
     os.close(reading)
     try:
-        ran = subprocess.run([COMMAND, "--help"], stdout=writing, stderr=subprocess.PIPE, cwd=ROOT, check=False)
+        ran = subprocess.run(
+            [COMMAND, "--help"], stdout=writing, stderr=subprocess.PIPE, cwd=ROOT, check=False
+        )
     finally:
         os.close(writing)
     assert ran.stderr == b""

@@ -29,7 +29,9 @@ def blocks(page: Path, language: str) -> list[str]:
 
 def commands() -> list[str]:
     """Every command that a page shows at a prompt, once."""
-    lines = [line for page in PAGES for block in blocks(page, "console") for line in block.splitlines()]
+    lines = [
+        line for page in PAGES for block in blocks(page, "console") for line in block.splitlines()
+    ]
     return list(dict.fromkeys(line[2:] for line in lines if line.startswith("$ ")))
 
 
@@ -42,10 +44,16 @@ def of_groundwork() -> list[str]:
 def small_benchmark(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A benchmark in BEIR's form that takes no time."""
     folder = tmp_path_factory.mktemp("beir")
-    passages = {"1": "Otters eat crabs and fish.", "2": "Beavers build dams of wood.", "3": "Herons stand in water."}
+    passages = {
+        "1": "Otters eat crabs and fish.",
+        "2": "Beavers build dams of wood.",
+        "3": "Herons stand in water.",
+    }
     rows = [{"_id": number, "title": "", "text": text} for number, text in passages.items()]
     (folder / "corpus.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    (folder / "queries.jsonl").write_text(json.dumps({"_id": "q", "text": "what do otters eat"}) + "\n")
+    (folder / "queries.jsonl").write_text(
+        json.dumps({"_id": "q", "text": "what do otters eat"}) + "\n"
+    )
     (folder / "qrels.tsv").write_text("query-id\tcorpus-id\tscore\nq\t1\t1\n")
     return folder
 
@@ -61,17 +69,23 @@ def few_questions(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def at_the_prompt(sample_services: Services, embedder: Embedder, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def at_the_prompt(
+    sample_services: Services, embedder: Embedder, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The settings of somebody who has just run the demo, with the session's model instead of a second one."""
     monkeypatch.chdir(ROOT)
     monkeypatch.setenv("GROUNDWORK_DATABASE_URL", sample_services.settings.database_url)
     monkeypatch.setenv("GROUNDWORK_HOME", str(home))
-    with claim_port("127.0.0.1", 0) as free:  # the default may be taken by a service that is running here
+    with claim_port(
+        "127.0.0.1", 0
+    ) as free:  # the default may be taken by a service that is running here
         monkeypatch.setenv("GROUNDWORK_PORT", str(free.getsockname()[1]))
     monkeypatch.setattr("core.services.SentenceTransformerEmbedder", lambda name, dtype: embedder)
 
 
-def run(command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> tuple[int, str, str]:
+def run(
+    command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> tuple[int, str, str]:
     """Run `groundwork ...` in this process: exit code, standard output, standard error."""
     capsys.readouterr()
     monkeypatch.setattr(sys, "argv", ["groundwork", *shlex.split(command)[1:]])
@@ -103,7 +117,9 @@ def test_a_shown_command_runs(
     assert out.strip()
 
 
-@pytest.mark.parametrize("command", [command for command in commands() if command.startswith("make ")])
+@pytest.mark.parametrize(
+    "command", [command for command in commands() if command.startswith("make ")]
+)
 def test_a_shown_make_target_exists(command: str) -> None:
     """Make would know what to do."""
     subprocess.run([*shlex.split(command), "--dry-run"], cwd=ROOT, check=True, capture_output=True)
@@ -128,7 +144,9 @@ def test_the_demo_prints_what_the_readme_shows(
     """Line by line; at least three cited answers, one of them from a PDF page, and one refusal."""
     code, out, _ = run("groundwork demo", capsys, monkeypatch)
     assert code == 0
-    shown = [line.strip() for block in blocks(ROOT / "README.md", "text") for line in block.splitlines()]
+    shown = [
+        line.strip() for block in blocks(ROOT / "README.md", "text") for line in block.splitlines()
+    ]
     printed = [line.strip() for line in out.splitlines()]
     assert [line for line in shown if line and line not in printed] == []
     assert sum(line.startswith("A ") for line in printed) >= 3

@@ -55,7 +55,9 @@ def run_flow(
 
 def ledger(server: EmbeddedPostgres, services: Services) -> list[tuple[Any, ...]]:
     with superuser(server, services) as connection:
-        return connection.execute("select state, counts, kind, source from run order by started_at").fetchall()
+        return connection.execute(
+            "select state, counts, kind, source from run order by started_at"
+        ).fetchall()
 
 
 def test_a_run_is_in_prefect_and_in_the_ledger(
@@ -75,7 +77,9 @@ def test_a_run_is_in_prefect_and_in_the_ledger(
         ("finished", {"deleted": 1, "unchanged": 1, "quarantined": 1}, "ingest", str(folder)),
     ]
     with superuser(server, services) as connection:
-        seconds: Any = connection.execute("select seconds from run order by started_at limit 1").fetchone()
+        seconds: Any = connection.execute(
+            "select seconds from run order by started_at limit 1"
+        ).fetchone()
         gone = connection.execute("select uri from tombstone").fetchall()
     assert set(seconds[0]) == {"parse", "embed", "store"}
     assert gone == [((folder / "valves.md").as_uri(),)]
@@ -105,7 +109,11 @@ def test_how_far_a_run_is_is_told_to_the_server_that_runs_it(
 
 
 def test_a_batch_is_repeated_after_a_fault_of_the_database(
-    engine: PrefectServer, services: Services, server: EmbeddedPostgres, folder: Path, monkeypatch: pytest.MonkeyPatch
+    engine: PrefectServer,
+    services: Services,
+    server: EmbeddedPostgres,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The first attempt may not write chunks; while it waits for the second, somebody puts that right."""
     attempts = 0
@@ -123,7 +131,9 @@ def test_a_batch_is_repeated_after_a_fault_of_the_database(
     state, tasks = run_flow(engine, services, folder)
     assert state.is_completed()
     assert attempts == 2
-    assert {task.name.rpartition("-")[0]: task.run_count for task in tasks} == {"take in a batch": 2}
+    assert {task.name.rpartition("-")[0]: task.run_count for task in tasks} == {
+        "take in a batch": 2
+    }
     assert state.result().counts == {"added": 2, "quarantined": 1}
     assert [row[0] for row in ledger(server, services)] == ["finished"]
     assert consistency(server, services) == []
@@ -158,10 +168,16 @@ def test_a_connection_that_is_cut_is_replaced(
 
 
 def test_a_run_that_fails_for_good_says_so(
-    engine: PrefectServer, services: Services, server: EmbeddedPostgres, folder: Path, monkeypatch: pytest.MonkeyPatch
+    engine: PrefectServer,
+    services: Services,
+    server: EmbeddedPostgres,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """In Prefect and in the ledger; nothing half is stored, and the next run makes it good."""
-    monkeypatch.setattr(flows.ingest, "ingest_batch", flows.ingest.ingest_batch.with_options(retries=0))
+    monkeypatch.setattr(
+        flows.ingest, "ingest_batch", flows.ingest.ingest_batch.with_options(retries=0)
+    )
     grant(server, services, "revoke insert on chunk from groundwork_writer")
     state, tasks = run_flow(engine, services, folder)
     assert state.is_failed()

@@ -21,7 +21,16 @@ from tests.integration.ingest.test_ingest import consistency
 from tests.support.services import connect_services, superuser, take_in_folder
 
 KILLS = 2  # ten, when one has the time
-PLACES = ("vector_1", "", "posting", "sentence_1", "", "chunk", "tombstone", "document")  # "": wherever it is just then
+PLACES = (
+    "vector_1",
+    "",
+    "posting",
+    "sentence_1",
+    "",
+    "chunk",
+    "tombstone",
+    "document",
+)  # "": wherever it is just then
 SEED = 4711
 DOCUMENTS = 40
 PATIENCE = 120  # seconds for one process, on a busy machine
@@ -57,7 +66,9 @@ def contents(server: EmbeddedPostgres, services: Services) -> list[tuple[Any, ..
         ).fetchall()
 
 
-def start(services: Services, folder: Path, home: Path, prefect: str = "") -> subprocess.Popen[bytes]:
+def start(
+    services: Services, folder: Path, home: Path, prefect: str = ""
+) -> subprocess.Popen[bytes]:
     """The command, with a Prefect server of its own where no address of another is given."""
     own = {"GROUNDWORK_HOME": str(home), "GROUNDWORK_DATABASE_URL": services.settings.database_url}
     return subprocess.Popen(
@@ -81,7 +92,11 @@ def done(connection: psycopg.Connection[Any], runs: int) -> int:
 
 
 def kill_when(
-    process: subprocess.Popen[bytes], connection: psycopg.Connection[Any], runs: int, documents: int, table: str
+    process: subprocess.Popen[bytes],
+    connection: psycopg.Connection[Any],
+    runs: int,
+    documents: int,
+    table: str,
 ) -> list[int]:
     """Kill an ingest when it has stored so many documents: at once, or as it is about to write the next one's rows of
     a table. Returns the processes that it had started.
@@ -165,7 +180,9 @@ def test_an_ingest_may_be_killed_anywhere(
     ):
         write_documents(folder, edition=1)
         for file in sorted(folder.iterdir())[::3]:
-            file.rename(tmp_path / file.name)  # a third comes later, so that there is something to add
+            file.rename(
+                tmp_path / file.name
+            )  # a third comes later, so that there is something to add
         take_in_folder(disturbed, "acme", folder)
         write_documents(folder, edition=2)
         take_in_folder(undisturbed, "acme", folder)
@@ -183,6 +200,10 @@ def test_an_ingest_may_be_killed_anywhere(
         assert contents(server, disturbed) == contents(server, undisturbed)
         assert consistency(server, disturbed) == []
         with superuser(server, disturbed) as connection:
-            newest = connection.execute("select state from run order by started_at desc limit 1").fetchone()
-            others = connection.execute("select count(*) from run where state = 'finished'").fetchone()
+            newest = connection.execute(
+                "select state from run order by started_at desc limit 1"
+            ).fetchone()
+            others = connection.execute(
+                "select count(*) from run where state = 'finished'"
+            ).fetchone()
         assert (newest, others) == (("finished",), (2,))  # the first one and the last

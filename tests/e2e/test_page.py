@@ -59,7 +59,9 @@ def test_a_cited_sentence_leads_to_its_highlighted_quote(page: Browser, tmp_path
     assert "5 unused days" in answer
     page.run("document.querySelector('#answer a[href*=\"#document=\"]').click()")
     page.wait("document.querySelector('#reader mark')")
-    marked = page.run("[...document.querySelectorAll('#reader mark')].map(mark => mark.textContent).join(' ')")
+    marked = page.run(
+        "[...document.querySelectorAll('#reader mark')].map(mark => mark.textContent).join(' ')"
+    )
     assert "Up to 5 unused days" in marked
     page.wait("document.querySelector('#reader mark').getBoundingClientRect().top < innerHeight")
     page.picture(tmp_path / "quote.png")
@@ -106,11 +108,15 @@ def test_a_question_can_be_narrowed_down(page: Browser) -> None:
     fill(page, "#within-path", "people/")
     fill(page, "#within-key", "status")
     fill(page, "#within-value", "superseded")
-    assert "in people/, status is superseded" in page.run("document.querySelector('.narrowed').innerText")
+    assert "in people/, status is superseded" in page.run(
+        "document.querySelector('.narrowed').innerText"
+    )
     ask(page, ASKED)
     page.wait("document.querySelector('#answer a[href*=\"#document=\"]')")
     assert "8 unused days" in page.run("document.querySelector('#answer').innerText")
-    paths = page.run("[...document.querySelectorAll('#sources .path')].map(path => path.textContent)")
+    paths = page.run(
+        "[...document.querySelectorAll('#sources .path')].map(path => path.textContent)"
+    )
     assert set(paths) == {"people/annual-leave-policy-2023.md"}
     assert "narrowed down" in page.run("document.querySelector('#account').textContent")
     page.run("document.querySelector('#narrow-clear').click()")
@@ -128,9 +134,13 @@ def test_the_scores_are_drawn_and_said(page: Browser) -> None:
     page.wait("document.querySelector('#answer a[href*=\"#document=\"]')")
     page.run("document.querySelector('#why').open = true")
     page.wait("document.querySelectorAll('.hits li').length === 10")
-    scores = page.run("[...document.querySelectorAll('.hit-score')].map(score => Number(score.textContent))")
+    scores = page.run(
+        "[...document.querySelectorAll('.hit-score')].map(score => Number(score.textContent))"
+    )
     assert scores == sorted(scores, reverse=True)
-    labels = page.run("[...document.querySelectorAll('.stack')].map(bar => bar.getAttribute('aria-label'))")
+    labels = page.run(
+        "[...document.querySelectorAll('.stack')].map(bar => bar.getAttribute('aria-label'))"
+    )
     for score, label in zip(scores, labels, strict=True):
         whole, *shares = map(float, re.findall(r"-?\d\.\d+", label))
         assert whole == score
@@ -156,7 +166,9 @@ def test_a_conversation_goes_on_until_a_new_one_is_begun(page: Browser, tmp_path
     assert page.run("document.querySelector('#asked-as').hidden")
     ask(page, "What about the Heron 210?")
     page.wait("!document.querySelector('#asked-as').hidden")
-    assert "How deep can I lower a Heron 210?" in page.run("document.querySelector('#asked-as').textContent")
+    assert "How deep can I lower a Heron 210?" in page.run(
+        "document.querySelector('#asked-as').textContent"
+    )
     page.wait("document.querySelector('#answer').innerText.includes('200 m')")
     assert page.run("document.documentElement.scrollWidth <= innerWidth")
     page.picture(tmp_path / "conversation.png")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from flows.file_watcher import watch_paths
-from tests.e2e.test_cli import Run, run, stored  # noqa: F401 - fixtures
+from tests.e2e.test_cli import Run, run, stored
 
 
 @pytest.fixture
@@ -19,14 +19,18 @@ def docs(tmp_path: Path) -> Path:
     return folder
 
 
-def test_runs_documents_and_what_was_put_aside(stored: Run, docs: Path) -> None:  # noqa: F811
+def test_runs_documents_and_what_was_put_aside(stored: Run, docs: Path) -> None:
     """From an ingest that leaves a file out and puts one aside, to a retry that takes it in."""
     ran = stored("ingest", str(docs), "--exclude", "draft*")
     assert "1 added" in ran.out
     assert "1 quarantined" in ran.out
     assert "s embed" in ran.out
     [listed] = stored("quarantine", "list", "--json").json
-    assert (listed["path"], listed["stage"], listed["reason"]) == ("broken.docx", "parse", "corrupt")
+    assert (listed["path"], listed["stage"], listed["reason"]) == (
+        "broken.docx",
+        "parse",
+        "corrupt",
+    )
     assert "broken.docx" in stored("quarantine", "show", "broken.docx").out
     assert "quarantine list" in stored("quarantine", "show", "pumps.md").sentence
     assert stored("quarantine", "retry", "broken.docx").code == 1
@@ -60,7 +64,9 @@ def test_a_changed_folder_is_noticed_when_it_has_come_to_rest(docs: Path) -> Non
     try:
         assert not noticed.acquire(timeout=0.1)
         (docs / ".new.md").write_text("# New\n")
-        (docs / ".new.md").rename(docs / "new.md")  # whole at once: half a file may have come to rest, too
+        (docs / ".new.md").rename(
+            docs / "new.md"
+        )  # whole at once: half a file may have come to rest, too
         assert noticed.acquire(timeout=60)
         assert not noticed.acquire(timeout=0.1)
         (docs / "new.md").unlink()

@@ -47,8 +47,12 @@ class Browser:
     def resize(self, width: int, height: int, *, mobile: bool = False) -> None:
         """Set the size of the page in CSS pixels."""
         self.call(
-            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=mobile
-        )  # fmt: skip
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=mobile,
+        )
 
     def open(self, address: str) -> None:
         """Go to an address and wait until it is loaded."""
@@ -57,7 +61,9 @@ class Browser:
 
     def run(self, script: str) -> Any:
         """What an expression comes to in the page."""
-        answer = self.call("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
+        answer = self.call(
+            "Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True
+        )
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
 
@@ -69,14 +75,18 @@ class Browser:
 
     def picture(self, file: Path) -> None:
         """A PNG of what is visible."""
-        file.write_bytes(base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"]))
+        file.write_bytes(
+            base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"])
+        )
 
 
 @contextmanager
 def browser(program: str, profile: Path) -> Iterator[Browser]:
     """A tab in a Chromium of its own, with an empty profile."""
     process = subprocess.Popen(
-        [program, *FLAGS, f"--user-data-dir={profile}", "about:blank"], stderr=subprocess.PIPE, text=True
+        [program, *FLAGS, f"--user-data-dir={profile}", "about:blank"],
+        stderr=subprocess.PIPE,
+        text=True,
     )
     try:
         assert process.stderr is not None

@@ -21,7 +21,9 @@ class Drawn(NamedTuple):
     bold: bool = False
 
 
-def pdf(pages: Sequence[Sequence[Drawn]], outline: Sequence[tuple[str, int]] = (), password: str = "") -> bytes:
+def pdf(
+    pages: Sequence[Sequence[Drawn]], outline: Sequence[tuple[str, int]] = (), password: str = ""
+) -> bytes:
     """A PDF with these lines on its pages, and bookmarks as (title, page from 1)."""
     writer = PdfWriter(PdfReader(io.BytesIO(_plain_pdf(pages))))
     for title, page in outline:
@@ -68,13 +70,24 @@ def pdf_of(objects: Sequence[bytes], trailer: bytes = b"") -> bytes:
         offsets.append(len(body))
         body += b"%d 0 obj\n%s\nendobj\n" % (number, content)
     count = len(objects) + 1
-    table = b"xref\n0 %d\n0000000000 65535 f \n" % count + b"".join(b"%010d 00000 n \n" % at for at in offsets)
-    end = b"trailer\n<< /Size %d /Root 1 0 R %s >>\nstartxref\n%d\n%%%%EOF\n" % (count, trailer, len(body))
+    table = b"xref\n0 %d\n0000000000 65535 f \n" % count + b"".join(
+        b"%010d 00000 n \n" % at for at in offsets
+    )
+    end = b"trailer\n<< /Size %d /Root 1 0 R %s >>\nstartxref\n%d\n%%%%EOF\n" % (
+        count,
+        trailer,
+        len(body),
+    )
     return body + table + end
 
 
 def _drawn(line: Drawn) -> bytes:
-    text = line.text.encode("cp1252").replace(b"\\", b"\\\\").replace(b"(", b"\\(").replace(b")", b"\\)")
+    text = (
+        line.text.encode("cp1252")
+        .replace(b"\\", b"\\\\")
+        .replace(b"(", b"\\(")
+        .replace(b")", b"\\)")
+    )
     font = b"F2" if line.bold else b"F1"
     return b"BT /%s %g Tf 1 0 0 1 %g %g Tm (%s) Tj ET" % (font, line.size, line.x, line.y, text)
 
@@ -98,7 +111,8 @@ def zipped(parts: Mapping[str, str | bytes]) -> bytes:
 def epub(chapters: Sequence[str], title: str = "Book") -> bytes:
     """An e-book of XHTML chapters, with a contents page in front."""
     items = "".join(
-        f'<item id="c{n}" href="t/c%20{n}.xhtml" media-type="application/xhtml+xml"/>' for n in range(len(chapters))
+        f'<item id="c{n}" href="t/c%20{n}.xhtml" media-type="application/xhtml+xml"/>'
+        for n in range(len(chapters))
     )
     spine = "".join(f'<itemref idref="c{n}"/>' for n in range(len(chapters)))
     package = (
@@ -109,9 +123,16 @@ def epub(chapters: Sequence[str], title: str = "Book") -> bytes:
     )
     container = '<container><rootfiles><rootfile full-path="O/p.opf"/></rootfiles></container>'
     return zipped(
-        {"mimetype": "application/epub+zip", "META-INF/container.xml": container, "O/p.opf": package}
+        {
+            "mimetype": "application/epub+zip",
+            "META-INF/container.xml": container,
+            "O/p.opf": package,
+        }
         | {"O/nav.xhtml": "<html><body><p>Contents</p></body></html>"}
-        | {f"O/t/c {n}.xhtml": f"<html><body>{chapter}</body></html>" for n, chapter in enumerate(chapters)}
+        | {
+            f"O/t/c {n}.xhtml": f"<html><body>{chapter}</body></html>"
+            for n, chapter in enumerate(chapters)
+        }
     )
 
 

@@ -20,7 +20,17 @@ from typing import NamedTuple
 import docx
 import pptx
 
-from tests.support.fixtures_documents import Drawn, docx_bytes, epub, odt, pdf, pdf_of, pptx_bytes, xlsx, zipped
+from tests.support.fixtures_documents import (
+    Drawn,
+    docx_bytes,
+    epub,
+    odt,
+    pdf,
+    pdf_of,
+    pptx_bytes,
+    xlsx,
+    zipped,
+)
 
 SECRET = "the-secret-of-the-machine"
 """Stands in the file that the external entities and links point at; no text that is read may hold it."""
@@ -100,11 +110,17 @@ def good(ending: str) -> bytes:
     mail["From"], mail["To"], mail["Subject"] = "a@b.example", "c@d.example", "Good"
     mail.set_content("A good message.")
     return {
-        "pdf": _pdf, "docx": _docx, "pptx": _pptx, "xlsx": _xlsx,
-        "epub": lambda: epub(["<h1>Good</h1><p>A good chapter.</p>"]), "odt": lambda: odt("<text:p>Good.</text:p>"),
-        "rtf": lambda: rb"{\rtf1\ansi A good paragraph.\par}", "eml": mail.as_bytes,
-        "json": lambda: b'{"title": "Good", "text": "A good value."}', "jsonl": lambda: b'{"a": 1}\n{"a": 2}\n',
-    }.get(ending, lambda: b"# Good\n\nA good paragraph.\n")()  # fmt: skip
+        "pdf": _pdf,
+        "docx": _docx,
+        "pptx": _pptx,
+        "xlsx": _xlsx,
+        "epub": lambda: epub(["<h1>Good</h1><p>A good chapter.</p>"]),
+        "odt": lambda: odt("<text:p>Good.</text:p>"),
+        "rtf": lambda: rb"{\rtf1\ansi A good paragraph.\par}",
+        "eml": mail.as_bytes,
+        "json": lambda: b'{"title": "Good", "text": "A good value."}',
+        "jsonl": lambda: b'{"a": 1}\n{"a": 2}\n',
+    }.get(ending, lambda: b"# Good\n\nA good paragraph.\n")()
 
 
 def _with(archive: bytes, parts: dict[str, bytes]) -> bytes:
@@ -122,49 +138,79 @@ def _archives(secret: Path) -> Iterator[Hostile]:
     bomb = zipped({"word/document.xml": zeros})
     yield Hostile("bomb.docx", "40 MB of zeros in 40 kB", bomb)
     yield Hostile(
-        "bomb-beside.docx", "a good document with such a bomb beside it", _with(_docx(), {"word/x.bin": zeros})
+        "bomb-beside.docx",
+        "a good document with such a bomb beside it",
+        _with(_docx(), {"word/x.bin": zeros}),
     )
     yield Hostile(
-        "bomb.xlsx", "a sheet of 40 MB of blanks", _with(_xlsx(), {"xl/worksheets/sheet1.xml": b" " * 40_000_000})
+        "bomb.xlsx",
+        "a sheet of 40 MB of blanks",
+        _with(_xlsx(), {"xl/worksheets/sheet1.xml": b" " * 40_000_000}),
     )
-    yield Hostile("bomb.epub", "a chapter of 40 MB", _with(epub(["x"]), {"O/t/c 0.xhtml": b"a " * 20_000_000}))
     yield Hostile(
-        "members.odt", "20,000 members", zipped({f"m/{n}": "x" for n in range(20_000)} | {"content.xml": "<a/>"})
+        "bomb.epub", "a chapter of 40 MB", _with(epub(["x"]), {"O/t/c 0.xhtml": b"a " * 20_000_000})
+    )
+    yield Hostile(
+        "members.odt",
+        "20,000 members",
+        zipped({f"m/{n}": "x" for n in range(20_000)} | {"content.xml": "<a/>"}),
     )
     inner = bomb
     for _ in range(5):
         inner = zipped({f"{n}.zip": inner for n in range(4)})
     yield Hostile("nested.zip", "zips in zips, six deep", inner)
-    yield Hostile("nested.docx", "the same inside a good document", _with(_docx(), {"word/embeddings/a.zip": inner}))
+    yield Hostile(
+        "nested.docx",
+        "the same inside a good document",
+        _with(_docx(), {"word/embeddings/a.zip": inner}),
+    )
     yield Hostile("overlap.docx", "5,000 names for the same bytes", _overlapping(5_000))
     yield Hostile("lying-size.odt", "a part of 50 MB that says it has 100 bytes", _lying())
     yield Hostile("duplicate.docx", "two parts of the same name", _duplicate())
     yield Hostile(
-        "traversal.docx", "a name that leads out", _with(_docx(), {"../../../../tmp/groundwork-was-here": b"x"})
+        "traversal.docx",
+        "a name that leads out",
+        _with(_docx(), {"../../../../tmp/groundwork-was-here": b"x"}),
     )
-    yield Hostile("absolute.odt", "an absolute name", zipped({str(secret): "x", "content.xml": "<a/>"}))
-    yield Hostile("symlink.odt", "its content is a link to a file of the machine", _symlink("content.xml", secret))
+    yield Hostile(
+        "absolute.odt", "an absolute name", zipped({str(secret): "x", "content.xml": "<a/>"})
+    )
+    yield Hostile(
+        "symlink.odt",
+        "its content is a link to a file of the machine",
+        _symlink("content.xml", secret),
+    )
     yield Hostile("symlink.docx", "the same in a document", _symlink("word/document.xml", secret))
-    package = f'<container><rootfiles><rootfile full-path="../../../..{secret}"/></rootfiles></container>'
+    package = (
+        f'<container><rootfiles><rootfile full-path="../../../..{secret}"/></rootfiles></container>'
+    )
     yield Hostile(
         "rootfile.epub",
         "a book whose contents lie outside",
         _with(epub(["x"]), {"META-INF/container.xml": package.encode()}),
     )
     spine = _book(f"../../../../..{secret}", 1)
-    yield Hostile("chapter.epub", "a book whose chapter lies outside", _with(epub(["x"]), {"O/p.opf": spine}))
+    yield Hostile(
+        "chapter.epub", "a book whose chapter lies outside", _with(epub(["x"]), {"O/p.opf": spine})
+    )
     yield Hostile(
         "spine.epub",
         "one chapter 50,000 times",
         _with(epub(["<p>Again.</p>"]), {"O/p.opf": _book("t/c%200.xhtml", 50_000)}),
     )
     yield Hostile(
-        "no-rootfile.epub", "a book without contents", _with(epub(["x"]), {"META-INF/container.xml": b"<container/>"})
+        "no-rootfile.epub",
+        "a book without contents",
+        _with(epub(["x"]), {"META-INF/container.xml": b"<container/>"}),
     )
     yield Hostile("locked.docx", "parts marked as encrypted", _flagged(_docx(), 0x1))
     yield Hostile("method.docx", "a compression that nobody knows", _method(_docx(), 99))
     yield Hostile("empty.docx", "a zip of nothing", zipped({}))
-    yield Hostile("mimetype.epub", "a zip whose type is a megabyte long", zipped({"mimetype": "a" * 1_000_000}))
+    yield Hostile(
+        "mimetype.epub",
+        "a zip whose type is a megabyte long",
+        zipped({"mimetype": "a" * 1_000_000}),
+    )
 
 
 def _book(chapter: str, times: int) -> bytes:
@@ -181,18 +227,33 @@ def _overlapping(count: int) -> bytes:
     name = b"word/document.xml"
     sizes = struct.pack("<III", crc, len(content), 50_000)
     local = (
-        struct.pack("<IHHHHH", 0x04034B50, 20, 0, 8, 0, 0) + sizes + struct.pack("<HH", len(name), 0) + name + content
+        struct.pack("<IHHHHH", 0x04034B50, 20, 0, 8, 0, 0)
+        + sizes
+        + struct.pack("<HH", len(name), 0)
+        + name
+        + content
     )
     entries = b""
     for number in range(count):
         entry = name if not number else b"word/%d.xml" % number
         head = struct.pack("<IHHHHHH", 0x02014B50, 20, 20, 0, 8, 0, 0) + sizes
         entries += head + struct.pack("<HHHHHII", len(entry), 0, 0, 0, 0, 0, 0) + entry
-    return local + entries + struct.pack("<IHHHHIIH", 0x06054B50, 0, 0, count, count, len(entries), len(local), 0)
+    return (
+        local
+        + entries
+        + struct.pack("<IHHHHIIH", 0x06054B50, 0, 0, count, count, len(entries), len(local), 0)
+    )
 
 
 def _lying() -> bytes:
-    data = bytearray(zipped({"content.xml": b" " * 50_000_000, "mimetype": "application/vnd.oasis.opendocument.text"}))
+    data = bytearray(
+        zipped(
+            {
+                "content.xml": b" " * 50_000_000,
+                "mimetype": "application/vnd.oasis.opendocument.text",
+            }
+        )
+    )
     true, false = struct.pack("<I", 50_000_000), struct.pack("<I", 100)
     return bytes(data.replace(true, false))
 
@@ -241,16 +302,30 @@ def _method(archive: bytes, method: int) -> bytes:
 
 
 def _laughs() -> str:
-    entities = '<!ENTITY a0 "ha">' + "".join(f'<!ENTITY a{n} "{f"&a{n - 1};" * 10}">' for n in range(1, 12))
+    entities = '<!ENTITY a0 "ha">' + "".join(
+        f'<!ENTITY a{n} "{f"&a{n - 1};" * 10}">' for n in range(1, 12)
+    )
     return f"<!DOCTYPE x [{entities}]>"
 
 
 def _xml(secret: Path) -> Iterator[Hostile]:
     kinds = {
         "laughs": ("a billion laughs", _laughs(), "&a11;"),
-        "quadratic": ("one long entity 20,000 times", f'<!DOCTYPE x [<!ENTITY a "{"a" * 100_000}">]>', "&a;" * 20_000),
-        "entity": ("an entity that is a file", f'<!DOCTYPE x [<!ENTITY a SYSTEM "{secret.as_uri()}">]>', "&a;"),
-        "dtd": ("an entity from the network", '<!DOCTYPE x SYSTEM "http://127.0.0.1:9/x.dtd">', "&a;"),
+        "quadratic": (
+            "one long entity 20,000 times",
+            f'<!DOCTYPE x [<!ENTITY a "{"a" * 100_000}">]>',
+            "&a;" * 20_000,
+        ),
+        "entity": (
+            "an entity that is a file",
+            f'<!DOCTYPE x [<!ENTITY a SYSTEM "{secret.as_uri()}">]>',
+            "&a;",
+        ),
+        "dtd": (
+            "an entity from the network",
+            '<!DOCTYPE x SYSTEM "http://127.0.0.1:9/x.dtd">',
+            "&a;",
+        ),
         "parameter": (
             "a parameter entity from a file",
             f'<!DOCTYPE x [<!ENTITY % a SYSTEM "{secret.as_uri()}"> %a;]>',
@@ -262,32 +337,41 @@ def _xml(secret: Path) -> Iterator[Hostile]:
             yield Hostile(f"{kind}.{ending}", f"{what}, in {ending.upper()}", data)
     wide = f'<?xml version="1.0" encoding="utf-16"?>{_laughs()}<x>&a11;</x>'.encode("utf-16")
     yield Hostile(
-        "laughs-utf16.odt", "a billion laughs in UTF-16", _with(odt("<text:p>x</text:p>"), {"content.xml": wide})
+        "laughs-utf16.odt",
+        "a billion laughs in UTF-16",
+        _with(odt("<text:p>x</text:p>"), {"content.xml": wide}),
     )
     spans = "<text:span>" * 50_000 + "deep" + "</text:span>" * 50_000
     yield Hostile("deep.odt", "50,000 elements deep", odt(f"<text:p>{spans}</text:p>"))
     lists = "<text:list><text:list-item>" * 20_000 + "</text:list-item></text:list>" * 20_000
     yield Hostile("deep-lists.odt", "20,000 lists deep", odt(lists))
     attributes = " ".join(f"a{n}='1'" for n in range(60_000))
-    yield Hostile("attributes.odt", "an element of 60,000 attributes", odt(f"<text:p {attributes}/>"))
+    yield Hostile(
+        "attributes.odt", "an element of 60,000 attributes", odt(f"<text:p {attributes}/>")
+    )
 
 
 def _xml_files(declaration: str, text: str) -> Iterator[tuple[str, bytes]]:
-    body = (
-        f'{declaration}<w:document xmlns:w="{_W}"><w:body><w:p><w:r><w:t>{text}</w:t></w:r></w:p></w:body></w:document>'
-    )
+    body = f'{declaration}<w:document xmlns:w="{_W}"><w:body><w:p><w:r><w:t>{text}</w:t></w:r></w:p></w:body></w:document>'
     yield "docx", _with(_docx(), {"word/document.xml": body.encode()})
     with zipfile.ZipFile(io.BytesIO(_pptx())) as archive:
         slide = archive.read("ppt/slides/slide1.xml").decode()
     start = slide.index("<p:sld")
-    slide = slide[:start].replace("standalone='yes'", "") + declaration + slide[start:].replace("Good", text)
+    slide = (
+        slide[:start].replace("standalone='yes'", "")
+        + declaration
+        + slide[start:].replace("Good", text)
+    )
     yield "pptx", _with(_pptx(), {"ppt/slides/slide1.xml": slide.encode()})
     cell = f'<row r="1"><c r="A1" t="str"><v>{text}</v></c></row>'
     sheet = f'{declaration}<worksheet xmlns="{_S}"><sheetData>{cell}</sheetData></worksheet>'
     yield "xlsx", _with(_xlsx(), {"xl/worksheets/sheet1.xml": sheet.encode()})
     content = odt(f"<text:p>{text}</text:p>")
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        yield "odt", _with(content, {"content.xml": declaration.encode() + archive.read("content.xml")})
+        yield (
+            "odt",
+            _with(content, {"content.xml": declaration.encode() + archive.read("content.xml")}),
+        )
     chapter = f'<?xml version="1.0"?>{declaration}<html><body><p>{text}</p></body></html>'
     yield "epub", _with(epub(["x"]), {"O/t/c 0.xhtml": chapter.encode()})
     yield "svg", f'<?xml version="1.0"?>{declaration}<svg><text>{text}</text></svg>'.encode()
@@ -302,17 +386,26 @@ def _office() -> Iterator[Hostile]:
         return _with(_docx(), {"word/document.xml": xml.encode()})
 
     def sheet(content: str) -> bytes:
-        return _with(_xlsx(), {"xl/worksheets/sheet1.xml": f'<worksheet xmlns="{_S}">{content}</worksheet>'.encode()})
+        return _with(
+            _xlsx(),
+            {"xl/worksheets/sheet1.xml": f'<worksheet xmlns="{_S}">{content}</worksheet>'.encode()},
+        )
 
     cell = '<w:tc><w:tcPr><w:gridSpan w:val="100000000"/></w:tcPr><w:p><w:r><w:t>x</w:t></w:r></w:p></w:tc>'
-    yield Hostile("span.docx", "a cell of 100 million columns", document(f"<w:tbl><w:tr>{cell}</w:tr></w:tbl>"))
+    yield Hostile(
+        "span.docx",
+        "a cell of 100 million columns",
+        document(f"<w:tbl><w:tr>{cell}</w:tr></w:tbl>"),
+    )
     nested = "<w:tbl><w:tr><w:tc>" * 5_000 + "<w:p/>" + "</w:tc></w:tr></w:tbl>" * 5_000
     yield Hostile("deep-tables.docx", "5,000 tables deep", document(nested))
     runs = "<w:ins>" * 200 + "<w:r><w:t>x</w:t></w:r>" + "</w:ins>" * 200
     yield Hostile("deep-runs.docx", "200 insertions deep", document(f"<w:p>{runs}</w:p>"))
     yield Hostile("paragraphs.docx", "100,000 empty paragraphs", document("<w:p/>" * 100_000))
     yield Hostile(
-        "words.docx", "a paragraph of 9 MB", document(f"<w:p><w:r><w:t>{'word ' * 1_800_000}</w:t></w:r></w:p>")
+        "words.docx",
+        "a paragraph of 9 MB",
+        document(f"<w:p><w:r><w:t>{'word ' * 1_800_000}</w:t></w:r></w:p>"),
     )
     with zipfile.ZipFile(io.BytesIO(_docx())) as archive:
         styles = archive.read("word/styles.xml").decode()
@@ -320,11 +413,16 @@ def _office() -> Iterator[Hostile]:
         f'<w:style w:type="paragraph" w:styleId="L{n}"><w:name w:val="L{n}"/><w:basedOn w:val="L{1 - n}"/></w:style>'
         for n in (0, 1)
     )
-    looped = document('<w:p><w:pPr><w:pStyle w:val="L0"/></w:pPr><w:r><w:t>Looped.</w:t></w:r></w:p>')
+    looped = document(
+        '<w:p><w:pPr><w:pStyle w:val="L0"/></w:pPr><w:r><w:t>Looped.</w:t></w:r></w:p>'
+    )
     yield Hostile(
         "style-loop.docx",
         "two styles, each based on the other",
-        _with(looped, {"word/styles.xml": styles.replace("</w:styles>", loop + "</w:styles>").encode()}),
+        _with(
+            looped,
+            {"word/styles.xml": styles.replace("</w:styles>", loop + "</w:styles>").encode()},
+        ),
     )
     value = '<row r="1048576"><c r="XFD1048576" t="str"><v>last</v></c></row>'
     yield Hostile(
@@ -337,15 +435,23 @@ def _office() -> Iterator[Hostile]:
         "a row number beyond all sheets",
         sheet('<sheetData><row r="4000000000"><c t="str"><v>x</v></c></row></sheetData>'),
     )
-    rows = "".join(f'<row r="{n}"><c r="XFD{n}" t="str"><v>x</v></c></row>' for n in range(1, 20_001))
-    yield Hostile("wide.xlsx", "20,000 rows with one cell far to the right", sheet(f"<sheetData>{rows}</sheetData>"))
+    rows = "".join(
+        f'<row r="{n}"><c r="XFD{n}" t="str"><v>x</v></c></row>' for n in range(1, 20_001)
+    )
+    yield Hostile(
+        "wide.xlsx",
+        "20,000 rows with one cell far to the right",
+        sheet(f"<sheetData>{rows}</sheetData>"),
+    )
     many = '<row><c t="n"><v>1</v></c></row>' * 1_000_000
     yield Hostile("rows.xlsx", "a million rows", sheet(f"<sheetData>{many}</sheetData>"))
     merged = "".join(f'<mergeCell ref="A{n}:XFD1048576"/>' for n in range(1, 2_000))
     yield Hostile(
         "merged.xlsx",
         "2,000 merged areas of the whole sheet",
-        sheet(f'<sheetData><row r="1"><c r="A1"><v>1</v></c></row></sheetData><mergeCells>{merged}</mergeCells>'),
+        sheet(
+            f'<sheetData><row r="1"><c r="A1"><v>1</v></c></row></sheetData><mergeCells>{merged}</mergeCells>'
+        ),
     )
     yield Hostile(
         "shared.xlsx",
@@ -359,11 +465,15 @@ def _office() -> Iterator[Hostile]:
     yield Hostile(
         "slides.pptx",
         "one slide 20,000 times",
-        _with(_pptx(), {"ppt/presentation.xml": presentation.replace(entry, entry * 20_000).encode()}),
+        _with(
+            _pptx(), {"ppt/presentation.xml": presentation.replace(entry, entry * 20_000).encode()}
+        ),
     )
     group = "<p:grpSp><p:nvGrpSpPr><p:cNvPr id='9' name='g'/><p:cNvGrpSpPr/><p:nvPr/></p:nvGrpSpPr><p:grpSpPr/>"
     groups = slide.replace("</p:spTree>", group * 100 + "</p:grpSp>" * 100 + "</p:spTree>")
-    yield Hostile("groups.pptx", "100 groups deep", _with(_pptx(), {"ppt/slides/slide1.xml": groups.encode()}))
+    yield Hostile(
+        "groups.pptx", "100 groups deep", _with(_pptx(), {"ppt/slides/slide1.xml": groups.encode()})
+    )
     spaces = "".join('<text:p>a<text:s text:c="2000000000"/>b</text:p>' for _ in range(100))
     yield Hostile("spaces.odt", "billions of spaces", odt(spaces))
 
@@ -400,36 +510,62 @@ def _pdfs() -> Iterator[Hostile]:
         "a page tree that contains itself",
         pdf_of([catalog, b"<< /Type /Pages /Kids [2 0 R] /Count 1 >>"]),
     )
-    two = [catalog, b"<< /Type /Pages /Kids [3 0 R] /Count 9 >>", b"<< /Type /Pages /Kids [2 0 R 2 0 R] /Count 9 >>"]
+    two = [
+        catalog,
+        b"<< /Type /Pages /Kids [3 0 R] /Count 9 >>",
+        b"<< /Type /Pages /Kids [2 0 R 2 0 R] /Count 9 >>",
+    ]
     yield Hostile("page-loops.pdf", "two page trees that contain each other, twice", pdf_of(two))
     page = b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 9 9] /Contents 4 0 R >>"
     kids = b"<< /Type /Pages /Kids [%s] /Count 200000 >>" % (b"3 0 R " * 200_000)
-    yield Hostile("pages.pdf", "one page 200,000 times", pdf_of([catalog, kids, page, _stream(_TEXT)]))
-    doubling = [catalog] + [b"<< /Type /Pages /Kids [%d 0 R %d 0 R] /Count 2 >>" % (n, n) for n in range(3, 28)]
+    yield Hostile(
+        "pages.pdf", "one page 200,000 times", pdf_of([catalog, kids, page, _stream(_TEXT)])
+    )
+    doubling = [catalog] + [
+        b"<< /Type /Pages /Kids [%d 0 R %d 0 R] /Count 2 >>" % (n, n) for n in range(3, 28)
+    ]
     yield Hostile("page-doubling.pdf", "2^25 pages from 25 objects", pdf_of([*doubling, page]))
     yield Hostile(
         "count.pdf",
         "a page that says it is a billion",
-        pdf_of([catalog, b"<< /Type /Pages /Kids [3 0 R] /Count 1000000000 >>", page, _stream(_TEXT)]),
+        pdf_of(
+            [catalog, b"<< /Type /Pages /Kids [3 0 R] /Count 1000000000 >>", page, _stream(_TEXT)]
+        ),
     )
     yield Hostile(
         "deep-pages.pdf",
         "a page tree 5,000 deep",
-        pdf_of([catalog] + [b"<< /Type /Pages /Kids [%d 0 R] /Count 1 >>" % n for n in range(3, 5_003)] + [page]),
+        pdf_of(
+            [catalog]
+            + [b"<< /Type /Pages /Kids [%d 0 R] /Count 1 >>" % n for n in range(3, 5_003)]
+            + [page]
+        ),
     )
     flat = _long_flate(200)
     yield Hostile("flate.pdf", "a content stream of 200 MB", _page(flat, b"/Filter /FlateDecode"))
     twice = zlib.compress(flat, 9)
-    yield Hostile("flate-twice.pdf", "the same, compressed again", _page(twice, b"/Filter [/FlateDecode /FlateDecode]"))
     yield Hostile(
-        "filters.pdf", "5,000 filters on one stream", _page(b"x", b"/Filter [%s]" % (b"/ASCIIHexDecode " * 5_000))
+        "flate-twice.pdf",
+        "the same, compressed again",
+        _page(twice, b"/Filter [/FlateDecode /FlateDecode]"),
+    )
+    yield Hostile(
+        "filters.pdf",
+        "5,000 filters on one stream",
+        _page(b"x", b"/Filter [%s]" % (b"/ASCIIHexDecode " * 5_000)),
     )
     run = b"\x81a" * 600_000
-    yield Hostile("runs.pdf", "run lengths that make 77 MB", _page(run + b"\x80", b"/Filter /RunLengthDecode"))
-    predictor = b"/Filter /FlateDecode /DecodeParms << /Predictor 12 /Columns 2000000000 >>"
-    yield Hostile("predictor.pdf", "rows of two billion columns", _page(zlib.compress(b"\2abc"), predictor))
     yield Hostile(
-        "deep-array.pdf", "100,000 arrays deep", pdf_of([b"<< /Type /Catalog /Pages 2 0 R /X %s >>" % (b"[" * 100_000)])
+        "runs.pdf", "run lengths that make 77 MB", _page(run + b"\x80", b"/Filter /RunLengthDecode")
+    )
+    predictor = b"/Filter /FlateDecode /DecodeParms << /Predictor 12 /Columns 2000000000 >>"
+    yield Hostile(
+        "predictor.pdf", "rows of two billion columns", _page(zlib.compress(b"\2abc"), predictor)
+    )
+    yield Hostile(
+        "deep-array.pdf",
+        "100,000 arrays deep",
+        pdf_of([b"<< /Type /Catalog /Pages 2 0 R /X %s >>" % (b"[" * 100_000)]),
     )
     yield Hostile(
         "deep-dictionary.pdf",
@@ -456,15 +592,27 @@ def _pdfs() -> Iterator[Hostile]:
         )
         for n in range(7, 10)
     ]
-    yield Hostile("forms.pdf", "three drawings, each ten times the next", _page(b"/X Do", b"", *forms, b"null"))
+    yield Hostile(
+        "forms.pdf",
+        "three drawings, each ten times the next",
+        _page(b"/X Do", b"", *forms, b"null"),
+    )
     yield Hostile("operators.pdf", "a page of 100,000 operators", _page(b"q Q " * 50_000 + _TEXT))
     yield Hostile(
         "letters.pdf",
         "a page of 5,000 pieces of text",
         _page(b"BT /F1 9 Tf " + b"1 0 0 1 9 9 Tm (a) Tj " * 5_000 + b"ET"),
     )
-    yield Hostile("string.pdf", "a string that never ends", _page(b"BT /F1 9 Tf (" + b"(" * 200_000 + b" Tj ET"))
-    yield Hostile("inline-image.pdf", "an inline image that never ends", _page(b"BI /W 9 /H 9 ID " + b"EI" * 500_000))
+    yield Hostile(
+        "string.pdf",
+        "a string that never ends",
+        _page(b"BT /F1 9 Tf (" + b"(" * 200_000 + b" Tj ET"),
+    )
+    yield Hostile(
+        "inline-image.pdf",
+        "an inline image that never ends",
+        _page(b"BI /W 9 /H 9 ID " + b"EI" * 500_000),
+    )
     cmap = (
         b"begincmap 1 begincodespacerange <00000000> <FFFFFFFF> endcodespacerange "
         b"1 beginbfrange <00000000> <FFFFFFFF> <0041> endbfrange endcmap"
@@ -490,14 +638,21 @@ def _pdfs() -> Iterator[Hostile]:
         good[:table] + good[table:].replace(b"0 ", b"0 1000000000 ", 1),
     )
     yield Hostile(
-        "startxref.pdf", "a table of contents beyond the end", good[:start] + b"startxref\n99999999999999999999\n%%EOF"
+        "startxref.pdf",
+        "a table of contents beyond the end",
+        good[:start] + b"startxref\n99999999999999999999\n%%EOF",
     )
     yield Hostile("object-stream.pdf", "objects kept in a stream inside itself", _object_stream())
     yield Hostile(
         "length-loop.pdf",
         "a stream whose length is itself",
         pdf_of(
-            [catalog, b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>", page, b"<< /Length 4 0 R >>\nstream\nx\nendstream"]
+            [
+                catalog,
+                b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
+                page,
+                b"<< /Length 4 0 R >>\nstream\nx\nendstream",
+            ]
         ),
     )
     yield Hostile("reference-loop.pdf", "a catalog that refers to itself", pdf_of([b"1 0 R"]))
@@ -505,11 +660,16 @@ def _pdfs() -> Iterator[Hostile]:
         "handler.pdf",
         "encrypted by an unknown program",
         pdf_of(
-            [catalog, b"<< /Type /Pages /Kids [] /Count 0 >>"], b"/Encrypt << /Filter /Nobody /V 9 >> /ID [(a) (a)]"
+            [catalog, b"<< /Type /Pages /Kids [] /Count 0 >>"],
+            b"/Encrypt << /Filter /Nobody /V 9 >> /ID [(a) (a)]",
         ),
     )
     yield Hostile("eofs.pdf", "300,000 ends of file", good + b"%%EOF\n" * 300_000)
-    yield Hostile("objects.pdf", "100,000 objects and no table", b"%PDF-1.4\n" + b"1 0 obj\n<<>>\nendobj\n" * 100_000)
+    yield Hostile(
+        "objects.pdf",
+        "100,000 objects and no table",
+        b"%PDF-1.4\n" + b"1 0 obj\n<<>>\nendobj\n" * 100_000,
+    )
     yield Hostile("header.pdf", "a first line and nothing else", b"%PDF-1.7\n")
 
 
@@ -552,23 +712,42 @@ def _object_stream() -> bytes:
 
 def _rtf() -> Iterator[Hostile]:
     yield Hostile(
-        "bin.rtf", "binary content of two billion bytes", rb"{\rtf1 a {\pict\bin2000000000 " + bytes(1000) + b"} b}"
+        "bin.rtf",
+        "binary content of two billion bytes",
+        rb"{\rtf1 a {\pict\bin2000000000 " + bytes(1000) + b"} b}",
     )
     yield Hostile("deep.rtf", "100,000 groups deep", rb"{\rtf1 " + b"{" * 100_000 + b"x")
     yield Hostile("closed.rtf", "300,000 groups too many closed", rb"{\rtf1 x" + b"}" * 300_000)
-    yield Hostile("skip.rtf", "a letter that skips two billion", rb"{\rtf1\uc2000000000 \u65 a b c}")
+    yield Hostile(
+        "skip.rtf", "a letter that skips two billion", rb"{\rtf1\uc2000000000 \u65 a b c}"
+    )
     yield Hostile("unicode.rtf", "half letters", rb"{\rtf1 " + rb"\u-10179?" * 50_000 + b"}")
-    yield Hostile("controls.rtf", "120,000 control words", rb"{\rtf1 " + rb"\b\b0" * 60_000 + b" x}")
-    yield Hostile("numbers.rtf", "numbers of a million digits", rb"{\rtf1\b" + b"9" * 1_000_000 + b" x}")
-    yield Hostile("cells.rtf", "a row of 100,000 cells", rb"{\rtf1\intbl " + rb"x\cell " * 100_000 + rb"\row}")
-    yield Hostile("bytes.rtf", "100,000 single bytes", rb"{\rtf1\ansicpg932 " + rb"\'81" * 100_000 + b"}")
+    yield Hostile(
+        "controls.rtf", "120,000 control words", rb"{\rtf1 " + rb"\b\b0" * 60_000 + b" x}"
+    )
+    yield Hostile(
+        "numbers.rtf", "numbers of a million digits", rb"{\rtf1\b" + b"9" * 1_000_000 + b" x}"
+    )
+    yield Hostile(
+        "cells.rtf", "a row of 100,000 cells", rb"{\rtf1\intbl " + rb"x\cell " * 100_000 + rb"\row}"
+    )
+    yield Hostile(
+        "bytes.rtf", "100,000 single bytes", rb"{\rtf1\ansicpg932 " + rb"\'81" * 100_000 + b"}"
+    )
 
 
 # Web pages.
 
 
 def _pages() -> Iterator[Hostile]:
-    deep = {"div": 300_000, "b": 100_000, "ul><li": 20_000, "table><tr><td": 5_000, "blockquote": 50_000, "svg": 50_000}
+    deep = {
+        "div": 300_000,
+        "b": 100_000,
+        "ul><li": 20_000,
+        "table><tr><td": 5_000,
+        "blockquote": 50_000,
+        "svg": 50_000,
+    }
     for tag, depth in deep.items():
         name = tag.split(">")[0]
         yield Hostile(
@@ -576,16 +755,28 @@ def _pages() -> Iterator[Hostile]:
             f"{depth:,} elements deep: {name}",
             b"<!doctype html>" + f"<{tag}>".encode() * depth + b"x",
         )
-    yield Hostile("attribute.html", "an attribute of 5 MB", b"<p style='" + b"a" * 5_000_000 + b"'>x")
-    yield Hostile("open-tags.html", "a million tags that never close", b"<!doctype html>" + b"<a " * 1_000_000)
-    yield Hostile("style-bait.html", "a style that goes on and on", b"<p style='display " + b" " * 2_000_000 + b"'>x")
+    yield Hostile(
+        "attribute.html", "an attribute of 5 MB", b"<p style='" + b"a" * 5_000_000 + b"'>x"
+    )
+    yield Hostile(
+        "open-tags.html", "a million tags that never close", b"<!doctype html>" + b"<a " * 1_000_000
+    )
+    yield Hostile(
+        "style-bait.html",
+        "a style that goes on and on",
+        b"<p style='display " + b" " * 2_000_000 + b"'>x",
+    )
     rules = b"".join(b".c%d div > * {display:none}" % n for n in range(100_000))
     yield Hostile(
         "rules.html",
         "100,000 rules over 20,000 elements",
         b"<style>" + rules + b"</style>" + b"<div><p>x</div>" * 20_000,
     )
-    yield Hostile("braces.html", "a style sheet of braces", b"<style>" + b"@media screen {" * 200_000 + b"</style>x")
+    yield Hostile(
+        "braces.html",
+        "a style sheet of braces",
+        b"<style>" + b"@media screen {" * 200_000 + b"</style>x",
+    )
     yield Hostile(
         "comments.html",
         "a comment that never ends",
@@ -593,11 +784,21 @@ def _pages() -> Iterator[Hostile]:
     )
     yield Hostile("entities.html", "half a million entities", b"<p>" + b"&#x41;&amp" * 500_000)
     yield Hostile(
-        "codepoints.html", "letters that don't exist", b"<p>" + b"&#xD800;&#x110000;&#0;&#99999999999;" * 50_000
+        "codepoints.html",
+        "letters that don't exist",
+        b"<p>" + b"&#xD800;&#x110000;&#0;&#99999999999;" * 50_000,
     )
-    yield Hostile("charset.html", "an encoding that nobody knows", b"<meta charset=nobody-knows-this><p>x \xff\xfe")
+    yield Hostile(
+        "charset.html",
+        "an encoding that nobody knows",
+        b"<meta charset=nobody-knows-this><p>x \xff\xfe",
+    )
     yield Hostile("cells.html", "a row of 100,000 cells", b"<table><tr>" + b"<td>x" * 100_000)
-    yield Hostile("list-start.html", "a list that counts from 10^400", b"<ol start=" + b"9" * 400 + b"><li>x</ol>")
+    yield Hostile(
+        "list-start.html",
+        "a list that counts from 10^400",
+        b"<ol start=" + b"9" * 400 + b"><li>x</ol>",
+    )
 
 
 # Text with mark-up: bait for regular expressions, and nesting.
@@ -605,24 +806,50 @@ def _pages() -> Iterator[Hostile]:
 
 def _marked_up() -> Iterator[Hostile]:
     baits = {
-        "quotes": "> ", "lists": "- ", "brackets": "[", "images": "![", "links": "[a](", "stars": "*a **a ",
+        "quotes": "> ",
+        "lists": "- ",
+        "brackets": "[",
+        "images": "![",
+        "links": "[a](",
+        "stars": "*a **a ",
         "ticks": "`a ",
-        "shortcodes": "{{<", "tags": "<a ", "escapes": "\\", "entities": "&#", "rules": "| a ", "underscores": "_a__a",
-    }  # fmt: skip
+        "shortcodes": "{{<",
+        "tags": "<a ",
+        "escapes": "\\",
+        "entities": "&#",
+        "rules": "| a ",
+        "underscores": "_a__a",
+    }
     for name, piece in baits.items():
-        yield Hostile(f"{name}.md", f"{piece.strip()!r} 100,000 times", (piece * 100_000 + "\n\nend").encode())
+        yield Hostile(
+            f"{name}.md", f"{piece.strip()!r} 100,000 times", (piece * 100_000 + "\n\nend").encode()
+        )
     nested = "\n".join("  " * depth + "- x" for depth in range(1_000))
     yield Hostile("nested-lists.md", "lists 1,000 deep", nested.encode())
-    anchors = "---\na: &a [x, x]\n" + "".join(f"b{n}: &b{n} [*a, *a]\n" for n in range(100)) + "---\ntext"
+    anchors = (
+        "---\na: &a [x, x]\n" + "".join(f"b{n}: &b{n} [*a, *a]\n" for n in range(100)) + "---\ntext"
+    )
     yield Hostile("anchors.md", "front matter that expands", anchors.encode())
-    yield Hostile("deep-yaml.md", "front matter 100,000 deep", b"---\na: " + b"[" * 100_000 + b"\n---\ntext")
-    yield Hostile("deep-toml.md", "front matter 100,000 deep, in TOML", b"+++\na = " + b"[" * 100_000 + b"\n+++\ntext")
+    yield Hostile(
+        "deep-yaml.md", "front matter 100,000 deep", b"---\na: " + b"[" * 100_000 + b"\n---\ntext"
+    )
+    yield Hostile(
+        "deep-toml.md",
+        "front matter 100,000 deep, in TOML",
+        b"+++\na = " + b"[" * 100_000 + b"\n+++\ntext",
+    )
     yield Hostile("front-matter.md", "front matter that never ends", b"---\n" + b"a: b\n" * 50_000)
     yield Hostile(
-        "yaml-number.md", "a number of a million digits", b"---\na: 0x" + b"f" * 1_000_000 + b"\nb: .nan\n---\ntext"
+        "yaml-number.md",
+        "a number of a million digits",
+        b"---\na: 0x" + b"f" * 1_000_000 + b"\nb: .nan\n---\ntext",
     )
     yield Hostile("definitions.md", "20,000 definitions of links", b"[a]: b\n" * 20_000)
-    yield Hostile("table.md", "a table of 20,000 columns", b"|" + b"a|" * 20_000 + b"\n|" + b"-|" * 20_000 + b"\n")
+    yield Hostile(
+        "table.md",
+        "a table of 20,000 columns",
+        b"|" + b"a|" * 20_000 + b"\n|" + b"-|" * 20_000 + b"\n",
+    )
     for name, piece in {
         "stars": "**a ",
         "ticks": "``a ",
@@ -630,7 +857,9 @@ def _marked_up() -> Iterator[Hostile]:
         "bars": "|a ",
         "items": "- " * 50 + "\n",
     }.items():
-        yield Hostile(f"{name}.rst", f"{piece[:8].strip()!r} 10,000 times", (piece * 10_000).encode())
+        yield Hostile(
+            f"{name}.rst", f"{piece[:8].strip()!r} 10,000 times", (piece * 10_000).encode()
+        )
     indented = "\n\n".join("   " * depth + ".. note::" for depth in range(500))
     yield Hostile("nested.rst", "directives 500 deep", indented.encode())
     yield Hostile("borders.rst", "tables that are only borders", b"+---+---+\n" * 100_000)
@@ -644,17 +873,23 @@ def _data() -> Iterator[Hostile]:
     yield Hostile("deep.json", "200,000 arrays deep", b"[" * 200_000 + b"]" * 200_000)
     yield Hostile("deep-objects.json", "600 objects deep", b'{"a":' * 600 + b"1" + b"}" * 600)
     yield Hostile("digits.json", "a number of five million digits", b"[" + b"9" * 5_000_000 + b"]")
-    yield Hostile("infinite.json", "numbers that aren't", b'{"a": NaN, "b": -Infinity, "c": 1e99999}')
+    yield Hostile(
+        "infinite.json", "numbers that aren't", b'{"a": NaN, "b": -Infinity, "c": 1e99999}'
+    )
     yield Hostile("numbers.json", "200,000 numbers", b"[" + b"1," * 200_000 + b"1]")
     keys = json.dumps([{f"k{row}": row, "a": 1} for row in range(8_000)]).encode()
     yield Hostile("keys.json", "8,000 records, each with a name of its own", keys)
     yield Hostile("surrogates.json", "half letters", b'{"a\\ud800": "b\\udfff\\u0000"}')
     yield Hostile("lines.jsonl", "50,000 lines", b'{"a":1}\n' * 50_000)
-    yield Hostile("columns.csv", "300,000 columns", b",".join([b"x"] * 300_000) + b"\n" + b"1," * 300_000)
+    yield Hostile(
+        "columns.csv", "300,000 columns", b",".join([b"x"] * 300_000) + b"\n" + b"1," * 300_000
+    )
     yield Hostile("unclosed.csv", "a quote that never closes", b'a,b\n"' + b"x,y\n" * 3_000_000)
     yield Hostile("quotes.csv", "five million quotes", b'"' * 5_000_001)
     yield Hostile(
-        "delimiters.csv", "every line cut otherwise", b"".join(b"a;b,c\td|e" * (n % 7) + b"\n" for n in range(20_000))
+        "delimiters.csv",
+        "every line cut otherwise",
+        b"".join(b"a;b,c\td|e" * (n % 7) + b"\n" for n in range(20_000)),
     )
     yield Hostile("nul.csv", "zeros between cells", b"a,b\n1\0,2\n")
 
@@ -664,22 +899,40 @@ def _data() -> Iterator[Hostile]:
 
 def _messages() -> Iterator[Hostile]:
     head = b"From: a@b.example\nSubject: x\nMIME-Version: 1.0\n"
-    parts = b"".join(b'Content-Type: multipart/mixed; boundary="b%d"\n\n--b%d\n' % (n, n) for n in range(1_000))
-    yield Hostile("parts.eml", "1,000 parts within parts", head + parts + b"Content-Type: text/plain\n\ndeep\n")
+    parts = b"".join(
+        b'Content-Type: multipart/mixed; boundary="b%d"\n\n--b%d\n' % (n, n) for n in range(1_000)
+    )
+    yield Hostile(
+        "parts.eml",
+        "1,000 parts within parts",
+        head + parts + b"Content-Type: text/plain\n\ndeep\n",
+    )
     forwarded = b"Content-Type: message/rfc822\n\nFrom: a\nSubject: b\n"
     yield Hostile("forwarded.eml", "forwarded 1,000 times", head + forwarded * 1_000 + b"\ndeep\n")
     yield Hostile("headers.eml", "50,000 headers", head + b"X-A: b\n" * 50_000 + b"\nbody\n")
-    yield Hostile("header.eml", "a header of 20 MB", b"From: a\nSubject: " + b"x " * 10_000_000 + b"\n\nbody\n")
+    yield Hostile(
+        "header.eml",
+        "a header of 20 MB",
+        b"From: a\nSubject: " + b"x " * 10_000_000 + b"\n\nbody\n",
+    )
     yield Hostile(
         "encoded-words.eml",
         "100,000 encoded words",
         b"From: a\nSubject: " + b"=?utf-8?q?x?= " * 100_000 + b"\n\nbody\n",
     )
-    yield Hostile("addresses.eml", "100,000 addresses", b"From: a\nTo: " + b"(((a@b, <" * 100_000 + b"\n\nbody\n")
+    yield Hostile(
+        "addresses.eml",
+        "100,000 addresses",
+        b"From: a\nTo: " + b"(((a@b, <" * 100_000 + b"\n\nbody\n",
+    )
     one = b"--b\nContent-Type: text/plain\nContent-Disposition: attachment; filename=a.txt\n\nx\n"
     multi = head + b'Content-Type: multipart/mixed; boundary="b"\n\n'
     yield Hostile("attachments.eml", "20,000 attachments", multi + one * 20_000 + b"--b--\n")
-    yield Hostile("boundaries.eml", "a million lines that look like borders", multi + b"--b \n-- b\n" * 500_000)
+    yield Hostile(
+        "boundaries.eml",
+        "a million lines that look like borders",
+        multi + b"--b \n-- b\n" * 500_000,
+    )
     yield Hostile(
         "parameters.eml",
         "a type with 50,000 parameters",
@@ -689,14 +942,20 @@ def _messages() -> Iterator[Hostile]:
     mail["From"], mail["Subject"] = "a@b.example", "bomb"
     mail.set_content("See what is attached.")
     mail.add_attachment(
-        zipped({"word/document.xml": bytes(40_000_000)}), maintype="a", subtype="b", filename="bomb.docx"
+        zipped({"word/document.xml": bytes(40_000_000)}),
+        maintype="a",
+        subtype="b",
+        filename="bomb.docx",
     )
-    mail.add_attachment(b"x", maintype="a", subtype="b", filename="../../../../tmp/groundwork-was-here.txt")
+    mail.add_attachment(
+        b"x", maintype="a", subtype="b", filename="../../../../tmp/groundwork-was-here.txt"
+    )
     yield Hostile("bomb.eml", "a bomb attached, and a name that leads out", mail.as_bytes())
     yield Hostile(
         "transfer.eml",
         "an encoding that nobody knows",
-        head + b"Content-Transfer-Encoding: nobody\nContent-Type: text/plain; charset=nobody\n\n\xff\xfe\n",
+        head
+        + b"Content-Transfer-Encoding: nobody\nContent-Type: text/plain; charset=nobody\n\n\xff\xfe\n",
     )
 
 
@@ -709,9 +968,15 @@ def _text() -> Iterator[Hostile]:
     yield Hostile("newlines.txt", "20 million empty lines", b"x" + b"\n" * 20_000_000 + b"y")
     yield Hostile("paragraphs.txt", "250,000 paragraphs", b"x\n\n" * 250_000)
     yield Hostile("tabs.txt", "ten million tabs", b"x" + b"\t" * 10_000_000)
-    yield Hostile("items.txt", "a list that goes ever deeper", b"".join(b" " * n + b"- x\n" for n in range(3_000)))
+    yield Hostile(
+        "items.txt",
+        "a list that goes ever deeper",
+        b"".join(b" " * n + b"- x\n" for n in range(3_000)),
+    )
     yield Hostile("nul.txt", "zeros among the letters", b"ab\0cd" * 1000)
-    yield Hostile("surrogates.txt", "UTF-16 with half letters", b"\xff\xfe" + b"\x00\xd8a\x00" * 100_000)
+    yield Hostile(
+        "surrogates.txt", "UTF-16 with half letters", b"\xff\xfe" + b"\x00\xd8a\x00" * 100_000
+    )
     yield Hostile(
         "mixed.txt",
         "four encodings in one file",
@@ -720,9 +985,21 @@ def _text() -> Iterator[Hostile]:
         + "日本".encode("shift-jis") * 99
         + "é".encode("utf-16") * 99,
     )
-    yield Hostile("bidi.txt", "a flood of changes of direction", "\u202e\u2066ab\u2069\u202c".encode() * 200_000)
-    yield Hostile("zero-width.txt", "a million letters without width", "a\u200b\u200c\u200d\ufeff".encode() * 250_000)
-    yield Hostile("accents.txt", "two million accents on one letter", ("e" + "\u0301\u0323" * 1_000_000).encode())
+    yield Hostile(
+        "bidi.txt",
+        "a flood of changes of direction",
+        "\u202e\u2066ab\u2069\u202c".encode() * 200_000,
+    )
+    yield Hostile(
+        "zero-width.txt",
+        "a million letters without width",
+        "a\u200b\u200c\u200d\ufeff".encode() * 250_000,
+    )
+    yield Hostile(
+        "accents.txt",
+        "two million accents on one letter",
+        ("e" + "\u0301\u0323" * 1_000_000).encode(),
+    )
     yield Hostile(
         "tags.txt",
         "a message in letters that nobody sees",
@@ -742,9 +1019,13 @@ def _text() -> Iterator[Hostile]:
 def _ruins() -> Iterator[Hostile]:
     noise = random.Random(7)
     for ending in ENDINGS:
-        yield Hostile(f"noise.{ending}", f"random bytes as {ending.upper()}", noise.randbytes(20_000))
+        yield Hostile(
+            f"noise.{ending}", f"random bytes as {ending.upper()}", noise.randbytes(20_000)
+        )
         data = good(ending)
-        yield Hostile(f"half.{ending}", f"the first half of a {ending.upper()}", data[: len(data) // 2])
+        yield Hostile(
+            f"half.{ending}", f"the first half of a {ending.upper()}", data[: len(data) // 2]
+        )
     for ending in ("pdf", "docx", "pptx", "xlsx", "epub", "odt", "rtf", "eml"):
         changed = bytearray(good(ending))
         for _ in range(max(3, len(changed) // 500)):
@@ -766,7 +1047,11 @@ def _impostors() -> Iterator[Hostile]:
     yield Hostile("picture.txt", "a picture called .txt", picture)
     yield Hostile("program.docx", "a program called .docx", b"\x7fELF" + bytes(2000))
     yield Hostile("gzip.xlsx", "a gzip bomb called .xlsx", _gzip())
-    yield Hostile("old.docx", "an old Office file called .docx", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(2000))
+    yield Hostile(
+        "old.docx",
+        "an old Office file called .docx",
+        b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(2000),
+    )
     yield Hostile("both.pdf", "a PDF that is a DOCX as well", _pdf() + _docx())
     yield Hostile("no-extension", "a PDF without extension", _pdf())
     yield Hostile("-rf; echo $HOME `id`.md", "a name that a shell would run", b"# Good\n\nText.")

@@ -29,11 +29,13 @@ def main() -> None:
     parameters.model_alias = {"smollm2"}
     parameters.n_ctx = CONTEXT
     parameters.n_parallel = 1
-    parameters.cpuparams.n_threads = 1  # others compute meanwhile; threads that wait for each other would spin
+    parameters.cpuparams.n_threads = (
+        1  # others compute meanwhile; threads that wait for each other would spin
+    )
     parameters.endpoint_slots = True
     parameters.verbosity = 1
     server = xllamacpp.Server(parameters)
-    print(server.listening_address, flush=True)  # noqa: T201
+    print(server.listening_address, flush=True)
     sys.stdin.read()
 
 

@@ -35,17 +35,23 @@ class ScriptedReply:
 class ScriptedModels:
     """Gives its replies in order, or what a function makes of the request; None in place of one is a failure."""
 
-    def __init__(self, *replies: str | Callable[[ModelRequest], str] | None, broken: bool = False) -> None:
+    def __init__(
+        self, *replies: str | Callable[[ModelRequest], str] | None, broken: bool = False
+    ) -> None:
         self._left, self._broken = list(replies), broken
         self.requests: list[ModelRequest] = []
         self.replies: list[ScriptedReply] = []
 
     def stream(self, request: ModelRequest) -> ScriptedReply:
         self.requests.append(request)
-        following = self._left.pop(0) if len(self._left) > 1 else self._left[0] if self._left else None
+        following = (
+            self._left.pop(0) if len(self._left) > 1 else self._left[0] if self._left else None
+        )
         if following is None:
             raise NoModelAvailable("No language model answered.")
-        self.replies.append(ScriptedReply(following(request) if callable(following) else following, self._broken))
+        self.replies.append(
+            ScriptedReply(following(request) if callable(following) else following, self._broken)
+        )
         return self.replies[-1]
 
     @property
@@ -58,7 +64,10 @@ def sentences(*some: tuple[str, Sequence[tuple[int, str]]]) -> dict[str, object]
     """A reply of the form that the prompts ask for, from texts with their passages and quotes."""
     return {
         "sentences": [
-            {"evidence": [{"passage": passage, "quote": quote} for passage, quote in evidence], "text": text}
+            {
+                "evidence": [{"passage": passage, "quote": quote} for passage, quote in evidence],
+                "text": text,
+            }
             for text, evidence in some
         ]
     }

@@ -30,22 +30,32 @@ class Remembering(SentenceTransformerEmbedder):
         super().__init__(name)
         self._known: dict[str, Vectors] = {}
 
-    def compute(self, texts: Sequence[str], on_progress: Callable[[float], None] = lambda share: None) -> Vectors:
+    def compute(
+        self, texts: Sequence[str], on_progress: Callable[[float], None] = lambda share: None
+    ) -> Vectors:
         """All of it anew."""
         return super().encode(texts, on_progress)
 
-    def encode(self, texts: Sequence[str], on_progress: Callable[[float], None] = lambda share: None) -> Vectors:
+    def encode(
+        self, texts: Sequence[str], on_progress: Callable[[float], None] = lambda share: None
+    ) -> Vectors:
         new = [text for text in dict.fromkeys(texts) if text not in self._known]
         if new:
             self._known |= zip(new, self.compute(new, on_progress), strict=True)
         else:
             on_progress(1.0)
-        return np.array([self._known[text] for text in texts], np.float32).reshape(len(texts), self.model.dimension)
+        return np.array([self._known[text] for text in texts], np.float32).reshape(
+            len(texts), self.model.dimension
+        )
 
 
-def connect_services(server: EmbeddedPostgres, name: str, home: Path, embedder: Embedder) -> Services:
+def connect_services(
+    server: EmbeddedPostgres, name: str, home: Path, embedder: Embedder
+) -> Services:
     """Services on a database of the session's server, with the session's model."""
-    settings = Settings(_env_file=None, home=home, database_url=server.conninfo("groundwork_app", name))
+    settings = Settings(
+        _env_file=None, home=home, database_url=server.conninfo("groundwork_app", name)
+    )
     loaded = {embedder.model.name: embedder}
     return Services(settings, Database(settings.database_url).open(), _embedders=loaded)
 
@@ -62,9 +72,13 @@ def served(api: FastAPI) -> Iterator[str]:
     thread.join()
 
 
-def take_in_folder(services: Services, tenant: str, path: Path, readers: tuple[str, ...] = ()) -> pipeline.IngestReport:
+def take_in_folder(
+    services: Services, tenant: str, path: Path, readers: tuple[str, ...] = ()
+) -> pipeline.IngestReport:
     """Ingest a file or folder the way the flow does, without Prefect."""
-    return pipeline.ingest_sources(services, tenant, [pipeline.build_source_spec(str(path), readers)], parsing())
+    return pipeline.ingest_sources(
+        services, tenant, [pipeline.build_source_spec(str(path), readers)], parsing()
+    )
 
 
 @cache
@@ -75,10 +89,14 @@ def parsing() -> ParserPool:
     return reader
 
 
-def superuser(server: EmbeddedPostgres, services: Services) -> psycopg.Connection[tuple[object, ...]]:
+def superuser(
+    server: EmbeddedPostgres, services: Services
+) -> psycopg.Connection[tuple[object, ...]]:
     """A connection that sees everything, to look at what is really stored."""
     name = services.settings.database_url.split("dbname=")[1].split()[0]
-    return psycopg.connect(server.conninfo(dbname=name), autocommit=True, options="-c search_path=groundwork,public")
+    return psycopg.connect(
+        server.conninfo(dbname=name), autocommit=True, options="-c search_path=groundwork,public"
+    )
 
 
 def run_statement(server: EmbeddedPostgres, statement: sql.Composed) -> None:

@@ -32,7 +32,9 @@ def variables(text: str) -> dict[str, str]:
 def mounted(service: dict[str, Any]) -> list[str]:
     """The volumes and folders that a service mounts."""
     mounts = service.get("volumes", [])
-    return [mount["source"] if isinstance(mount, dict) else mount.rsplit(":/", 1)[0] for mount in mounts]
+    return [
+        mount["source"] if isinstance(mount, dict) else mount.rsplit(":/", 1)[0] for mount in mounts
+    ]
 
 
 def offered() -> dict[str, str]:
@@ -71,7 +73,9 @@ def test_what_lives_long_is_watched_and_restarted_and_what_runs_once_is_not(name
     service = SERVICES[name]
     if name in LONG_LIVED:
         assert service["restart"] == "unless-stopped"
-        assert {"test", "interval", "timeout", "retries", "start_period"} <= service["healthcheck"].keys()
+        assert {"test", "interval", "timeout", "retries", "start_period"} <= service[
+            "healthcheck"
+        ].keys()
     else:
         assert service["restart"] == "no"
         assert "healthcheck" not in service
@@ -93,7 +97,10 @@ def test_one_image_is_built_once_for_everything_of_ours():
 
 
 def test_other_images_are_pinned():
-    for image in [SERVICES["database"]["image"], *re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE)]:
+    for image in [
+        SERVICES["database"]["image"],
+        *re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE),
+    ]:
         tag = image.partition(":")[2]
         assert re.search(r"\d", tag), image
         assert tag != "latest"
@@ -101,7 +108,10 @@ def test_other_images_are_pinned():
 
 def test_what_must_last_is_in_named_volumes():
     sources = {source for service in SERVICES.values() for source in mounted(service)}
-    assert sources - COMPOSE["volumes"].keys() == {"${DOCUMENTS:-./sample}", "${MODELS_FILE:-./models.example.yaml}"}
+    assert sources - COMPOSE["volumes"].keys() == {
+        "${DOCUMENTS:-./sample}",
+        "${MODELS_FILE:-./models.example.yaml}",
+    }
     assert COMPOSE["volumes"].keys() <= sources
     assert "database:/var/lib/postgresql" in SERVICES["database"]["volumes"]
     assert "docker.sock" not in TEXT
@@ -127,7 +137,11 @@ def test_the_database_is_reached_by_nobody_but_those_who_need_it():
 def test_the_example_names_every_setting_with_its_default():
     for name, field in Settings.model_fields.items():
         shown = offered().get(f"GROUNDWORK_{name.upper()}")
-        default = field.default.get_secret_value() if hasattr(field.default, "get_secret_value") else field.default
+        default = (
+            field.default.get_secret_value()
+            if hasattr(field.default, "get_secret_value")
+            else field.default
+        )
         expected = str(default).lower() if isinstance(default, bool) else str(default)
         assert shown == expected, f"GROUNDWORK_{name.upper()}"
 
@@ -147,10 +161,23 @@ def test_every_setting_reaches_its_container_or_is_the_containers_own():
 
 
 def test_the_image_gets_all_packages_and_nothing_private():
-    allowed = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
-    packages = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]["find"]["include"]
+    allowed = {
+        line[1:]
+        for line in (ROOT / ".dockerignore").read_text().splitlines()
+        if line.startswith("!")
+    }
+    packages = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"][
+        "packages"
+    ]["find"]["include"]
     assert {name.rstrip("*") for name in packages} <= allowed
-    assert {"requirements.lock", "pyproject.toml", "README.md", "LICENSE", "sample", "ops"} <= allowed
+    assert {
+        "requirements.lock",
+        "pyproject.toml",
+        "README.md",
+        "LICENSE",
+        "sample",
+        "ops",
+    } <= allowed
     assert not allowed & {".env", ".git", ".venv", ".groundwork"}
 
 
@@ -168,7 +195,11 @@ def folder(tmp_path: Path) -> Path:
 
 
 def contents(folder: Path) -> dict[str, str]:
-    return {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*") if path.is_file()}
+    return {
+        str(path.relative_to(folder)): path.read_text()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
 
 
 def test_passwords_are_made_once_and_anew_when_asked(folder):
@@ -196,7 +227,9 @@ def test_passwords_are_long_and_mean_nothing_to_a_pgpass_file(folder):
     for role, file in (("postgres", "admin"), ("groundwork_app", "application")):
         line = (folder / file / "pgpass").read_text()
         assert re.fullmatch(rf"database:5432:\*:{role}:[A-Za-z0-9_-]{{43}}\n", line)
-    assert (folder / "admin" / "pgpass").read_text()[-44:] != (folder / "application" / "pgpass").read_text()[-44:]
+    assert (folder / "admin" / "pgpass").read_text()[-44:] != (
+        folder / "application" / "pgpass"
+    ).read_text()[-44:]
 
 
 def test_pgpass_files_are_for_their_owner_only(folder):

@@ -12,13 +12,17 @@ from typing import NamedTuple
 from selectolax.lexbor import LexborHTMLParser, SelectolaxError
 
 _MAX_RULES = 300  # Rules of a page that are looked at: each costs a walk over the page.
-_OFF_SCREEN_PIXELS = 900  # Pixels beyond the edge, where text is put that should be found but not seen.
+_OFF_SCREEN_PIXELS = (
+    900  # Pixels beyond the edge, where text is put that should be found but not seen.
+)
 _MIN_READABLE_PIXELS = 3  # Pixels: smaller letters can't be read.
 _COMMENT = re.compile(r"/\*.*?(?:\*/|\Z)", re.DOTALL)
 _SUPPORTED_SELECTOR = re.compile(
     r"[\w\s.#>*+~\-]+"
 )  # Not :hover, ::before and the like, which are states and ornaments.
-_UNCONDITIONAL_AT_RULE = re.compile(r"@(?:layer\b[^{]*|media\s+(?:all|screen)\s*|supports\b[^{]*)", re.IGNORECASE)
+_UNCONDITIONAL_AT_RULE = re.compile(
+    r"@(?:layer\b[^{]*|media\s+(?:all|screen)\s*|supports\b[^{]*)", re.IGNORECASE
+)
 _CSS_LENGTH = re.compile(r"(-?(?:\d+\.?\d*|\.\d+))\s*(px|pt|em|rem|%|vw|vh|in|cm)?")
 _FONT_SIZE = re.compile(r"(?:\d+\.?\d*|\.\d+)(?:px|pt|em|rem|%)")
 _PIXELS_PER_UNIT = {
@@ -52,10 +56,19 @@ def style_hides_element(style: str) -> bool:
 def mark_hidden(tree: LexborHTMLParser) -> None:
     """Give the attribute `hidden` to every element that the page's style sheets hide."""
     sheets = "\n".join(node.text() for node in tree.css("style"))
-    rules = [rule for rule in islice(_parse_rules(_COMMENT.sub(" ", sheets)), 20 * _MAX_RULES) if rule.declarations]
+    rules = [
+        rule
+        for rule in islice(_parse_rules(_COMMENT.sub(" ", sheets)), 20 * _MAX_RULES)
+        if rule.declarations
+    ]
     if not any(_declarations_hide_element(rule.declarations) for rule in rules):
         return
-    names = {name for rule in rules if _declarations_hide_element(rule.declarations) for name in rule.declarations}
+    names = {
+        name
+        for rule in rules
+        if _declarations_hide_element(rule.declarations)
+        for name in rule.declarations
+    }
     deciding = [rule for rule in rules if names & rule.declarations.keys()]
     styles: dict[int, dict[str, str]] = {}
     nodes = {}
@@ -81,7 +94,9 @@ def _parse_rules(stylesheet: str) -> Iterator[_StyleRule]:
         head = stylesheet[at:opening].rpartition(";")[2].lstrip("} \n\t\r").rstrip()
         if head.startswith("@"):
             if _UNCONDITIONAL_AT_RULE.fullmatch(head):
-                at = opening + 1  # Its rules are read as if they stood outside; a stray brace is passed over below.
+                at = (
+                    opening + 1
+                )  # Its rules are read as if they stood outside; a stray brace is passed over below.
                 continue
             at = _find_block_end(stylesheet, opening)
             continue
@@ -149,16 +164,21 @@ def _is_tiny(style: Mapping[str, str]) -> bool:
     pixels = _to_pixels(size or "")
     if pixels is None or size is None:
         return False
-    return pixels <= 0 or (pixels < _MIN_READABLE_PIXELS and not size.endswith(("em", "%")))  # Relative ones: to what?
+    return pixels <= 0 or (
+        pixels < _MIN_READABLE_PIXELS and not size.endswith(("em", "%"))
+    )  # Relative ones: to what?
 
 
 def _is_off_screen(style: Mapping[str, str]) -> bool:
-    if (indent := _to_pixels(style.get("text-indent", ""))) is not None and abs(indent) > _OFF_SCREEN_PIXELS:
+    if (indent := _to_pixels(style.get("text-indent", ""))) is not None and abs(
+        indent
+    ) > _OFF_SCREEN_PIXELS:
         return True
     if style.get("position") not in ("absolute", "fixed", "relative"):
         return False
     return any(
-        (_to_pixels(style.get(side, "")) or 0) < -_OFF_SCREEN_PIXELS for side in ("left", "right", "top", "bottom")
+        (_to_pixels(style.get(side, "")) or 0) < -_OFF_SCREEN_PIXELS
+        for side in ("left", "right", "top", "bottom")
     )
 
 
@@ -168,7 +188,9 @@ def _is_clipped(style: Mapping[str, str]) -> bool:
         return True
     if not style.get("overflow", "").startswith("hidden"):
         return False
-    sizes = (_to_pixels(style.get(name, "")) for name in ("height", "max-height", "width", "max-width"))
+    sizes = (
+        _to_pixels(style.get(name, "")) for name in ("height", "max-height", "width", "max-width")
+    )
     return any(size is not None and size <= 1 for size in sizes)
 
 

@@ -27,7 +27,9 @@ _HEADING_LEVELS = {f"h{level}": level for level in range(1, 7)}
 _LIST_TAGS = ("ul", "ol", "menu")
 _MAIN_TAGS = ("main", "article")
 _DROPPED_ROLES = ("navigation", "banner", "contentinfo", "search", "complementary")
-_CHARSET_DECLARATION = re.compile(rb"""<meta[^>]{0,200}?charset\s*=\s*["']?\s*([\w-]{2,40})""", re.IGNORECASE)
+_CHARSET_DECLARATION = re.compile(
+    rb"""<meta[^>]{0,200}?charset\s*=\s*["']?\s*([\w-]{2,40})""", re.IGNORECASE
+)
 _METADATA_SELECTORS = {
     "description": "meta[name=description], meta[property='og:description']",
     "author": "meta[name=author]",
@@ -43,8 +45,24 @@ _NESTING_TAG = re.compile(
     r"|strong|svg|table|u|ul)\b",
     re.IGNORECASE,
 )
-_MAX_ELEMENT_DEPTH = 10_000  # Elements within elements: the time of HTML's own rules grows with the square of it.
-_VOID_TAGS = ("area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr")
+_MAX_ELEMENT_DEPTH = (
+    10_000  # Elements within elements: the time of HTML's own rules grows with the square of it.
+)
+_VOID_TAGS = (
+    "area",
+    "base",
+    "br",
+    "col",
+    "embed",
+    "hr",
+    "img",
+    "input",
+    "link",
+    "meta",
+    "source",
+    "track",
+    "wbr",
+)
 
 
 def parse(data: bytes) -> ParsedDocument:
@@ -63,10 +81,17 @@ def parse_text(source: str) -> ParsedDocument:
     parsed = builder.build("", metadata)
     name = to_single_line(title.text()) if title else ""
     first_heading = next(
-        (parsed.text[slice(*b.span)] for b in parsed.blocks if b.kind == "heading" and b.level == 1), ""
+        (
+            parsed.text[slice(*b.span)]
+            for b in parsed.blocks
+            if b.kind == "heading" and b.level == 1
+        ),
+        "",
     )
     # A title often carries the site's name too ("Leave - Alder"): the page's own heading is the better name then.
-    return builder.build(first_heading if first_heading and first_heading in name else name, metadata)
+    return builder.build(
+        first_heading if first_heading and first_heading in name else name, metadata
+    )
 
 
 def write_html(source: str, builder: TextBuilder) -> None:
@@ -100,7 +125,9 @@ class HiddenElementTracker:
 
 def _tag_hides_content(tag: str, attributes: str) -> bool:
     node = LexborHTMLParser(f"<body><{tag} {attributes}></{tag}></body>").css_first(f"body > {tag}")
-    return tag in ("script", "style", "template") or (node is not None and _is_hidden(node.attributes))
+    return tag in ("script", "style", "template") or (
+        node is not None and _is_hidden(node.attributes)
+    )
 
 
 def _parse_tree(source: str) -> LexborHTMLParser:
@@ -117,7 +144,9 @@ def _check_depth(source: str) -> None:
     for match in _NESTING_TAG.finditer(source):
         depth = max(depth - 1, 0) if match[1] else depth + 1
         if depth > _MAX_ELEMENT_DEPTH:
-            raise UnreadableFile("too-deep", "The page's elements are nested too deep; save it in another format.")
+            raise UnreadableFile(
+                "too-deep", "The page's elements are nested too deep; save it in another format."
+            )
 
 
 def _decode_page(data: bytes) -> str:
@@ -249,7 +278,9 @@ class _HtmlWriter:
                 number += 1
                 self._collect_item(child, depth + (tag == "dd"), marker, items)
 
-    def _collect_item(self, node: LexborNode, depth: int, marker: str, items: list[ListItem]) -> None:
+    def _collect_item(
+        self, node: LexborNode, depth: int, marker: str, items: list[ListItem]
+    ) -> None:
         words: list[str] = []
 
         def close() -> None:

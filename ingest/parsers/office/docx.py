@@ -21,7 +21,16 @@ _CODE_STYLE = re.compile(r"code|preformatted|source|listing", re.IGNORECASE)
 _SKIPPED_STYLE = re.compile(r"toc\s*\d|table of figures|header|footer", re.IGNORECASE)
 _MAX_COLUMNS = 1000  # Word has 63.
 _MAX_STYLE_CHAIN = 20  # Each based on the next; a file can have them in a circle.
-_METADATA_PROPERTIES = ("author", "created", "modified", "subject", "keywords", "category", "language", "version")
+_METADATA_PROPERTIES = (
+    "author",
+    "created",
+    "modified",
+    "subject",
+    "keywords",
+    "category",
+    "language",
+    "version",
+)
 
 
 def parse(data: bytes) -> ParsedDocument:
@@ -31,7 +40,9 @@ def parse(data: bytes) -> ParsedDocument:
     _DocxWriter(document, builder).write(document.iter_inner_content())
     properties = document.core_properties
     metadata = {
-        name: to_json_value(value) for name in _METADATA_PROPERTIES if (value := getattr(properties, name, None))
+        name: to_json_value(value)
+        for name in _METADATA_PROPERTIES
+        if (value := getattr(properties, name, None))
     }
     return builder.build(properties.title or "", metadata)
 
@@ -132,10 +143,14 @@ class _ListNumbering:
             for node in root.findall(qn("w:abstractNum"))
         }
         for node in root.findall(qn("w:num")):
-            for level, form in abstract.get(_val_attribute(node.find(qn("w:abstractNumId"))), {}).items():
+            for level, form in abstract.get(
+                _val_attribute(node.find(qn("w:abstractNumId"))), {}
+            ).items():
                 self._formats[node.get(qn("w:numId")), level] = form
 
-    def to_list_item(self, paragraph: Paragraph, own_style: ParagraphStyle | None, text: str) -> ListItem | None:
+    def to_list_item(
+        self, paragraph: Paragraph, own_style: ParagraphStyle | None, text: str
+    ) -> ListItem | None:
         """The paragraph as a list item; None when it isn't one."""
         style = (own_style.name if own_style else "") or ""
         named = _LIST_STYLE.match(style)
@@ -146,7 +161,9 @@ class _ListNumbering:
             return None
         depth = int(level or 0) or (int(named[2]) - 1 if named and named[2] else 0)
         form = self._formats.get((number or "", level or "0"), "")
-        if form in ("bullet", "none") or (not form and named and (named[1] or "").lower() != "number"):
+        if form in ("bullet", "none") or (
+            not form and named and (named[1] or "").lower() != "number"
+        ):
             return ListItem(text, depth)
         return ListItem(text, depth, f"{self._next_number(number or style, depth)}.")
 
@@ -161,7 +178,9 @@ def _val_attribute(node: object) -> str:
     return str(node.get(qn("w:val"))) if node is not None else ""  # type: ignore[attr-defined]
 
 
-def _find_numbering(paragraph: Paragraph, own_style: ParagraphStyle | None) -> tuple[str | None, str | None]:
+def _find_numbering(
+    paragraph: Paragraph, own_style: ParagraphStyle | None
+) -> tuple[str | None, str | None]:
     """NumId and ilvl, of the paragraph itself or of its style or a style that one is based on."""
     style: Any = own_style
     sources = [paragraph._p.pPr]
@@ -172,7 +191,9 @@ def _find_numbering(paragraph: Paragraph, own_style: ParagraphStyle | None) -> t
         numbering = properties.find(qn("w:numPr")) if properties is not None else None
         if numbering is not None and numbering.find(qn("w:numId")) is not None:
             level = numbering.find(qn("w:ilvl"))
-            return _val_attribute(numbering.find(qn("w:numId"))), _val_attribute(level) if level is not None else None
+            return _val_attribute(numbering.find(qn("w:numId"))), _val_attribute(
+                level
+            ) if level is not None else None
     return None, None
 
 
@@ -192,9 +213,17 @@ def _visible_text(paragraph: Paragraph) -> str:
 
 
 _TEXT_TAGS = {qn("w:t"), qn("m:t")}
-_BREAK_TEXT_BY_TAG = {qn("w:br"): "\n", qn("w:cr"): "\n", qn("w:tab"): " ", qn("w:noBreakHyphen"): "-"}
+_BREAK_TEXT_BY_TAG = {
+    qn("w:br"): "\n",
+    qn("w:cr"): "\n",
+    qn("w:tab"): " ",
+    qn("w:noBreakHyphen"): "-",
+}
 _FALLBACK_TAG = "{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback"
-_SKIPPED_TAGS = {_FALLBACK_TAG, *map(qn, ("w:del", "w:moveFrom", "w:pPr", "w:rPr", "w:instrText", "w:txbxContent"))}
+_SKIPPED_TAGS = {
+    _FALLBACK_TAG,
+    *map(qn, ("w:del", "w:moveFrom", "w:pPr", "w:rPr", "w:instrText", "w:txbxContent")),
+}
 
 
 def _run_texts(node: object) -> Iterator[str]:
@@ -219,7 +248,11 @@ def _iter_text_boxes(paragraph: Paragraph) -> Iterator[str]:
 
 def _unique_cells(cells: Sequence[_Cell]) -> list[_Cell]:
     """A row's cells, a merged one once."""
-    return [cell for index, cell in enumerate(cells) if index == 0 or cell._tc is not cells[index - 1]._tc]
+    return [
+        cell
+        for index, cell in enumerate(cells)
+        if index == 0 or cell._tc is not cells[index - 1]._tc
+    ]
 
 
 def _cell_text(cell: _Cell) -> str:

@@ -11,10 +11,22 @@ from ingest.parsers.builder import ListItem, TextBuilder, to_json_value
 from ingest.parsers.xml import find_text, local_name, parse_xml
 
 _METADATA_KEYS = {
-    "creator": "author", "initial-creator": "author", "date": "modified", "creation-date": "created",
-    "language": "language", "subject": "subject", "keyword": "keywords",
-}  # fmt: skip
-_SKIPPED_TAGS = ("tracked-changes", "annotation", "table-of-content", "alphabetical-index", "sequence-decls", "forms")
+    "creator": "author",
+    "initial-creator": "author",
+    "date": "modified",
+    "creation-date": "created",
+    "language": "language",
+    "subject": "subject",
+    "keyword": "keywords",
+}
+_SKIPPED_TAGS = (
+    "tracked-changes",
+    "annotation",
+    "table-of-content",
+    "alphabetical-index",
+    "sequence-decls",
+    "forms",
+)
 _CODE_STYLE_WORDS = ("preformatted", "code", "source")
 
 
@@ -22,9 +34,12 @@ def parse(data: bytes) -> ParsedDocument:
     """Read an .odt; deleted text, comments and indexes are left out."""
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         names = archive.namelist()
-        if "META-INF/manifest.xml" in names and b"encryption-data" in archive.read("META-INF/manifest.xml"):
+        if "META-INF/manifest.xml" in names and b"encryption-data" in archive.read(
+            "META-INF/manifest.xml"
+        ):
             raise UnreadableFile(
-                "encrypted", "The file is encrypted with a password; save a copy without one and ingest that."
+                "encrypted",
+                "The file is encrypted with a password; save a copy without one and ingest that.",
             )
         content = parse_xml(archive.read("content.xml"))
         meta = parse_xml(archive.read("meta.xml")) if "meta.xml" in names else None
@@ -33,7 +48,11 @@ def parse(data: bytes) -> ParsedDocument:
     _OdtWriter(builder, content).write(next(node for node in body if local_name(node) == "text"))
     if meta is None:
         return builder.build()
-    metadata = {key: to_json_value(value) for name, key in _METADATA_KEYS.items() if (value := find_text(meta, name))}
+    metadata = {
+        key: to_json_value(value)
+        for name, key in _METADATA_KEYS.items()
+        if (value := find_text(meta, name))
+    }
     return builder.build(find_text(meta, "title"), metadata)
 
 
@@ -67,9 +86,13 @@ class _OdtWriter:
             return
         self._flush_code()
         if tag == "h":
-            self._builder.add_heading(int(_get_attribute(node, "outline-level") or 1), _inline_text(node))
+            self._builder.add_heading(
+                int(_get_attribute(node, "outline-level") or 1), _inline_text(node)
+            )
         elif tag == "p":
-            style = self._parent_styles.get(_get_attribute(node, "style-name")) or _get_attribute(node, "style-name")
+            style = self._parent_styles.get(_get_attribute(node, "style-name")) or _get_attribute(
+                node, "style-name"
+            )
             if style == "Title":
                 self._builder.add_heading(1, _inline_text(node))
             else:
@@ -78,16 +101,23 @@ class _OdtWriter:
                 self.write(box)
         elif tag == "list":
             self._builder.add_list(
-                self._list_items(node, 0, _get_attribute(node, "style-name") in self._numbered_styles)
+                self._list_items(
+                    node, 0, _get_attribute(node, "style-name") in self._numbered_styles
+                )
             )
         elif tag == "table":
-            self._builder.add_table([[_cell_text(cell) for cell in row] for row in _iter_rows(node)])
+            self._builder.add_table(
+                [[_cell_text(cell) for cell in row] for row in _iter_rows(node)]
+            )
         elif tag not in _SKIPPED_TAGS:
             self.write(node)
 
     def _is_code(self, node: Element) -> bool:
         name = _get_attribute(node, "style-name")
-        return any(mark in f"{name} {self._parent_styles.get(name, '')}".lower() for mark in _CODE_STYLE_WORDS)
+        return any(
+            mark in f"{name} {self._parent_styles.get(name, '')}".lower()
+            for mark in _CODE_STYLE_WORDS
+        )
 
     def _flush_code(self) -> None:
         self._builder.add_code("\n".join(self._code))
@@ -103,13 +133,17 @@ class _OdtWriter:
                 elif local_name(part) in ("p", "h"):
                     number += not marker
                     yield ListItem(
-                        _inline_text(part), depth + bool(marker), "" if marker else (f"{number}." if numbered else "-")
+                        _inline_text(part),
+                        depth + bool(marker),
+                        "" if marker else (f"{number}." if numbered else "-"),
                     )
                     marker = "-"
 
 
 def _get_attribute(node: Element, name: str) -> str:
-    return next((str(value) for key, value in node.attrib.items() if key.rpartition("}")[2] == name), "")
+    return next(
+        (str(value) for key, value in node.attrib.items() if key.rpartition("}")[2] == name), ""
+    )
 
 
 def _inline_text(node: Element) -> str:
@@ -122,8 +156,17 @@ def _inline_text(node: Element) -> str:
             parts.append("\n" if tag == "line-break" else " ")
         elif tag == "note":
             body = next((inner for inner in child if local_name(inner) == "note-body"), None)
-            parts.append(f" ({' '.join(map(_inline_text, body)).strip()})" if body is not None else "")
-        elif tag and tag not in ("annotation", "frame", "change", "change-start", "change-end", "bookmark"):
+            parts.append(
+                f" ({' '.join(map(_inline_text, body)).strip()})" if body is not None else ""
+            )
+        elif tag and tag not in (
+            "annotation",
+            "frame",
+            "change",
+            "change-start",
+            "change-end",
+            "bookmark",
+        ):
             parts.append(_inline_text(child))
         parts.append(child.tail or "")
     return "".join(parts)

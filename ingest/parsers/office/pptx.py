@@ -13,7 +13,16 @@ from pptx.text.text import TextFrame
 from ingest.parsers import ParsedDocument, limits, size_limit_error
 from ingest.parsers.builder import ListItem, TextBuilder, to_json_value
 
-_METADATA_PROPERTIES = ("author", "created", "modified", "subject", "keywords", "category", "language", "version")
+_METADATA_PROPERTIES = (
+    "author",
+    "created",
+    "modified",
+    "subject",
+    "keywords",
+    "category",
+    "language",
+    "version",
+)
 _SKIPPED_PLACEHOLDERS = ("FOOTER", "DATE", "SLIDE_NUMBER", "HEADER")
 _ROW_HEIGHT_EMU = 457_200  # EMU, half an inch: shapes whose tops differ by less stand side by side.
 
@@ -22,7 +31,9 @@ def parse(data: bytes) -> ParsedDocument:
     """Read a .pptx; hidden slides, footers and slide numbers are left out."""
     presentation = Presentation(io.BytesIO(data))
     if len(presentation.slides) > limits.MAX_DOCUMENT_PAGES:
-        raise size_limit_error("The presentation", f"has more than {limits.MAX_DOCUMENT_PAGES:,} slides")
+        raise size_limit_error(
+            "The presentation", f"has more than {limits.MAX_DOCUMENT_PAGES:,} slides"
+        )
     builder = TextBuilder()
     for number, slide in enumerate(presentation.slides, 1):
         if slide.element.get("show") != "0":
@@ -30,7 +41,9 @@ def parse(data: bytes) -> ParsedDocument:
             _write_slide(slide, builder)
     properties = presentation.core_properties
     metadata = {
-        name: to_json_value(value) for name in _METADATA_PROPERTIES if (value := getattr(properties, name, None))
+        name: to_json_value(value)
+        for name in _METADATA_PROPERTIES
+        if (value := getattr(properties, name, None))
     }
     title = properties.title if properties.title != "PowerPoint Presentation" else ""
     return builder.build(title or "", {**metadata, "slides": len(presentation.slides)})
@@ -69,12 +82,16 @@ def _write_shape(shape: BaseShape, builder: TextBuilder) -> None:
 
 
 def _is_skipped_placeholder(shape: BaseShape) -> bool:
-    return shape.is_placeholder and any(name in str(shape.placeholder_format.type) for name in _SKIPPED_PLACEHOLDERS)
+    return shape.is_placeholder and any(
+        name in str(shape.placeholder_format.type) for name in _SKIPPED_PLACEHOLDERS
+    )
 
 
 def _write_text(frame: TextFrame, is_placeholder: bool, builder: TextBuilder) -> None:
     """Several paragraphs in a placeholder are its bullets; elsewhere they are paragraphs."""
-    paragraphs = [(paragraph.text.replace("\v", " "), paragraph.level) for paragraph in frame.paragraphs]
+    paragraphs = [
+        (paragraph.text.replace("\v", " "), paragraph.level) for paragraph in frame.paragraphs
+    ]
     filled = [(text, level) for text, level in paragraphs if text.strip()]
     if is_placeholder and len(filled) > 1:
         builder.add_list(ListItem(text, level) for text, level in filled)

@@ -19,9 +19,20 @@ _SKIPPED_DESTINATIONS = frozenset(
     """.split()
 )
 _CHARACTER_BY_WORD = {
-    "tab": " ", "line": "\n", "emdash": "—", "endash": "–", "lquote": "‘", "rquote": "’", "ldblquote": "“",
-    "rdblquote": "”", "bullet": "•", "emspace": " ", "enspace": " ", "qmspace": " ", "softline": "\n",
-}  # fmt: skip
+    "tab": " ",
+    "line": "\n",
+    "emdash": "—",
+    "endash": "–",
+    "lquote": "‘",
+    "rquote": "’",
+    "ldblquote": "“",
+    "rdblquote": "”",
+    "bullet": "•",
+    "emspace": " ",
+    "enspace": " ",
+    "qmspace": " ",
+    "softline": "\n",
+}
 _CHARACTER_BY_SYMBOL = {"~": "\u00a0", "_": "-", "\\": "\\", "{": "{", "}": "}"}
 _LIST_MARKER = re.compile(r"(?:([^\w\s])|\(?(\w{1,4})[.)])\s*")
 
@@ -48,7 +59,8 @@ def parse(data: bytes) -> ParsedDocument:
     """Read an .rtf file."""
     if not data.lstrip().startswith(b"{\\rtf"):
         raise UnreadableFile(
-            "not-a-document", "The file isn't RTF in spite of its name; save it again as .rtf or .docx."
+            "not-a-document",
+            "The file isn't RTF in spite of its name; save it again as .rtf or .docx.",
         )
     reader = _RtfReader()
     reader.read(data.decode("latin-1"))
@@ -81,7 +93,9 @@ class _RtfReader:
                 starred = True
                 continue
             elif token["word"]:
-                groups[-1] = self._handle_control_word(token["word"], token["number"], groups[-1], starred)
+                groups[-1] = self._handle_control_word(
+                    token["word"], token["number"], groups[-1], starred
+                )
             elif token["hex"]:
                 self._add_byte(int(token["hex"], 16))
             elif token["symbol"]:
@@ -93,12 +107,16 @@ class _RtfReader:
         self._end_rows()
         self._end_list()
 
-    def _handle_control_word(self, word: str, number: str | None, group: _GroupState, starred: bool) -> _GroupState:
+    def _handle_control_word(
+        self, word: str, number: str | None, group: _GroupState, starred: bool
+    ) -> _GroupState:
         """Carry out a control word; returns the group as it is from here on."""
         value = int(number) if number else None
         if word != "u" or value is None:
             self._flush_bytes(group)
-        if word in _SKIPPED_DESTINATIONS or (starred and word not in ("shppict", "shpinst", "shptxt")):
+        if word in _SKIPPED_DESTINATIONS or (
+            starred and word not in ("shppict", "shpinst", "shptxt")
+        ):
             return replace(group, destination="" if word != "info" else "info")
         if word == "title" and group.destination == "info":
             return replace(group, destination="title")

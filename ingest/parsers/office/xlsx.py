@@ -12,9 +12,15 @@ from ingest.parsers import ParsedDocument, limits, size_limit_error
 from ingest.parsers.builder import TextBuilder, to_json_value
 
 _METADATA_KEYS = {
-    "creator": "author", "created": "created", "modified": "modified", "subject": "subject", "keywords": "keywords",
-    "category": "category", "language": "language", "version": "version",
-}  # fmt: skip
+    "creator": "author",
+    "created": "created",
+    "modified": "modified",
+    "subject": "subject",
+    "keywords": "keywords",
+    "category": "category",
+    "language": "language",
+    "version": "version",
+}
 _MIDNIGHT = time(0)
 
 
@@ -28,7 +34,9 @@ def parse(data: bytes) -> ParsedDocument:
             _write_sheet(list(_iter_filled_rows(sheet)), builder)
     properties = book.properties
     metadata = {
-        name: to_json_value(value) for key, name in _METADATA_KEYS.items() if (value := getattr(properties, key, None))
+        name: to_json_value(value)
+        for key, name in _METADATA_KEYS.items()
+        if (value := getattr(properties, key, None))
     }
     return builder.build(properties.title or "", {**metadata, "sheets": book.sheetnames})
 
@@ -40,7 +48,9 @@ def _iter_filled_rows(sheet: Any) -> Iterator[tuple[int, list[str]]]:
     for number, row in enumerate(sheet.iter_rows(), 1):
         cells += len(row)
         if cells > limits.MAX_SHEET_CELLS or number > limits.MAX_SHEET_ROWS:
-            raise size_limit_error("The file", f"has a sheet of more than {limits.MAX_SHEET_CELLS:,} cells")
+            raise size_limit_error(
+                "The file", f"has a sheet of more than {limits.MAX_SHEET_CELLS:,} cells"
+            )
         shown = [_format_cell(cell) for cell in row]
         if any(shown):
             yield number, shown
@@ -48,7 +58,9 @@ def _iter_filled_rows(sheet: Any) -> Iterator[tuple[int, list[str]]]:
 
 def _write_sheet(rows: Sequence[tuple[int, Sequence[str]]], builder: TextBuilder) -> None:
     used = sorted({index for _, row in rows for index, cell in enumerate(row) if cell})
-    filled = [(number, [row[index] if index < len(row) else "" for index in used]) for number, row in rows]
+    filled = [
+        (number, [row[index] if index < len(row) else "" for index in used]) for number, row in rows
+    ]
     for first, table in _split_tables(filled):
         # A lone cell above a table is its caption, not its header.
         captions = next((at for at, row in enumerate(table) if sum(map(bool, row)) > 1), 0)
@@ -57,7 +69,9 @@ def _write_sheet(rows: Sequence[tuple[int, Sequence[str]]], builder: TextBuilder
         builder.add_table(table[captions:], first + captions)
 
 
-def _split_tables(rows: Sequence[tuple[int, Sequence[str]]]) -> Iterator[tuple[int, list[Sequence[str]]]]:
+def _split_tables(
+    rows: Sequence[tuple[int, Sequence[str]]],
+) -> Iterator[tuple[int, list[Sequence[str]]]]:
     """Runs of rows between empty ones, each with the number of its first row."""
     for _, group in groupby(enumerate(rows), key=lambda placed: placed[1][0] - placed[0]):
         numbered = [row for _, row in group]
@@ -72,7 +86,11 @@ def _format_cell(cell: object) -> str:
     if isinstance(value, bool):
         return str(value).upper()
     if isinstance(value, datetime):
-        return value.date().isoformat() if value.time() == _MIDNIGHT else value.isoformat(" ", "minutes")
+        return (
+            value.date().isoformat()
+            if value.time() == _MIDNIGHT
+            else value.isoformat(" ", "minutes")
+        )
     if isinstance(value, date | time):
         return value.isoformat()
     if isinstance(value, int | float):

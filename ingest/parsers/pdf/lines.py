@@ -11,9 +11,15 @@ from pypdf import PageObject
 from ingest.parsers.builder import to_single_line
 
 _BOLD_FONT = re.compile(r"bold|black|heavy|semib|demi|CMBX|-Bd", re.IGNORECASE)
-_ITEM_MARKER = re.compile(r"[^\w\s]|\(?(?:\d{1,2}|[A-Za-z])[.)]|\d+(?:\.\d+)*\.?")  # In front of an item or a heading.
-_LIGATURES = str.maketrans({"ﬀ": "ff", "ﬁ": "fi", "ﬂ": "fl", "ﬃ": "ffi", "ﬄ": "ffl", "ﬅ": "st", "ﬆ": "st"})
-_MAX_LEADING_RATIO = 1.6  # Baselines of one cell's lines are less than this times the font's size apart.
+_ITEM_MARKER = re.compile(
+    r"[^\w\s]|\(?(?:\d{1,2}|[A-Za-z])[.)]|\d+(?:\.\d+)*\.?"
+)  # In front of an item or a heading.
+_LIGATURES = str.maketrans(
+    {"ﬀ": "ff", "ﬁ": "fi", "ﬂ": "fl", "ﬃ": "ffi", "ﬄ": "ffl", "ﬅ": "st", "ﬆ": "st"}
+)
+_MAX_LEADING_RATIO = (
+    1.6  # Baselines of one cell's lines are less than this times the font's size apart.
+)
 _MAX_CELL_LINES = 4  # A first cell of more lines is taken for a column of prose.
 _MIN_FONT_POINTS = 1.0  # Points. Nobody reads it, so nobody shall be quoted it.
 
@@ -54,17 +60,23 @@ def extract_lines(page: PageObject) -> list[TextLine]:
     return _merge_rows(_group_fragments(pieces))
 
 
-def _make_fragment(text: str, cm: Sequence[float], tm: Sequence[float], font: Any, size: float) -> _TextFragment:
+def _make_fragment(
+    text: str, cm: Sequence[float], tm: Sequence[float], font: Any, size: float
+) -> _TextFragment:
     x = tm[4] * cm[0] + tm[5] * cm[2] + cm[4]
     y = tm[4] * cm[1] + tm[5] * cm[3] + cm[5]
     up = math.hypot(tm[2] * cm[0] + tm[3] * cm[2], tm[2] * cm[1] + tm[3] * cm[3])
     name = str(font.get("/BaseFont", "")) if font else ""
     if "CMSY" in name:
-        text = text.replace("\0", "−")  # TeX's symbol font has the minus sign where others have nothing.
+        text = text.replace(
+            "\0", "−"
+        )  # TeX's symbol font has the minus sign where others have nothing.
     text = text.replace("/Bullet", "\u2022").replace(
         "/bullet", "\u2022"
     )  # A glyph that the library has only a name for.
-    return _TextFragment(text.translate(_LIGATURES), x, y, abs(size) * up, bool(_BOLD_FONT.search(name)))
+    return _TextFragment(
+        text.translate(_LIGATURES), x, y, abs(size) * up, bool(_BOLD_FONT.search(name))
+    )
 
 
 def _group_fragments(fragments: Sequence[_TextFragment]) -> list[TextLine]:
@@ -77,9 +89,13 @@ def _group_fragments(fragments: Sequence[_TextFragment]) -> list[TextLine]:
         open_line.clear()
         if cells and drawn:
             widest = max(drawn, key=lambda piece: len(piece.text))
-            bold = sum(len(p.text) for p in drawn if p.is_bold) > sum(len(p.text) for p in drawn) / 2
+            bold = (
+                sum(len(p.text) for p in drawn if p.is_bold) > sum(len(p.text) for p in drawn) / 2
+            )
             size = round(widest.size * 2) / 2
-            lines.append(TextLine(" | ".join(cells), drawn[0].x, drawn[0].y, size, bold, len(cells)))
+            lines.append(
+                TextLine(" | ".join(cells), drawn[0].x, drawn[0].y, size, bold, len(cells))
+            )
 
     for piece in fragments:
         if piece.size < _MIN_FONT_POINTS and piece.text.strip():
@@ -135,7 +151,10 @@ class _RowBuilder:
     def to_line(self) -> TextLine:
         """The row as one line of text."""
         return replace(
-            self.first_line, text=" | ".join(self._cells), is_bold=self._is_bold, cell_count=self._cell_count
+            self.first_line,
+            text=" | ".join(self._cells),
+            is_bold=self._is_bold,
+            cell_count=self._cell_count,
         )
 
     def is_continued_by(self, line: TextLine) -> bool:
@@ -151,7 +170,10 @@ class _RowBuilder:
 
     def has_next_cell(self, line: TextLine) -> bool:
         """Whether `line` begins another cell: at the row's height, further right."""
-        return abs(self.first_line.y - line.y) < 0.2 * line.size and line.x > self._last_cell_x + line.size
+        return (
+            abs(self.first_line.y - line.y) < 0.2 * line.size
+            and line.x > self._last_cell_x + line.size
+        )
 
     def extend_last_cell(self, line: TextLine) -> None:
         """Take `line` into the last cell."""

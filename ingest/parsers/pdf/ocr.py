@@ -7,9 +7,7 @@ from typing import Any, Protocol
 from ingest.parsers import limits
 
 _MIN_PICTURE_PIXELS = 10_000  # Pixels: less is a logo, not a page.
-_MAX_PICTURE_PIXELS = (
-    30_000_000  # Pixels: an A4 page at 600 dots an inch is 35 million, and as readable at half of that.
-)
+_MAX_PICTURE_PIXELS = 30_000_000  # Pixels: an A4 page at 600 dots an inch is 35 million, and as readable at half of that.
 _MAX_PICTURES_PER_PAGE = 5  # A page scanned in strips has several pictures.
 MAX_PICTURES_PER_FILE = _MAX_PICTURES_PER_PAGE * limits.MAX_OCR_PAGES
 """The most that one file has read."""

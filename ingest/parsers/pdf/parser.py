@@ -23,11 +23,17 @@ logging.getLogger("pypdf").setLevel(logging.ERROR)
 
 _SENTENCE_END = re.compile(r"""[.!?:;…。！？]["'”’)\]»]*$""")
 _LIST_MARKER = re.compile(r"(?:([•●○▪■◦‣·∙*–-])|(\(?(?:\d{1,2}|[a-z])[.)]))\s+(?=\S)")
-_HEADING_NUMBER = re.compile(r"^(?:chapter|section|part)?\s*(?:\d+|[IVX]+)?(?:\.\d+)*[.:]?\s+", re.IGNORECASE)
+_HEADING_NUMBER = re.compile(
+    r"^(?:chapter|section|part)?\s*(?:\d+|[IVX]+)?(?:\.\d+)*[.:]?\s+", re.IGNORECASE
+)
 _PLACEHOLDER_VALUE = re.compile(r"\(?(?:untitled|anonymous|unspecified|unknown)\)?", re.IGNORECASE)
-_GENERATED_TITLE = re.compile(r"microsoft (?:word|powerpoint|excel) - |.*\.(?:docx?|pdf|tex|indd|pptx?|xlsx?)$", re.I)
+_GENERATED_TITLE = re.compile(
+    r"microsoft (?:word|powerpoint|excel) - |.*\.(?:docx?|pdf|tex|indd|pptx?|xlsx?)$", re.I
+)
 _WORD = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*")
-_SHORT_LINE_RATIO = 0.75  # A line of less than this share of the column's width ended because its paragraph did.
+_SHORT_LINE_RATIO = (
+    0.75  # A line of less than this share of the column's width ended because its paragraph did.
+)
 _MAX_HEADING_CHARACTERS = 120
 
 
@@ -36,7 +42,8 @@ def parse(data: bytes) -> ParsedDocument:
     reader = PdfReader(io.BytesIO(data))
     if reader.is_encrypted and not reader.decrypt(""):
         raise UnreadableFile(
-            "encrypted", "The PDF is encrypted with a password; save a copy without one and ingest that."
+            "encrypted",
+            "The PDF is encrypted with a password; save a copy without one and ingest that.",
         )
     if len(reader.pages) > limits.MAX_DOCUMENT_PAGES:
         raise size_limit_error("The PDF", f"has more than {limits.MAX_DOCUMENT_PAGES:,} pages")
@@ -46,7 +53,8 @@ def parse(data: bytes) -> ParsedDocument:
     fields = _read_form_fields(reader)
     if len(empty) == len(pages) and not fields:
         raise UnreadableFile(
-            "no-text", "The PDF has no text on any page, it seems to be scanned; run OCR on it and ingest that."
+            "no-text",
+            "The PDF has no text on any page, it seems to be scanned; run OCR on it and ingest that.",
         )
     builder = TextBuilder()
     _PdfWriter(builder, _drop_headers_and_footers(pages), _read_outline(reader)).write()
@@ -66,7 +74,9 @@ def _read_scanned_pages(reader: PdfReader, pages: list[list[TextLine]]) -> list[
     scanned = []
     for index, lines in enumerate(pages):
         if not lines:
-            with suppress(Exception):  # A picture that can't be decoded leaves the page without text, and is named so.
+            with suppress(
+                Exception
+            ):  # A picture that can't be decoded leaves the page without text, and is named so.
                 pages[index] = _lines_from_ocr(ocr.read_lines(reader.pages[index]))
         if pages[index] and not lines:
             scanned.append(index + 1)
@@ -75,7 +85,10 @@ def _read_scanned_pages(reader: PdfReader, pages: list[list[TextLine]]) -> list[
 
 def _lines_from_ocr(texts: Sequence[str]) -> list[TextLine]:
     """Lines of text as if they had been drawn from top to bottom, blank ones as room between paragraphs."""
-    lines = [TextLine(to_single_line(text), 72, 12 * (len(texts) - at), 10, False) for at, text in enumerate(texts)]
+    lines = [
+        TextLine(to_single_line(text), 72, 12 * (len(texts) - at), 10, False)
+        for at, text in enumerate(texts)
+    ]
     return [line for line in lines if line.text]
 
 
@@ -107,7 +120,11 @@ def _read_form_fields(reader: PdfReader) -> list[ListItem]:
     """What somebody filled in: it is drawn by the viewer, so no page's text holds it."""
     with suppress(Exception):
         values = reader.get_form_text_fields()
-        return [ListItem(f"{name}: {value}") for name, value in values.items() if value and str(value).strip()]
+        return [
+            ListItem(f"{name}: {value}")
+            for name, value in values.items()
+            if value and str(value).strip()
+        ]
     return []
 
 
@@ -135,7 +152,9 @@ def _heading_key(text: str) -> str:
 def _drop_headers_and_footers(pages: Sequence[Sequence[TextLine]]) -> list[tuple[int, TextLine]]:
     """All lines with their page, without the headers, footers and page numbers that repeat on most pages."""
     written = [lines for lines in pages if lines]
-    seen = Counter(key for lines in written for key in {_running_key(line) for line in _edge_lines(lines)})
+    seen = Counter(
+        key for lines in written for key in {_running_key(line) for line in _edge_lines(lines)}
+    )
     # Books alternate left and right headers: each is on half of the pages.
     running = {key for key, count in seen.items() if count >= 3 and count >= 0.4 * len(written)}
     kept = []
@@ -160,19 +179,28 @@ class _PdfWriter:
     """Groups lines into paragraphs, list items and table rows and tells the builder."""
 
     def __init__(
-        self, builder: TextBuilder, lines: Sequence[tuple[int, TextLine]], outline: Mapping[tuple[int, str], int]
+        self,
+        builder: TextBuilder,
+        lines: Sequence[tuple[int, TextLine]],
+        outline: Mapping[tuple[int, str], int],
     ):
         self._builder = builder
         self._lines = lines
-        self._word_counts = Counter(word.casefold() for _, line in lines for word in _WORD.findall(line.text))
+        self._word_counts = Counter(
+            word.casefold() for _, line in lines for word in _WORD.findall(line.text)
+        )
         sizes = Counter[float]()
         for _, line in lines:
             sizes[line.size] += len(line.text)
         self._body_size = sizes.most_common(1)[0][0] if sizes else 0.0
         self._leading_by_size = _measure_leading([line for _, line in lines], self._body_size)
         self._outline = outline
-        self._has_bookmarks = any((page, _heading_key(line.text)) in outline for page, line in lines)
-        larger = sorted({line.size for _, line in lines if line.size > 1.15 * self._body_size}, reverse=True)
+        self._has_bookmarks = any(
+            (page, _heading_key(line.text)) in outline for page, line in lines
+        )
+        larger = sorted(
+            {line.size for _, line in lines if line.size > 1.15 * self._body_size}, reverse=True
+        )
         self._level_by_size = {size: min(level, 4) for level, size in enumerate(larger, 1)}
 
     def write(self) -> None:
@@ -195,7 +223,9 @@ class _PdfWriter:
         group: list[tuple[int, TextLine]] = []
         widths = self._full_line_lengths()
         for entry in self._lines:
-            if group and not self._continues_block(group[-1], entry, group[0][1], widths[group[-1][0]]):
+            if group and not self._continues_block(
+                group[-1], entry, group[0][1], widths[group[-1][0]]
+            ):
                 yield group
                 group = []
             group.append(entry)
@@ -210,27 +240,46 @@ class _PdfWriter:
         return {page: sorted(found)[int(0.8 * (len(found) - 1))] for page, found in lengths.items()}
 
     def _continues_block(
-        self, previous: tuple[int, TextLine], entry: tuple[int, TextLine], first: TextLine, line_length: float
+        self,
+        previous: tuple[int, TextLine],
+        entry: tuple[int, TextLine],
+        first: TextLine,
+        line_length: float,
     ) -> bool:
         """Whether `entry` belongs to the same block as the line before it."""
         (page, above), (next_page, line) = previous, entry
         if above.cell_count > 1 or line.cell_count > 1:
-            return above.cell_count > 1 and line.cell_count > 1 and page == next_page and above.y > line.y
-        if self._is_bookmark(entry) or self._is_bookmark(previous) or abs(above.size - line.size) > 0.1 * above.size:
+            return (
+                above.cell_count > 1
+                and line.cell_count > 1
+                and page == next_page
+                and above.y > line.y
+            )
+        if (
+            self._is_bookmark(entry)
+            or self._is_bookmark(previous)
+            or abs(above.size - line.size) > 0.1 * above.size
+        ):
             return False
         in_list = bool(_LIST_MARKER.match(first.text))
         if _LIST_MARKER.match(line.text):
             return in_list and page == next_page
         unfinished = (
-            not _SENTENCE_END.search(above.text) and line.text[:1].islower() and not self._looks_like_heading(above)
+            not _SENTENCE_END.search(above.text)
+            and line.text[:1].islower()
+            and not self._looks_like_heading(above)
         )
         drop = above.y - line.y
         if page != next_page or drop <= 0:  # The next page or column.
             return unfinished
-        if above.is_bold != line.is_bold and (self._looks_like_heading(above) or self._looks_like_heading(line)):
+        if above.is_bold != line.is_bold and (
+            self._looks_like_heading(above) or self._looks_like_heading(line)
+        ):
             return False
         if drop > 1.35 * self._leading_by_size.get(above.size, 1.5 * above.size):
-            return unfinished and drop < 2.2 * self._leading_by_size.get(above.size, 1.5 * above.size)
+            return unfinished and drop < 2.2 * self._leading_by_size.get(
+                above.size, 1.5 * above.size
+            )
         if in_list:
             return line.x > first.x or unfinished
         if len(above.text) < _SHORT_LINE_RATIO * line_length:
@@ -243,8 +292,14 @@ class _PdfWriter:
 
     def _looks_like_heading(self, line: TextLine) -> bool:
         """Larger than the body, or bold, and short: what a heading looks like."""
-        emphasised = line.size in self._level_by_size or (line.is_bold and line.size >= self._body_size)
-        return emphasised and len(line.text) <= _MAX_HEADING_CHARACTERS and not re.search(r"[.,;!]$", line.text)
+        emphasised = line.size in self._level_by_size or (
+            line.is_bold and line.size >= self._body_size
+        )
+        return (
+            emphasised
+            and len(line.text) <= _MAX_HEADING_CHARACTERS
+            and not re.search(r"[.,;!]$", line.text)
+        )
 
     def _heading_level(self, page: int, lines: Sequence[TextLine]) -> int:
         if self._has_bookmarks:
@@ -298,4 +353,6 @@ def _measure_leading(lines: Sequence[TextLine], body_size: float) -> Mapping[flo
     for above, line in pairwise(lines):
         if above.size == line.size and 0.9 * line.size < above.y - line.y < 2.5 * line.size:
             gaps.setdefault(line.size, []).append(above.y - line.y)
-    return {size: median(found) for size, found in gaps.items() if size == body_size or len(found) >= 5}
+    return {
+        size: median(found) for size, found in gaps.items() if size == body_size or len(found) >= 5
+    }

@@ -16,7 +16,10 @@ def parse(data: bytes) -> ParsedDocument:
     text = decode_text(data)
     builder = TextBuilder()
     builder.add_table(
-        csv.reader(io.StringIO(text, newline=""), delimiter=_detect_delimiter(text[:_SAMPLE_CHARACTERS])), first_row=1
+        csv.reader(
+            io.StringIO(text, newline=""), delimiter=_detect_delimiter(text[:_SAMPLE_CHARACTERS])
+        ),
+        first_row=1,
     )
     return builder.build()
 

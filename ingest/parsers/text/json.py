@@ -45,13 +45,19 @@ def write_value(value: Any, builder: TextBuilder, level: int) -> None:
 def write_records(records: Sequence[Mapping[str, Any]], builder: TextBuilder, level: int) -> None:
     """Records of one kind: a table when they are small and flat, else a section each."""
     names = list(dict.fromkeys(name for record in records for name in record))
-    if len(names) <= _MAX_COLUMNS and all(all(map(_is_short, record.values())) for record in records):
-        builder.add_table([names, *([_format_scalar(record.get(name)) for name in names] for record in records)])
+    if len(names) <= _MAX_COLUMNS and all(
+        all(map(_is_short, record.values())) for record in records
+    ):
+        builder.add_table(
+            [names, *([_format_scalar(record.get(name)) for name in names] for record in records)]
+        )
         return
     for number, record in enumerate(records, 1):
         key = next((name for name in _TITLE_KEYS if isinstance(record.get(name), str | int)), "")
         builder.add_heading(level, str(record.get(key, "")) or f"Record {number}")
-        _write_object({name: value for name, value in record.items() if name != key}, builder, level + 1)
+        _write_object(
+            {name: value for name, value in record.items() if name != key}, builder, level + 1
+        )
 
 
 def _write_object(value: Mapping[str, Any], builder: TextBuilder, level: int) -> None:

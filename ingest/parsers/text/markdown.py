@@ -14,15 +14,23 @@ from ingest.parsers.builder import ListItem, TextBuilder, to_json_value
 from ingest.parsers.encoding import decode_text
 from ingest.parsers.html.parser import HiddenElementTracker, write_html
 
-_MAX_PARAGRAPH_CHARACTERS = 20_000  # Characters of a paragraph; a longer one is bait, and read as it stands.
-_YAML_FRONT_MATTER = re.compile(r"\A---[ \t]*\n(.*?)^(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE)
-_TOML_FRONT_MATTER = re.compile(r"\A\+\+\+[ \t]*\n(.*?)^\+\+\+[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE)
+_MAX_PARAGRAPH_CHARACTERS = (
+    20_000  # Characters of a paragraph; a longer one is bait, and read as it stands.
+)
+_YAML_FRONT_MATTER = re.compile(
+    r"\A---[ \t]*\n(.*?)^(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE
+)
+_TOML_FRONT_MATTER = re.compile(
+    r"\A\+\+\+[ \t]*\n(.*?)^\+\+\+[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE
+)
 _MAX_FRONT_MATTER_CHARACTERS = 200_000  # Characters.
 _DEEP_NESTING = re.compile(r"(?:[\[{]\s*){50}|^(?:[-?:] ){50}|^ {500}", re.MULTILINE)
 _YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _BREAK_TAG = re.compile(r"<(?:br|/?p|/?div|/?li)\b", re.IGNORECASE)
 # Site generators' own mark-up: Hugo's shortcodes and Kramdown's attribute lists. No reader of the page sees them.
-_SITE_GENERATOR_MARKUP = re.compile(r"\{\{[<%][^{}\n]*[>%]\}\}|^[ \t]*\{:[^}\n]*\}[ \t]*$", re.MULTILINE)
+_SITE_GENERATOR_MARKUP = re.compile(
+    r"\{\{[<%][^{}\n]*[>%]\}\}|^[ \t]*\{:[^}\n]*\}[ \t]*$", re.MULTILINE
+)
 _ALERT_MARKER = re.compile(r"^\[!(\w+)\][ \t]*")
 
 
@@ -51,7 +59,9 @@ def split_front_matter(text: str) -> tuple[Mapping[str, object], str]:
                 if not re.match(r"\s*[\w-]+[ \t]*[:=]", match[1]):
                     return {}, text
             if isinstance(values, Mapping):
-                return {str(key): to_json_value(value) for key, value in values.items()}, text[match.end() :]
+                return {str(key): to_json_value(value) for key, value in values.items()}, text[
+                    match.end() :
+                ]
     return {}, text
 
 
@@ -60,9 +70,11 @@ def _load_yaml(text: str) -> object:
         text
     ):  # The loader in C doesn't survive a hundred thousand brackets.
         raise yaml.YAMLError("too long or too deep")
-    if re.search(r"(?:^|[\s\[{,])[&*]\w", text):  # Anchors can make a few lines expand to gigabytes.
+    if re.search(
+        r"(?:^|[\s\[{,])[&*]\w", text
+    ):  # Anchors can make a few lines expand to gigabytes.
         raise yaml.YAMLError("anchors are not read")
-    return yaml.load(text, Loader=_YAML_LOADER)  # noqa: S506 - both loaders are safe ones
+    return yaml.load(text, Loader=_YAML_LOADER)
 
 
 def _parse_inline(state: StateCore) -> None:
@@ -95,7 +107,9 @@ class _MarkdownWriter:
         for previous, token in zip([None, *tokens], tokens, strict=False):
             match token.type:
                 case "inline":
-                    self._write_inline(previous, _visible_text(token.children or [], self._hidden_elements))
+                    self._write_inline(
+                        previous, _visible_text(token.children or [], self._hidden_elements)
+                    )
                 case "fence" | "code_block":
                     self._flush_list()
                     if not self._hidden_elements:

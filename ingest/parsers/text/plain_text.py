@@ -32,7 +32,10 @@ def parse_text(text: str) -> ParsedDocument:
 def write_text(text: str, builder: TextBuilder) -> None:
     """Write text, such as an e-mail's body, after what the builder holds."""
     body = text.replace("\r\n", "\n").replace("\r", "\n").replace("\f", "\n\n").expandtabs(4)
-    pieces = [[line.rstrip() for line in piece.strip("\n").split("\n")] for piece in _BLANK_LINES.split(body)]
+    pieces = [
+        [line.rstrip() for line in piece.strip("\n").split("\n")]
+        for piece in _BLANK_LINES.split(body)
+    ]
     whole = not builder.has_text  # Lone lines of an e-mail are greetings, not headings.
     title = _count_title_lines(pieces[0]) if whole else 0
     if title:
@@ -58,7 +61,9 @@ def _count_title_lines(lines: Sequence[str]) -> int:
 def _is_heading(line: str) -> bool:
     """A short line that doesn't end as a sentence does and isn't an item or an assignment."""
     return (
-        _HEADING.fullmatch(line) is not None and len(line) <= _MAX_HEADING_CHARACTERS and not _LIST_ITEM.fullmatch(line)
+        _HEADING.fullmatch(line) is not None
+        and len(line) <= _MAX_HEADING_CHARACTERS
+        and not _LIST_ITEM.fullmatch(line)
     )
 
 
@@ -90,7 +95,9 @@ def is_wrapped(lines: Sequence[str]) -> bool:
     width = max(map(len, lines))
     if width < _MIN_WRAP_COLUMNS:
         return len(lines) == 1
-    return all(len(line) + 1 + len(_first_word(after)) > 0.85 * width for line, after in pairwise(lines))
+    return all(
+        len(line) + 1 + len(_first_word(after)) > 0.85 * width for line, after in pairwise(lines)
+    )
 
 
 def _first_word(line: str) -> str:

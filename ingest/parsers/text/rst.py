@@ -18,8 +18,28 @@ _BORDER = re.compile(r"\+[-=+]+\+|=+(?:\s+=+)+\s*")
 
 _DEEPEST = 20  # Directives within directives.
 _LONGEST = 20_000  # Characters of a paragraph; a longer one is bait, and read as it stands.
-_CODE = ("code", "code-block", "sourcecode", "parsed-literal", "literalinclude", "prompt", "console", "highlight-block")
-_DROPPED = ("toctree", "contents", "index", "raw", "include", "highlight", "default-role", "role", "meta", "only-not")
+_CODE = (
+    "code",
+    "code-block",
+    "sourcecode",
+    "parsed-literal",
+    "literalinclude",
+    "prompt",
+    "console",
+    "highlight-block",
+)
+_DROPPED = (
+    "toctree",
+    "contents",
+    "index",
+    "raw",
+    "include",
+    "highlight",
+    "default-role",
+    "role",
+    "meta",
+    "only-not",
+)
 _INLINE = (
     (re.compile(r"``(.+?)``"), r"\1"),
     (re.compile(r":[\w:+.-]+:`~?([^`<]+?)\s*(?:<[^`>]*>)?`"), r"\1"),
@@ -63,7 +83,9 @@ class _Reader:
     def _read(self, lines: Sequence[str]) -> None:
         self._depth += 1
         if self._depth > _DEEPEST:
-            raise UnreadableFile("too-deep", "The text's directives are nested too deep; save it in another format.")
+            raise UnreadableFile(
+                "too-deep", "The text's directives are nested too deep; save it in another format."
+            )
         at = 0
         while at < len(lines):
             if not lines[at].strip():
@@ -75,10 +97,20 @@ class _Reader:
     def _piece(self, lines: Sequence[str], at: int) -> int:
         """Write what begins at line `at`; returns the line after it."""
         line = lines[at]
-        if at + 2 < len(lines) and _is_line(line) and _is_line(lines[at + 2]) and lines[at + 1].strip():
+        if (
+            at + 2 < len(lines)
+            and _is_line(line)
+            and _is_line(lines[at + 2])
+            and lines[at + 1].strip()
+        ):
             self._heading(lines[at + 1], line.strip()[0] * 2)
             return at + 3
-        if at + 1 < len(lines) and _is_line(lines[at + 1]) and not _is_line(line) and not line[0].isspace():
+        if (
+            at + 1 < len(lines)
+            and _is_line(lines[at + 1])
+            and not _is_line(line)
+            and not line[0].isspace()
+        ):
             self._heading(line, lines[at + 1].strip()[0])
             return at + 2
         if _is_line(line) and not _BORDER.fullmatch(line.strip()):
@@ -103,18 +135,26 @@ class _Reader:
 
     def _paragraph(self, lines: Sequence[str], at: int) -> int:
         end = at
-        while end < len(lines) and lines[end].strip() and not (end > at and lines[end][0].isspace()):
+        while (
+            end < len(lines) and lines[end].strip() and not (end > at and lines[end][0].isspace())
+        ):
             end += 1
         text = " ".join(lines[at:end]).rstrip()
-        following = next((index for index in range(end, len(lines)) if lines[index].strip()), len(lines))
+        following = next(
+            (index for index in range(end, len(lines)) if lines[index].strip()), len(lines)
+        )
         is_term = end == at + 1 and end < len(lines) and lines[end].startswith(" ")
-        literal = text.endswith("::") and following < len(lines) and lines[following].startswith(" ")
+        literal = (
+            text.endswith("::") and following < len(lines) and lines[following].startswith(" ")
+        )
         if literal:
             text = text[:-2].rstrip() if text.endswith(" ::") or text == "::" else text[:-1]
         if all(line.startswith("| ") or line == "|" for line in lines[at:end]):
             self._builder.add_lines(_plain(line[1:]) for line in lines[at:end])
         else:
-            self._builder.add_paragraph(_plain(text + ":" if is_term and not text.endswith((":", ".")) else text))
+            self._builder.add_paragraph(
+                _plain(text + ":" if is_term and not text.endswith((":", ".")) else text)
+            )
         if literal:
             stop = _indented(lines, following)
             self._builder.add_code(textwrap.dedent("\n".join(lines[following:stop])))
@@ -127,12 +167,16 @@ class _Reader:
         if match is None:  # A comment, a target or a footnote; only the last is for readers.
             note = re.fullmatch(r"\.\.\s+\[(?:\d+|#\w*|\*|\w+)\]\s*(.*)", lines[at])
             if note:
-                self._builder.add_paragraph(_plain(" ".join([note[1], *map(str.strip, lines[at + 1 : end])])))
+                self._builder.add_paragraph(
+                    _plain(" ".join([note[1], *map(str.strip, lines[at + 1 : end])]))
+                )
             return end
         name, argument = match[1].lower(), match[2].strip()
         body = textwrap.dedent("\n".join(lines[at + 1 : end])).split("\n")
         options = [line for line in body if _OPTION.match(line)]
-        content = body[next((i for i, line in enumerate(body) if not _OPTION.match(line)), len(body)) :]
+        content = body[
+            next((i for i, line in enumerate(body) if not _OPTION.match(line)), len(body)) :
+        ]
         if name in _CODE:
             self._builder.add_code("\n".join(content))
         elif name in ("image", "figure"):
@@ -153,7 +197,9 @@ class _Reader:
         elif name == "csv-table":
             header = [line.split(":", 2)[2] for line in options if line.startswith(":header:")]
             rows = [line for line in [*header, *content] if line.strip()]
-            self._builder.add_table([[_plain(cell.strip(' "')) for cell in row.split(",")] for row in rows])
+            self._builder.add_table(
+                [[_plain(cell.strip(' "')) for cell in row.split(",")] for row in rows]
+            )
         else:
             cells: list[list[str]] = []
             for line in content:
@@ -188,7 +234,9 @@ class _Reader:
                 indents = [indent for indent in indents if indent < len(match[1])] + [len(match[1])]
                 if match[3]:
                     number = int(match[3]) if match[3].isdigit() else number + 1
-                items.append(ListItem(match[4], len(indents) - 1, "-" if match[2] else f"{number}."))
+                items.append(
+                    ListItem(match[4], len(indents) - 1, "-" if match[2] else f"{number}.")
+                )
             elif not line.strip():
                 following = next((other for other in lines[at:] if other.strip()), "")
                 if not (following.startswith(" ") or _ITEM.fullmatch(following)):

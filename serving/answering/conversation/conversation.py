@@ -8,7 +8,11 @@ from uuid import UUID
 from core.principal import Principal
 from core.services import Services
 from retrieval.retriever import check_question
-from serving.answering.conversation.followups import StandaloneQuestion, is_follow_up, make_standalone
+from serving.answering.conversation.followups import (
+    StandaloneQuestion,
+    is_follow_up,
+    make_standalone,
+)
 from serving.answering.conversation.history import ConversationHistory, Turn
 from serving.answering.conversation.rewriting import rewrite_question
 from serving.answering.guardrails.screening import screen_question
@@ -62,14 +66,20 @@ def resolve_question(
     by_rule = make_standalone(question, turns)
     text = rewrite_question(models, principal, question, turns) if models else None
     return (
-        StandaloneQuestion(check_question(text), turns[-1].documents[0] if turns[-1].documents else None)
+        StandaloneQuestion(
+            check_question(text), turns[-1].documents[0] if turns[-1].documents else None
+        )
         if text
         else by_rule
     )
 
 
 def _store_turn(
-    history: ConversationHistory, conversation: UUID, question: str, standalone: StandaloneQuestion, answer: Answer
+    history: ConversationHistory,
+    conversation: UUID,
+    question: str,
+    standalone: StandaloneQuestion,
+    answer: Answer,
 ) -> None:
     cited = list(dict.fromkeys(citation.document_id for citation in answer.citations))
     history.add_turn(

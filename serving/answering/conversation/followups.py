@@ -23,9 +23,7 @@ _FOLLOW_UP_LINK = re.compile(
     r"|is it the same (?:for|in|with))\s+(?P<rest>.+)$|^(?:and|but|or|also)\b,?\s+(?P<more>.+)$",
     re.IGNORECASE,
 )
-_PREPOSITION = (
-    r"(?:for|in|on|at|with|without|after|before|during|to|from|by|of|under|over|within|outside|inside|between|per|as)"
-)
+_PREPOSITION = r"(?:for|in|on|at|with|without|after|before|during|to|from|by|of|under|over|within|outside|inside|between|per|as)"
 _STARTS_WITH_PREPOSITION = re.compile(rf"^(?P<preposition>{_PREPOSITION})\b\s+\S", re.IGNORECASE)
 _PRONOUN_PATTERN = re.compile(
     r"\b(?:it|they|them|he|she|him|its|their|his|her)\b"
@@ -48,7 +46,9 @@ _QUESTION_WORDS = frozenset(
     " will would have has had".split()
 )
 # Names and designations: Kestrel T5, ERR-4711, Heron 210.
-_NAME_PATTERN = re.compile(r"\b(?:[A-Z][\w-]*[a-z0-9][\w-]*|[A-Z]{2,}[\w-]*)(?:[ -](?:[A-Z][\w-]*|\d[\w.]*))*")
+_NAME_PATTERN = re.compile(
+    r"\b(?:[A-Z][\w-]*[a-z0-9][\w-]*|[A-Z]{2,}[\w-]*)(?:[ -](?:[A-Z][\w-]*|\d[\w.]*))*"
+)
 _PERSON = r"(?:i|we|you|one|they|he|she|someone|anyone|everyone|employees?|people|customers?|contractors?|staff)"
 _ACTION_QUESTION = re.compile(
     r"^(?:can|could|may|must|should|shall|do|does|am|is|are|will|would|have|has)"
@@ -78,10 +78,14 @@ class StandaloneQuestion:
 def is_follow_up(question: str) -> bool:
     """Whether a question shows a sign that it can't be understood alone."""
     text = question.strip()
-    if _BARE_QUESTION.match(text) or (_STARTS_WITH_PREPOSITION.match(text) and not _is_full_question(text)):
+    if _BARE_QUESTION.match(text) or (
+        _STARTS_WITH_PREPOSITION.match(text) and not _is_full_question(text)
+    ):
         return True
     link = _FOLLOW_UP_LINK.match(text)
-    if link and (link["rest"] or not _is_full_question(link["more"]) or _find_open_pronoun(link["more"])):
+    if link and (
+        link["rest"] or not _is_full_question(link["more"]) or _find_open_pronoun(link["more"])
+    ):
         return True
     return _find_open_pronoun(text) is not None
 
@@ -100,7 +104,9 @@ def make_standalone(question: str, turns: Sequence[Turn]) -> StandaloneQuestion:
     pronoun = _find_open_pronoun(rest)
     if pronoun:
         return _replace_pronoun(rest, pronoun, before)
-    return StandaloneQuestion(_capitalize_question(_adapt_earlier_question(rest.rstrip("?!. "), earlier) + "?"))
+    return StandaloneQuestion(
+        _capitalize_question(_adapt_earlier_question(rest.rstrip("?!. "), earlier) + "?")
+    )
 
 
 def _is_full_question(text: str) -> bool:
@@ -117,7 +123,13 @@ def _find_open_pronoun(text: str) -> re.Match[str] | None:
     for match in _PRONOUN_PATTERN.finditer(text):
         ahead, after = text[: match.start()], text[match.end() :]
         bounds = [bound.start() for bound in _CLAUSE_BOUNDARY.finditer(ahead)]
-        possible = ahead if match[0].lower() in _POSSESSIVE_PRONOUNS else ahead[: bounds[-1]] if bounds else ""
+        possible = (
+            ahead
+            if match[0].lower() in _POSSESSIVE_PRONOUNS
+            else ahead[: bounds[-1]]
+            if bounds
+            else ""
+        )
         if _content_terms(possible):
             return None
         if match[0].lower() == "it" and _IMPERSONAL_PHRASE.match(after):
@@ -146,18 +158,28 @@ _WEAK_TERMS = frozenset(
 
 def _replace_pronoun(text: str, pronoun: re.Match[str], previous: Turn) -> StandaloneQuestion:
     """With what the pronoun stands for in its place."""
-    stands_for, leans_on = _find_subject(previous, prefers_action=pronoun[0].lower() in {"this", "that"})
+    stands_for, leans_on = _find_subject(
+        previous, prefers_action=pronoun[0].lower() in {"this", "that"}
+    )
     if stands_for is None:
-        return StandaloneQuestion(_capitalize_question(f"{text.rstrip('?!. ')}: {previous.asked_as.rstrip('?!. ')}?"))
+        return StandaloneQuestion(
+            _capitalize_question(f"{text.rstrip('?!. ')}: {previous.asked_as.rstrip('?!. ')}?")
+        )
     ahead, after = text[: pronoun.start()], text[pronoun.end() :]
     if pronoun[0].lower() in _POSSESSIVE_PRONOUNS:
-        owned = re.match(r"\s+(?P<owned>[\w-]+(?:\s+(?:time|life|period|number|price|interval|limit))?)", after)
+        owned = re.match(
+            r"\s+(?P<owned>[\w-]+(?:\s+(?:time|life|period|number|price|interval|limit))?)", after
+        )
         if owned:
             return StandaloneQuestion(
-                _capitalize_question(f"{ahead}the {owned['owned']} of {stands_for}{after[owned.end() :]}"), leans_on
+                _capitalize_question(
+                    f"{ahead}the {owned['owned']} of {stands_for}{after[owned.end() :]}"
+                ),
+                leans_on,
             )
     noun = re.match(
-        r"\s+(?:policy|rule|limit|device|product|sensor|document|case|error|process|period|amount)\b", after
+        r"\s+(?:policy|rule|limit|device|product|sensor|document|case|error|process|period|amount)\b",
+        after,
     )
     return StandaloneQuestion(
         _capitalize_question(f"{ahead}{stands_for}{after[noun.end() if noun else 0 :]}"), leans_on
@@ -170,15 +192,24 @@ def _find_subject(previous: Turn, *, prefers_action: bool) -> tuple[str | None, 
     done = _ACTION_QUESTION.match(asked)
     if prefers_action and done:
         return done["deed"], None
-    things, names = [match["thing"] for match in _NOUN_WITH_DETERMINER.finditer(asked)], _find_names(asked)
+    things, names = (
+        [match["thing"] for match in _NOUN_WITH_DETERMINER.finditer(asked)],
+        _find_names(asked),
+    )
     if names:
-        pieces = [piece.removeprefix("the ").removeprefix("a ") for thing in things for piece in thing.split(" of ")]
+        pieces = [
+            piece.removeprefix("the ").removeprefix("a ")
+            for thing in things
+            for piece in thing.split(" of ")
+        ]
         return next((f"the {piece}" for piece in pieces if names[-1] in piece), names[-1]), None
     if things:
         return f"the {max(things, key=len)}", None
     if done:
         return done["deed"], None
-    for document, title in list(zip(previous.documents, previous.titles, strict=False))[:_MAX_CITED_TITLES]:
+    for document, title in list(zip(previous.documents, previous.titles, strict=False))[
+        :_MAX_CITED_TITLES
+    ]:
         if set(extract_terms(title)) & set(extract_terms(asked)):
             return title, document
     return None, None
@@ -187,9 +218,11 @@ def _find_subject(previous: Turn, *, prefers_action: bool) -> tuple[str | None, 
 def _find_names(text: str) -> list[str]:
     """Names and designations in a question, its first word left aside unless it holds a digit."""
     return [
-        match[0] for match in _NAME_PATTERN.finditer(text) if match.start() or re.search(r"\d", match[0])
+        match[0]
+        for match in _NAME_PATTERN.finditer(text)
+        if match.start() or re.search(r"\d", match[0])
         if match[0].lower() not in _QUESTION_WORDS
-    ]  # fmt: skip
+    ]
 
 
 def _adapt_earlier_question(change: str, earlier: str) -> str:
@@ -200,7 +233,11 @@ def _adapt_earlier_question(change: str, earlier: str) -> str:
         return earlier.replace(like[-1], names[-1], 1)
     preposition = _STARTS_WITH_PREPOSITION.match(change)
     if preposition:
-        same = re.search(rf"\b{preposition['preposition']}\s+(?:(?!{_PREPOSITION}\b)\S+\s*)+", earlier, re.IGNORECASE)
+        same = re.search(
+            rf"\b{preposition['preposition']}\s+(?:(?!{_PREPOSITION}\b)\S+\s*)+",
+            earlier,
+            re.IGNORECASE,
+        )
         if same:
             return f"{earlier[: same.start()]}{change} {earlier[same.end() :]}".strip()
         return f"{earlier} {change}"

@@ -32,7 +32,9 @@ class Turn:
     @property
     def estimated_tokens(self) -> int:
         """About how many tokens the turn adds to what a model reads."""
-        return sum(map(len, (self.question, self.asked_as, *self.titles))) // CHARACTERS_PER_TOKEN + 1
+        return (
+            sum(map(len, (self.question, self.asked_as, *self.titles))) // CHARACTERS_PER_TOKEN + 1
+        )
 
 
 class ConversationHistory:
@@ -82,14 +84,23 @@ class ConversationHistory:
         return kept[::-1]
 
     def add_turn(
-        self, conversation: UUID, question: str, asked_as: str, documents: list[UUID], *, answered: bool,
+        self,
+        conversation: UUID,
+        question: str,
+        asked_as: str,
+        documents: list[UUID],
+        *,
+        answered: bool,
         leans_on: UUID | None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Add a turn; the oldest go beyond `MOST_TURNS`. Nothing happens if the conversation was deleted meanwhile."""
         values = self._query_parameters(conversation) | {
-            "question": question, "asked_as": asked_as, "answered": answered, "documents": documents,
+            "question": question,
+            "asked_as": asked_as,
+            "answered": answered,
+            "documents": documents,
             "leans_on": leans_on,
-        }  # fmt: skip
+        }
         with self._services.database.writing(self._principal.tenant, self._owner) as connection:
             if connection.execute(QUERIES["prolong"], values).fetchone():
                 connection.execute(QUERIES["add_turn"], values)
@@ -98,17 +109,24 @@ class ConversationHistory:
     def delete(self, conversation: UUID) -> None:
         """Delete a conversation; raises as `read` does."""
         with self._services.database.writing(self._principal.tenant, self._owner) as connection:
-            if not connection.execute(QUERIES["delete"], self._query_parameters(conversation)).fetchone():
+            if not connection.execute(
+                QUERIES["delete"], self._query_parameters(conversation)
+            ).fetchone():
                 raise _not_found_error()
 
     def _query_parameters(self, conversation: UUID | None) -> dict[str, object]:
         return {
-            "tenant": self._principal.tenant, "owner": self._principal.usage_key, "conversation": conversation,
-            "days": self._services.settings.conversation_days, "most": MAX_TURNS,
-        }  # fmt: skip
+            "tenant": self._principal.tenant,
+            "owner": self._principal.usage_key,
+            "conversation": conversation,
+            "days": self._services.settings.conversation_days,
+            "most": MAX_TURNS,
+        }
 
 
-def delete_expired_conversations(services: Services, tenant: str, *, dry_run: bool = False) -> tuple[int, int]:
+def delete_expired_conversations(
+    services: Services, tenant: str, *, dry_run: bool = False
+) -> tuple[int, int]:
     """How many of a tenant's conversations have expired, and how many of those were deleted."""
     with services.database.writing(tenant) as connection:
         row = connection.execute(QUERIES["expired"], {"tenant": tenant}).fetchone()

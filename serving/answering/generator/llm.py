@@ -19,8 +19,17 @@ from core.principal import Principal
 from core.text.invisible import remove_invisible
 from retrieval.types import Hit, SearchResult
 from serving.answering.extractive import ExtractiveGenerator
-from serving.answering.generator.prompts.template import PROMPT_FOLDER, PromptTemplate, RenderedPrompt, load_prompt
-from serving.answering.generator.quote_matching import find_nearest_sentences, locate_quote, widen_to_sentences
+from serving.answering.generator.prompts.template import (
+    PROMPT_FOLDER,
+    PromptTemplate,
+    RenderedPrompt,
+    load_prompt,
+)
+from serving.answering.generator.quote_matching import (
+    find_nearest_sentences,
+    locate_quote,
+    widen_to_sentences,
+)
 from serving.answering.generator.reply_parser import PassageRef, ReplyParser, ReplySentence
 from serving.answering.guardrails.prompt_injection import find_injections, is_injection
 from serving.answering.guardrails.redaction import behind
@@ -34,7 +43,9 @@ MAX_ANSWER_TOKENS = 700  # for a reply: some eight sentences with a quote each
 MAX_REPAIR_TOKENS = 250
 MAX_REPLY_SENTENCES = 8  # of a reply that are read; a model that goes on is repeating itself
 DEFAULT_CONTEXT_TOKENS = 4_096  # tokens, of a model that is not known better
-MIN_CHARACTERS_PER_TOKEN = 3  # of English; rather too few, so that a prompt fits though its tokens are short
+MIN_CHARACTERS_PER_TOKEN = (
+    3  # of English; rather too few, so that a prompt fits though its tokens are short
+)
 TOKENS_PER_MESSAGE = 8  # tokens around each turn
 OMISSION_MARK = "[...]"
 
@@ -52,7 +63,9 @@ FAULT_DESCRIPTIONS: dict[FaultCode, str] = {
 }
 
 
-def create_generator(models: Models | None, principal: Principal) -> "LLMGenerator | ExtractiveGenerator":
+def create_generator(
+    models: Models | None, principal: Principal
+) -> "LLMGenerator | ExtractiveGenerator":
     """What writes an answer for somebody: a language model where a models file is named, else the documents do."""
     return (
         LLMGenerator(models, principal, context_tokens=find_context_size(models, principal))
@@ -67,7 +80,11 @@ def find_context_size(models: Models, principal: Principal) -> int:
     if not isinstance(gateway, Gateway):
         return DEFAULT_CONTEXT_TOKENS
     allowed = gateway.models_file.policy_for(principal.tenant).models
-    sizes = [model.context for model in gateway.models_file.models if allowed is None or model.name in allowed]
+    sizes = [
+        model.context
+        for model in gateway.models_file.models
+        if allowed is None or model.name in allowed
+    ]
     return max(sizes, default=DEFAULT_CONTEXT_TOKENS)
 
 
@@ -81,12 +98,25 @@ class LLMGenerator:
     name = "model"
 
     def __init__(
-        self, models: Models, principal: Principal, *, context_tokens: int = DEFAULT_CONTEXT_TOKENS, max_sentences: int = MAX_REPLY_SENTENCES,
+        self,
+        models: Models,
+        principal: Principal,
+        *,
+        context_tokens: int = DEFAULT_CONTEXT_TOKENS,
+        max_sentences: int = MAX_REPLY_SENTENCES,
         prompt_folder: Path = PROMPT_FOLDER,
-    ) -> None:  # fmt: skip
-        self._models, self._principal, self._context, self._most = models, principal, context_tokens, max_sentences
+    ) -> None:
+        self._models, self._principal, self._context, self._most = (
+            models,
+            principal,
+            context_tokens,
+            max_sentences,
+        )
         self._ends = time.monotonic() + ANSWER_TIMEOUT_SECONDS
-        self._template, self._mending = load_prompt("answer", prompt_folder), load_prompt("mend", prompt_folder)
+        self._template, self._mending = (
+            load_prompt("answer", prompt_folder),
+            load_prompt("mend", prompt_folder),
+        )
         self._shown: tuple[str, ...] = ()
         self.model: str | None = None
         self.prompt = ""
@@ -103,7 +133,11 @@ class LLMGenerator:
         """
         prompts = [(each.messages, each.schema) for each in (self._template, self._mending)]
         gateway = behind(self._models)
-        models = gateway.models_file.model_dump_json() if isinstance(gateway, Gateway) else secrets.token_hex()
+        models = (
+            gateway.models_file.model_dump_json()
+            if isinstance(gateway, Gateway)
+            else secrets.token_hex()
+        )
         return sha256(f"{prompts}\n{models}\n{self._context}\n{self._most}".encode()).hexdigest()
 
     @property
@@ -115,25 +149,41 @@ class LLMGenerator:
         """The sentences of the reply, each as soon as it is whole. Closing this cancels the call."""
         rendered = self._render_answer_prompt(evidence)
         self.prompt = rendered.sha256
-        for written in self._stream_sentences(rendered.messages, self._template, MAX_ANSWER_TOKENS, evidence.question):
+        for written in self._stream_sentences(
+            rendered.messages, self._template, MAX_ANSWER_TOKENS, evidence.question
+        ):
             yield draft_sentence(written, evidence)
 
-    def mend(self, evidence: SearchResult, sentence: DraftSentence, fault: FaultCode) -> DraftSentence | None:
+    def mend(
+        self, evidence: SearchResult, sentence: DraftSentence, fault: FaultCode
+    ) -> DraftSentence | None:
         """Another wording of a sentence by the model that wrote it, from the passages that it names or else from all;
         None where time is short, that model does not answer, or nobody can pay for it.
         """
         if self._ends - time.monotonic() < MIN_REPAIR_SECONDS or fault not in FAULT_DESCRIPTIONS:
             return None
-        cited = dict.fromkeys(each.hit_index for each in sentence.support if 0 <= each.hit_index < len(evidence.hits))
-        shown = [render_passage(place + 1, evidence.hits[place]) for place in cited or range(len(self._shown))]
+        cited = dict.fromkeys(
+            each.hit_index for each in sentence.support if 0 <= each.hit_index < len(evidence.hits)
+        )
+        shown = [
+            render_passage(place + 1, evidence.hits[place])
+            for place in cited or range(len(self._shown))
+        ]
         rendered = self._mending.render(
-            boundary=create_boundary(), fault=FAULT_DESCRIPTIONS[fault], passages="\n\n".join(shown), question=remove_invisible(evidence.question),
+            boundary=create_boundary(),
+            fault=FAULT_DESCRIPTIONS[fault],
+            passages="\n\n".join(shown),
+            question=remove_invisible(evidence.question),
             sentence=remove_invisible(sentence.text),
-        )  # fmt: skip
+        )
         try:
             found = list(
                 self._stream_sentences(
-                    rendered.messages, self._mending, MAX_REPAIR_TOKENS, evidence.question, self.model or ""
+                    rendered.messages,
+                    self._mending,
+                    MAX_REPAIR_TOKENS,
+                    evidence.question,
+                    self.model or "",
                 )
             )
         except (NoModelAvailable, ModelFailed, OverBudget):  # what is said already stays said
@@ -142,7 +192,9 @@ class LLMGenerator:
 
     def _render_answer_prompt(self, evidence: SearchResult) -> RenderedPrompt:
         """The prompt with the passages that there is room for."""
-        passages = [render_passage(number, hit) for number, hit in enumerate(evidence.hits, start=1)]
+        passages = [
+            render_passage(number, hit) for number, hit in enumerate(evidence.hits, start=1)
+        ]
         empty = self._template.render(
             boundary=create_boundary(), passages="", question=remove_invisible(evidence.question)
         )
@@ -153,19 +205,32 @@ class LLMGenerator:
         )
         self._shown = tuple(_fit_passages(passages, room))
         return self._template.render(
-            boundary=create_boundary(), passages="\n\n".join(self._shown), question=remove_invisible(evidence.question)
+            boundary=create_boundary(),
+            passages="\n\n".join(self._shown),
+            question=remove_invisible(evidence.question),
         )
 
     def _stream_sentences(
-        self, messages: Sequence[Message], prompt: PromptTemplate, max_tokens: int, question: str, model: str = ""
+        self,
+        messages: Sequence[Message],
+        prompt: PromptTemplate,
+        max_tokens: int,
+        question: str,
+        model: str = "",
     ) -> Iterator[ReplySentence]:
         """The sentences of a reply, of `model` where one is named; whoever leaves early closes it."""
         reply = self._models.stream(
             ModelRequest(
-                messages, self._principal, prompt.head.name, schema=prompt.schema, max_tokens=max_tokens,
-                timeout_seconds=max(self._ends - time.monotonic(), 0.1), question=question, model=model,
+                messages,
+                self._principal,
+                prompt.head.name,
+                schema=prompt.schema,
+                max_tokens=max_tokens,
+                timeout_seconds=max(self._ends - time.monotonic(), 0.1),
+                question=question,
+                model=model,
             )
-        )  # fmt: skip
+        )
         self.model, reading, count = reply.model, ReplyParser(), 0
         try:
             for piece in reply:
@@ -192,13 +257,19 @@ def draft_sentence(reply_sentence: ReplySentence, evidence: SearchResult) -> Dra
     return DraftSentence(reply_sentence.text, tuple(dict.fromkeys(found)))
 
 
-def _locate_support(text: str, passage_ref: PassageRef, evidence: SearchResult) -> list[SupportingSpan]:
+def _locate_support(
+    text: str, passage_ref: PassageRef, evidence: SearchResult
+) -> list[SupportingSpan]:
     place = passage_ref.passage - 1
     if not 0 <= place < len(evidence.hits):
         return []
     hit = evidence.hits[place]
     span = locate_quote(passage_ref.quote, hit)
-    spans = [widen_to_sentences(span, hit)] if span else find_nearest_sentences(f"{text} {passage_ref.quote}", hit)
+    spans = (
+        [widen_to_sentences(span, hit)]
+        if span
+        else find_nearest_sentences(f"{text} {passage_ref.quote}", hit)
+    )
     return [SupportingSpan(place, each) for each in spans]
 
 
@@ -206,7 +277,9 @@ def render_passage(number: int, hit: Hit) -> str:
     """A passage as a model reads it: its number, where it stands, and its text, without what speaks to a machine or
     shows nothing.
     """
-    above = [line for line in (hit.title, *hit.context.splitlines()) if line and not is_injection(line)]
+    above = [
+        line for line in (hit.title, *hit.context.splitlines()) if line and not is_injection(line)
+    ]
     head = remove_invisible(" > ".join(dict.fromkeys(above)))
     text, done = "", hit.span.start
     for each in find_injections(hit):

@@ -10,7 +10,16 @@ from serving.answering.question import collect_terms
 
 MAX_QUOTE_SENTENCES = 3  # sentences that a quote is widened to; one over more stays as it is
 MAX_NEAREST_SENTENCES = 2  # sentences of a passage that stand for a quote that is not there
-EQUIVALENT_CHARACTERS = {"’": "'", "‘": "'", "“": '"', "”": '"', "–": "-", "—": "-", "‑": "-", "\u00a0": " "}
+EQUIVALENT_CHARACTERS = {
+    "’": "'",
+    "‘": "'",
+    "“": '"',
+    "”": '"',
+    "–": "-",
+    "—": "-",
+    "‑": "-",
+    "\u00a0": " ",
+}
 QUOTE_DECORATION = re.compile(
     r"^(?:[\s\"'“”‘’\[\]…]|\.\.\.)+|(?:[\s\"'“”‘’\[\]…]|\.\.\.)+$"
 )  # what models put around a quote
@@ -27,7 +36,9 @@ def locate_quote(quote: str, hit: Hit) -> Span | None:
     place = text.find(wanted) if wanted else -1
     if place < 0:
         return None
-    return Span(hit.span.start + places[place], hit.span.start + places[place + len(wanted) - 1] + 1)
+    return Span(
+        hit.span.start + places[place], hit.span.start + places[place + len(wanted) - 1] + 1
+    )
 
 
 def widen_to_sentences(span: Span, hit: Hit) -> Span:

@@ -104,15 +104,23 @@ class ReplyParser:
 
 def _may_become_json(text: str) -> bool:
     """Whether what has come so far is at most a fence and an opening bracket."""
-    return len(text) < MAX_PREAMBLE_CHARACTERS and text.lstrip(" \n\t`jsonJSON")[:1] in ("", "{", "[")
+    return len(text) < MAX_PREAMBLE_CHARACTERS and text.lstrip(" \n\t`jsonJSON")[:1] in (
+        "",
+        "{",
+        "[",
+    )
 
 
 def _parse_prose_sentence(text: str) -> Iterator[ReplySentence]:
     """A sentence of prose without its markers and bullet."""
     named = tuple(
-        PassageRef(int(number)) for found in CITATION_MARKER.finditer(text) for number in re.findall(r"\d+", found[1])
+        PassageRef(int(number))
+        for found in CITATION_MARKER.finditer(text)
+        for number in re.findall(r"\d+", found[1])
     )
-    said = " ".join(LEADING_BULLET.sub("", CITATION_MARKER.sub("", CODE_FENCE.sub("", text))).split())
+    said = " ".join(
+        LEADING_BULLET.sub("", CITATION_MARKER.sub("", CODE_FENCE.sub("", text))).split()
+    )
     if re.search(r"\w", said) and not said.endswith(":"):
         yield ReplySentence(said, tuple(dict.fromkeys(named)))
 
@@ -132,7 +140,12 @@ def _parse_object(value: Any) -> Iterator[ReplySentence]:
     if not isinstance(value, dict):
         return
     said = next(
-        (value[name] for name in ("text", "sentence", "claim", "answer") if isinstance(value.get(name), str)), ""
+        (
+            value[name]
+            for name in ("text", "sentence", "claim", "answer")
+            if isinstance(value.get(name), str)
+        ),
+        "",
     )
     if not re.search(r"\w", said):
         return
@@ -140,13 +153,25 @@ def _parse_object(value: Any) -> Iterator[ReplySentence]:
         tuple(dict.fromkeys(_extract_passage_refs(value))),
         ReplyParser(),
     )  # it may have several sentences in one string
-    for written in [*reading.feed(said), *reading.end()] or [ReplySentence(" ".join(said.split()), ())]:
+    for written in [*reading.feed(said), *reading.end()] or [
+        ReplySentence(" ".join(said.split()), ())
+    ]:
         yield ReplySentence(written.text, named or written.passage_refs)
 
 
 def _extract_passage_refs(value: dict[str, Any]) -> Iterator[PassageRef]:
     quote = value.get("quote") if isinstance(value.get("quote"), str) else ""
-    for name in ("evidence", "citations", "citation", "passages", "passage", "sources", "source", "id", "ids"):
+    for name in (
+        "evidence",
+        "citations",
+        "citation",
+        "passages",
+        "passage",
+        "sources",
+        "source",
+        "id",
+        "ids",
+    ):
         some = value.get(name)
         for each in some if isinstance(some, list) else [some]:
             if isinstance(each, dict):

@@ -15,7 +15,9 @@ MIN_SPELLED_LETTERS = 6  # letters one by one, with something between them
 WORD_PATTERN = re.compile(r"[^\W_]+(?:['’][^\W_]+)?")
 CODE_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_+/=-]{2,}")
 MEASUREMENT_PATTERN = re.compile(r"\d+(?:[a-zµ]{1,3}|st|nd|rd|th)|[a-z]{1,2}\d{1,2}", re.IGNORECASE)
-SPELLED_OUT_PATTERN = re.compile(rf"(?:\b[^\W_]\b[^\w]{{1,3}}){{{MIN_SPELLED_LETTERS - 1},}}[^\W_]\b")
+SPELLED_OUT_PATTERN = re.compile(
+    rf"(?:\b[^\W_]\b[^\w]{{1,3}}){{{MIN_SPELLED_LETTERS - 1},}}[^\W_]\b"
+)
 
 
 def contains_leak(text: str, instructions: str, known_text: str) -> bool:
@@ -33,7 +35,9 @@ def find_codes(text: str) -> Iterable[str]:
         if len(found[0]) > MAX_WORD_LETTERS and "-" not in found[0].strip("-"):
             yield found[0]
         for part in re.split(r"[_+/=-]+", found[0]):
-            if len(part) > MAX_WORD_LETTERS or (len(part) >= MIN_CODE_CHARACTERS and _mixes_letters_and_digits(part)):
+            if len(part) > MAX_WORD_LETTERS or (
+                len(part) >= MIN_CODE_CHARACTERS and _mixes_letters_and_digits(part)
+            ):
                 yield part
     yield from (found[0] for found in SPELLED_OUT_PATTERN.finditer(text))
 
@@ -45,9 +49,14 @@ def _mixes_letters_and_digits(word: str) -> bool:
 
 
 def _repeats_instructions(text: str, instructions: str, known_text: str) -> bool:
-    said, evidence, prompt = _lowercase_words(text), _join_words(known_text), _join_words(instructions)
+    said, evidence, prompt = (
+        _lowercase_words(text),
+        _join_words(known_text),
+        _join_words(instructions),
+    )
     runs = (
-        " ".join(said[start : start + MIN_PROMPT_RUN_WORDS]) for start in range(len(said) - MIN_PROMPT_RUN_WORDS + 1)
+        " ".join(said[start : start + MIN_PROMPT_RUN_WORDS])
+        for start in range(len(said) - MIN_PROMPT_RUN_WORDS + 1)
     )
     return any(f" {run} " in prompt and f" {run} " not in evidence for run in runs)
 
@@ -55,8 +64,14 @@ def _repeats_instructions(text: str, instructions: str, known_text: str) -> bool
 def _leaks_instruction_code(instructions: str, text: str, known_text: str) -> bool:
     """Whether a code of the prompt is in the sentence, however it is broken up or turned round."""
     bare = _strip_separators(text)
-    secret = {_strip_separators(code) for code in find_codes(instructions) if not _is_known_code(code, known_text)}
-    return any(code in bare or code[::-1] in bare for code in secret if len(code) >= MIN_CODE_CHARACTERS)
+    secret = {
+        _strip_separators(code)
+        for code in find_codes(instructions)
+        if not _is_known_code(code, known_text)
+    }
+    return any(
+        code in bare or code[::-1] in bare for code in secret if len(code) >= MIN_CODE_CHARACTERS
+    )
 
 
 def _is_known_code(code: str, known_text: str) -> bool:

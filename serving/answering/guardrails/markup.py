@@ -55,7 +55,15 @@ def remove_markup(text: str, quotes: Sequence[str]) -> str:
         return found[0] if any(" ".join(found[0].split()) in quote for quote in known) else found[1]
 
     text = remove_invisible(text)
-    for pattern in (HTML_COMMENT, HIDDEN_ELEMENT, AUTOLINK, HTML_TAG, HTML_ENTITY, MARKDOWN_IMAGE, LINK_DEFINITION):
+    for pattern in (
+        HTML_COMMENT,
+        HIDDEN_ELEMENT,
+        AUTOLINK,
+        HTML_TAG,
+        HTML_ENTITY,
+        MARKDOWN_IMAGE,
+        LINK_DEFINITION,
+    ):
         text = pattern.sub(cut, text)
     text = MARKDOWN_LINK.sub(label, text)
     for pattern in (WEB_ADDRESS, BRACKETED_LABEL, MARKDOWN_STYLE):

@@ -25,9 +25,7 @@ _ASSISTANT_WORDS = (
     r"(?:assistants?|agents?|systems?|models?|bots?|readers?|tools?)|chat ?bots?|llms?|language models?|chatgpt"
     r"|gpt-?\d?)"
 )
-_INSTRUCTION_WORDS = (
-    r"(?:instructions?|polic(?:y|ies)|rules?|prompts?|guidelines?|directives?|restrictions?|guardrails?|commands?)"
-)
+_INSTRUCTION_WORDS = r"(?:instructions?|polic(?:y|ies)|rules?|prompts?|guidelines?|directives?|restrictions?|guardrails?|commands?)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +38,18 @@ class InjectionSign:
     taints_paragraph: bool = False
 
 
-def _compile_sign(name: str, weight: float, pattern: str, *, taints_paragraph: bool = False) -> InjectionSign:
-    return InjectionSign(name, weight, re.compile(pattern, re.IGNORECASE | re.MULTILINE), taints_paragraph)
+def _compile_sign(
+    name: str, weight: float, pattern: str, *, taints_paragraph: bool = False
+) -> InjectionSign:
+    return InjectionSign(
+        name, weight, re.compile(pattern, re.IGNORECASE | re.MULTILINE), taints_paragraph
+    )
 
 
 INJECTION_SIGNS = (
     _compile_sign(
-        "overrides what a model was told", 1.0,
+        "overrides what a model was told",
+        1.0,
         rf"\b(?:ignore|disregard|forget)\b[^.]{{0,30}}\b(?:all|any|other|original)\b[^.]{{0,30}}\b{_INSTRUCTION_WORDS}\b"
         rf"|\b(?:ignore|disregard|forget|override|bypass|overwrite|discard)\b[^.]{{0,30}}"
         rf"\b(?:previous|prior|earlier|above|preceding|former|your|system)\b[^.]{{0,30}}\b{_INSTRUCTION_WORDS}\b"
@@ -57,7 +60,8 @@ INJECTION_SIGNS = (
         taints_paragraph=True,
     ),
     _compile_sign(
-        "calls an assistant by name", 1.0,
+        "calls an assistant by name",
+        1.0,
         rf"\b(?:to|for|dear|hey|hello|attention|note to|notice to|all) (?:all |any |the |other )?{_ASSISTANT_WORDS}\b"
         rf"(?=[^.]{{0,60}}(?::|\b(?:must|should|you|please|processing|reading|summari[sz]ing)\b))"
         rf"|\b{_ASSISTANT_WORDS} (?:processing|reading|summari[sz]ing|answering|parsing)\b"
@@ -66,7 +70,8 @@ INJECTION_SIGNS = (
         taints_paragraph=True,
     ),
     _compile_sign(
-        "speaks in a role of the conversation", 1.0,
+        "speaks in a role of the conversation",
+        1.0,
         r"<\|(?:im_start|im_end|system|user|assistant|endoftext|eot_id|start_header_id)\b[^>]*>|\[/?INST\]|<</?SYS>>"
         r"|</?(?:system|assistant|instructions?)>"
         r"|^\W*(?:system (?:note|message|prompt|instruction|override)s?|new instructions?)\s*:"
@@ -74,16 +79,20 @@ INJECTION_SIGNS = (
         r"|\bend of (?:the )?(?:document|passage|context|system prompt)s?\]",
         taints_paragraph=True,
     ),
-    _compile_sign("begins as the assistant or the system", 0.6, r"^\W*(?:assistant|ai|system|user)\s*:"),
     _compile_sign(
-        "speaks of the prompt", 1.0,
+        "begins as the assistant or the system", 0.6, r"^\W*(?:assistant|ai|system|user)\s*:"
+    ),
+    _compile_sign(
+        "speaks of the prompt",
+        1.0,
         r"\b(?:your|the) system (?:prompt|message)\b"
         r"|\byour (?:hidden|secret|initial|original) (?:prompt|instructions?)\b"
         r"|\bdo anything now\b|\bfrom now on,? you (?:are|will|must|only)\b",
         taints_paragraph=True,
     ),
     _compile_sign(
-        "wants to stay hidden", 1.0,
+        "wants to stay hidden",
+        1.0,
         r"\b(?:do not|don't|never|without)\b[^.]{0,20}\b(?:mention|mentioning|reveal|revealing|disclos\w+|tell\w*"
         r"|show\w*|repeat\w*)\b[^.]{0,25}"
         r"\b(?:this|these|those) (?:note|text|message|instruction|prompt|request|command)s?\b"
@@ -91,31 +100,40 @@ INJECTION_SIGNS = (
         taints_paragraph=True,
     ),
     _compile_sign(
-        "tells an assistant to send something away", 0.6,
+        "tells an assistant to send something away",
+        0.6,
         r"\b(?:send|forward|post|e-?mail|upload|exfiltrate|append|submit|leak)\b[^.]{0,60}"
         r"\b(?:contents?|conversation|chat|history|documents?|data|secrets?|passwords?|credentials|details|keys?)\b"
         r"[^.]{0,60}(?:https?:|www\.|\S@\S|\b[\w-]+\.(?:com|net|org|io|xyz|example|info|biz|ru|cn)\b)",
     ),
     _compile_sign(
-        "says what to write in the reply", 0.7,
+        "says what to write in the reply",
+        0.7,
         rf"\byour (?:\w+ )?{_REPLY_WORDS}\b"
         rf"|\b(?:in|to|of|into) (?:the|each|every|any) {_REPLY_WORDS}\b[^.]{{0,30}}\b(?:users?|readers?)\b",
     ),
-    _compile_sign("says how to write the message", 0.5, r"\byour (?:\w+ )?(?:messages?|texts?|words?|sentences?|writing)\b"),
     _compile_sign(
-        "orders a piece of writing", 1.0,
+        "says how to write the message",
+        0.5,
+        r"\byour (?:\w+ )?(?:messages?|texts?|words?|sentences?|writing)\b",
+    ),
+    _compile_sign(
+        "orders a piece of writing",
+        1.0,
         r"^\W*(?:please |now |then |also |instead,? |finally,? )*(?:write|compose|craft|draft|create|generate|produce)"
         r" (?:me |us )?(?:an? |some |the )?(?:\w+[ -]){0,2}(?:poems?|haikus?|sonnets?|limericks?|songs?|lyrics|jokes?"
         r"|rap|fairy ?tales?|(?:short|detective|bedtime|love|fictional) stor(?:y|ies)|love letters?|riddles?)\b",
     ),
     _compile_sign(
-        "plays with letters", 0.5,
+        "plays with letters",
+        0.5,
         r"\b(?:letters?|vowels?|consonants?|anagram\w*|typos?|misspell\w*|emojis?|base ?64|rot-?13|hexadecimal|morse"
         r"|cipher\w*|encod\w+|revers\w+|backwards|capital letters|upper ?case|lower ?case|alphanumeric\w*|homophon\w+"
         r"|pig latin|leet\w*|binary|symbols?|(?:without|remove|no) (?:any )?(?:spaces|punctuation))\b",
     ),
     _compile_sign(
-        "is an order to write", 0.3,
+        "is an order to write",
+        0.3,
         r"^\W*(?:please |now |then |also |instead,? |finally,? )*"
         r"(?:(?:in|at|to|with|for|from|before|after) [^,.]{2,40}, )?"
         r"(?:add|include|insert|append|put|mention|modify|integrate|augment|enhance|change|alter|adjust|rewrite|rephrase"
@@ -129,7 +147,7 @@ INJECTION_SIGNS = (
         r"|urge|warn|remind|persuade|convince|direct|notify|refer|point|report|list|summari[sz]e|flip|mirror|rotate"
         r"|redact|censor|speak|pretend|act|attach|discuss|describe|explain|detail|note|feature|reference)\b",
     ),
-)  # fmt: skip
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +161,9 @@ class Injection:
 
 def find_injections(hit: Hit) -> tuple[Injection, ...]:
     """The planted sentences of a passage, in order."""
-    return _scan_sentences(hit.text, hit.span.start, tuple(sentence.span for sentence in hit.sentences))
+    return _scan_sentences(
+        hit.text, hit.span.start, tuple(sentence.span for sentence in hit.sentences)
+    )
 
 
 def overlaps_injection(span: Span, injections: Sequence[Injection]) -> bool:

@@ -25,7 +25,9 @@ class RedactingModels:
     def stream(self, request: ModelRequest) -> ModelReply:
         """See `Models`."""
         names = Pseudonyms()
-        hidden = [replace(message, content=names.hide(message.content)) for message in request.messages]
+        hidden = [
+            replace(message, content=names.hide(message.content)) for message in request.messages
+        ]
         return _RestoringReply(self.models.stream(replace(request, messages=hidden)), names)
 
 
@@ -83,14 +85,16 @@ def mask_events(events: Iterator[AnswerEvent], settings: Settings) -> Iterator[A
 def _mask_event(event: AnswerEvent) -> AnswerEvent:
     if isinstance(event, SentenceVerified):
         return SentenceVerified(
-            replace(event.sentence, text=_mask_text(event.sentence.text)), tuple(map(_mask_citation, event.citations))
+            replace(event.sentence, text=_mask_text(event.sentence.text)),
+            tuple(map(_mask_citation, event.citations)),
         )
     if isinstance(event, Answer):
         return replace(
-            event, sentences=tuple(replace(each, text=_mask_text(each.text)) for each in event.sentences),
+            event,
+            sentences=tuple(replace(each, text=_mask_text(each.text)) for each in event.sentences),
             citations=tuple(map(_mask_citation, event.citations)),
             refusal=_mask_refusal(event.refusal) if event.refusal else None,
-        )  # fmt: skip
+        )
     return event
 
 

@@ -18,13 +18,18 @@ from retrieval.types import SearchResult
 from serving.answering.guardrails.leaks import contains_leak
 from serving.answering.guardrails.markup import neutralize_markup, remove_markup
 from serving.answering.guardrails.relevance import is_relevant
-from serving.answering.guardrails.suspicious_passages import SuspiciousAction, flag_suspicious_passages
+from serving.answering.guardrails.suspicious_passages import (
+    SuspiciousAction,
+    flag_suspicious_passages,
+)
 from serving.answering.guardrails.unsafe_requests import refuse_request
 from serving.answering.types import DraftSentence, FaultCode, InjectionFlag, Refusal
 
 ApplyT = TypeVar("ApplyT")
 QuestionCheck = Callable[[str], Refusal | None]
-EvidenceFilter = Callable[[SearchResult, SuspiciousAction], tuple[SearchResult, tuple[InjectionFlag, ...]]]
+EvidenceFilter = Callable[
+    [SearchResult, SuspiciousAction], tuple[SearchResult, tuple[InjectionFlag, ...]]
+]
 AnswerFilter = Callable[[str], str]
 
 
@@ -47,12 +52,18 @@ class DraftContext:
     def cited_quotes(self, sentence: DraftSentence) -> list[str]:
         """The text that a sentence cites."""
         hits = self.evidence.hits
-        return [hits[each.hit_index].quote(each.span) for each in sentence.support if 0 <= each.hit_index < len(hits)]
+        return [
+            hits[each.hit_index].quote(each.span)
+            for each in sentence.support
+            if 0 <= each.hit_index < len(hits)
+        ]
 
     @property
     def known_text(self) -> str:
         """The question, and all that the evidence says."""
-        passages = (f"{hit.title}\n{hit.path}\n{hit.context}\n{hit.text}" for hit in self.evidence.hits)
+        passages = (
+            f"{hit.title}\n{hit.path}\n{hit.context}\n{hit.text}" for hit in self.evidence.hits
+        )
         return "\n".join((self.evidence.question, *passages))
 
 
@@ -64,7 +75,11 @@ def _remove_sentence_markup(sentence: DraftSentence, context: DraftContext) -> D
 
 
 def _reject_leak(sentence: DraftSentence, context: DraftContext) -> DraftSentence | FaultCode:
-    return "leak" if contains_leak(sentence.text, context.instructions, context.known_text) else sentence
+    return (
+        "leak"
+        if contains_leak(sentence.text, context.instructions, context.known_text)
+        else sentence
+    )
 
 
 def _reject_unrelated(sentence: DraftSentence, context: DraftContext) -> DraftSentence | FaultCode:
@@ -72,7 +87,11 @@ def _reject_unrelated(sentence: DraftSentence, context: DraftContext) -> DraftSe
 
 
 QUESTION_GUARDRAILS: tuple[Guardrail[QuestionCheck], ...] = (
-    Guardrail("unsafe requests", "Some things are not to be answered, whatever the documents say.", refuse_request),
+    Guardrail(
+        "unsafe requests",
+        "Some things are not to be answered, whatever the documents say.",
+        refuse_request,
+    ),
 )
 EVIDENCE_GUARDRAILS: tuple[Guardrail[EvidenceFilter], ...] = (
     Guardrail(
@@ -92,21 +111,29 @@ DRAFT_GUARDRAILS: tuple[Guardrail[DraftCheck], ...] = (
         "Whoever made a model answer another question has not made it answer this one.",
         _reject_unrelated,
     ),
-    Guardrail("nothing that was told", "Prompts, keys and codes are not for the reader.", _reject_leak),
+    Guardrail(
+        "nothing that was told", "Prompts, keys and codes are not for the reader.", _reject_leak
+    ),
 )
 ANSWER_GUARDRAILS: tuple[Guardrail[AnswerFilter], ...] = (
     Guardrail(
-        "text only", "A page that reads Markdown must not make a link of what a document says.", neutralize_markup
+        "text only",
+        "A page that reads Markdown must not make a link of what a document says.",
+        neutralize_markup,
     ),
 )
 
 
 def screen_question(question: str) -> Refusal | None:
     """The refusal of the first policy that refuses a question."""
-    return next((refusal for policy in QUESTION_GUARDRAILS if (refusal := policy.apply(question))), None)
+    return next(
+        (refusal for policy in QUESTION_GUARDRAILS if (refusal := policy.apply(question))), None
+    )
 
 
-def screen_evidence(evidence: SearchResult, action: SuspiciousAction) -> tuple[SearchResult, tuple[InjectionFlag, ...]]:
+def screen_evidence(
+    evidence: SearchResult, action: SuspiciousAction
+) -> tuple[SearchResult, tuple[InjectionFlag, ...]]:
     """The evidence as it may be read, and what was flagged."""
     flags: tuple[InjectionFlag, ...] = ()
     for policy in EVIDENCE_GUARDRAILS:

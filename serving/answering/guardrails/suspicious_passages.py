@@ -8,7 +8,12 @@ from dataclasses import replace
 from typing import Literal
 
 from retrieval.types import Hit, SearchResult
-from serving.answering.guardrails.prompt_injection import MIN_INJECTION_SCORE, Injection, find_injections, is_injection
+from serving.answering.guardrails.prompt_injection import (
+    MIN_INJECTION_SCORE,
+    Injection,
+    find_injections,
+    is_injection,
+)
 from serving.answering.types import InjectionFlag
 
 SuspiciousAction = Literal["demote", "drop"]
@@ -32,4 +37,7 @@ def _build_flags(hit: Hit) -> list[InjectionFlag]:
     found = list(find_injections(hit))
     if any(is_injection(line) for line in (hit.title, *hit.context.splitlines())):
         found.append(Injection(hit.span, MIN_INJECTION_SCORE, HEADING_SIGNS))
-    return [InjectionFlag(hit.document_id, hit.title, hit.path, each.span, each.score, each.signs) for each in found]
+    return [
+        InjectionFlag(hit.document_id, hit.title, hit.path, each.span, each.score, each.signs)
+        for each in found
+    ]

@@ -19,9 +19,7 @@ _HOW_TO = (
     r"|(?:give|write|provide|list)(?: me| us)? (?:\w+[ -]){0,4}(?:instructions?|steps|guide|recipe|tutorial|plan)"
     r"(?: (?:for|on|of|to|how to))*|can you|could you|please|best way to|ways to)"
 )
-_MAKE_STEM = (
-    r"(?:mak|build|construct|synthesi[sz]|produc|assembl|creat|cook|prepar|brew|mix|print|develop|writ|cod|program)"
-)
+_MAKE_STEM = r"(?:mak|build|construct|synthesi[sz]|produc|assembl|creat|cook|prepar|brew|mix|print|develop|writ|cod|program)"
 _MAKE = rf"(?:{_MAKE_STEM}(?:e|ing|ting)?|build(?:ing)?|construct(?:ing)?|assemble|cook(?:ing)?|print(?:ing)?|get|obtain|buy)"
 _WEAPON = (
     r"(?:(?:pipe|nail|car|dirty|petrol|fertili[sz]er|home-?made|improvised|nuclear|atomic|letter|suicide) ?-?bombs?"
@@ -55,12 +53,15 @@ class RequestRule:
 
 
 def _compile_rule(name: str, code: RefusalCode, reason: str, *patterns: str) -> RequestRule:
-    return RequestRule(name, code, tuple(re.compile(pattern, re.IGNORECASE) for pattern in patterns), reason)
+    return RequestRule(
+        name, code, tuple(re.compile(pattern, re.IGNORECASE) for pattern in patterns), reason
+    )
 
 
 REQUEST_RULES = (
     _compile_rule(
-        "self-harm", "unsafe_request",
+        "self-harm",
+        "unsafe_request",
         "This is nothing that documents should answer; if you think of harming yourself, call your local emergency"
         " number or a crisis line now, or talk to someone you trust.",
         r"\b(?:kill|hang|harm|hurt|cut|poison|drown|shoot) myself\b",
@@ -69,7 +70,8 @@ REQUEST_RULES = (
         rf"{_HOW_TO} (?:commit suicide|self-?harm|die painlessly|overdose)\b|\bpainless(?:ly)? (?:suicide|way to die)\b",
     ),
     _compile_rule(
-        "weapons and drugs", "unsafe_request",
+        "weapons and drugs",
+        "unsafe_request",
         "How to make weapons, explosives or drugs is not answered here, whatever the documents say.",
         rf"{_HOW_TO}[^.?!]{{0,25}}\b{_MAKE}\b[^.?!]{{0,30}}\b{_WEAPON}\b",
         rf"\b(?:instructions?|recipe|steps|guide|blueprints?|tutorial) (?:for|to|on) (?:\w+ )?"
@@ -77,7 +79,8 @@ REQUEST_RULES = (
         rf"^\W*(?:please )?(?:make|build|synthesi[sz]e|design) (?:me |us )?(?:an? |some )?{_WEAPON}\b",
     ),
     _compile_rule(
-        "malware and break-ins", "unsafe_request",
+        "malware and break-ins",
+        "unsafe_request",
         "How to attack systems or people is not answered here; for protecting them, ask about that.",
         rf"(?:{_HOW_TO}|^\W*)[^.?!]{{0,25}}\b(?:{_MAKE}|plant|spread|deploy|install|send|launch|distribute)\b"
         rf"[^.?!]{{0,25}}\b{_MALWARE}\b{_NOT_DEFENSIVE}"
@@ -87,7 +90,8 @@ REQUEST_RULES = (
         rf"{_HOW_TO} (?:crack|steal|guess|sniff|phish)\b[^.?!]{{0,30}}\b{_CREDENTIAL}\b",
     ),
     _compile_rule(
-        "the service's own instructions", "unsafe_request",
+        "the service's own instructions",
+        "unsafe_request",
         "What the service itself is told is not shown; ask about the documents.",
         r"\b(?:system|hidden|initial|original|internal|secret|developer|meta) ?-?(?:prompts?|instructions|messages?)\b"
         r"(?=.*\b(?:your|you)\b)|\b(?:your|you)\b[^.?!]{0,40}\b(?:system|hidden|initial|original|secret|developer)"
@@ -105,7 +109,8 @@ REQUEST_RULES = (
         r"|\b(?:enter|enable|activate|switch to) (?:developer|god|debug|jailbreak|dan) mode\b",
     ),
     _compile_rule(
-        "others' data", "unsafe_request",
+        "others' data",
+        "unsafe_request",
         "What belongs to other tenants or to others' accounts is not shown; ask about the documents that you may read.",
         r"\b(?:other|another|all(?: the)?|every|any|each|different) (?:\w+ )?tenants?(?:'s?|s')? (?:\w+ ){0,2}"
         r"(?:data|documents?|files?|rows?|records?|secrets?|answers?|questions?|passages?|contents?|papers?|prices?)\b",
@@ -127,7 +132,8 @@ REQUEST_RULES = (
         r"\s+(?:table\s+)?\w+(?=\s*(?:;|--|where|$))",
     ),
     _compile_rule(
-        "what is hidden from the asker", "may_not_know",
+        "what is hidden from the asker",
+        "may_not_know",
         "Whether there are documents that you may not read is told to nobody; ask about their subject, and what you may"
         " read is searched.",
         r"\b(?:documents?|files?|papers?|passages?|records?|anything|something|information|notes?|minutes|folders?|pages?)"
@@ -141,14 +147,16 @@ REQUEST_RULES = (
         r"\b(?:am i|are we) not (?:allowed|permitted|supposed) to (?:see|read|know|access|open|find)\b",
     ),
     _compile_rule(
-        "writing to order", "out_of_scope",
+        "writing to order",
+        "out_of_scope",
         "This asks for a piece of writing; the service answers questions from the documents.",
         r"^\W*(?:please |can you |could you |would you )?(?:write|compose|draft|create|make up|invent|sing|recite|tell)"
         r"(?: me| us)? (?:an? |some |the )?(?:\w+ ){0,2}(?:poems?|haikus?|sonnets?|limericks?|songs?|lyrics|jokes?|rap"
         r"|fairy ?tales?|bedtime stor(?:y|ies)|short stor(?:y|ies)|love letters?|riddles?)\b",
     ),
     _compile_rule(
-        "small talk", "out_of_scope",
+        "small talk",
+        "out_of_scope",
         "Ask a question of the documents; there is no more to talk about here.",
         r"^\W*(?:hi|hello|hey|good (?:morning|afternoon|evening|night)|thanks?|thank you(?: very much| so much)?|bye"
         r"|goodbye|how are you(?: doing)?(?: today)?|what's up|who are you|what are you|what can you do"
@@ -157,16 +165,19 @@ REQUEST_RULES = (
         r"^\W*(?:what(?: is|'s) the (?:time|date)(?: now| today)?|what time is it(?: now)?"
         r"|what day is it(?: today)?)\W*$",
     ),
-)  # fmt: skip
+)
 
 
 def find_broken_rule(question: str) -> RequestRule | None:
     """The first rule that a question falls under, also by what is written in it with characters that show nothing."""
-    read = unicodedata.normalize("NFKC", f"{remove_invisible(question)} {decode_tag_characters(question)}").replace(
-        "’", "'"
-    )
+    read = unicodedata.normalize(
+        "NFKC", f"{remove_invisible(question)} {decode_tag_characters(question)}"
+    ).replace("’", "'")
     read = " ".join(read.split())
-    return next((rule for rule in REQUEST_RULES if any(pattern.search(read) for pattern in rule.patterns)), None)
+    return next(
+        (rule for rule in REQUEST_RULES if any(pattern.search(read) for pattern in rule.patterns)),
+        None,
+    )
 
 
 def refuse_request(question: str) -> Refusal | None:

@@ -19,9 +19,15 @@ CLAUSE_BREAK = re.compile(
     r"|\s+(?:and|but|while|whereas)\s+(?=\S+(?:\s\S+){3})",
     re.IGNORECASE,
 )
-MAX_PAIRED_NUMBERS = 4  # numbers of one value in a clause, up to which it is looked at which counts what
-MIN_COMMON_TERM_SHARE = 0.6  # share of the terms of the shorter of two sentences that tell that both speak of one thing
-MAX_OMITTED_TERM_SHARE = 0.2  # share of a sentence's terms that a clause may lack and still repeat it as a whole
+MAX_PAIRED_NUMBERS = (
+    4  # numbers of one value in a clause, up to which it is looked at which counts what
+)
+MIN_COMMON_TERM_SHARE = (
+    0.6  # share of the terms of the shorter of two sentences that tell that both speak of one thing
+)
+MAX_OMITTED_TERM_SHARE = (
+    0.2  # share of a sentence's terms that a clause may lack and still repeat it as a whole
+)
 MIN_CLAUSE_TERMS = 3  # terms; less than that is a part of a list, not a clause
 
 # What a writer says about the evidence, not from it.
@@ -51,10 +57,25 @@ UNIT_WORDS = frozenset(
     " monday tuesday wednesday thursday friday saturday sunday".split()
 )
 UNIT_SYNONYMS = {
-    "kilogram": "kg", "gram": "g", "metre": "m", "meter": "m", "kilometre": "km", "hour": "hour", "h": "hour",
-    "min": "minute", "s": "second", "euros": "euro", "litre": "l", "liter": "l", "volt": "v", "watt": "w",
-    "celsius": "c", "centimetre": "cm", "millimetre": "mm", "person": "people",
-}  # fmt: skip
+    "kilogram": "kg",
+    "gram": "g",
+    "metre": "m",
+    "meter": "m",
+    "kilometre": "km",
+    "hour": "hour",
+    "h": "hour",
+    "min": "minute",
+    "s": "second",
+    "euros": "euro",
+    "litre": "l",
+    "liter": "l",
+    "volt": "v",
+    "watt": "w",
+    "celsius": "c",
+    "centimetre": "cm",
+    "millimetre": "mm",
+    "person": "people",
+}
 DAY_COUNT_WORDS = frozenset({"working", "calendar"})
 SYMBOL_WORDS = {"€": "euro", "$": "dollar", "£": "pound", "%": "percent", "°": "degree"}
 
@@ -65,7 +86,10 @@ BOUND_WORDS = (
         r"up to|at most|no more than|not more than|a maximum of|maximum of|at the most|not exceed"
         r"|n(?:o|ot) (?:longer|older|greater|larger|later|higher) than",
     ),
-    ("least", r"at least|no less than|not less than|no fewer than|a minimum of|minimum of|or more|and more|and over"),
+    (
+        "least",
+        r"at least|no less than|not less than|no fewer than|a minimum of|minimum of|or more|and more|and over",
+    ),
     (
         "above",
         r"(?<!no )(?<!not )(?:more|older|longer|greater|larger|higher) than|over|above|exceeds?|exceeding|beyond",
@@ -86,12 +110,8 @@ EXPLICIT_BOUND_PATTERNS = {
     }.items()
 }
 # How firmly. More than the evidence says is exaggerated; each class with what is as firm or firmer.
-POSSIBILITY_WORDS = (
-    r"may|might|can|could|possibl[ey]|optional(?:ly)?|perhaps|allowed to|permitted to|is allowed|are allowed"
-)
-TIME_PERIOD_WORDS = (
-    r"\w+day|day|night|week|month|quarter|year|hour|minute"  # every Friday: that is when, not of how much
-)
+POSSIBILITY_WORDS = r"may|might|can|could|possibl[ey]|optional(?:ly)?|perhaps|allowed to|permitted to|is allowed|are allowed"
+TIME_PERIOD_WORDS = r"\w+day|day|night|week|month|quarter|year|hour|minute"  # every Friday: that is when, not of how much
 MODALITY_WORDS = {
     "must": r"must|has to|have to|had to|shall|required?|requires|obliged|mandatory|obligatory|compulsory|needs?",
     "should": r"should|ought to|recommend(?:ed|s)?|advis(?:ed|able)|preferably",
@@ -140,7 +160,9 @@ INTRODUCTORY_PHRASE = re.compile(
     r"|above|up|according|as|once|unless|to)\b[^,]*, ",
     re.IGNORECASE,
 )
-NUMBER_PATTERN = re.compile(r"(?<![A-Za-z])(?<![A-Za-z]-)\d+(?:[.,:]\d+)*")  # that of RF-2 is a part of a name
+NUMBER_PATTERN = re.compile(
+    r"(?<![A-Za-z])(?<![A-Za-z]-)\d+(?:[.,:]\d+)*"
+)  # that of RF-2 is a part of a name
 PLAIN_WORD = re.compile(r"[^\W_]+")
 CAPITALIZED_WORD = re.compile(r"(?<=[\w,;:)] )[A-Z][\w'’-]*")  # a capital inside a sentence
 TRAILING_NAME = re.compile(r"\b[A-Z][\w'’-]* $")
@@ -217,9 +239,14 @@ class Claim:
     @cached_property
     def topic(self) -> frozenset[str]:
         """The terms of the subject without those of a phrase before it: After an incident, ..."""
-        if not self._first_verb or not (opening := INTRODUCTORY_PHRASE.match(self.text[: self._first_verb.start()])):
+        if not self._first_verb or not (
+            opening := INTRODUCTORY_PHRASE.match(self.text[: self._first_verb.start()])
+        ):
             return self.subject
-        return frozenset(extract_terms(self.text[opening.end() : self._first_verb.start()])) & self.terms
+        return (
+            frozenset(extract_terms(self.text[opening.end() : self._first_verb.start()]))
+            & self.terms
+        )
 
     @cached_property
     def _first_verb(self) -> re.Match[str] | None:
@@ -232,7 +259,11 @@ class Claim:
 
     @cached_property
     def _words_by_term(self) -> dict[str, str]:
-        return {term: word for word in reversed(WORD_PATTERN.findall(self.text)) for term in extract_terms(word)}
+        return {
+            term: word
+            for word in reversed(WORD_PATTERN.findall(self.text))
+            for term in extract_terms(word)
+        }
 
     def original_word(self, term: str) -> str:
         """The word that a term of it was made from."""
@@ -248,7 +279,9 @@ class Claim:
             - {"i"}
         )
         return written | frozenset(
-            term for word in MONTH_AND_DAY_NAMES & self._lowercase_words for term in extract_terms(word)
+            term
+            for word in MONTH_AND_DAY_NAMES & self._lowercase_words
+            for term in extract_terms(word)
         )
 
     @cached_property
@@ -258,7 +291,9 @@ class Claim:
     @cached_property
     def number_terms(self) -> frozenset[str]:
         """The terms that hold a digit."""
-        return frozenset(term for term in self.all_terms if any(letter.isdigit() for letter in term))
+        return frozenset(
+            term for term in self.all_terms if any(letter.isdigit() for letter in term)
+        )
 
     @cached_property
     def quantities(self) -> tuple[Quantity, ...]:
@@ -269,7 +304,8 @@ class Claim:
     def modality_markers(self) -> dict[str, tuple[frozenset[str], ...]]:
         """How firmly and of how much it says what it says: for each class its places, each as the terms it is about."""
         found = {
-            name: tuple(_extract_marked_terms(self.text, pattern, 2)) for name, pattern in _MODALITY_PATTERNS.items()
+            name: tuple(_extract_marked_terms(self.text, pattern, 2))
+            for name, pattern in _MODALITY_PATTERNS.items()
         }
         return {name: places for name, places in found.items() if places}
 
@@ -295,7 +331,9 @@ def normalize_text(text: str) -> str:
     text = re.sub(r"(?<=\d),(?=\d{3}\b)", "", text)
     text = re.sub(r"([€$£])\s?(\d+(?:\.\d+)?)", lambda m: f"{m[2]} {SYMBOL_WORDS[m[1]]}", text)
     text = re.sub(r"(?<=\d)\s?([%°])", lambda m: f" {SYMBOL_WORDS[m[1]]} ", text)
-    text = re.sub(r"(?<![\w.-])(\d+(?:\.\d+)?)(?=[a-zA-Zµ]{1,3}\b)(?!st\b|nd\b|rd\b|th\b)", r"\1 ", text)
+    text = re.sub(
+        r"(?<![\w.-])(\d+(?:\.\d+)?)(?=[a-zA-Zµ]{1,3}\b)(?!st\b|nd\b|rd\b|th\b)", r"\1 ", text
+    )
     text = re.sub(r"\bper cent\b", "percent", text)
     text = re.sub(r"(?<=\w)'s\b", "", text)
     text = re.sub(r"\b([Nn])o one\b", r"\1obody", text)
@@ -304,17 +342,27 @@ def normalize_text(text: str) -> str:
     return _NUMBER_WORD.sub(lambda m: str(NUMBER_WORDS[m[0].lower()]), " ".join(text.split()))
 
 
-_MONTH_MAY = re.compile(r"(?<=[a-z] )May\b(?!-)|(?<=\d )May\b|\bMay(?= \d)")  # the month; the verb is a stop word
+_MONTH_MAY = re.compile(
+    r"(?<=[a-z] )May\b(?!-)|(?<=\d )May\b|\bMay(?= \d)"
+)  # the month; the verb is a stop word
 _NUMBER_WORD = re.compile(
-    rf"\b(?:{'|'.join(word for word in NUMBER_WORDS if word not in ('zero', 'one'))})\b(?!-)", re.IGNORECASE
+    rf"\b(?:{'|'.join(word for word in NUMBER_WORDS if word not in ('zero', 'one'))})\b(?!-)",
+    re.IGNORECASE,
 )
 _MODALITY_PATTERNS = {
-    name: re.compile(rf"\b(?:{pattern})\b", re.IGNORECASE) for name, pattern in MODALITY_WORDS.items()
+    name: re.compile(rf"\b(?:{pattern})\b", re.IGNORECASE)
+    for name, pattern in MODALITY_WORDS.items()
 }
-_BOUND_PATTERNS = [(name, re.compile(rf"\b(?:{pattern})\b", re.IGNORECASE)) for name, pattern in BOUND_WORDS]
+_BOUND_PATTERNS = [
+    (name, re.compile(rf"\b(?:{pattern})\b", re.IGNORECASE)) for name, pattern in BOUND_WORDS
+]
 _MARKER_TERMS = frozenset(
     term
-    for pattern in [*MODALITY_WORDS.values(), *(pattern for _, pattern in BOUND_WORDS), NEGATION_PATTERN.pattern]
+    for pattern in [
+        *MODALITY_WORDS.values(),
+        *(pattern for _, pattern in BOUND_WORDS),
+        NEGATION_PATTERN.pattern,
+    ]
     for term in extract_terms(re.sub(r"\(\?:|[\\()|\[\]?^:*]|\bb\b", " ", pattern))
     if len(term) > 1
 )
@@ -325,7 +373,8 @@ def split_clauses(text: str) -> list[str]:
     pieces, found = CLAUSE_BREAK.split(text), list[str]()
     for piece in pieces:
         if found and (
-            len(set(extract_terms(piece))) < MIN_CLAUSE_TERMS or len(set(extract_terms(found[-1]))) < MIN_CLAUSE_TERMS
+            len(set(extract_terms(piece))) < MIN_CLAUSE_TERMS
+            or len(set(extract_terms(found[-1]))) < MIN_CLAUSE_TERMS
         ):
             found[-1] += f" and {piece}"
         else:
@@ -358,7 +407,9 @@ def find_literal_fault(claim: Claim, source: Claim, context: Claim) -> LiteralFa
 def _has_name_fault(claim: Claim, source: Claim, context: Claim) -> bool:
     """A name that isn't there, or one in the place of another: as a name it is new, and one of the sentence's gone."""
     new = claim.name_terms - source.name_terms - source.first_word_terms
-    return not new <= source.all_terms | context.all_terms or bool(new and not source.name_terms <= claim.all_terms)
+    return not new <= source.all_terms | context.all_terms or bool(
+        new and not source.name_terms <= claim.all_terms
+    )
 
 
 def _find_number_fault(claim: Claim, source: Claim, context: Claim) -> LiteralFault | None:
@@ -369,7 +420,11 @@ def _find_number_fault(claim: Claim, source: Claim, context: Claim) -> LiteralFa
         if len(units) == len(theirs) > 1 and not _units_can_pair(units, theirs):
             return "unit"
     for quantity in claim.quantities:
-        same = [other for other in source.quantities if other.value == quantity.value and _names_agree(quantity, other)]
+        same = [
+            other
+            for other in source.quantities
+            if other.value == quantity.value and _names_agree(quantity, other)
+        ]
         if not same:
             if not quantity.name_terms or not quantity.name_terms <= context.all_terms:
                 return "number"
@@ -378,11 +433,15 @@ def _find_number_fault(claim: Claim, source: Claim, context: Claim) -> LiteralFa
             return "unit"
         if not any(_bounds_agree(quantity, other) for other in same):
             return "bound"
-        named = [other.value for other in source.quantities if other.name_terms == quantity.name_terms]
+        named = [
+            other.value for other in source.quantities if other.name_terms == quantity.name_terms
+        ]
         if quantity.name_terms and named and quantity.value not in named:
             return "number"
         rivals = [
-            other for other in source.quantities if other.value != quantity.value and _are_comparable(quantity, other)
+            other
+            for other in source.quantities
+            if other.value != quantity.value and _are_comparable(quantity, other)
         ]
         own = max(len(quantity.context_terms & other.context_terms) for other in same)
         if any(len(quantity.context_terms & rival.context_terms) > own + 1 for rival in rivals):
@@ -437,10 +496,14 @@ def _find_negation_fault(claim: Claim, source: Claim) -> LiteralFault | None:
     ):
         return "negation"
     new = [about for about in claim.negated_terms if not _overlaps_any(about, source.negated_terms)]
-    gone = [about for about in source.negated_terms if not _overlaps_any(about, claim.negated_terms)]
+    gone = [
+        about for about in source.negated_terms if not _overlaps_any(about, claim.negated_terms)
+    ]
     whole = len(source.terms - claim.terms) <= MAX_OMITTED_TERM_SHARE * len(source.terms)
     bare = (
-        whole and len(claim.negated_terms) < len(source.negated_terms) and frozenset() in source.negated_terms
+        whole
+        and len(claim.negated_terms) < len(source.negated_terms)
+        and frozenset() in source.negated_terms
     )  # if it does not
     return "negation" if len(new) > len(gone) or bare else None
 
@@ -459,7 +522,9 @@ def _find_modality_fault(claim: Claim, source: Claim) -> LiteralFault | None:
         if len(new) > len(known):
             return "modality"
         for about in (about for about in claim.modality_markers.get(name, ()) if about in new):
-            if not known or (about and about <= source.all_terms and not _overlaps_any(about, known)):
+            if not known or (
+                about and about <= source.all_terms and not _overlaps_any(about, known)
+            ):
                 return "modality"
     for name in HEDGE_MARKERS:
         for about in source.modality_markers.get(name, ()):
@@ -489,13 +554,18 @@ def has_opposite(claim: Claim, source: Claim) -> bool:
     both = frozenset().union(*(pair for pair in OPPOSITE_PAIRS if pair <= source.all_terms))
     if any(pair & new and (pair - new) & (gone - both) for pair in OPPOSITE_PAIRS):
         return True
-    if any(f"{prefix}{one}" == other for prefix in NEGATING_PREFIXES for one in new for other in gone):
+    if any(
+        f"{prefix}{one}" == other for prefix in NEGATING_PREFIXES for one in new for other in gone
+    ):
         return True
-    if any(f"{prefix}{other}" == one for prefix in NEGATING_PREFIXES for one in new for other in gone):
+    if any(
+        f"{prefix}{other}" == one for prefix in NEGATING_PREFIXES for one in new for other in gone
+    ):
         return True
     turned = [pair for pair in OPPOSITE_PAIRS if pair <= claim.all_terms & source.all_terms]
     return any(
-        _first_pair_term(pair, claim) != _first_pair_term(pair, source) and _keeps_word_order(pair, claim, source)
+        _first_pair_term(pair, claim) != _first_pair_term(pair, source)
+        and _keeps_word_order(pair, claim, source)
         for pair in turned
     )
 
@@ -506,7 +576,9 @@ def _first_pair_term(pair: frozenset[str], claim: Claim) -> str:
 
 def _keeps_word_order(pair: frozenset[str], claim: Claim, source: Claim) -> bool:
     """Whether all else stands in one order in both, so that only the pair was exchanged."""
-    one, other = ([term for term in extract_terms(each.text) if term not in pair] for each in (claim, source))
+    one, other = (
+        [term for term in extract_terms(each.text) if term not in pair] for each in (claim, source)
+    )
     shared = set(one) & set(other)
     return [term for term in one if term in shared] == [term for term in other if term in shared]
 
@@ -515,13 +587,17 @@ def _extract_quantities(text: str) -> Iterator[Quantity]:
     found = list(NUMBER_PATTERN.finditer(text))
     for place, match in enumerate(found):
         left = text[found[place - 1].end() if place else 0 : match.start()]
-        right = text[match.end() : found[place + 1].start() if place + 1 < len(found) else len(text)]
+        right = text[
+            match.end() : found[place + 1].start() if place + 1 < len(found) else len(text)
+        ]
         yield Quantity(
             value=match[0].replace(",", "."),
             units=frozenset(_extract_units(left, right)),
             bound=_find_bound(left, right),
             context_terms=frozenset(extract_terms(left)) | frozenset(extract_terms(right)),
-            name_terms=frozenset(extract_terms(left.split()[-1])) if TRAILING_NAME.search(left) else frozenset(),
+            name_terms=frozenset(extract_terms(left.split()[-1]))
+            if TRAILING_NAME.search(left)
+            else frozenset(),
         )
 
 
@@ -546,7 +622,9 @@ def _normalize_unit(word: str) -> str:
 
 def _find_bound(left: str, right: str) -> str | None:
     near = " ".join(left.split()[-4:])
-    found = [(match.end(), name) for name, pattern in _BOUND_PATTERNS for match in pattern.finditer(near)]
+    found = [
+        (match.end(), name) for name, pattern in _BOUND_PATTERNS for match in pattern.finditer(near)
+    ]
     after = " ".join(right.split()[:4])
     if not found and re.search(r"\b(?:or|and) (?:more|over)\b", after):
         return "least"
@@ -555,7 +633,9 @@ def _find_bound(left: str, right: str) -> str | None:
     return max(found)[1] if found else None
 
 
-def _extract_marked_terms(text: str, pattern: re.Pattern[str], max_terms: int) -> Iterator[frozenset[str]]:
+def _extract_marked_terms(
+    text: str, pattern: re.Pattern[str], max_terms: int
+) -> Iterator[frozenset[str]]:
     """For each place of a pattern the first terms after it in its clause, or the last one before it."""
     for match in pattern.finditer(text):
         after = extract_terms(re.split(r"[,;.](?!\d)", text[match.end() :])[0])
@@ -572,8 +652,12 @@ def are_contradictory(one: Claim, other: Claim) -> bool:
         (each.name_terms, each.value) for each in theirs if each.name_terms
     }:
         return False
-    plain = [frozenset(term for term in each.terms if not term[0].isdigit()) for each in (one, other)]
+    plain = [
+        frozenset(term for term in each.terms if not term[0].isdigit()) for each in (one, other)
+    ]
     alike = len(plain[0] & plain[1]) >= MIN_COMMON_TERM_SHARE * max(1, min(map(len, plain)))
     bare, others = ([each for each in some if not each.name_terms] for some in (mine, theirs))
     shared = {each.value for each in bare} & {each.value for each in others}
-    return alike and not shared and any(a.units and a.units == b.units for a in bare for b in others)
+    return (
+        alike and not shared and any(a.units and a.units == b.units for a in bare for b in others)
+    )

@@ -38,7 +38,9 @@ class CrossEncoderEntailment:
                 f"The entailment model {name!r} can't be loaded; set GROUNDWORK_ENTAILMENT to a folder with a"
                 " cross-encoder, or to nothing to verify without one."
             ) from error
-        labels = {str(label).lower(): int(place) for place, label in self._model.config.id2label.items()}
+        labels = {
+            str(label).lower(): int(place) for place, label in self._model.config.id2label.items()
+        }
         place = 0 if self._model.num_labels == 1 else labels.get("entailment")
         if place is None:
             raise Unavailable(
@@ -51,7 +53,9 @@ class CrossEncoderEntailment:
         """See `Entailment`. What is beyond the model's window is cut off."""
         from torch.nn import Identity
 
-        raw = self._model.predict([(passage, sentence)], activation_fn=Identity(), show_progress_bar=False)[0]
+        raw = self._model.predict(
+            [(passage, sentence)], activation_fn=Identity(), show_progress_bar=False
+        )[0]
         scores = [float(score) for score in (raw if self._model.num_labels > 1 else [raw])]
         if len(scores) == 1:
             return 1 / (1 + math.exp(-scores[0]))

@@ -19,23 +19,26 @@ from serving.answering.evidence import EvidenceSentence, extract_sentences, find
 from serving.answering.extractive import LEADING_PRONOUN, format_quote
 from serving.answering.guardrails.prompt_injection import find_injections, overlaps_injection
 from serving.answering.types import DraftAnswer, DraftSentence, FaultCode, SupportingSpan
-from serving.answering.verification.claims import Claim, find_literal_fault, has_opposite, split_clauses
+from serving.answering.verification.claims import (
+    Claim,
+    find_literal_fault,
+    has_opposite,
+    split_clauses,
+)
 from serving.answering.verification.entailment import EntailmentModel
 
-MIN_TERM_COVERAGE = 0.72  # share of a clause's terms that one sentence must hold, headings and likeness counted
+MIN_TERM_COVERAGE = (
+    0.72  # share of a clause's terms that one sentence must hold, headings and likeness counted
+)
 MIN_OWN_TERM_SHARE = 0.5  # share of them that must stand in the sentence itself, likeness counted
 MIN_WORD_COSINE = 0.5  # cosine from which two words count as two words for one thing
-MIN_STRICT_WORD_COSINE = (
-    0.62  # the same, for what is spoken of, and for a word that another sentence has: it may be from there
-)
+MIN_STRICT_WORD_COSINE = 0.62  # the same, for what is spoken of, and for a word that another sentence has: it may be from there
 MIN_CLAUSE_COSINE = 0.55  # cosine of clause and sentence below which they speak of different things
 MIN_ENTAILMENT_PROBABILITY = (
     0.5  # probability, of the entailment model where there is one, below which a clause is not said
 )
 MIN_PARAPHRASE_COSINE = 0.8  # cosine from which one word of the writer's own is no matter
-MIN_INVENTED_RUN_TERMS = (
-    2  # terms one after the other that the sentence doesn't have: that is something of the writer's own
-)
+MIN_INVENTED_RUN_TERMS = 2  # terms one after the other that the sentence doesn't have: that is something of the writer's own
 MIN_SUBJECT_SHARE = 0.75  # share of the terms before the verb that the sentence itself must hold
 MAX_CLAUSES = 6  # of one sentence; what has more is carried as a whole or not at all
 MAX_REPAIR_CANDIDATES = 6  # sentences that a repair looks at
@@ -58,14 +61,19 @@ class Verifier:
     """
 
     def __init__(
-        self, evidence: SearchResult, embedder: Embedder | None = None, entailment: EntailmentModel | None = None
+        self,
+        evidence: SearchResult,
+        embedder: Embedder | None = None,
+        entailment: EntailmentModel | None = None,
     ) -> None:
         self._evidence, self._embedder, self._entailment = evidence, embedder, entailment
         self._vectors: dict[str, np.ndarray] = {}
 
     def verify_sentence(self, sentence: DraftSentence) -> Verdict:
         """The sentence as its quotes carry it; else with the quote that does; else why not."""
-        support = tuple(support for support in sentence.support if is_valid_support(support, self._evidence))
+        support = tuple(
+            support for support in sentence.support if is_valid_support(support, self._evidence)
+        )
         if not sentence.text.strip():
             return Verdict(None, "no_evidence")
         fault: FaultCode | None = "no_evidence"
@@ -74,7 +82,11 @@ class Verifier:
             if fault is None:
                 return Verdict(DraftSentence(sentence.text, support))
         found = self._find_other_support(sentence.text)
-        return Verdict(DraftSentence(sentence.text, found), None, repaired=True) if found else Verdict(None, fault)
+        return (
+            Verdict(DraftSentence(sentence.text, found), None, repaired=True)
+            if found
+            else Verdict(None, fault)
+        )
 
     def find_fault(self, text: str, support: Sequence[SupportingSpan]) -> FaultCode | None:
         """What a sentence says that its quotes don't; None where they carry it."""
@@ -86,11 +98,15 @@ class Verifier:
             return "unsupported" if self._is_stitched(text) else None
         return whole
 
-    def _match_clauses(self, clauses: Sequence[str], premises: Sequence["Premise"]) -> list["Premise"]:
+    def _match_clauses(
+        self, clauses: Sequence[str], premises: Sequence["Premise"]
+    ) -> list["Premise"]:
         """The sentences that carry the clauses, each one or several in a row; empty where a clause has none."""
         reached: dict[int, list[Premise]] = {0: []}
         for end in range(1, min(len(clauses), MAX_CLAUSES) + 1):
-            for start in [start for start in reached if start < end and (start, end) != (0, len(clauses))]:
+            for start in [
+                start for start in reached if start < end and (start, end) != (0, len(clauses))
+            ]:
                 before = reached[start][-1] if start else None
                 found = self._find_premise(" and ".join(clauses[start:end]), premises, before)
                 if found and end not in reached:
@@ -107,8 +123,16 @@ class Verifier:
             return False
         for cut in range(MIN_COPIED_RUN_WORDS, len(words) - MIN_COPIED_RUN_WORDS + 1):
             head, tail = f" {' '.join(words[:cut])} ", f" {' '.join(words[cut:])} "
-            begun = [place for place, premise in enumerate(everything) if head in premise.source.padded_words]
-            ended = [place for place, premise in enumerate(everything) if premise.source.padded_words.find(tail) > 0]
+            begun = [
+                place
+                for place, premise in enumerate(everything)
+                if head in premise.source.padded_words
+            ]
+            ended = [
+                place
+                for place, premise in enumerate(everything)
+                if premise.source.padded_words.find(tail) > 0
+            ]
             if (
                 ended
                 and begun
@@ -125,9 +149,14 @@ class Verifier:
         """Whether a sentence is the quote itself, as a person reads it."""
         hit = self._evidence.hits[support.hit_index]
         quote = hit.quote(support.span)
-        headers = [header for place, header in find_table_rows(hit) if hit.sentences[place].span == support.span]
+        headers = [
+            header
+            for place, header in find_table_rows(hit)
+            if hit.sentences[place].span == support.span
+        ]
         return any(
-            _collapse_whitespace(text) == _collapse_whitespace(format_quote(quote, header)) for header in ["", *headers]
+            _collapse_whitespace(text) == _collapse_whitespace(format_quote(quote, header))
+            for header in ["", *headers]
         )
 
     def _touched_premises(self, support: SupportingSpan) -> list["Premise"]:
@@ -141,7 +170,14 @@ class Verifier:
         return touched or [
             Premise.from_evidence(
                 EvidenceSentence(
-                    support.hit_index, support.span, hit.quote(support.span), 0.0, "", frozenset(), frozenset(), None
+                    support.hit_index,
+                    support.span,
+                    hit.quote(support.span),
+                    0.0,
+                    "",
+                    frozenset(),
+                    frozenset(),
+                    None,
                 ),
                 hit,
             )
@@ -151,7 +187,9 @@ class Verifier:
     def _premises_by_hit(self) -> list[list["Premise"]]:
         found: list[list[Premise]] = [[] for _ in self._evidence.hits]
         for unit in extract_sentences(self._evidence):
-            found[unit.hit_index].append(Premise.from_evidence(unit, self._evidence.hits[unit.hit_index]))
+            found[unit.hit_index].append(
+                Premise.from_evidence(unit, self._evidence.hits[unit.hit_index])
+            )
         return found
 
     @cached_property
@@ -176,24 +214,39 @@ class Verifier:
         claim = Claim.parse(text)
         if previous and not claim.subject:
             premises = [premise for premise in premises if premise.shares_subject(previous)]
-        near = sorted(premises, key=lambda premise: -len(claim.terms & premise.source.terms))[:MAX_REPAIR_CANDIDATES]
-        return next((premise for premise in near if self._find_claim_fault(claim, premise) is None), None)
+        near = sorted(premises, key=lambda premise: -len(claim.terms & premise.source.terms))[
+            :MAX_REPAIR_CANDIDATES
+        ]
+        return next(
+            (premise for premise in near if self._find_claim_fault(claim, premise) is None), None
+        )
 
     def _find_text_fault(self, text: str, premises: Sequence["Premise"]) -> FaultCode | None:
         claim = Claim.parse(text)
         faults = [self._find_claim_fault(claim, premise) for premise in premises]
         if not faults or None in faults:
             return None if faults else "no_evidence"
-        closest = max(range(len(premises)), key=lambda place: len(claim.terms & premises[place].source.terms))
+        closest = max(
+            range(len(premises)), key=lambda place: len(claim.terms & premises[place].source.terms)
+        )
         return faults[closest]
 
     def _find_claim_fault(self, claim: Claim, premise: "Premise") -> FaultCode | None:
         """None where one sentence says all of one clause."""
         fault = find_literal_fault(claim, premise.matching_clause(claim), premise.context)
         closest = max(premise.clauses, key=lambda part: len(claim.terms & part.terms))
-        if not fault and _shares_most_terms(claim.terms, closest.terms) and has_opposite(claim, closest):
+        if (
+            not fault
+            and _shares_most_terms(claim.terms, closest.terms)
+            and has_opposite(claim, closest)
+        ):
             fault = "opposite"
-        if not fault and closest.negated_terms and not claim.negated_terms and not claim.terms <= premise.source.terms:
+        if (
+            not fault
+            and closest.negated_terms
+            and not claim.negated_terms
+            and not claim.terms <= premise.source.terms
+        ):
             fault = "negation"  # what is denied there has other words here, and is not denied
         if fault:
             return fault
@@ -202,7 +255,11 @@ class Verifier:
         own = claim.terms & premise.source.terms
         own |= self._terms_with_synonym(claim, premise, claim.terms - own)
         around = claim.terms & premise.context.terms
-        near = self._cosine(claim.text, premise.source.text) if self._embedder else float(own == claim.terms)
+        near = (
+            self._cosine(claim.text, premise.source.text)
+            if self._embedder
+            else float(own == claim.terms)
+        )
         missing = claim.terms - own - around
         if self._terms_in_neighbors(premise, missing):
             return "unsupported"
@@ -217,37 +274,59 @@ class Verifier:
             or not self._subjects_match(claim, premise, own)
         ):
             return "unsupported"
-        if self._entailment and self._entailment.probability(premise.passage, claim.text) < MIN_ENTAILMENT_PROBABILITY:
+        if (
+            self._entailment
+            and self._entailment.probability(premise.passage, claim.text)
+            < MIN_ENTAILMENT_PROBABILITY
+        ):
             return "entailment"
         return None
 
-    def _subjects_match(self, claim: Claim, premise: "Premise", matched_terms: frozenset[str]) -> bool:
+    def _subjects_match(
+        self, claim: Claim, premise: "Premise", matched_terms: frozenset[str]
+    ) -> bool:
         """Whether what the clause speaks of is what the sentence speaks of; headings say it for a pronoun or a row."""
         elsewhere = (
             premise.context.terms
-            if premise.evidence_sentence.header or LEADING_PRONOUN.match(premise.evidence_sentence.text)
+            if premise.evidence_sentence.header
+            or LEADING_PRONOUN.match(premise.evidence_sentence.text)
             else frozenset()
         )
-        if len(claim.subject & (matched_terms | elsewhere)) < MIN_SUBJECT_SHARE * len(claim.subject):
+        if len(claim.subject & (matched_terms | elsewhere)) < MIN_SUBJECT_SHARE * len(
+            claim.subject
+        ):
             return False
         if not premise.source.topic or elsewhere or not claim.predicate <= premise.source.predicate:
             return True  # other words are said of it: then the subject may have become the object
-        mine, theirs, alike = claim.topic, premise.source.topic, matched_terms - premise.source.terms
-        return _shares_most_terms(mine, premise.source.subject | alike) or _shares_most_terms(theirs, claim.subject)
+        mine, theirs, alike = (
+            claim.topic,
+            premise.source.topic,
+            matched_terms - premise.source.terms,
+        )
+        return _shares_most_terms(mine, premise.source.subject | alike) or _shares_most_terms(
+            theirs, claim.subject
+        )
 
-    def _terms_in_neighbors(self, premise: "Premise", missing_terms: frozenset[str]) -> frozenset[str]:
+    def _terms_in_neighbors(
+        self, premise: "Premise", missing_terms: frozenset[str]
+    ) -> frozenset[str]:
         """Which terms other sentences of the passage have: a word of theirs in this one's place may be from there."""
         counts = self._term_counts[premise.evidence_sentence.hit_index]
-        return frozenset(term for term in missing_terms if counts[term] > (term in premise.source.terms))
+        return frozenset(
+            term for term in missing_terms if counts[term] > (term in premise.source.terms)
+        )
 
     @cached_property
     def _term_counts(self) -> list[Counter[str]]:
         """For each passage, how many of its sentences have each term."""
         return [
-            Counter(term for premise in premises for term in premise.source.terms) for premises in self._premises_by_hit
+            Counter(term for premise in premises for term in premise.source.terms)
+            for premises in self._premises_by_hit
         ]
 
-    def _terms_with_synonym(self, claim: Claim, premise: "Premise", unmatched_terms: frozenset[str]) -> frozenset[str]:
+    def _terms_with_synonym(
+        self, claim: Claim, premise: "Premise", unmatched_terms: frozenset[str]
+    ) -> frozenset[str]:
         """The terms for which the sentence has another word that means about the same."""
         free = premise.source.terms - claim.terms
         if not self._embedder or not free or not unmatched_terms:
@@ -322,11 +401,14 @@ class Premise:
     def is_continuation_of(self, other: "Premise") -> bool:
         """Whether it goes on about what the sentence before it is about."""
         return self.evidence_sentence.previous is other.evidence_sentence and (
-            LEADING_PRONOUN.match(self.evidence_sentence.text) is not None or not self.source.subject
+            LEADING_PRONOUN.match(self.evidence_sentence.text) is not None
+            or not self.source.subject
         )
 
 
-def verify_draft(draft: DraftAnswer, evidence: SearchResult, embedder: Embedder | None = None) -> DraftAnswer:
+def verify_draft(
+    draft: DraftAnswer, evidence: SearchResult, embedder: Embedder | None = None
+) -> DraftAnswer:
     """The sentences of a draft that evidence carries, each with that evidence."""
     verifier = Verifier(evidence, embedder)
     verdicts = [verifier.verify_sentence(sentence) for sentence in draft.sentences]
@@ -340,7 +422,9 @@ def is_valid_support(support: SupportingSpan, evidence: SearchResult) -> bool:
     hit = evidence.hits[support.hit_index]
     inside = hit.span.start <= support.span.start < support.span.end <= hit.span.end
     return (
-        inside and bool(hit.quote(support.span).strip()) and not overlaps_injection(support.span, find_injections(hit))
+        inside
+        and bool(hit.quote(support.span).strip())
+        and not overlaps_injection(support.span, find_injections(hit))
     )
 
 

@@ -65,5 +65,7 @@ def _open_llamaindex(spec: ModelSpec, _: HttpPool) -> ModelProvider:
 
 
 _PROVIDER_FACTORIES: dict[str, Callable[[ModelSpec, HttpPool], ModelProvider]] = {
-    "openai": _open_openai, "anthropic": _open_anthropic, "llamaindex": _open_llamaindex
-}  # fmt: skip
+    "openai": _open_openai,
+    "anthropic": _open_anthropic,
+    "llamaindex": _open_llamaindex,
+}

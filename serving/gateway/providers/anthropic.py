@@ -11,7 +11,11 @@ import httpx
 
 from serving.gateway.models_file import ModelSpec
 from serving.gateway.providers import ReplyDelta
-from serving.gateway.resilience.upstream_faults import UpstreamFault, fault_from_client_error, fault_from_status
+from serving.gateway.resilience.upstream_faults import (
+    UpstreamFault,
+    fault_from_client_error,
+    fault_from_status,
+)
 from serving.gateway.transport import CallLimits, HttpPool
 from serving.gateway.types import ModelRequest
 
@@ -34,10 +38,14 @@ class AnthropicProvider:
         try:
             with (
                 self._pool.open_client(limits) as http,
-                http.stream("POST", address, headers=self._headers, json=self._build_request(request)) as response,
+                http.stream(
+                    "POST", address, headers=self._headers, json=self._build_request(request)
+                ) as response,
             ):
                 if response.status_code != 200:
-                    raise fault_from_status(response.status_code, response.headers.get("retry-after"))
+                    raise fault_from_status(
+                        response.status_code, response.headers.get("retry-after")
+                    )
                 if not response.headers.get("content-type", "").startswith(wanted):
                     raise UpstreamFault("content_type")
                 yield from _stream_deltas(response) if streaming else _parse_message(response)
@@ -47,7 +55,9 @@ class AnthropicProvider:
             raise fault_from_client_error(error) from error
 
     def _build_request(self, request: ModelRequest) -> dict[str, Any]:
-        system = "\n\n".join(message.content for message in request.messages if message.role == "system")
+        system = "\n\n".join(
+            message.content for message in request.messages if message.role == "system"
+        )
         turns = [message for message in request.messages if message.role != "system"]
         asked: dict[str, Any] = {
             "model": self._spec.model,
@@ -60,7 +70,13 @@ class AnthropicProvider:
         if not self._spec.reasoning:
             asked["temperature"] = request.temperature
         if request.schema is not None and self._spec.json_schema:
-            asked["tools"] = [{"name": REPLY_TOOL, "description": "The reply.", "input_schema": dict(request.schema)}]
+            asked["tools"] = [
+                {
+                    "name": REPLY_TOOL,
+                    "description": "The reply.",
+                    "input_schema": dict(request.schema),
+                }
+            ]
             asked["tool_choice"] = {"type": "tool", "name": REPLY_TOOL}
         return asked
 
@@ -74,12 +90,16 @@ def _stream_deltas(response: httpx.Response) -> Generator[ReplyDelta]:
 def _parse_event(event: dict[str, Any]) -> Generator[ReplyDelta]:
     kind = event["type"]
     if kind == "error":
-        raise UpstreamFault("rate_limited" if event["error"]["type"] in OVERLOAD_ERROR_TYPES else "server")
+        raise UpstreamFault(
+            "rate_limited" if event["error"]["type"] in OVERLOAD_ERROR_TYPES else "server"
+        )
     if kind == "message_start":
         yield ReplyDelta(input_tokens=_count_input_tokens(event["message"]["usage"]))
     elif kind == "content_block_delta":
         delta = event["delta"]
-        yield ReplyDelta(delta.get("text") or delta.get("partial_json") or "", is_thinking="thinking" in delta)
+        yield ReplyDelta(
+            delta.get("text") or delta.get("partial_json") or "", is_thinking="thinking" in delta
+        )
     elif kind == "message_delta":
         stopped = event["delta"].get("stop_reason") is not None
         yield ReplyDelta(output_tokens=event["usage"]["output_tokens"], is_finished=stopped)
@@ -94,7 +114,10 @@ def _parse_message(response: httpx.Response) -> Generator[ReplyDelta]:
     if message.get("stop_reason") is None:
         raise UpstreamFault("cut")
     yield ReplyDelta(
-        "".join(parts), _count_input_tokens(message["usage"]), message["usage"]["output_tokens"], is_finished=True
+        "".join(parts),
+        _count_input_tokens(message["usage"]),
+        message["usage"]["output_tokens"],
+        is_finished=True,
     )
 
 

@@ -32,7 +32,9 @@ class LlamaIndexProvider:
         read: queue.Queue[ReplyDelta | None] = queue.Queue(maxsize=64)
         given_up = threading.Event()
         arguments = (request, read, given_up)
-        threading.Thread(target=self._read_reply, args=arguments, name=f"model {self._spec.name}", daemon=True).start()
+        threading.Thread(
+            target=self._read_reply, args=arguments, name=f"model {self._spec.name}", daemon=True
+        ).start()
         try:
             while True:
                 delta = _next_delta(read, limits)
@@ -45,10 +47,16 @@ class LlamaIndexProvider:
             given_up.set()
 
     def _read_reply(
-        self, request: ModelRequest, deltas: "queue.Queue[ReplyDelta | None]", abandoned: threading.Event
+        self,
+        request: ModelRequest,
+        deltas: "queue.Queue[ReplyDelta | None]",
+        abandoned: threading.Event,
     ) -> None:
         """Fills the queue: pieces, then one that says it is finished, or None where it failed."""
-        turns = [ChatMessage(role=MessageRole(turn.role), content=turn.content) for turn in request.messages]
+        turns = [
+            ChatMessage(role=MessageRole(turn.role), content=turn.content)
+            for turn in request.messages
+        ]
         try:
             if self._spec.streaming:
                 for response in self._llm.stream_chat(turns, max_tokens=request.max_tokens):
@@ -58,11 +66,15 @@ class LlamaIndexProvider:
             else:
                 _put_delta(
                     deltas,
-                    ReplyDelta(self._llm.chat(turns, max_tokens=request.max_tokens).message.content or ""),
+                    ReplyDelta(
+                        self._llm.chat(turns, max_tokens=request.max_tokens).message.content or ""
+                    ),
                     abandoned,
                 )
             _put_delta(deltas, ReplyDelta(is_finished=True), abandoned)
-        except Exception:  # whatever that client raises; it knows neither our deadlines nor our kinds of fault
+        except (
+            Exception
+        ):  # whatever that client raises; it knows neither our deadlines nor our kinds of fault
             _put_delta(deltas, None, abandoned)
 
 
@@ -74,7 +86,9 @@ def _next_delta(deltas: "queue.Queue[ReplyDelta | None]", limits: CallLimits) ->
             continue
 
 
-def _put_delta(deltas: "queue.Queue[ReplyDelta | None]", delta: ReplyDelta | None, abandoned: threading.Event) -> None:
+def _put_delta(
+    deltas: "queue.Queue[ReplyDelta | None]", delta: ReplyDelta | None, abandoned: threading.Event
+) -> None:
     while not abandoned.is_set():
         try:
             deltas.put(delta, timeout=POLL_SECONDS)
@@ -92,4 +106,6 @@ def _load_llm(spec: ModelSpec) -> Any:
             f"The model {spec.name!r} needs {spec.model}, which can't be imported; install it."
         ) from error
     except (TypeError, ValueError) as error:
-        raise InvalidInput(f"{spec.model} does not take the options of the model {spec.name!r}.") from error
+        raise InvalidInput(
+            f"{spec.model} does not take the options of the model {spec.name!r}."
+        ) from error

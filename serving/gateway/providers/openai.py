@@ -11,7 +11,11 @@ import openai.resources.chat.completions  # the client would import it with the 
 
 from serving.gateway.models_file import ModelSpec
 from serving.gateway.providers import ReplyDelta
-from serving.gateway.resilience.upstream_faults import UpstreamFault, fault_from_client_error, fault_from_status
+from serving.gateway.resilience.upstream_faults import (
+    UpstreamFault,
+    fault_from_client_error,
+    fault_from_status,
+)
 from serving.gateway.transport import CallLimits, HttpPool
 from serving.gateway.types import ModelRequest
 
@@ -28,18 +32,26 @@ class OpenAICompatibleProvider:
         try:
             with self._pool.open_client(limits) as http:
                 client = openai.OpenAI(
-                    api_key=self._key, base_url=self._spec.base_url, http_client=http, max_retries=0, timeout=None
-                )  # fmt: skip
+                    api_key=self._key,
+                    base_url=self._spec.base_url,
+                    http_client=http,
+                    max_retries=0,
+                    timeout=None,
+                )
                 yield from (
                     self._stream_deltas(client, request)
                     if self._spec.streaming
                     else self._fetch_completion(client, request)
                 )
         except openai.APIStatusError as error:
-            raise fault_from_status(error.status_code, error.response.headers.get("retry-after")) from error
+            raise fault_from_status(
+                error.status_code, error.response.headers.get("retry-after")
+            ) from error
         except UpstreamFault:
             raise
-        except Exception as error:  # the client does not check what it is sent, so anything may be missing in it
+        except (
+            Exception
+        ) as error:  # the client does not check what it is sent, so anything may be missing in it
             raise fault_from_client_error(error) from error
 
     def _stream_deltas(self, client: openai.OpenAI, request: ModelRequest) -> Generator[ReplyDelta]:
@@ -52,19 +64,25 @@ class OpenAICompatibleProvider:
             for chunk in chunks:
                 yield from _parse_chunk(chunk)
 
-    def _fetch_completion(self, client: openai.OpenAI, request: ModelRequest) -> Generator[ReplyDelta]:
+    def _fetch_completion(
+        self, client: openai.OpenAI, request: ModelRequest
+    ) -> Generator[ReplyDelta]:
         response = client.chat.completions.with_raw_response.create(**self._build_request(request))
         _check_content_type(response.headers, "application/json")
         completion = response.parse()
         choice = completion.choices[0]
         if not choice.finish_reason:
             raise UpstreamFault("cut")
-        yield ReplyDelta(choice.message.content or "", *_token_counts(completion.usage), is_finished=True)
+        yield ReplyDelta(
+            choice.message.content or "", *_token_counts(completion.usage), is_finished=True
+        )
 
     def _build_request(self, request: ModelRequest) -> dict[str, Any]:
         asked: dict[str, Any] = {
             "model": self._spec.model,
-            "messages": [{"role": message.role, "content": message.content} for message in request.messages],
+            "messages": [
+                {"role": message.role, "content": message.content} for message in request.messages
+            ],
         }
         if self._spec.reasoning:  # such a model takes no temperature, and counts its thoughts
             asked["max_completion_tokens"] = request.max_tokens

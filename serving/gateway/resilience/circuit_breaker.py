@@ -19,7 +19,9 @@ CircuitState = Literal["closed", "open", "half-open"]
 
 MAX_OUTCOMES = 20  # outcomes
 MIN_FAILURES = 5  # below which nothing opens: a few may be chance
-MIN_FAILURE_RATE = 0.5  # of the remembered outcomes that are failures, from which on the circuit opens
+MIN_FAILURE_RATE = (
+    0.5  # of the remembered outcomes that are failures, from which on the circuit opens
+)
 OPEN_SECONDS, MAX_OPEN_SECONDS = 10.0, 120.0
 MAX_PAUSE_SECONDS = 60.0  # seconds; whatever a provider asks for beyond is not believed
 
@@ -27,7 +29,9 @@ MAX_PAUSE_SECONDS = 60.0  # seconds; whatever a provider asks for beyond is not 
 class CircuitBreaker:
     """One model's circuit. Safe to use from many threads."""
 
-    def __init__(self, open_seconds: float = OPEN_SECONDS, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, open_seconds: float = OPEN_SECONDS, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._clock, self._open_seconds = clock, open_seconds
         self._outcomes: deque[bool] = deque(maxlen=MAX_OUTCOMES)
         self._next_open_seconds = open_seconds
@@ -89,7 +93,9 @@ class CircuitBreaker:
 
     def _seconds_until_ready(self) -> float:
         until = max(self._paused_until, self._opened_until or 0.0)
-        if self._is_probing:  # it ends within a call's deadline, or opens again; soon enough to ask anew in a second
+        if (
+            self._is_probing
+        ):  # it ends within a call's deadline, or opens again; soon enough to ask anew in a second
             return max(until - self._clock(), 1.0)
         return max(until - self._clock(), 0.0)
 
@@ -104,4 +110,8 @@ class CircuitBreaker:
 
     def _close_circuit(self) -> None:
         self._outcomes.clear()
-        self._opened_until, self._next_open_seconds, self._is_probing = None, self._open_seconds, False
+        self._opened_until, self._next_open_seconds, self._is_probing = (
+            None,
+            self._open_seconds,
+            False,
+        )

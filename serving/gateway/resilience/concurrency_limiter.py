@@ -29,7 +29,10 @@ class ConcurrencyLimiter:
         """Wait for a place; False as soon as that is hopeless: too many wait already, or it would take too long."""
         until = time.monotonic() + seconds
         with self._changed:
-            if self._waiting >= self._max_waiting or self._expected_wait_seconds(self._waiting + 1) > seconds:
+            if (
+                self._waiting >= self._max_waiting
+                or self._expected_wait_seconds(self._waiting + 1) > seconds
+            ):
                 return False
             self._waiting += 1
             try:

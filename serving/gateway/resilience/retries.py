@@ -5,9 +5,7 @@ import threading
 
 MAX_RETRIES = 2  # for one request, whichever model they go to
 RETRY_CREDIT_PER_REQUEST = 0.1  # of the requests that may be made anew for nothing
-MAX_RETRY_CREDIT = (
-    32  # retries that may be under way before any request has earned one; the calls of a few models in flight
-)
+MAX_RETRY_CREDIT = 32  # retries that may be under way before any request has earned one; the calls of a few models in flight
 BASE_DELAY_SECONDS, MAX_DELAY_SECONDS = 0.25, 2.0
 
 

@@ -9,14 +9,28 @@ from typing import Literal
 import httpcore
 
 FaultKind = Literal[
-    "unreachable", "dns", "tls", "timeout", "rate_limited", "server", "not_allowed", "rejected", "content_type",
-    "broken", "cut", "empty", "too_large", "cancelled",
-]  # fmt: skip
+    "unreachable",
+    "dns",
+    "tls",
+    "timeout",
+    "rate_limited",
+    "server",
+    "not_allowed",
+    "rejected",
+    "content_type",
+    "broken",
+    "cut",
+    "empty",
+    "too_large",
+    "cancelled",
+]
 
 PERMANENT_KINDS = frozenset(
     ("tls", "not_allowed", "rejected", "too_large", "cancelled")
 )  # the same call fails the same way
-BLAMELESS_KINDS = frozenset(("rejected", "cancelled"))  # the request's or the reader's doing, not the model's
+BLAMELESS_KINDS = frozenset(
+    ("rejected", "cancelled")
+)  # the request's or the reader's doing, not the model's
 UNBILLED_KINDS = frozenset(
     ("unreachable", "dns", "tls", "rate_limited", "server", "not_allowed", "rejected")
 )  # nothing ran
@@ -55,7 +69,9 @@ class UpstreamFault(Exception):
     @property
     def counts_against_model(self) -> bool:
         """The model's circuit breaker counts it."""
-        return self.kind not in BLAMELESS_KINDS and not (self.kind == "rate_limited" and self.retry_after is not None)
+        return self.kind not in BLAMELESS_KINDS and not (
+            self.kind == "rate_limited" and self.retry_after is not None
+        )
 
     @property
     def may_be_billed(self) -> bool:
@@ -82,7 +98,9 @@ def fault_from_status(status: int, retry_after: str | None = None) -> UpstreamFa
 def fault_from_network_error(error: Exception) -> UpstreamFault:
     """The fault behind an error of the network, found by walking to its cause."""
     causes = list(_cause_chain(error))
-    if any(isinstance(cause, ssl.SSLError) for cause in causes) and not isinstance(error, httpcore.ReadError):
+    if any(isinstance(cause, ssl.SSLError) for cause in causes) and not isinstance(
+        error, httpcore.ReadError
+    ):
         return UpstreamFault("tls")
     if any(isinstance(cause, socket.gaierror) for cause in causes):
         return UpstreamFault("dns")

@@ -45,11 +45,21 @@ TENANTS = ("north", "south", "east", "west", "centre")
 GROUPS = ("finance", "legal", "guards")
 REQUESTS = 300
 SEED = 20261122
-UNCHANGEABLE = {"budget", "reservation", "usage", "turn"}  # the application may not change a row of these
-WITHOUT_TENANT = {"schema_migration", "index_version"}  # the only tables that hold nothing of a tenant's
+UNCHANGEABLE = {
+    "budget",
+    "reservation",
+    "usage",
+    "turn",
+}  # the application may not change a row of these
+WITHOUT_TENANT = {
+    "schema_migration",
+    "index_version",
+}  # the only tables that hold nothing of a tenant's
 
 # A policy as the catalogue writes it: nothing but the tenant, or the tenant and something more.
-OWN_TENANT_ONLY = re.compile(r"^\(\(?tenant_id = \( SELECT current_tenant\(\) AS current_tenant\)\)($| AND )")
+OWN_TENANT_ONLY = re.compile(
+    r"^\(\(?tenant_id = \( SELECT current_tenant\(\) AS current_tenant\)\)($| AND )"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,17 +67,23 @@ class Estate:
     """Five tenants with the same kind of papers. Each paper holds one word that stands nowhere else."""
 
     services: Services
-    canaries: dict[tuple[str, str], str]  # by tenant and group, "" for what the whole tenant may read
+    canaries: dict[
+        tuple[str, str], str
+    ]  # by tenant and group, "" for what the whole tenant may read
     documents: dict[tuple[str, str], uuid.UUID]
 
     def allowed(self, principal: Principal) -> set[tuple[str, str]]:
         """The papers that a principal may read."""
-        return {(principal.tenant, group) for group in ("", *principal.groups)} & self.canaries.keys()
+        return {
+            (principal.tenant, group) for group in ("", *principal.groups)
+        } & self.canaries.keys()
 
     def leaks(self, principal: Principal, text: str) -> list[str]:
         """The canaries in a text that the principal may not know."""
         own = self.allowed(principal)
-        return [canary for place, canary in self.canaries.items() if place not in own and canary in text]
+        return [
+            canary for place, canary in self.canaries.items() if place not in own and canary in text
+        ]
 
 
 def paper(canary: str) -> str:
@@ -107,7 +123,9 @@ def estate(
             (folder / "later.md").write_text("# Later\n\nNot yet taken in.\n")
             pipeline.plan_run(services, tenant, [pipeline.build_source_spec(str(folder))])
         with superuser(server, services) as connection:
-            connection.execute("set session_replication_role = replica")  # else what is noted here is counted at once
+            connection.execute(
+                "set session_replication_role = replica"
+            )  # else what is noted here is counted at once
             connection.execute(
                 "insert into statistics_change (tenant_id, reader_set_id) select t, 1 from unnest(%s::text[]) t",
                 [list(TENANTS)],
@@ -118,7 +136,11 @@ def estate(
                 "select d.tenant_id, coalesce(r.readers[1], ''), d.document_id"
                 " from document d join reader_set r using (tenant_id, reader_set_id)"
             ).fetchall()
-        yield Estate(services, canaries, {(tenant, group): document_id for tenant, group, document_id in rows})
+        yield Estate(
+            services,
+            canaries,
+            {(tenant, group): document_id for tenant, group, document_id in rows},
+        )
 
 
 def spent(services: Services, connection: psycopg.Connection[Any]) -> None:
@@ -126,7 +148,12 @@ def spent(services: Services, connection: psycopg.Connection[Any]) -> None:
     meter, responses = PostgresMeter(services.database), AnswerCache(services)
     for tenant in TENANTS:
         extract_answer(
-            stream_answer(services, Principal(tenant), "What is the code of the main gate?", answer_cache=responses)
+            stream_answer(
+                services,
+                Principal(tenant),
+                "What is the code of the main gate?",
+                answer_cache=responses,
+            )
         )
         connection.execute(
             "insert into budget (tenant_id, scope, name, per, measure, hard)"
@@ -142,7 +169,14 @@ def spoken(services: Services) -> None:
     """A conversation in every tenant."""
     for tenant in TENANTS:
         history = ConversationHistory(services, Principal(tenant))
-        history.add_turn(history.create_conversation(), "Which gate?", "Which gate?", [], answered=False, leans_on=None)
+        history.add_turn(
+            history.create_conversation(),
+            "Which gate?",
+            "Which gate?",
+            [],
+            answered=False,
+            leans_on=None,
+        )
 
 
 @pytest.fixture
@@ -176,7 +210,10 @@ def tenant_tables(connection: psycopg.Connection[Any], *, partitions: bool = Fal
 def everything_seen(estate: Estate, principal: Principal) -> str:
     """All that the functions of the read path hand to a principal, asked for every canary and every document id."""
     services = estate.services
-    questions = ["What is the code of the main gate?", *(f"gate code {canary}" for canary in estate.canaries.values())]
+    questions = [
+        "What is the code of the main gate?",
+        *(f"gate code {canary}" for canary in estate.canaries.values()),
+    ]
     seen: list[object] = []
     for question in questions:
         for mode in ("hybrid", "dense", "lexical"):
@@ -191,8 +228,12 @@ def everything_seen(estate: Estate, principal: Principal) -> str:
     return repr(seen)
 
 
-@pytest.mark.parametrize("groups", [(), ("finance",), GROUPS], ids=["no group", "finance", "all groups"])
-def test_a_principal_sees_their_own_papers_and_no_others(estate: Estate, groups: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    "groups", [(), ("finance",), GROUPS], ids=["no group", "finance", "all groups"]
+)
+def test_a_principal_sees_their_own_papers_and_no_others(
+    estate: Estate, groups: tuple[str, ...]
+) -> None:
     """By search, by question and by id; with groups, those of the same name in other tenants stay closed."""
     principal = Principal("south", groups)
     seen = everything_seen(estate, principal)
@@ -202,10 +243,20 @@ def test_a_principal_sees_their_own_papers_and_no_others(estate: Estate, groups:
 
 def test_an_unknown_tenant_and_an_unknown_group_see_nothing_more(estate: Estate) -> None:
     """A name that nobody has is no key."""
-    assert estate.leaks(Principal("nobody", GROUPS), everything_seen(estate, Principal("nobody", GROUPS))) == []
+    assert (
+        estate.leaks(
+            Principal("nobody", GROUPS), everything_seen(estate, Principal("nobody", GROUPS))
+        )
+        == []
+    )
     for group in ("", "Finance", "finance ", "{finance}", "finance,legal"):
         principal = Principal("south", (group,) if group else ())
-        assert estate.leaks(principal, repr(retrieve(estate.services, principal, "code of the main gate").hits)) == []
+        assert (
+            estate.leaks(
+                principal, repr(retrieve(estate.services, principal, "code of the main gate").hits)
+            )
+            == []
+        )
 
 
 def test_every_statement_names_the_tenant_and_can_be_stripped_of_it() -> None:
@@ -214,12 +265,16 @@ def test_every_statement_names_the_tenant_and_can_be_stripped_of_it() -> None:
     assert len(files) >= 4
     for file in files:
         stripped, replaced = TENANT_PREDICATE.subn("true", file.read_text())
-        assert replaced or " from " not in stripped.split("\n\n")[-1], f"{file.name} does not name the tenant"
+        assert replaced or " from " not in stripped.split("\n\n")[-1], (
+            f"{file.name} does not name the tenant"
+        )
         assert "%(tenant)s" not in stripped, f"{file.name} names the tenant in another way"
 
 
 @pytest.mark.parametrize("groups", [(), ("finance",)], ids=["no group", "finance"])
-def test_without_the_tenant_in_any_statement_only_own_rows_come_back(estate: Estate, groups: tuple[str, ...]) -> None:
+def test_without_the_tenant_in_any_statement_only_own_rows_come_back(
+    estate: Estate, groups: tuple[str, ...]
+) -> None:
     """Row-level security alone keeps tenants and groups apart."""
     principal = Principal("east", groups)
     with without_tenant_predicate():
@@ -250,8 +305,13 @@ def test_random_requests_never_leak_a_canary(estate: Estate) -> None:
     absent = client.get(f"/v1/documents/{uuid.uuid4()}").json()
     reached = {"hits": 0, "answered": 0, "closest": 0, "documents": 0, "hidden": 0}
     for _ in range(REQUESTS):
-        principal = Principal(chance.choice(TENANTS), tuple(chance.sample(GROUPS, chance.randint(0, 3))))
-        headers = {"X-Groundwork-Tenant": principal.tenant, "X-Groundwork-Groups": ",".join(principal.groups)}
+        principal = Principal(
+            chance.choice(TENANTS), tuple(chance.sample(GROUPS, chance.randint(0, 3)))
+        )
+        headers = {
+            "X-Groundwork-Tenant": principal.tenant,
+            "X-Groundwork-Groups": ",".join(principal.groups),
+        }
         own = estate.allowed(principal)
         place = chance.choice(list(estate.canaries))
         kind = chance.choice(("ask", "search", "document"))
@@ -264,7 +324,11 @@ def test_random_requests_never_leak_a_canary(estate: Estate) -> None:
             continue
         canary = estate.canaries[place]
         asked = chance.choice(
-            ["What is the code of the main gate?", f"Is {canary} the code, or nobodyhasthis?", canary]
+            [
+                "What is the code of the main gate?",
+                f"Is {canary} the code, or nobodyhasthis?",
+                canary,
+            ]
         )
         body = {"question": asked, "mode": chance.choice(("hybrid", "dense", "lexical"))}
         response = client.post(f"/v1/{kind}", json=body, headers=headers)
@@ -275,7 +339,9 @@ def test_random_requests_never_leak_a_canary(estate: Estate) -> None:
         idf = given.pop("idf", {})
         if "nobodyhasthis" in asked and idf:
             hidden = place not in own
-            assert (idf[extract_terms(canary)[0]] == idf[extract_terms("nobodyhasthis")[0]]) is hidden
+            assert (
+                idf[extract_terms(canary)[0]] == idf[extract_terms("nobodyhasthis")[0]]
+            ) is hidden
         assert estate.leaks(principal, json.dumps(given)) == []
         reached["hits"] += len(given.get("hits", ()))
         reached["answered"] += given.get("status") == "answered"
@@ -332,13 +398,19 @@ def test_nothing_stays_after_a_failed_statement(
 
 
 def enter(database: Database, kind: str, statement: str) -> None:
-    entered = database.reading(Principal("north", GROUPS)) if kind == "reading" else database.writing("north")
+    entered = (
+        database.reading(Principal("north", GROUPS))
+        if kind == "reading"
+        else database.writing("north")
+    )
     with entered as connection:
         for part in statement.split(";"):
             connection.execute(part)
 
 
-def test_when_every_connection_has_died_the_next_request_is_answered(estate: Estate, server: EmbeddedPostgres) -> None:
+def test_when_every_connection_has_died_the_next_request_is_answered(
+    estate: Estate, server: EmbeddedPostgres
+) -> None:
     """As after a restart of PostgreSQL: the pool drops all that it holds, not one at a time."""
     with Database(estate.services.settings.database_url, max_connections=6).open() as database:
         with ExitStack() as held:
@@ -355,7 +427,9 @@ def test_when_every_connection_has_died_the_next_request_is_answered(estate: Est
                 assert reading.execute("select count(*) from document").fetchone() == (1,)
 
 
-def test_nothing_stays_after_an_exception_or_a_rollback(database: Database, tables: list[str]) -> None:
+def test_nothing_stays_after_an_exception_or_a_rollback(
+    database: Database, tables: list[str]
+) -> None:
     """What the application raises inside, and a rollback by hand."""
     with pytest.raises(KeyError), database.reading(Principal("north", GROUPS)):
         raise KeyError("some bug")
@@ -376,10 +450,18 @@ AS_READER = sql.SQL("set local role groundwork_reader; set local groundwork.tena
 
 def test_a_reader_can_not_write(database: Database, tables: list[str]) -> None:
     """Not in its read-only transaction, and not in any other either."""
-    commands = ("insert into {} default values", "update {} set tenant_id = tenant_id", "delete from {}", "truncate {}")
+    commands = (
+        "insert into {} default values",
+        "update {} set tenant_id = tenant_id",
+        "delete from {}",
+        "truncate {}",
+    )
     for table in tables:
         for command in commands:
-            with pytest.raises(psycopg.errors.ReadOnlySqlTransaction), database.reading(Principal("north")) as reading:
+            with (
+                pytest.raises(psycopg.errors.ReadOnlySqlTransaction),
+                database.reading(Principal("north")) as reading,
+            ):
                 reading.execute(sql.SQL(command).format(sql.Identifier(table)))
             with (
                 pytest.raises(psycopg.errors.InsufficientPrivilege),
@@ -389,7 +471,9 @@ def test_a_reader_can_not_write(database: Database, tables: list[str]) -> None:
                 connection.execute(AS_READER + sql.SQL(command).format(sql.Identifier(table)))
 
 
-@pytest.mark.parametrize("command", ["select from {}", "insert into {} default values", "delete from {}"])
+@pytest.mark.parametrize(
+    "command", ["select from {}", "insert into {} default values", "delete from {}"]
+)
 def test_a_partition_itself_is_closed_to_everybody(
     database: Database, server: EmbeddedPostgres, estate: Estate, command: str
 ) -> None:
@@ -403,7 +487,10 @@ def test_a_partition_itself_is_closed_to_everybody(
     for name, guarded in rows:
         assert guarded
         attack = sql.SQL(command).format(sql.Identifier(str(name)))
-        with pytest.raises(psycopg.errors.InsufficientPrivilege), database.writing("north") as writing:
+        with (
+            pytest.raises(psycopg.errors.InsufficientPrivilege),
+            database.writing("north") as writing,
+        ):
             writing.execute(attack)
         refused = (psycopg.errors.InsufficientPrivilege, psycopg.errors.ReadOnlySqlTransaction)
         with pytest.raises(refused), database.reading(Principal("north")) as reading:
@@ -415,19 +502,20 @@ def test_a_writer_can_not_write_for_another_tenant(
 ) -> None:
     """It neither moves a row, nor inserts one, nor touches what is there."""
     before = contents(server, estate, tables)
-    assert all(before[table, tenant] for table in tables for tenant in TENANTS), "every table is to be attacked"
+    assert all(before[table, tenant] for table in tables for tenant in TENANTS), (
+        "every table is to be attacked"
+    )
     # With its owner, since a conversation is closed to north itself without.
     north = partial(database.writing, "north", {"groundwork.owner": Principal("north").usage_key})
     for name in tables:
         table = sql.Identifier(name)
         moved = sql.SQL("update {} set tenant_id = 'south'").format(table)
-        others = sql.SQL("update {} set tenant_id = 'north' where tenant_id <> 'north'").format(table)
+        others = sql.SQL("update {} set tenant_id = 'north' where tenant_id <> 'north'").format(
+            table
+        )
         deleted = sql.SQL("delete from {} where tenant_id <> 'north'").format(table)
         refused = "permission denied" if name in UNCHANGEABLE else "row-level"
-        with (
-            pytest.raises(psycopg.errors.InsufficientPrivilege, match=refused),
-            north() as mine,
-        ):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege, match=refused), north() as mine:
             mine.execute(moved)
         for change in (others, deleted):
             with suppress(psycopg.errors.InsufficientPrivilege), north() as mine:
@@ -445,16 +533,23 @@ def test_a_writer_can_not_write_for_another_tenant(
         " values ('south', gen_random_uuid(), 1, 1, 1, 1, '', '', '{}', 1, 1, '{}')",
     )
     for insert in inserts:
-        with pytest.raises(psycopg.errors.InsufficientPrivilege, match="row-level"), database.writing("north") as mine:
+        with (
+            pytest.raises(psycopg.errors.InsufficientPrivilege, match="row-level"),
+            database.writing("north") as mine,
+        ):
             mine.execute(insert)
     assert contents(server, estate, tables) == before
 
 
-def contents(server: EmbeddedPostgres, estate: Estate, tables: list[str]) -> dict[tuple[str, str], int]:
+def contents(
+    server: EmbeddedPostgres, estate: Estate, tables: list[str]
+) -> dict[tuple[str, str], int]:
     counted: dict[tuple[str, str], int] = {}
     with superuser(server, estate.services) as connection:
         for table in tables:
-            count = sql.SQL("select tenant_id, count(*) from {} group by 1").format(sql.Identifier(table))
+            count = sql.SQL("select tenant_id, count(*) from {} group by 1").format(
+                sql.Identifier(table)
+            )
             rows: list[Any] = connection.execute(count).fetchall()
             counted |= {(table, tenant): number for tenant, number in rows}
     return counted
@@ -467,7 +562,9 @@ def test_row_level_security_can_not_be_switched_off(database: Database, tables: 
     """Asking for it makes every table refuse rather than open."""
     for table in tables:
         with (
-            pytest.raises(psycopg.errors.InsufficientPrivilege, match=r"row-level|permission denied"),
+            pytest.raises(
+                psycopg.errors.InsufficientPrivilege, match=r"row-level|permission denied"
+            ),
             database.reading(Principal("north", GROUPS)) as connection,
         ):
             connection.execute(UNGUARDED.format(sql.Identifier(table)))
@@ -498,7 +595,9 @@ def test_the_application_can_change_nothing_about_its_own_limits(database: Datab
                 database.connection() as connection,
                 connection.transaction(),
             ):
-                connection.execute(sql.SQL("set local role {}; ").format(sql.Identifier(role)) + sql.SQL(command))
+                connection.execute(
+                    sql.SQL("set local role {}; ").format(sql.Identifier(role)) + sql.SQL(command)
+                )
 
 
 # --- what a start refuses -------------------------------------------------------------------------------------------
@@ -508,10 +607,19 @@ def test_the_application_can_change_nothing_about_its_own_limits(database: Datab
     ("change", "says"),
     [
         ("alter table chunk no force row level security", "chunk lacks forced row-level security"),
-        ("alter table vector_1 disable row level security", "vector_1 lacks forced row-level security"),
+        (
+            "alter table vector_1 disable row level security",
+            "vector_1 lacks forced row-level security",
+        ),
         ("create table groundwork.added (tenant_id text)", "added lacks forced row-level security"),
-        ("create view groundwork.added as select * from groundwork.document", "added lacks forced row-level security"),
-        ("create materialized view groundwork.added as select tenant_id from groundwork.run", "added lacks forced"),
+        (
+            "create view groundwork.added as select * from groundwork.document",
+            "added lacks forced row-level security",
+        ),
+        (
+            "create materialized view groundwork.added as select tenant_id from groundwork.run",
+            "added lacks forced",
+        ),
         ("grant select on document to groundwork_app", "may read document directly"),
         ("grant select on posting to public", "may read posting directly"),
         ("grant select (text) on document to groundwork_app", "may read document directly"),
@@ -568,7 +676,9 @@ def test_a_start_refuses_the_superuser(services: Services, server: EmbeddedPostg
 # --- what a future table may not forget -----------------------------------------------------------------------------
 
 
-def test_every_table_carries_the_tenant_first_and_is_guarded(services: Services, server: EmbeddedPostgres) -> None:
+def test_every_table_carries_the_tenant_first_and_is_guarded(
+    services: Services, server: EmbeddedPostgres
+) -> None:
     """From the catalogue, with the tables of a further index version: a new table can't be forgotten."""
     with superuser(server, services) as connection:
         create_index_version(connection, EmbeddingModel("another", "0", 16), live=False)
@@ -612,7 +722,9 @@ def test_every_table_carries_the_tenant_first_and_is_guarded(services: Services,
     assert [row[:2] for row in policies if not OWN_TENANT_ONLY.match(row[2])] == []
 
 
-def test_no_function_runs_with_its_owners_rights(services: Services, server: EmbeddedPostgres) -> None:
+def test_no_function_runs_with_its_owners_rights(
+    services: Services, server: EmbeddedPostgres
+) -> None:
     """A security definer function would be a way around every policy."""
     with superuser(server, services) as connection:
         found = connection.execute(

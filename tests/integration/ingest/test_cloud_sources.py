@@ -57,9 +57,18 @@ def azure(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
     port = free_port()
     monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", AZURITE.format(port=port))
     server = subprocess.Popen(
-        [program, "--blobPort", str(port), "--location", str(tmp_path), "--skipApiVersionCheck", "--silent"],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+        [
+            program,
+            "--blobPort",
+            str(port),
+            "--location",
+            str(tmp_path),
+            "--skipApiVersionCheck",
+            "--silent",
+        ],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     until(lambda: socket.socket().connect_ex(("127.0.0.1", port)) == 0)
     yield adlfs.AzureBlobFileSystem(connection_string=AZURITE.format(port=port))
     server.terminate()
@@ -91,9 +100,14 @@ def test_a_bucket_is_a_source(scheme: str, request: pytest.FixtureRequest) -> No
     source = open_source(f"{scheme}://library/docs")
     files = list(source.list_files())
     assert source.uri == f"{scheme}://library/docs/"
-    assert [(file.path, file.size, bool(file.tag)) for file in files] == [("a.md", 12, True), ("b/c.md", 14, True)]
+    assert [(file.path, file.size, bool(file.tag)) for file in files] == [
+        ("a.md", 12, True),
+        ("b/c.md", 14, True),
+    ]
     assert [source.read(file) for file in files] == [b"# docs/a.md\n", b"# docs/b/c.md\n"]
-    assert [file.path for file in open_source(f"{scheme}://library/other/e f.md").list_files()] == ["e f.md"]
+    assert [file.path for file in open_source(f"{scheme}://library/other/e f.md").list_files()] == [
+        "e f.md"
+    ]
     storage.pipe("library/docs/a.md", b"# Other\n")
     assert next(iter(source.list_files())).tag != files[0].tag
     assert refusal("", source, files[0]) == "changed"
@@ -102,5 +116,8 @@ def test_a_bucket_is_a_source(scheme: str, request: pytest.FixtureRequest) -> No
     assert "nothing at" in refusal(f"{scheme}://nowhere/docs/")
     assert "nothing at" in refusal(f"{scheme}://library/nothing")
     storage.pipe("library/readers.yaml", b"rules: [{pattern: 'docs/*', readers: [staff]}]\n")
-    readers = {file.path: file.allowed_groups for file in open_source(f"{scheme}://library", ("all",)).list_files()}
+    readers = {
+        file.path: file.allowed_groups
+        for file in open_source(f"{scheme}://library", ("all",)).list_files()
+    }
     assert readers == {"docs/b/c.md": ("staff",), "other/e f.md": ("all",)}

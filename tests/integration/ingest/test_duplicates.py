@@ -26,8 +26,12 @@ from tests.integration.ingest.test_ingest import consistency
 from tests.support.services import superuser, take_in_folder
 
 PRINCIPAL = Principal("acme")
-PUMP = "# Pumps\n\nThe north pump moves 40 litres a second and was built in the year 1998 by hand.\n"
-VALVE = "# Valves\n\nClose valve V-17 before the filter is opened, or the whole hall is under water.\n"
+PUMP = (
+    "# Pumps\n\nThe north pump moves 40 litres a second and was built in the year 1998 by hand.\n"
+)
+VALVE = (
+    "# Valves\n\nClose valve V-17 before the filter is opened, or the whole hall is under water.\n"
+)
 
 
 @pytest.fixture
@@ -67,13 +71,15 @@ def test_a_file_that_is_there_thrice_is_stored_once_and_found_in_all_places(
     assert report.chunks == count(server, services, "chunk") == 2
     hits = retrieve(services, PRINCIPAL, "How much does the north pump move?").hits
     assert [hit.path for hit in hits if "pumps" in hit.path] == ["a/pumps.md"]
-    assert [(other.path, other.exact) for other in hits[0].also] == [("b/pumps.md", True), ("c/pumps.md", True)]
+    assert [(other.path, other.exact) for other in hits[0].also] == [
+        ("b/pumps.md", True),
+        ("c/pumps.md", True),
+    ]
     for other in hits[0].also:
         assert "40 litres" in fetch_document(services.database, PRINCIPAL, other.document_id).text
-    assert [place["path"] for place in describe_document(services, "acme", "b/pumps.md")["places"]] == [
-        "a/pumps.md",
-        "c/pumps.md",
-    ]
+    assert [
+        place["path"] for place in describe_document(services, "acme", "b/pumps.md")["places"]
+    ] == ["a/pumps.md", "c/pumps.md"]
     assert len(describe_document(services, "acme", "b/pumps.md")["chunks"]) == 1
     assert consistency(server, services) == []
     assert pipeline.plan_run(services, "acme", [pipeline.build_source_spec(str(folder))]).is_empty
@@ -82,7 +88,9 @@ def test_a_file_that_is_there_thrice_is_stored_once_and_found_in_all_places(
 def test_an_answer_cites_every_place(services: Services, folder: Path) -> None:
     """Of the very same passage, that is."""
     take_in_folder(services, "acme", folder)
-    given = answer_question(services, PRINCIPAL, "How many litres a second does the north pump move?")
+    given = answer_question(
+        services, PRINCIPAL, "How many litres a second does the north pump move?"
+    )
     assert given.citations[0].path == "a/pumps.md"
     assert [place.path for place in given.citations[0].also] == ["b/pumps.md", "c/pumps.md"]
 
@@ -105,14 +113,22 @@ def test_what_is_shared_passes_on_when_its_first_place_changes_or_goes(
     (folder / "b" / "pumps.md").unlink()
     assert take_in_folder(services, "acme", folder).counts == {"deleted": 1, "unchanged": 3}
     assert before < chunk_ids(server, services)
-    assert retrieve(services, PRINCIPAL, "north pump moves 40 litres", collapse=False).hits[0].path == "c/pumps.md"
+    assert (
+        retrieve(services, PRINCIPAL, "north pump moves 40 litres", collapse=False).hits[0].path
+        == "c/pumps.md"
+    )
     (folder / "c" / "pumps.md").unlink()
     take_in_folder(services, "acme", folder)
-    assert not any("40 litres" in hit.text for hit in retrieve(services, PRINCIPAL, "north pump 40 litres").hits)
+    assert not any(
+        "40 litres" in hit.text
+        for hit in retrieve(services, PRINCIPAL, "north pump 40 litres").hits
+    )
     assert consistency(server, services) == []
 
 
-def test_a_file_that_moves_is_not_embedded_again(services: Services, server: EmbeddedPostgres, folder: Path) -> None:
+def test_a_file_that_moves_is_not_embedded_again(
+    services: Services, server: EmbeddedPostgres, folder: Path
+) -> None:
     """Its new place comes before its old one goes."""
     take_in_folder(services, "acme", folder)
     before = chunk_ids(server, services)
@@ -124,12 +140,18 @@ def test_a_file_that_moves_is_not_embedded_again(services: Services, server: Emb
     assert consistency(server, services) == []
 
 
-def test_all_places_may_change_at_once(services: Services, server: EmbeddedPostgres, folder: Path) -> None:
+def test_all_places_may_change_at_once(
+    services: Services, server: EmbeddedPostgres, folder: Path
+) -> None:
     """Who would inherit is leaving as well."""
     take_in_folder(services, "acme", folder)
     for name in ("a", "b", "c"):
         (folder / name / "pumps.md").write_text(PUMP.replace("40", "60"))
-    assert take_in_folder(services, "acme", folder).counts == {"changed": 1, "duplicate": 2, "unchanged": 1}
+    assert take_in_folder(services, "acme", folder).counts == {
+        "changed": 1,
+        "duplicate": 2,
+        "unchanged": 1,
+    }
     assert count(server, services, "chunk") == 2
     (folder / "a" / "pumps.md").write_text(VALVE)
     (folder / "valves.md").write_text(PUMP)
@@ -142,14 +164,18 @@ def test_a_filter_finds_a_copy_by_its_own_path(services: Services, folder: Path)
     """And says that place, not the one that happens to hold the chunks."""
     take_in_folder(services, "acme", folder)
     for name in ("a", "b", "c"):
-        found = retrieve(services, PRINCIPAL, "north pump", where=Prefix("path", f"{name}/"), explain=True)
+        found = retrieve(
+            services, PRINCIPAL, "north pump", where=Prefix("path", f"{name}/"), explain=True
+        )
         assert [(hit.path, hit.also) for hit in found.hits] == [(f"{name}/pumps.md", ())]
         assert found.explanation is not None
         assert found.explanation.passed is not None
         assert (found.explanation.passed.documents, found.explanation.passed.passages) == (1, 1)
 
 
-def test_documents_with_other_readers_never_share(services: Services, server: EmbeddedPostgres, folder: Path) -> None:
+def test_documents_with_other_readers_never_share(
+    services: Services, server: EmbeddedPostgres, folder: Path
+) -> None:
     """Else what one may see would hang on what they may not."""
     (folder / "readers.yaml").write_text("rules:\n  - pattern: 'b/*'\n    readers: [guards]\n")
     assert take_in_folder(services, "acme", folder).counts == {"added": 3, "duplicate": 1}
@@ -162,15 +188,20 @@ def test_documents_with_other_readers_never_share(services: Services, server: Em
     assert consistency(server, services) == []
     hits = retrieve(services, PRINCIPAL, "north pump").hits
     assert {path for hit in hits for path in (hit.path, *(o.path for o in hit.also))} == {
-        "b/pumps.md", "c/pumps.md", "valves.md",
-    }  # fmt: skip
+        "b/pumps.md",
+        "c/pumps.md",
+        "valves.md",
+    }
 
 
-def test_copies_may_come_and_go_in_many_hands(services: Services, server: EmbeddedPostgres, tmp_path: Path) -> None:
+def test_copies_may_come_and_go_in_many_hands(
+    services: Services, server: EmbeddedPostgres, tmp_path: Path
+) -> None:
     """Four runs at once over four folders of the same files, again and again: none lost, none left behind."""
     chance = random.Random(4)
     texts = [
-        f"# Paper {n}\n\nPaper {n} says that the {n}th pump of the hall is to be oiled weekly.\n" for n in range(4)
+        f"# Paper {n}\n\nPaper {n} says that the {n}th pump of the hall is to be oiled weekly.\n"
+        for n in range(4)
     ]
     folders = [tmp_path / name for name in "abcd"]
     for place in folders:
@@ -212,10 +243,17 @@ def test_a_duplicate_of_nothing_is_found_and_taken_in_anew(
         )
         connection.execute("delete from document where path ~ '^a'")
     (folder / "a" / "pumps.md").unlink()
-    found = {finding.check: (finding.found, finding.repaired) for finding in repair_tenant(services, "acme")}
+    found = {
+        finding.check: (finding.found, finding.repaired)
+        for finding in repair_tenant(services, "acme")
+    }
     assert found["duplicates without the document they are the same as"] == (2, 2)
     repair_tenant(services, "acme")
-    assert take_in_folder(services, "acme", folder).counts == {"changed": 1, "duplicate": 1, "unchanged": 1}
+    assert take_in_folder(services, "acme", folder).counts == {
+        "changed": 1,
+        "duplicate": 1,
+        "unchanged": 1,
+    }
     assert consistency(server, services) == []
 
 
@@ -256,7 +294,14 @@ def test_bands_of_a_text_depend_on_nothing_beside_it() -> None:
         == [compute_bands([text])[0] for text in texts]
         == compute_bands([text.upper() for text in texts])
     )
-    assert [len(each) for each in together[: len(texts)]] == [0, 0, BAND_COUNT, BAND_COUNT, BAND_COUNT, BAND_COUNT]
+    assert [len(each) for each in together[: len(texts)]] == [
+        0,
+        0,
+        BAND_COUNT,
+        BAND_COUNT,
+        BAND_COUNT,
+        BAND_COUNT,
+    ]
     assert all(-(2**31) <= number < 2**31 for each in together for number in each)
     assert compute_bands([]) == []
 
@@ -280,7 +325,9 @@ def test_bands_of_a_text_depend_on_nothing_beside_it() -> None:
         ("heron-210.md", {"version": True}, None),
     ],
 )
-def test_editions_are_read_from_metadata_and_path(path: str, metadata: dict[str, object], expected: str | None) -> None:
+def test_editions_are_read_from_metadata_and_path(
+    path: str, metadata: dict[str, object], expected: str | None
+) -> None:
     """By the rules that ingest/store/edition_detection.py lists, the first that fits."""
     assert detect_edition(path, metadata) == expected
 
@@ -318,7 +365,9 @@ def test_the_newest_of_five_versions_stands_for_all(
         {" ".join(h.text.split())[:80] for h in collapsed}
     )
     assert collapsed[0].score == pytest.approx(kept[0].score)
-    named = retrieve(services, PRINCIPAL, "How do I throw an error in a catch block in PowerShell 7.4?").hits
+    named = retrieve(
+        services, PRINCIPAL, "How do I throw an error in a catch block in PowerShell 7.4?"
+    ).hits
     assert named[0].edition == "7.4"
     older = retrieve(services, PRINCIPAL, question, where=Prefix("path", "5.1/")).hits
     assert len(older) >= 5
@@ -326,7 +375,9 @@ def test_the_newest_of_five_versions_stands_for_all(
     assert all(not hit.also for hit in older if hit.also and hit.also[0].edition != "5.1")
 
 
-def test_the_better_passage_stands_where_the_newer_is_much_worse(services: Services, tmp_path: Path) -> None:
+def test_the_better_passage_stands_where_the_newer_is_much_worse(
+    services: Services, tmp_path: Path
+) -> None:
     """Pages from one mould, for two things: the one that was asked for is shown, whichever is newer."""
     body = "Turn the key to the left, wait until the lamp is green, lift the cover off and clean the wiper with water."
     for model, version in (("210", "1.0"), ("340", "2.0")):
@@ -334,11 +385,15 @@ def test_the_better_passage_stands_where_the_newer_is_much_worse(services: Servi
         (tmp_path / f"heron{model}.md").write_text(page)
     take_in_folder(services, "acme", tmp_path)
     hits = retrieve(services, PRINCIPAL, "Heron 210").hits
-    assert [(hit.path, [other.path for other in hit.also]) for hit in hits] == [("heron210.md", ["heron340.md"])]
+    assert [(hit.path, [other.path for other in hit.also]) for hit in hits] == [
+        ("heron210.md", ["heron340.md"])
+    ]
     assert retrieve(services, PRINCIPAL, "clean the wiper").hits[0].path == "heron340.md"
 
 
-def test_an_edition_that_could_not_be_compared_is_refused(services: Services, server: EmbeddedPostgres) -> None:
+def test_an_edition_that_could_not_be_compared_is_refused(
+    services: Services, server: EmbeddedPostgres
+) -> None:
     """By the database itself, since a search compares them number by number."""
     with superuser(server, services) as connection, pytest.raises(psycopg.errors.CheckViolation):
         connection.execute(

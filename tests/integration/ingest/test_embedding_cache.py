@@ -8,7 +8,11 @@ import numpy as np
 from core.embedding import Embedder, Vectors, _group_into_batches
 from ingest.store.embedding_cache import EmbeddingCache
 
-TEXTS = ["The wiper is replaced every two years.", "Press the red button.", "A sentence that is only here."]
+TEXTS = [
+    "The wiper is replaced every two years.",
+    "Press the red button.",
+    "A sentence that is only here.",
+]
 
 
 class _Counting:
@@ -21,7 +25,9 @@ class _Counting:
         self.token_starts = embedder.token_starts
         self.asked: list[str] = []
 
-    def encode(self, texts: Sequence[str], on_progress: Callable[[float], None] = lambda share: None) -> Vectors:
+    def encode(
+        self, texts: Sequence[str], on_progress: Callable[[float], None] = lambda share: None
+    ) -> Vectors:
         self.asked += texts
         return self._embedder.compute(texts, on_progress)
 
@@ -47,7 +53,10 @@ def test_only_so_many_are_remembered_the_last_used_ones(embedder: Embedder) -> N
 
 def test_nothing_to_embed_is_done_at_once(embedder: Embedder) -> None:
     shares: list[float] = []
-    assert EmbeddingCache().encode(embedder, [], shares.append).shape == (0, embedder.model.dimension)
+    assert EmbeddingCache().encode(embedder, [], shares.append).shape == (
+        0,
+        embedder.model.dimension,
+    )
     assert shares == [1.0]
 
 
@@ -55,7 +64,10 @@ def test_a_batch_holds_no_more_tokens_than_it_may_and_every_text_is_in_one() -> 
     lengths = [5, 300, 17, 5, 90, 1, 17, 64, 3]
     batches = _group_into_batches([[0] * length for length in lengths], 256)
     assert sorted(place for batch in batches for place in batch) == list(range(len(lengths)))
-    assert all(len(batch) == 1 or len(batch) * max(lengths[place] for place in batch) <= 256 for batch in batches)
+    assert all(
+        len(batch) == 1 or len(batch) * max(lengths[place] for place in batch) <= 256
+        for batch in batches
+    )
 
 
 def test_vectors_do_not_depend_on_the_company(embedder: Any) -> None:

@@ -47,8 +47,12 @@ def outcomes(tmp_path_factory, reader) -> tuple[Path, dict[str, Outcome]]:
         try:
             _, parsed = reader.parse(file.path, source.read(file))
         except UnreadableFile as error:
-            return file.path, Outcome(error.reason if str(error).endswith(".") else f"{error} is no sentence")
-        return file.path, Outcome("told a secret" if hostile.SECRET in parsed.text else "", len(parsed.text))
+            return file.path, Outcome(
+                error.reason if str(error).endswith(".") else f"{error} is no sentence"
+            )
+        return file.path, Outcome(
+            "told a secret" if hostile.SECRET in parsed.text else "", len(parsed.text)
+        )
 
     with ThreadPoolExecutor(2) as pool:
         found = dict(pool.map(outcome, source.list_files()))
@@ -68,10 +72,16 @@ def test_good_files_among_hostile_ones_are_all_in(outcomes, tmp_path, services, 
     for name in small:
         os.link(folder / name, tmp_path / name)
     for number, thing in enumerate(("heron", "osprey", "tern")):
-        (tmp_path / f"good-{number}.md").write_text(f"# {thing.title()}\n\nThe {thing} is kept in room {number}.\n")
-    report = pipeline.ingest_sources(services, "acme", [pipeline.build_source_spec(str(tmp_path))], reader)
+        (tmp_path / f"good-{number}.md").write_text(
+            f"# {thing.title()}\n\nThe {thing} is kept in room {number}.\n"
+        )
+    report = pipeline.ingest_sources(
+        services, "acme", [pipeline.build_source_spec(str(tmp_path))], reader
+    )
     ends = {outcome.path: outcome for outcome in report.outcomes}
-    assert {name: ends[name].reason for name in small} == {name: outcome.reason for name, outcome in small.items()}
+    assert {name: ends[name].reason for name in small} == {
+        name: outcome.reason for name, outcome in small.items()
+    }
     assert [ends[f"good-{number}.md"].state for number in range(3)] == ["added"] * 3
     hits = retrieve(services, Principal("acme"), "Where is the osprey kept?").hits
     assert hits[0].path == "good-1.md"

@@ -24,8 +24,12 @@ def folder(tmp_path: Path) -> Path:
     """A small source of three documents."""
     docs = tmp_path / "docs"
     docs.mkdir()
-    (docs / "pumps.md").write_text("# Pumps\n\nThe north pump moves 40 litres a second. It was built in 1998.\n")
-    (docs / "valves.md").write_text("# Valves\n\n## Closing\n\nClose valve V-17 before the filter is opened.\n")
+    (docs / "pumps.md").write_text(
+        "# Pumps\n\nThe north pump moves 40 litres a second. It was built in 1998.\n"
+    )
+    (docs / "valves.md").write_text(
+        "# Valves\n\n## Closing\n\nClose valve V-17 before the filter is opened.\n"
+    )
     (docs / "notes.txt").write_text("The gate code changes every Monday.\n")
     return docs
 
@@ -44,7 +48,9 @@ def test_a_second_run_touches_nothing(services: Services, folder: Path) -> None:
     assert [outcome.state for outcome in plan.skipped] == ["unchanged"] * 3
 
 
-def test_a_changed_file_is_replaced_and_a_removed_one_is_gone(services: Services, folder: Path) -> None:
+def test_a_changed_file_is_replaced_and_a_removed_one_is_gone(
+    services: Services, folder: Path
+) -> None:
     """The store follows the folder."""
     take_in_folder(services, "acme", folder)
     (folder / "pumps.md").write_text("# Pumps\n\nThe north pump moves 55 litres a second.\n")
@@ -69,7 +75,9 @@ def test_content_that_goes_back_is_served_as_it_was(services: Services, folder: 
     assert hit.version == 3
 
 
-def test_new_readers_take_effect_without_a_change_of_content(services: Services, folder: Path) -> None:
+def test_new_readers_take_effect_without_a_change_of_content(
+    services: Services, folder: Path
+) -> None:
     """Who may read is part of what is compared."""
     take_in_folder(services, "acme", folder)
     (folder / "readers.yaml").write_text("rules:\n  - pattern: 'notes*'\n    readers: [guards]\n")
@@ -79,7 +87,9 @@ def test_new_readers_take_effect_without_a_change_of_content(services: Services,
     assert found(services, "gate code", Principal("acme", ("guards",)))[0] == "notes.txt"
 
 
-def test_a_file_that_cannot_be_read_is_put_aside_until_it_changes(services: Services, folder: Path) -> None:
+def test_a_file_that_cannot_be_read_is_put_aside_until_it_changes(
+    services: Services, folder: Path
+) -> None:
     """Its neighbours go in; it is named with its reason, and not tried again for nothing."""
     (folder / "broken.docx").write_bytes(b"PK\x03\x04 this is no archive, whatever word/ says")
     report = take_in_folder(services, "acme", folder)
@@ -102,7 +112,9 @@ def test_a_broken_new_version_leaves_the_old_one_in_place(services: Services, fo
     assert take_in_folder(services, "acme", folder).counts == {"changed": 1, "unchanged": 2}
 
 
-def test_every_quote_stands_where_its_offsets_say(sample_services: Services, server: EmbeddedPostgres) -> None:
+def test_every_quote_stands_where_its_offsets_say(
+    sample_services: Services, server: EmbeddedPostgres
+) -> None:
     """For every chunk and every sentence of the sample, in all its formats."""
     with superuser(server, sample_services) as connection:
         wrong = connection.execute(
@@ -120,7 +132,9 @@ def test_every_quote_stands_where_its_offsets_say(sample_services: Services, ser
     assert counted[0] > 500  # type: ignore[operator]
 
 
-def test_no_chunk_is_longer_than_the_model_can_see(sample_services: Services, server: EmbeddedPostgres) -> None:
+def test_no_chunk_is_longer_than_the_model_can_see(
+    sample_services: Services, server: EmbeddedPostgres
+) -> None:
     """Counted with the model's own tokenizer, context included."""
     embedder = sample_services.embedder()
     with superuser(server, sample_services) as connection:
@@ -131,7 +145,9 @@ def test_no_chunk_is_longer_than_the_model_can_see(sample_services: Services, se
         assert counted == tokens <= embedder.max_input_tokens
 
 
-def test_statistics_follow_what_is_stored(services: Services, server: EmbeddedPostgres, folder: Path) -> None:
+def test_statistics_follow_what_is_stored(
+    services: Services, server: EmbeddedPostgres, folder: Path
+) -> None:
     """Documents, chunks and terms are counted by the database as they come and go."""
     take_in_folder(services, "acme", folder)
     (folder / "pumps.md").write_text("# Pumps\n\nShort now.\n")
@@ -186,7 +202,9 @@ def consistency(server: EmbeddedPostgres, services: Services) -> list[str]:
         ("rules: [{pattern: '*', readers: ['']}]", "group name"),
     ],
 )
-def test_a_rule_file_that_cannot_be_understood_stops_the_run(folder: Path, content: str, says: str) -> None:
+def test_a_rule_file_that_cannot_be_understood_stops_the_run(
+    folder: Path, content: str, says: str
+) -> None:
     """Otherwise what it restricts would be open to everyone."""
     (folder / "readers.yaml").write_text(content)
     with pytest.raises(InvalidInput, match=says):
@@ -198,10 +216,16 @@ def test_links_out_of_the_folder_are_not_followed(folder: Path, tmp_path: Path) 
     (tmp_path / "secret.txt").write_text("secret")
     (folder / "link.txt").symlink_to(tmp_path / "secret.txt")
     (folder / "up").symlink_to(tmp_path, target_is_directory=True)
-    assert [file.path for file in open_source(str(folder)).list_files()] == ["notes.txt", "pumps.md", "valves.md"]
+    assert [file.path for file in open_source(str(folder)).list_files()] == [
+        "notes.txt",
+        "pumps.md",
+        "valves.md",
+    ]
 
 
-def test_an_empty_folder_is_refused_rather_than_taken_for_a_wish_to_delete(services: Services, folder: Path) -> None:
+def test_an_empty_folder_is_refused_rather_than_taken_for_a_wish_to_delete(
+    services: Services, folder: Path
+) -> None:
     """An unmounted disk looks like an empty folder."""
     take_in_folder(services, "acme", folder)
     for file in folder.iterdir():
@@ -218,16 +242,22 @@ def test_the_report_names_everything(services: Services, folder: Path) -> None:
     assert report.chunks == sum(outcome.chunks for outcome in report.outcomes) > 0
 
 
-def test_sentences_may_be_kept_without_vectors(services: Services, server: EmbeddedPostgres, folder: Path) -> None:
+def test_sentences_may_be_kept_without_vectors(
+    services: Services, server: EmbeddedPostgres, folder: Path
+) -> None:
     """Half the embedding; a question is still answered by the sentence that says it, and a change takes all in anew."""
-    bare = replace(services, settings=services.settings.model_copy(update={"sentence_vectors": "off"}))
+    bare = replace(
+        services, settings=services.settings.model_copy(update={"sentence_vectors": "off"})
+    )
     report = take_in_folder(bare, "acme", folder)
     with superuser(server, services) as connection:
         kept = connection.execute("select count(*), count(embedding) from sentence_1").fetchone()
     assert kept is not None
     assert (kept[0], kept[1]) == (sum(1 for _ in folder.iterdir()) + 1, 0)
     assert report.counts == {"added": 3}
-    answered = answer_question(bare, PRINCIPAL, "How many litres a second does the north pump move?")
+    answered = answer_question(
+        bare, PRINCIPAL, "How many litres a second does the north pump move?"
+    )
     assert answered.status == "answered"
     assert "40 litres" in answered.text
     assert take_in_folder(services, "acme", folder).counts == {"changed": 3}

@@ -37,7 +37,9 @@ def folder(tmp_path: Path) -> Path:
     docs = tmp_path / "docs"
     docs.mkdir()
     for number in range(5):
-        (docs / f"pump-{number}.md").write_text(f"# Pump {number}\n\nPump {number} moves 4{number} litres a second.\n")
+        (docs / f"pump-{number}.md").write_text(
+            f"# Pump {number}\n\nPump {number} moves 4{number} litres a second.\n"
+        )
     return docs
 
 
@@ -61,7 +63,9 @@ def rows(server: EmbeddedPostgres, services: Services, query: str) -> list[tuple
         return list(cursor.fetchall()) if cursor.description else []
 
 
-def test_who_lost_a_lease_stores_nothing(services: Services, server: EmbeddedPostgres, folder: Path) -> None:
+def test_who_lost_a_lease_stores_nothing(
+    services: Services, server: EmbeddedPostgres, folder: Path
+) -> None:
     """Another has claimed the files since: the fence of the first is too low, even with everything embedded."""
     plan = planned(services, folder)
     first, second = worker(services, plan), worker(services, plan)
@@ -104,7 +108,9 @@ def test_a_lease_that_its_worker_never_heard_of_runs_out(
 
 def renew(worker: IngestWorker) -> None:
     """What a worker does every few seconds."""
-    worker._run_transaction(lambda connection, share: queue.renew_leases(connection, share, tuple(worker._held_leases)))
+    worker._run_transaction(
+        lambda connection, share: queue.renew_leases(connection, share, tuple(worker._held_leases))
+    )
 
 
 def test_a_batch_that_kills_its_worker_is_taken_apart(
@@ -165,7 +171,9 @@ def test_what_the_database_can_not_hold_is_one_files_fault(
     services: Services, server: EmbeddedPostgres, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A document that PostgreSQL refuses, found among others that it takes."""
-    rows(server, services, "alter table chunk add constraint odd check (text not like '%42 litres%')")
+    rows(
+        server, services, "alter table chunk add constraint odd check (text not like '%42 litres%')"
+    )
     report = take_in_folder(services, "acme", folder)
     assert report.counts == {"added": 4, "quarantined": 1}
     assert rows(server, services, "select path, stage, reason from quarantine") == [
@@ -174,7 +182,9 @@ def test_what_the_database_can_not_hold_is_one_files_fault(
     assert consistency(server, services) == []
 
 
-def test_an_older_run_never_overwrites_a_newer_one(services: Services, server: EmbeddedPostgres, folder: Path) -> None:
+def test_an_older_run_never_overwrites_a_newer_one(
+    services: Services, server: EmbeddedPostgres, folder: Path
+) -> None:
     """It read A, and has it embedded. Then the file becomes B, and A again: what the newest run saw is served."""
     file = folder / "pump-0.md"
     a = file.read_text()
@@ -186,7 +196,9 @@ def test_an_older_run_never_overwrites_a_newer_one(services: Services, server: E
     file.write_text(a)
     assert take_in_folder(services, "acme", folder).counts == {"unchanged": 5}
     slow.ingest_batch(batch)
-    assert rows(server, services, "select count(*) from chunk where text like '%77 litres%'") == [(0,)]
+    assert rows(server, services, "select count(*) from chunk where text like '%77 litres%'") == [
+        (0,)
+    ]
     hits = retrieve(services, Principal("acme"), "How much does pump 0 move?").hits
     assert any("40 litres" in hit.text for hit in hits)
     assert slow.try_complete_run()
@@ -213,7 +225,9 @@ def test_a_run_that_still_plans_leaves_alone_what_a_newer_one_covers(
         queue.start_run(connection, older, number, [queue.PlannedItem(file) for file in files], {})
         states = {outcome.path: outcome.state for outcome in queue.list_outcomes(connection, older)}
         assert states == {"sub/valve.md": "superseded"}
-        assert queue.read_run(connection, share).state == "running"  # the rest of it is still its own
+        assert (
+            queue.read_run(connection, share).state == "running"
+        )  # the rest of it is still its own
 
 
 def test_a_killed_run_is_gone_on_with_and_does_not_stay_open(
@@ -223,17 +237,28 @@ def test_a_killed_run_is_gone_on_with_and_does_not_stay_open(
     claimed(worker(services, planned(services, folder)))
     report = take_in_folder(services, "acme", folder)
     assert report.counts == {"added": 5}
-    assert rows(server, services, "select state from run order by number") == [("superseded",), ("finished",)]
+    assert rows(server, services, "select state from run order by number") == [
+        ("superseded",),
+        ("finished",),
+    ]
     (folder / "pump-9.md").write_text("# Pump 9\n\nIt is new.\n")
     claimed(worker(services, planned(services, folder)))
-    assert all(finding.found == 0 for finding in repair_tenant(services, "acme"))  # it may still be alive
+    assert all(
+        finding.found == 0 for finding in repair_tenant(services, "acme")
+    )  # it may still be alive
     rows(server, services, EXPIRE)
-    rows(server, services, "update run set heartbeat_at = now() - interval '1 hour' where state = 'running'")
+    rows(
+        server,
+        services,
+        "update run set heartbeat_at = now() - interval '1 hour' where state = 'running'",
+    )
     dry = {finding.check: finding for finding in repair_tenant(services, "acme", dry_run=True)}
     assert dry["runs without a live worker"].found == 1
     repaired = {finding.check: finding.repaired for finding in repair_tenant(services, "acme")}
     assert repaired["leases that nobody renewed"] == repaired["runs without a live worker"] == 1
-    assert rows(server, services, "select state from run order by number desc limit 1") == [("failed",)]
+    assert rows(server, services, "select state from run order by number desc limit 1") == [
+        ("failed",)
+    ]
     assert take_in_folder(services, "acme", folder).counts == {"unchanged": 5, "added": 1}
 
 
@@ -247,7 +272,9 @@ def test_a_sweep_finds_and_repairs_what_should_never_be(
         connection.execute("set session_replication_role = replica")
         connection.execute("delete from chunk where text like '%43 litres%'")
         connection.execute("delete from document where path = 'pump-1.md'")
-    found = {finding.check: finding.found for finding in repair_tenant(services, "acme", dry_run=True)}
+    found = {
+        finding.check: finding.found for finding in repair_tenant(services, "acme", dry_run=True)
+    }
     assert found["chunks without a document"] == 1
     assert found["passage vectors without a chunk"] == found["sentences without a chunk"] == 1
     assert found["postings without a chunk"] > 1
@@ -258,7 +285,9 @@ def test_a_sweep_finds_and_repairs_what_should_never_be(
     assert "a chunk lacks" not in str(consistency(server, services))
 
 
-def test_versions_outlast_the_runs_that_made_them(services: Services, server: EmbeddedPostgres, folder: Path) -> None:
+def test_versions_outlast_the_runs_that_made_them(
+    services: Services, server: EmbeddedPostgres, folder: Path
+) -> None:
     """Of documents that are still there; what else became of files long ago is forgotten."""
     for litres in (50, 60):
         (folder / "pump-0.md").write_text(f"# Pump 0\n\nPump 0 moves {litres} litres a second.\n")
@@ -268,14 +297,20 @@ def test_versions_outlast_the_runs_that_made_them(services: Services, server: Em
     take_in_folder(services, "acme", folder)
     rows(server, services, "update run set finished_at = now() - interval '40 days'")
     swept = {finding.check: finding.repaired for finding in repair_tenant(services, "acme")}
-    assert swept["files of runs long closed"] == 3  # one put aside, one deleted, the version of the deleted one
+    assert (
+        swept["files of runs long closed"] == 3
+    )  # one put aside, one deleted, the version of the deleted one
     versions = describe_document(services, "acme", "pump-0.md")["versions"]
     assert [(each["version"], each["state"]) for each in versions] == [(2, "changed"), (1, "added")]
     assert versions[0]["content_hash"] != versions[1]["content_hash"]
-    assert [each["version"] for each in describe_document(services, "acme", "pump-2.md")["versions"]] == [1]
+    assert [
+        each["version"] for each in describe_document(services, "acme", "pump-2.md")["versions"]
+    ] == [1]
 
 
-def test_workers_must_have_the_settings_of_the_plan(services: Services, server: EmbeddedPostgres, folder: Path) -> None:
+def test_workers_must_have_the_settings_of_the_plan(
+    services: Services, server: EmbeddedPostgres, folder: Path
+) -> None:
     """Else a run would mix chunks of two kinds."""
     plan = planned(services, folder)
     rows(server, services, "update run set pipeline_hash = 'another'")
@@ -326,7 +361,9 @@ def test_a_worker_in_another_process_is_killed_and_the_run_goes_on(
     """Two processes share a run; one dies with files in its hands, and the other finishes them."""
     plan = planned(services, folder)
     with superuser(server, services) as connection, connection.transaction(force_rollback=True):
-        connection.execute("lock table document in share mode")  # so that it can store nothing before it is killed
+        connection.execute(
+            "lock table document in share mode"
+        )  # so that it can store nothing before it is killed
         other = subprocess.Popen(
             [sys.executable, "-c", HELPER, str(plan.run_id)],
             env={**os.environ, "GROUNDWORK_DATABASE_URL": services.settings.database_url},
@@ -357,5 +394,8 @@ def until(holds: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
 def test_tables_of_the_ledger_are_not_for_readers(services: Services) -> None:
     """What was tried, and by whom, is no answer to a question."""
     for table in ("item", "statistics_change"):
-        with pytest.raises(psycopg.errors.InsufficientPrivilege), services.database.reading(Principal("acme")) as mine:
+        with (
+            pytest.raises(psycopg.errors.InsufficientPrivilege),
+            services.database.reading(Principal("acme")) as mine,
+        ):
             mine.execute(f"select * from {table}")  # type: ignore[arg-type]

@@ -49,7 +49,9 @@ def storage_server() -> Iterator[Storage]:
         if storage.busy:
             storage.busy -= 1
             start("503 Slow Down", [("Content-Type", "text/xml")])
-            return [b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"]
+            return [
+                b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
+            ]
         return application(environ, start)
 
     server = make_server("127.0.0.1", 0, counting, threaded=True, request_handler=Quiet)
@@ -70,10 +72,14 @@ def storage(storage_server: Storage, monkeypatch: pytest.MonkeyPatch) -> Iterato
 
     url = f"http://127.0.0.1:{storage_server.port}"
     for name, value in {
-        "AWS_ENDPOINT_URL": url, "AWS_ACCESS_KEY_ID": "one", "AWS_SECRET_ACCESS_KEY": "two",
-        "AWS_DEFAULT_REGION": "us-east-1", "AWS_EC2_METADATA_DISABLED": "true", "AWS_CONFIG_FILE": os.devnull,
+        "AWS_ENDPOINT_URL": url,
+        "AWS_ACCESS_KEY_ID": "one",
+        "AWS_SECRET_ACCESS_KEY": "two",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_CONFIG_FILE": os.devnull,
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-    }.items():  # fmt: skip
+    }.items():
         monkeypatch.setenv(name, value)
     _post(f"{url}/moto-api/reset", b"")
     S3FileSystem.clear_instance_cache()
@@ -98,13 +104,17 @@ def put(storage: Storage, key: str, body: bytes) -> None:
     storage.client.put_object(Bucket="library", Key=key, Body=body)
 
 
-def test_the_store_follows_a_bucket_and_downloads_only_what_changed(services: Services, storage: Storage) -> None:
+def test_the_store_follows_a_bucket_and_downloads_only_what_changed(
+    services: Services, storage: Storage
+) -> None:
     """In, unchanged, changed, deleted; what is unchanged is asked about in one listing."""
     address = "s3://library/docs/"
 
     def run() -> dict[str, int]:
         storage.asked.clear()
-        return pipeline.ingest_sources(services, "acme", [pipeline.build_source_spec(address)], parsing()).counts
+        return pipeline.ingest_sources(
+            services, "acme", [pipeline.build_source_spec(address)], parsing()
+        ).counts
 
     put(storage, "docs/a.md", b"# Pumps\n\nThe north pump moves 40 litres a second.\n")
     put(storage, "docs/b/c.md", b"# Valves\n\nClose valve V-17 before the filter is opened.\n")
@@ -114,7 +124,10 @@ def test_the_store_follows_a_bucket_and_downloads_only_what_changed(services: Se
     assert storage.count("GET") == 0
     put(storage, "docs/a.md", b"# Pumps\n\nThe north pump moves 55 litres a second.\n")
     assert run() == {"changed": 1, "unchanged": 1}
-    assert {path for method, path in storage.asked if method == "GET"} == {"/library", "/library/docs/a.md"}
+    assert {path for method, path in storage.asked if method == "GET"} == {
+        "/library",
+        "/library/docs/a.md",
+    }
     storage.client.delete_object(Bucket="library", Key="docs/b/c.md")
     assert run() == {"deleted": 1, "unchanged": 1}
     hits = retrieve(services, Principal("acme"), "How much does the north pump move?").hits

@@ -43,7 +43,9 @@ class Site:
         def answer(handler: BaseHTTPRequestHandler) -> None:
             handler.send_response(status)
             sent = {"Content-Type": "text/html", "Content-Length": str(len(content))}
-            for name, value in (sent | {name.replace("_", "-"): value for name, value in headers.items()}).items():
+            for name, value in (
+                sent | {name.replace("_", "-"): value for name, value in headers.items()}
+            ).items():
                 handler.send_header(name, value)
             handler.end_headers()
             if handler.command == "GET":
@@ -96,7 +98,9 @@ def site() -> Iterator[Site]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    thread = threading.Thread(
+        target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
+    )
     thread.start()
     site.port = server.server_port
     site.page("/guide", "<!doctype html><title>Guide</title><p>Open the valve.</p>", ETag='"1"')
@@ -108,11 +112,15 @@ def site() -> Iterator[Site]:
 
 def urlset(*addresses: str) -> str:
     """A sitemap of pages."""
-    inside = "".join(f"<url><loc>{address}</loc><lastmod>2026-01-01</lastmod></url>" for address in addresses)
+    inside = "".join(
+        f"<url><loc>{address}</loc><lastmod>2026-01-01</lastmod></url>" for address in addresses
+    )
     return f'<?xml version="1.0"?><urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">{inside}</urlset>'
 
 
-def test_the_store_follows_a_sitemap_and_downloads_only_what_changed(services: Services, site: Site) -> None:
+def test_the_store_follows_a_sitemap_and_downloads_only_what_changed(
+    services: Services, site: Site
+) -> None:
     """Citations lead to the address; a host that is not allowed is refused."""
     address = f"{site.root}/sitemap.xml"
     with pytest.raises(InvalidInput, match="port"):
@@ -122,10 +130,18 @@ def test_the_store_follows_a_sitemap_and_downloads_only_what_changed(services: S
     get_web_client(site.host)._delay_seconds = 0.0
 
     def run() -> dict[str, int]:
-        return pipeline.ingest_sources(allowed, "acme", [pipeline.build_source_spec(address)], parsing()).counts
+        return pipeline.ingest_sources(
+            allowed, "acme", [pipeline.build_source_spec(address)], parsing()
+        ).counts
 
-    site.page("/sitemap.xml", urlset(f"{site.root}/guide", f"{site.root}/pumps/", f"{site.root}/none"))
-    site.page("/pumps/", "<html><body><h1>Pumps</h1><p>The north pump moves 40 litres a second.</p>", ETag='"p1"')
+    site.page(
+        "/sitemap.xml", urlset(f"{site.root}/guide", f"{site.root}/pumps/", f"{site.root}/none")
+    )
+    site.page(
+        "/pumps/",
+        "<html><body><h1>Pumps</h1><p>The north pump moves 40 litres a second.</p>",
+        ETag='"p1"',
+    )
     assert run() == {"added": 2, "quarantined": 1}
     (hit, *_) = retrieve(allowed, Principal("acme"), "How much does the north pump move?").hits
     assert (hit.uri, hit.path, hit.title) == (f"{site.root}/pumps/#", "pumps/", "Pumps")

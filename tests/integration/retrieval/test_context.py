@@ -39,14 +39,14 @@ def found(request: pytest.FixtureRequest, sample_services: Services) -> SearchRe
 def long_document(services: Services, tmp_path: Path) -> Services:
     """A chapter over several chunks, and two short letters on the same matter, one of them with another number."""
     said = "The {} turbine of the mill at Wending runs at {} revolutions a minute, and its bearings are oiled by hand."
-    names = "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth".split()
+    names = (
+        "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth".split()
+    )
     chapter = "\n\n".join(
         said.format(name, 60 + place) + " " + said.format(f"spare {name}", 90 + place)
         for place, name in enumerate(names * 3)
     )
-    letter = (
-        "# A letter\n\nThe turbine of the mill at Wending was {} years old when its bearings were renewed in spring."
-    )
+    letter = "# A letter\n\nThe turbine of the mill at Wending was {} years old when its bearings were renewed in spring."
     (tmp_path / "mill.md").write_text(f"# The mill\n\n{chapter}\n")
     (tmp_path / "letter.md").write_text(letter.format(40))
     (tmp_path / "answer.md").write_text(letter.format(41))
@@ -76,14 +76,25 @@ def test_every_sentence_is_still_quoted_from_where_it_stands(found):
 def test_a_passage_is_the_text_of_its_document(long_document):
     """Neighbours are one passage, and every character of it stands in the document, but for blanks between chunks."""
     evidence = build_context(
-        retrieve(long_document, Principal("miller"), "How fast do the turbines run?", limit=CANDIDATE_HITS)
+        retrieve(
+            long_document,
+            Principal("miller"),
+            "How fast do the turbines run?",
+            limit=CANDIDATE_HITS,
+        )
     )
     wide = [hit for hit in evidence.hits if hit.path == "mill.md"]
-    single = retrieve(long_document, Principal("miller"), "How fast do the turbines run?", limit=CANDIDATE_HITS).hits
+    single = retrieve(
+        long_document, Principal("miller"), "How fast do the turbines run?", limit=CANDIDATE_HITS
+    ).hits
     assert max(len(hit.text) for hit in wide) > 1.5 * max(len(hit.text) for hit in single)
     for hit in wide:
         assert len(hit.text) == hit.span.end - hit.span.start
-        inside = [each for each in single if each.document_id == hit.document_id and within(each.span, hit.span)]
+        inside = [
+            each
+            for each in single
+            if each.document_id == hit.document_id and within(each.span, hit.span)
+        ]
         assert all(hit.quote(each.span) == each.text for each in inside)
 
 
@@ -108,7 +119,9 @@ def test_one_document_may_fill_the_rest_where_nothing_else_is(long_document):
 
 
 def test_the_budget_cuts_and_leaves_at_least_the_best(found):
-    assert [hit.chunk_id for hit in build_context(found, max_tokens=1).hits] == [found.hits[0].chunk_id]
+    assert [hit.chunk_id for hit in build_context(found, max_tokens=1).hits] == [
+        found.hits[0].chunk_id
+    ]
     small = build_context(found, max_tokens=300)
     assert 1 <= len(small.hits) < len(build_context(found).hits)
     assert sum(map(estimate_hit_tokens, small.hits)) <= 300 or len(small.hits) == 1
@@ -117,7 +130,9 @@ def test_the_budget_cuts_and_leaves_at_least_the_best(found):
 def test_two_letters_that_disagree_are_both_seen(long_document):
     """They share all but a number; whoever leaves one out hides that they disagree."""
     question = "How old was the turbine when its bearings were renewed?"
-    evidence = build_context(retrieve(long_document, Principal("miller"), question, limit=CANDIDATE_HITS))
+    evidence = build_context(
+        retrieve(long_document, Principal("miller"), question, limit=CANDIDATE_HITS)
+    )
     assert {"letter.md", "answer.md"} <= {
         path for hit in evidence.hits for path in (hit.path, *(other.path for other in hit.also))
     }

@@ -31,8 +31,12 @@ def explained(
 
 
 @pytest.mark.parametrize("mode", ["hybrid", "dense", "lexical"])
-@pytest.mark.parametrize("where", [None, Prefix("path", "products/")], ids=["everything", "filtered"])
-def test_what_is_said_adds_up(sample_services: Services, mode: SearchMode, where: Filter | None) -> None:
+@pytest.mark.parametrize(
+    "where", [None, Prefix("path", "products/")], ids=["everything", "filtered"]
+)
+def test_what_is_said_adds_up(
+    sample_services: Services, mode: SearchMode, where: Filter | None
+) -> None:
     """The shares to the score, the terms to BM25's, and the hits are those of the search that isn't explained."""
     evidence, explanation = explained(sample_services, mode=mode, where=where, limit=20)
     plain = retrieve(sample_services, ALDER, QUESTION, mode=mode, where=where, limit=20)
@@ -42,8 +46,12 @@ def test_what_is_said_adds_up(sample_services: Services, mode: SearchMode, where
     for hit in evidence.hits:
         why = explanation.reasons[hit.chunk_id]
         assert sum(why.shares.values()) == pytest.approx(hit.score, abs=1e-6)
-        assert sum(match.score for match in why.terms) == pytest.approx(hit.lexical.score or 0.0, abs=1e-5)
-        assert [match.score for match in why.terms] == sorted((match.score for match in why.terms), reverse=True)
+        assert sum(match.score for match in why.terms) == pytest.approx(
+            hit.lexical.score or 0.0, abs=1e-5
+        )
+        assert [match.score for match in why.terms] == sorted(
+            (match.score for match in why.terms), reverse=True
+        )
         assert all(match.idf == evidence.idf[match.term] for match in why.terms)
     assert any(why.terms for why in explanation.reasons.values())
     assert explanation.execution > 0
@@ -55,7 +63,12 @@ def test_it_says_what_the_database_did(sample_services: Services) -> None:
     """In so small a tenant each vector is compared; postings come from their index alone; rows as they are."""
     _, explanation = explained(sample_services)
     served = {(access.leg, access.step): access for access in explanation.accesses}
-    assert set(served) == {("lexical", "find"), ("dense", "find"), ("dense", "score"), ("sentence", "score")}
+    assert set(served) == {
+        ("lexical", "find"),
+        ("dense", "find"),
+        ("dense", "score"),
+        ("sentence", "score"),
+    }
     assert served["lexical", "find"].index == "posting_pkey"
     assert served["dense", "find"].method == "exact"
     with sample_services.database.reading(ALDER) as connection:
@@ -68,8 +81,12 @@ def test_it_says_what_the_database_did(sample_services: Services) -> None:
     assert (explanation.model, explanation.index_version) == ("all-MiniLM-L6-v2", 1)
 
 
-@pytest.mark.parametrize(("mode", "missing"), [("lexical", ("dense", "find")), ("dense", ("lexical", "find"))])
-def test_a_leg_that_is_off_finds_nothing(sample_services: Services, mode: SearchMode, missing: tuple[str, str]) -> None:
+@pytest.mark.parametrize(
+    ("mode", "missing"), [("lexical", ("dense", "find")), ("dense", ("lexical", "find"))]
+)
+def test_a_leg_that_is_off_finds_nothing(
+    sample_services: Services, mode: SearchMode, missing: tuple[str, str]
+) -> None:
     """BM25 is still counted in mode dense, as the hits' own score; it brings no candidate."""
     evidence, explanation = explained(sample_services, mode=mode)
     if mode == "lexical":
@@ -98,7 +115,9 @@ def test_it_gives_nothing_away(services: Services, tmp_path: Path) -> None:
         folder = tmp_path / name
         folder.mkdir()
         for number in range(12):
-            (folder / f"{name}{number}.md").write_text(f"# {name} {number}\n\nERR-4711 means Heron 210, {name}.\n")
+            (folder / f"{name}{number}.md").write_text(
+                f"# {name} {number}\n\nERR-4711 means Heron 210, {name}.\n"
+            )
         return folder
 
     def seen() -> tuple[SearchResult, SearchExplanation]:
@@ -128,12 +147,21 @@ def test_it_goes_out_over_http(sample_services: Services) -> None:
         assert sum(hit["reasons"]["shares"].values()) == pytest.approx(hit["score"], abs=1e-6)
         assert {"term", "frequency", "idf", "score"} == set(hit["reasons"]["terms"][0])
     plain = client.post("/v1/search", json={"question": QUESTION}).json()
-    assert plain["explanation"] is plain["filter"] is plain["reranking"] is plain["hits"][0]["reasons"] is None
+    assert (
+        plain["explanation"]
+        is plain["filter"]
+        is plain["reranking"]
+        is plain["hits"][0]["reasons"]
+        is None
+    )
 
 
 @pytest.mark.parametrize("width", [80, 100])
 def test_it_fits_the_terminal(
-    sample_services: Services, width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    sample_services: Services,
+    width: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Also where the output is no terminal; every number that counts is there."""
     monkeypatch.setenv("COLUMNS", str(width))
@@ -141,6 +169,14 @@ def test_it_fits_the_terminal(
     print_explanation(evidence)
     text = capsys.readouterr().out
     assert max(map(len, text.splitlines())) <= width
-    for said in ("err-4711", "posting_pkey", "idf", "tenant alder", "all-MiniLM-L6-v2", "milliseconds", "products/"):
+    for said in (
+        "err-4711",
+        "posting_pkey",
+        "idf",
+        "tenant alder",
+        "all-MiniLM-L6-v2",
+        "milliseconds",
+        "products/",
+    ):
         assert said in text
     assert f"{evidence.hits[0].score:.3f}" in text

@@ -48,19 +48,66 @@ TREES = int(os.environ.get("FILTER_TREES", "600"))
 ALDER = Principal("alder")
 # What documents hold and filters ask for; drawn from one list, so that they meet.
 HOSTILE = (
-    "x') OR 1=1 --", "'; drop table document; --", '"quoted"', "100%", "%(tenant)s", "%s", "{vectors}", "{}", "\\",
-    "$1", "$$x$$", "E'\\047'", "line\nbreak", "naïve café", "Ωmega", "日本語", "🦦", "\u202eright to left", "a_b",
+    "x') OR 1=1 --",
+    "'; drop table document; --",
+    '"quoted"',
+    "100%",
+    "%(tenant)s",
+    "%s",
+    "{vectors}",
+    "{}",
+    "\\",
+    "$1",
+    "$$x$$",
+    "E'\\047'",
+    "line\nbreak",
+    "naïve café",
+    "Ωmega",
+    "日本語",
+    "🦦",
+    "\u202eright to left",
+    "a_b",
     "\x7f",
-)  # fmt: skip
-TEXTS = ("", "a", "A", "ab", "abc", "b", "B", "en", "de", "5", "5.0", "true", "null", "[]", *HOSTILE)
+)
+TEXTS = (
+    "",
+    "a",
+    "A",
+    "ab",
+    "abc",
+    "b",
+    "B",
+    "en",
+    "de",
+    "5",
+    "5.0",
+    "true",
+    "null",
+    "[]",
+    *HOSTILE,
+)
 NUMBERS = (0, -1, 1, 5, 5.0, 0.1, 0.30000000000000004, 1e20, -2.5, 2**53 + 1, 2**62, 1e-9)
 DATES = (
-    "2024-02-29", "2024-03-01", "2024-03-01T00:00:00Z", "2024-03-01T09:30", "2024-03-01T09:30:00.000001",
-    "2024-03-01T23:30:00-02:00", "2024-03-02 01:00:00+14:00", "1999-12-31", "9998-12-31",
-)  # fmt: skip
+    "2024-02-29",
+    "2024-03-01",
+    "2024-03-01T00:00:00Z",
+    "2024-03-01T09:30",
+    "2024-03-01T09:30:00.000001",
+    "2024-03-01T23:30:00-02:00",
+    "2024-03-02 01:00:00+14:00",
+    "1999-12-31",
+    "9998-12-31",
+)
 NOT_DATES = (
-    "2024-02-30", "2024-13-01", "2024-3-1", "20240301", "2024-03-01T25:00", "0000-01-01", "2024-03-01T10:00:60Z", "now",
-)  # fmt: skip
+    "2024-02-30",
+    "2024-13-01",
+    "2024-3-1",
+    "20240301",
+    "2024-03-01T25:00",
+    "0000-01-01",
+    "2024-03-01T10:00:60Z",
+    "now",
+)
 KEYS = ("a", "b", "tags", "it's", 'say "x"', "{0}", "%s", "a.b", "日本")
 scalars = st.sampled_from((*TEXTS, *NUMBERS, *DATES, *NOT_DATES, True, False))
 
@@ -95,7 +142,10 @@ def holds(tree: Filter, row: Row) -> bool:
             change = lower if ignore_case else str
             return isinstance(value, str) and change(text) in change(value)
         case Holds(_, values, every):
-            held = [isinstance(value, list) and any(same_scalar(one, wanted) for one in value) for wanted in values]
+            held = [
+                isinstance(value, list) and any(same_scalar(one, wanted) for one in value)
+                for wanted in values
+            ]
             return all(held) if every else any(held)
         case Exists():
             return value is not None and value not in ("", [])
@@ -117,7 +167,12 @@ def same(value: Any, wanted: Any) -> bool:
 
 
 def same_scalar(value: Any, wanted: Any) -> bool:
-    if isinstance(value, str) or isinstance(wanted, str) or isinstance(value, bool) or isinstance(wanted, bool):
+    if (
+        isinstance(value, str)
+        or isinstance(wanted, str)
+        or isinstance(value, bool)
+        or isinstance(wanted, bool)
+    ):
         return type(value) is type(wanted) and value == wanted
     if isinstance(value, int | float) and isinstance(wanted, int | float):
         return Decimal(repr(value)) == Decimal(repr(wanted))
@@ -139,13 +194,17 @@ def within(value: Any, name: str, bound: Any) -> bool:
 
 
 def compare(value: Any, name: str, bound: Any) -> bool:
-    return bool({"ge": value >= bound, "gt": value > bound, "le": value <= bound, "lt": value < bound}[name])
+    return bool(
+        {"ge": value >= bound, "gt": value > bound, "le": value <= bound, "lt": value < bound}[name]
+    )
 
 
 def moment(value: Any) -> datetime | None:
     if isinstance(value, datetime):
         return value
-    if not isinstance(value, str) or not re.fullmatch(r"[1-9][0-9]{3}-[0-9]{2}-[0-9]{2}([T ].{5,})?", value):
+    if not isinstance(value, str) or not re.fullmatch(
+        r"[1-9][0-9]{3}-[0-9]{2}-[0-9]{2}([T ].{5,})?", value
+    ):
         return None
     try:
         at = datetime.fromisoformat(value)
@@ -168,17 +227,35 @@ def lower(text: str) -> str:
 def documents() -> Iterator[Document]:
     """Every text as a title and a path, every scalar under every key somewhere, lists, nulls, nested objects."""
     everything = [*TEXTS, *NUMBERS, *DATES, *NOT_DATES, True, False, None, [], {}, [[]], {"a": 1}]
-    lists: list[Any] = [["a"], ["a", "b", "b"], [1, 5.0, 0.1], [True], [["a"]], [None], ["1", 5], list(HOSTILE)]
+    lists: list[Any] = [
+        ["a"],
+        ["a", "b", "b"],
+        [1, 5.0, 0.1],
+        [True],
+        [["a"]],
+        [None],
+        ["1", 5],
+        list(HOSTILE),
+    ]
     for number, value in enumerate([*everything, *lists]):
         keys = itertools.islice(itertools.cycle(KEYS), number, number + 4)
-        metadata = {key: (value, everything[(number * 7) % len(everything)])[at % 2] for at, key in enumerate(keys)}
+        metadata = {
+            key: (value, everything[(number * 7) % len(everything)])[at % 2]
+            for at, key in enumerate(keys)
+        }
         if number % 3 == 0:
             metadata["language"] = TEXTS[number % 8] if number % 2 else value
         title = TEXTS[number % len(TEXTS)]
         yield Document(
-            uri=f"test:/{number}", path=f"{title}/{number % 5}", title=title, text="x", blocks=(), content_hash="",
-            media_type=("text/plain", "text/html")[number % 2], metadata=metadata,
-        )  # fmt: skip
+            uri=f"test:/{number}",
+            path=f"{title}/{number % 5}",
+            title=title,
+            text="x",
+            blocks=(),
+            content_hash="",
+            media_type=("text/plain", "text/html")[number % 2],
+            metadata=metadata,
+        )
 
 
 @pytest.fixture(scope="module")
@@ -202,8 +279,12 @@ def filtered(
                 "update document set ingested_at = timestamptz '2024-03-01 00:00Z'"
                 " + interval '7 hours' * substring(uri from '[0-9]+')::int"
             )
-            columns = "uri, path, title, document_id::text, media_type, version, ingested_at, metadata"
-            rows = connection.execute(f"select {columns} from document where tenant_id = 'alder'").fetchall()  # type: ignore[call-overload]
+            columns = (
+                "uri, path, title, document_id::text, media_type, version, ingested_at, metadata"
+            )
+            rows = connection.execute(
+                f"select {columns} from document where tenant_id = 'alder'"
+            ).fetchall()  # type: ignore[call-overload]
         names = columns.replace("::text", "").split(", ")
         seen = {}
         for row in rows:
@@ -216,22 +297,35 @@ def filtered(
 def passing(services: Services, tree: Filter) -> set[str]:
     """The uris that a filter lets pass in PostgreSQL."""
     made = compile_filter(tree)
-    statement = sql.SQL("select d.uri from document d where d.tenant_id = %(tenant)s and {}").format(made.condition)
+    statement = sql.SQL(
+        "select d.uri from document d where d.tenant_id = %(tenant)s and {}"
+    ).format(made.condition)
     with services.database.reading(ALDER) as connection:
-        return {row[0] for row in connection.execute(statement, {"tenant": "alder", **made.values}).fetchall()}
+        return {
+            row[0]
+            for row in connection.execute(statement, {"tenant": "alder", **made.values}).fetchall()
+        }
 
 
 moments = st.sampled_from(
     [
-        *(date.fromisoformat(day) for day in ("2024-02-29", "2024-03-01", "2024-03-02", "9998-12-31")),
+        *(
+            date.fromisoformat(day)
+            for day in ("2024-02-29", "2024-03-01", "2024-03-02", "9998-12-31")
+        ),
         *(datetime.fromisoformat(at) for at in DATES),
-        datetime(2024, 3, 1, 7, tzinfo=UTC), datetime(2024, 3, 4, 12, tzinfo=timezone(timedelta(hours=5))),
+        datetime(2024, 3, 1, 7, tzinfo=UTC),
+        datetime(2024, 3, 4, 12, tzinfo=timezone(timedelta(hours=5))),
     ]
-)  # fmt: skip
+)
 texts = st.sampled_from((*TEXTS, *DATES)) | st.text(
     st.characters(exclude_characters="\x00İ", exclude_categories=("Cs", "Cn")), max_size=3
 )
-numbers = st.sampled_from(NUMBERS) | st.integers(-10, 100) | st.floats(allow_nan=False, allow_infinity=False)
+numbers = (
+    st.sampled_from(NUMBERS)
+    | st.integers(-10, 100)
+    | st.floats(allow_nan=False, allow_infinity=False)
+)
 metadata_fields = st.sampled_from([METADATA_PREFIX + key for key in KEYS])
 text_fields = st.sampled_from([name for name, kind in FIELDS.items() if kind == "text"])
 any_field = st.sampled_from([*FIELDS]) | metadata_fields
@@ -241,8 +335,14 @@ any_field = st.sampled_from([*FIELDS]) | metadata_fields
 def typed(draw: st.DrawFn) -> tuple[str, st.SearchStrategy[Any]]:
     """A field, and values of one type that it may be compared with."""
     field = draw(any_field)
-    kinds: Mapping[str, st.SearchStrategy[Any]] = {"text": texts, "number": numbers, "date": moments}
-    return field, kinds[FIELDS[field]] if field in FIELDS else draw(st.sampled_from([texts, numbers, moments]))
+    kinds: Mapping[str, st.SearchStrategy[Any]] = {
+        "text": texts,
+        "number": numbers,
+        "date": moments,
+    }
+    return field, kinds[FIELDS[field]] if field in FIELDS else draw(
+        st.sampled_from([texts, numbers, moments])
+    )
 
 
 @st.composite
@@ -256,7 +356,11 @@ def conditions(draw: st.DrawFn) -> Filter:
             extra = draw(st.lists(scalars, max_size=3)) if field.startswith(METADATA_PREFIX) else []
             return In(field, (*draw(some), *extra))
         case 2 | 3:
-            names = draw(st.lists(st.sampled_from(("ge", "gt", "le", "lt")), min_size=1, max_size=2, unique=True))
+            names = draw(
+                st.lists(
+                    st.sampled_from(("ge", "gt", "le", "lt")), min_size=1, max_size=2, unique=True
+                )
+            )
             return Range(field, **{name: draw(values) for name in names})
         case 4:
             return Prefix(draw(text_fields | metadata_fields), draw(texts))
@@ -315,16 +419,28 @@ def corpus(server: EmbeddedPostgres, clone: Any, home: Any, embedder: Any) -> It
         with services.database.writing("alder") as connection:
             index = live_index(connection)
             for number in range(DOCUMENTS):
-                texts = [f"common rare{number % 50} word{number} part{part}" for part in range(CHUNKS)]
+                texts = [
+                    f"common rare{number % 50} word{number} part{part}" for part in range(CHUNKS)
+                ]
                 chunks = [
-                    Chunk(part, Span(part * 100, part * 100 + len(text)), text, "", Location(), (), 4)
+                    Chunk(
+                        part, Span(part * 100, part * 100 + len(text)), text, "", Location(), (), 4
+                    )
                     for part, text in enumerate(texts)
                 ]
-                vectors = (centres[number % 20] + 0.8 * chance.normal(size=(CHUNKS, dimension))).astype(np.float32)
+                vectors = (
+                    centres[number % 20] + 0.8 * chance.normal(size=(CHUNKS, dimension))
+                ).astype(np.float32)
                 document = Document(
-                    uri=f"test:/{number}", path=str(number), title=str(number), media_type="text/plain", text="x",
-                    blocks=(), content_hash="", metadata={"order": int(order[number]), "cluster": number % 20},
-                )  # fmt: skip
+                    uri=f"test:/{number}",
+                    path=str(number),
+                    title=str(number),
+                    media_type="text/plain",
+                    text="x",
+                    blocks=(),
+                    content_hash="",
+                    metadata={"order": int(order[number]), "cluster": number % 20},
+                )
                 none = np.empty((0, dimension), dtype=np.float32)
                 document_store.store_document(
                     connection,
@@ -342,7 +458,9 @@ def corpus(server: EmbeddedPostgres, clone: Any, home: Any, embedder: Any) -> It
                 " using (tenant_id, chunk_id)"
             ).fetchall()
         ids, orders, clusters, stored = (list(column) for column in zip(*rows, strict=True))
-        yield Corpus(services, ids, orders, clusters, np.array([json.loads(vector) for vector in stored]))
+        yield Corpus(
+            services, ids, orders, clusters, np.array([json.loads(vector) for vector in stored])
+        )
 
 
 @pytest.mark.parametrize("few", [10_000, 0], ids=["listed", "asked along the index"])
@@ -361,13 +479,17 @@ def test_k_rows_come_back_where_k_exist(
         vector = corpus.vectors[place] + 0.02 * chance.normal(size=corpus.vectors.shape[1])
         cosines = corpus.vectors[allowed] @ vector / np.linalg.norm(corpus.vectors[allowed], axis=1)
         exact = {corpus.ids[allowed[at]] for at in np.argsort(-cosines)[:10]}
-        hits = retrieve(corpus.services, ALDER, "", mode="dense", where=only, vector=list(vector)).hits
+        hits = retrieve(
+            corpus.services, ALDER, "", mode="dense", where=only, vector=list(vector)
+        ).hits
         assert len(hits) == wanted
         assert all(hit.metadata["order"] < share * DOCUMENTS for hit in hits)
         shared += len(exact & {hit.chunk_id for hit in hits})
         found += wanted
         for mode in ("hybrid", "lexical"):
-            hits = retrieve(corpus.services, ALDER, "common", mode=mode, where=only, vector=list(vector)).hits
+            hits = retrieve(
+                corpus.services, ALDER, "common", mode=mode, where=only, vector=list(vector)
+            ).hits
             assert len(hits) == wanted
             assert all(hit.metadata["order"] < share * DOCUMENTS for hit in hits)
     assert shared / found >= 0.95
@@ -381,36 +503,60 @@ def test_a_filter_for_what_is_far_from_the_question_still_fills_up(
     monkeypatch.setattr("retrieval.filter_plan.compute_exact_limit", lambda _: few)
     place = corpus.clusters.index(3)
     hits = retrieve(
-        corpus.services, ALDER, "", limit=100, mode="dense", where=Equals("metadata.cluster", 11),
+        corpus.services,
+        ALDER,
+        "",
+        limit=100,
+        mode="dense",
+        where=Equals("metadata.cluster", 11),
         vector=list(corpus.vectors[place]),
-    ).hits  # fmt: skip
+    ).hits
     assert len(hits) == 100
     assert {hit.metadata["cluster"] for hit in hits} == {11}
     allowed = [at for at, cluster in enumerate(corpus.clusters) if cluster == 11]
-    cosines = corpus.vectors[allowed] @ corpus.vectors[place] / np.linalg.norm(corpus.vectors[allowed], axis=1)
+    cosines = (
+        corpus.vectors[allowed]
+        @ corpus.vectors[place]
+        / np.linalg.norm(corpus.vectors[allowed], axis=1)
+    )
     exact = {corpus.ids[allowed[at]] for at in np.argsort(-cosines)[:100]}
     assert len(exact & {hit.chunk_id for hit in hits}) >= (99 if few else 90)
 
 
 @pytest.mark.parametrize("few", [10_000, 0])
-def test_a_filter_changes_no_score(corpus: Corpus, few: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_filter_changes_no_score(
+    corpus: Corpus, few: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """BM25 counts over all that the reader sees; so do idf and the extent. The order among those that pass stays."""
     monkeypatch.setattr("retrieval.filter_plan.compute_exact_limit", lambda _: few)
     all_found = retrieve(corpus.services, ALDER, QUESTION, limit=100, mode="lexical")
     half = Range("metadata.order", lt=500)
     some = retrieve(corpus.services, ALDER, QUESTION, limit=100, mode="lexical", where=half)
-    expected = [(hit.chunk_id, hit.lexical.score) for hit in all_found.hits if hit.metadata["order"] < 500]
+    expected = [
+        (hit.chunk_id, hit.lexical.score) for hit in all_found.hits if hit.metadata["order"] < 500
+    ]
     assert [(hit.chunk_id, hit.lexical.score) for hit in some.hits][: len(expected)] == expected
     assert len(expected) > 10
-    assert (some.idf, some.documents, some.passages) == (all_found.idf, all_found.documents, all_found.passages)
+    assert (some.idf, some.documents, some.passages) == (
+        all_found.idf,
+        all_found.documents,
+        all_found.passages,
+    )
 
 
 @pytest.mark.parametrize("few", [10_000, 0])
-def test_a_filter_that_nothing_passes_finds_nothing(corpus: Corpus, few: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_filter_that_nothing_passes_finds_nothing(
+    corpus: Corpus, few: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """In no mode, and it is no error."""
     monkeypatch.setattr("retrieval.filter_plan.compute_exact_limit", lambda _: few)
     for mode in ("hybrid", "lexical", "dense"):
-        assert retrieve(corpus.services, ALDER, QUESTION, mode=mode, where=Equals("title", "none such")).hits == ()
+        assert (
+            retrieve(
+                corpus.services, ALDER, QUESTION, mode=mode, where=Equals("title", "none such")
+            ).hits
+            == ()
+        )
 
 
 @pytest.mark.parametrize(
@@ -427,10 +573,15 @@ def test_the_explanation_names_what_served_the_vectors(
     """The vector index where a filter is asked along it, and each vector on a filter's list where that is short."""
     monkeypatch.setattr("retrieval.filter_plan.compute_exact_limit", lambda _: few)
     vector = list(corpus.vectors[0])
-    explanation = retrieve(corpus.services, ALDER, QUESTION, where=where, vector=vector, explain=True).explanation
+    explanation = retrieve(
+        corpus.services, ALDER, QUESTION, where=where, vector=vector, explain=True
+    ).explanation
     assert explanation
     [found] = [one for one in explanation.accesses if (one.leg, one.step) == ("dense", "find")]
-    assert (found.method, found.index is not None and "embedding" in found.index) == (method, method == "HNSW")
+    assert (found.method, found.index is not None and "embedding" in found.index) == (
+        method,
+        method == "HNSW",
+    )
     [postings] = [one for one in explanation.accesses if (one.leg, one.step) == ("lexical", "find")]
     assert postings.index == "posting_pkey"
     assert explanation.passed
@@ -440,7 +591,11 @@ def test_the_explanation_names_what_served_the_vectors(
 
 def test_a_filter_opens_nothing(sample_services: Services) -> None:
     """Whatever it says, another tenant's and another group's papers stay closed."""
-    for where in (Exists("title"), Not(Equals("title", "")), Or((Exists("metadata.x"), Not(Exists("metadata.x"))))):
+    for where in (
+        Exists("title"),
+        Not(Equals("title", "")),
+        Or((Exists("metadata.x"), Not(Exists("metadata.x")))),
+    ):
         for groups in ((), ("finance",)):
             reader = Principal("alder", groups)
             question = "What is the purchase limit without a second signature?"
@@ -449,4 +604,9 @@ def test_a_filter_opens_nothing(sample_services: Services) -> None:
             assert [hit.chunk_id for hit in narrowed.hits] == [hit.chunk_id for hit in every.hits]
     assert retrieve(sample_services, ALDER, "water", where=Prefix("uri", "")).hits
     theirs = retrieve(sample_services, Principal("brightwater"), "water", limit=1).hits[0]
-    assert retrieve(sample_services, ALDER, "water", where=Equals("document_id", str(theirs.document_id))).hits == ()
+    assert (
+        retrieve(
+            sample_services, ALDER, "water", where=Equals("document_id", str(theirs.document_id))
+        ).hits
+        == ()
+    )

@@ -30,11 +30,19 @@ def cross_encoder(folder: Path, outputs: int = 1) -> Path:
     (folder / "vocab.txt").write_text("\n".join(words))
     torch.manual_seed(7)
     config = BertConfig(
-        vocab_size=len(words), hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64,
-        max_position_embeddings=512, num_labels=outputs, initializer_range=0.2,
-    )  # fmt: skip
+        vocab_size=len(words),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=512,
+        num_labels=outputs,
+        initializer_range=0.2,
+    )
     BertForSequenceClassification(config).save_pretrained(folder)
-    BertTokenizerFast(vocab_file=str(folder / "vocab.txt"), model_max_length=512).save_pretrained(folder)
+    BertTokenizerFast(vocab_file=str(folder / "vocab.txt"), model_max_length=512).save_pretrained(
+        folder
+    )
     return folder
 
 
@@ -58,10 +66,14 @@ def with_setting(services: Services, name: str) -> Services:
     return Services(settings, services.database, _embedders=services._embedders)
 
 
-def test_a_cross_encoder_from_a_folder_has_the_last_word(sample_services: Services, model: Path) -> None:
+def test_a_cross_encoder_from_a_folder_has_the_last_word(
+    sample_services: Services, model: Path
+) -> None:
     """The order is that of sentence-transformers' own scores of question and passage."""
     plain = retrieve(sample_services, ALDER, QUESTION, limit=RERANK_DEPTH)
-    evidence = retrieve(with_setting(sample_services, str(model)), ALDER, QUESTION, limit=RERANK_DEPTH)
+    evidence = retrieve(
+        with_setting(sample_services, str(model)), ALDER, QUESTION, limit=RERANK_DEPTH
+    )
     pairs = [(QUESTION, f"{hit.context}\n{hit.text}") for hit in plain.hits]
     scores = CrossEncoder(str(model)).predict(pairs, show_progress_bar=False)
     for hit in evidence.hits:
@@ -77,7 +89,9 @@ def test_a_cross_encoder_from_a_folder_has_the_last_word(sample_services: Servic
     assert evidence.milliseconds["rerank"] > 0
     assert evidence.reranking
     assert (evidence.reranking.name, evidence.reranking.scored) == (str(model), RERANK_DEPTH)
-    moved = sum(hit.reranked is not None and hit.reranked.before != hit.rank for hit in evidence.hits)
+    moved = sum(
+        hit.reranked is not None and hit.reranked.before != hit.rank for hit in evidence.hits
+    )
     assert evidence.reranking.moved == moved
 
 
@@ -100,13 +114,20 @@ def test_any_reranker_may_be_given(sample_services: Services) -> None:
     """The best so many change places, what lies below stays, and ranks count from 1."""
     plain = retrieve(sample_services, ALDER, QUESTION, limit=RERANK_DEPTH + 5)
     backwards = Backwards()
-    evidence = retrieve(sample_services, ALDER, QUESTION, limit=RERANK_DEPTH + 5, reranker=backwards)
+    evidence = retrieve(
+        sample_services, ALDER, QUESTION, limit=RERANK_DEPTH + 5, reranker=backwards
+    )
     order = [hit.chunk_id for hit in plain.hits]
-    assert [hit.chunk_id for hit in evidence.hits] == [*reversed(order[:RERANK_DEPTH]), *order[RERANK_DEPTH:]]
+    assert [hit.chunk_id for hit in evidence.hits] == [
+        *reversed(order[:RERANK_DEPTH]),
+        *order[RERANK_DEPTH:],
+    ]
     assert [hit.rank for hit in evidence.hits] == list(range(1, RERANK_DEPTH + 6))
     assert [hit.reranked is None for hit in evidence.hits] == [False] * RERANK_DEPTH + [True] * 5
     assert backwards.seen[0] == QUESTION
-    assert all(hit.text in passage for hit, passage in zip(plain.hits, backwards.seen[1], strict=False))
+    assert all(
+        hit.text in passage for hit, passage in zip(plain.hits, backwards.seen[1], strict=False)
+    )
 
 
 def test_a_hit_from_below_the_limit_can_come_up(sample_services: Services) -> None:
@@ -114,7 +135,10 @@ def test_a_hit_from_below_the_limit_can_come_up(sample_services: Services) -> No
     plain = retrieve(sample_services, ALDER, QUESTION, limit=RERANK_DEPTH)
     evidence = retrieve(sample_services, ALDER, QUESTION, limit=2, reranker=Backwards())
     assert [hit.chunk_id for hit in evidence.hits] == [hit.chunk_id for hit in plain.hits[:-3:-1]]
-    assert [hit.reranked and hit.reranked.before for hit in evidence.hits] == [RERANK_DEPTH, RERANK_DEPTH - 1]
+    assert [hit.reranked and hit.reranked.before for hit in evidence.hits] == [
+        RERANK_DEPTH,
+        RERANK_DEPTH - 1,
+    ]
 
 
 def test_no_hits_no_work(services: Services) -> None:
@@ -144,9 +168,19 @@ def test_evaluation_reports_what_it_gains_and_costs(sample_services: Services) -
     queries, judgements = [Query("1", QUESTION)], {"1": {best.path: 1}}
     steps: list[int] = []
     lexical, hybrid, reranked = evaluate_retrieval(
-        sample_services, ALDER, queries, judgements, ("lexical", "hybrid"), steps.append, Backwards()
+        sample_services,
+        ALDER,
+        queries,
+        judgements,
+        ("lexical", "hybrid"),
+        steps.append,
+        Backwards(),
     )
-    assert [report.name for report in (lexical, hybrid, reranked)] == ["lexical", "hybrid", "hybrid, reranked"]
+    assert [report.name for report in (lexical, hybrid, reranked)] == [
+        "lexical",
+        "hybrid",
+        "hybrid, reranked",
+    ]
     assert hybrid.ndcg_at_10 > reranked.ndcg_at_10
     assert hybrid.rerank_p50_ms == 0.0 < reranked.rerank_p50_ms
     assert reranked.as_dict()["rerank_ms"]["p50"] >= 0

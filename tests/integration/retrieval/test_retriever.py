@@ -29,10 +29,18 @@ def bench(data: Path) -> Benchmark:
     """The first passages of SQuAD, so that those of an article stand beside each other, and their questions."""
     passages = read_corpus(data / "squad" / "corpus.jsonl")[:PASSAGES]
     here = {passage.passage_id for passage in passages}
-    rows = [question for question in read_questions(data / "squad" / "questions.jsonl") if question.answerable]
+    rows = [
+        question
+        for question in read_questions(data / "squad" / "questions.jsonl")
+        if question.answerable
+    ]
     rows = [question for question in rows if question.passage_id in here]
     queries = {str(number): question.question for number, question in enumerate(rows)}
-    return passages, queries, {str(number): {question.passage_id: 1} for number, question in enumerate(rows)}
+    return (
+        passages,
+        queries,
+        {str(number): {question.passage_id: 1} for number, question in enumerate(rows)},
+    )
 
 
 def test_bm25_is_exact(sample_services: Services, server: EmbeddedPostgres) -> None:
@@ -57,21 +65,27 @@ def test_bm25_is_exact(sample_services: Services, server: EmbeddedPostgres) -> N
         frequency = counts[hit.chunk_id]
         norm = BM25_K1 * (1 - BM25_B + BM25_B * lengths[hit.chunk_id] / average)
         expected = sum(
-            weight * frequency[term] / (frequency[term] + norm) for term, weight in idf.items() if frequency[term]
+            weight * frequency[term] / (frequency[term] + norm)
+            for term, weight in idf.items()
+            if frequency[term]
         )
         assert hit.lexical.score == pytest.approx(expected, rel=1e-5)
     scores = [hit.lexical.score or 0.0 for hit in evidence.hits]
     assert scores == sorted(scores, reverse=True)
 
 
-def test_the_legs_match_their_references_and_hybrid_beats_both(services: Services, bench: Benchmark) -> None:
+def test_the_legs_match_their_references_and_hybrid_beats_both(
+    services: Services, bench: Benchmark
+) -> None:
     """On real questions: BM25 as bm25s computes it, vectors as NumPy ranks them, and the fusion above both."""
     passages, queries, qrels = bench
     tenant = corpus_tenant(passages)
     assert sum(ingest_corpus(services, tenant, passages)) == len(passages)
     ours: dict[str, float] = {}
     rankings: dict[str, dict[str, list[str]]] = {}
-    vectors = dict(zip(queries, services.embedder().encode(list(queries.values())).tolist(), strict=True))
+    vectors = dict(
+        zip(queries, services.embedder().encode(list(queries.values())).tolist(), strict=True)
+    )
     for mode in ("lexical", "dense", "hybrid"):
         rankings[mode] = {
             query_id: [
@@ -82,7 +96,9 @@ def test_the_legs_match_their_references_and_hybrid_beats_both(services: Service
             ]
             for query_id, text in queries.items()
         }
-        ours[mode] = mean([ndcg(ranking, qrels[query_id]) for query_id, ranking in rankings[mode].items()])
+        ours[mode] = mean(
+            [ndcg(ranking, qrels[query_id]) for query_id, ranking in rankings[mode].items()]
+        )
 
     index = bm25s.BM25(k1=BM25_K1, b=BM25_B)
     index.index([extract_terms(f"{p.title}\n{p.text}") for p in passages], show_progress=False)
@@ -122,11 +138,16 @@ def test_a_score_does_not_depend_on_how_many_are_asked_for(sample_services: Serv
     """Nothing is stretched over the candidates, so a score means the same beside ten hits and beside a hundred."""
     question = "how long is the warranty of a sonde"
     few = retrieve(sample_services, ALDER, question, limit=5).hits
-    many = {hit.chunk_id: hit.score for hit in retrieve(sample_services, ALDER, question, limit=100).hits}
+    many = {
+        hit.chunk_id: hit.score
+        for hit in retrieve(sample_services, ALDER, question, limit=100).hits
+    }
     assert all(many[hit.chunk_id] == pytest.approx(hit.score) for hit in few)
 
 
-def test_the_dense_leg_is_the_nearest_by_cosine(sample_services: Services, server: EmbeddedPostgres) -> None:
+def test_the_dense_leg_is_the_nearest_by_cosine(
+    sample_services: Services, server: EmbeddedPostgres
+) -> None:
     """Against an exact search in NumPy over the stored vectors."""
     question = "Who approves travel to a customer's site?"
     vector = sample_services.embedder().encode([question])[0]
@@ -171,7 +192,9 @@ def test_a_question_of_words_that_stand_nowhere_is_no_error(sample_services: Ser
     """Lexically there is nothing; hybrid still shows what is nearest."""
     nothing = retrieve(sample_services, ALDER, "xylophonquartz", mode="lexical")
     assert nothing.hits == ()
-    assert nothing.idf == {"xylophonquartz": pytest.approx(math.log(1 + (nothing.passages + 0.5) / 0.5))}
+    assert nothing.idf == {
+        "xylophonquartz": pytest.approx(math.log(1 + (nothing.passages + 0.5) / 0.5))
+    }
     assert retrieve(sample_services, ALDER, "xylophonquartz").hits
 
 

@@ -26,7 +26,12 @@ from evaluation.metrics import mean
 from retrieval.filter_plan import plan_filter
 from retrieval.filters import Filter, Range
 from retrieval.retriever import build_search_statement, retrieve
-from retrieval.search_plan import FILTERED_SETTINGS, MAX_EXACT_VECTORS, UNFILTERED_SETTINGS, read_corpus_stats
+from retrieval.search_plan import (
+    FILTERED_SETTINGS,
+    MAX_EXACT_VECTORS,
+    UNFILTERED_SETTINGS,
+    read_corpus_stats,
+)
 from tests.support.services import connect_services
 
 LARGE = MAX_EXACT_VECTORS + 2_000
@@ -53,7 +58,9 @@ def grown(
     pool /= np.linalg.norm(pool, axis=1, keepdims=True)
 
     def texts(count: int) -> list[str]:
-        return [f"common word{number % 97} part{number % 13} only{number}" for number in range(count)]
+        return [
+            f"common word{number % 97} part{number % 13} only{number}" for number in range(count)
+        ]
 
     name = clone()
     with connect_as_superuser(server, name) as connection:
@@ -69,7 +76,9 @@ def grown(
         yield services, pool[:20].tolist()
 
 
-def plan(services: Services, tenant: str, vector: list[float], where: Filter | None = None) -> dict[str, set[str]]:
+def plan(
+    services: Services, tenant: str, vector: list[float], where: Filter | None = None
+) -> dict[str, set[str]]:
     """Index scans (and other scans, in brackets) of a search's plan, by table; made as the service makes it."""
     with services.database.reading(
         Principal(tenant), FILTERED_SETTINGS if where else UNFILTERED_SETTINGS
@@ -78,12 +87,14 @@ def plan(services: Services, tenant: str, vector: list[float], where: Filter | N
         passes = plan_filter(connection, tenant, where, reach.chunks)
         query, values = build_search_statement(
             reach, tenant, count_query_terms(QUESTION), HalfVector(vector), 10, "hybrid", passes
-        )  # fmt: skip
+        )
         # Bound and then explained: what comes out is the plan for any values, as `force_generic_plan` makes it.
         text, names = number_placeholders(query.as_string(connection))
         connection.execute(sql.SQL("prepare asked as {}").format(sql.SQL(text)))
         literals = sql.SQL(", ").join(sql.Literal(values[name]) for name in names)
-        row = connection.execute(sql.SQL("explain (format json) execute asked ({})").format(literals)).fetchone()
+        row = connection.execute(
+            sql.SQL("explain (format json) execute asked ({})").format(literals)
+        ).fetchone()
         connection.execute("deallocate asked")
     assert row is not None
     scans: dict[str, set[str]] = {}
@@ -100,10 +111,14 @@ def _nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield from _nodes(inner)
 
 
-def test_a_small_tenant_is_compared_vector_by_vector(grown: tuple[Services, list[list[float]]]) -> None:
+def test_a_small_tenant_is_compared_vector_by_vector(
+    grown: tuple[Services, list[list[float]]],
+) -> None:
     """By the tenant's key, so that nobody else's rows are looked at."""
     services, vectors = grown
-    assert plan(services, "small", vectors[0]) == BY_KEY | {"vector_1_shared": {"vector_1_shared_pkey"}}
+    assert plan(services, "small", vectors[0]) == BY_KEY | {
+        "vector_1_shared": {"vector_1_shared_pkey"}
+    }
 
 
 def test_a_large_tenant_has_the_vector_index(grown: tuple[Services, list[list[float]]]) -> None:
@@ -123,7 +138,10 @@ def test_a_fresh_database_is_searched_by_the_same_plan(sample_services: Services
 
 @pytest.mark.parametrize(
     ("share", "served"),
-    [(0.02, {"vector_1_shared_pkey"}), (0.9, {"vector_1_shared_embedding_idx", "vector_1_shared_pkey"})],
+    [
+        (0.02, {"vector_1_shared_pkey"}),
+        (0.9, {"vector_1_shared_embedding_idx", "vector_1_shared_pkey"}),
+    ],
     ids=["few", "many"],
 )
 def test_a_filter_decides_by_how_many_it_lets_pass(
@@ -149,7 +167,9 @@ def test_the_vector_index_finds_the_nearest(grown: tuple[Services, list[list[flo
                 " order by distance limit 10",
                 (HalfVector(vector),),
             ).fetchall()
-        nearest = {hit.chunk_id for hit in sorted(found, key=lambda hit: -(hit.dense.score or 0))[:10]}
+        nearest = {
+            hit.chunk_id for hit in sorted(found, key=lambda hit: -(hit.dense.score or 0))[:10]
+        }
         shares.append(len(nearest & {row[0] for row in rows}) / 10)
     assert mean(shares) >= 0.99
 
@@ -167,12 +187,20 @@ def test_a_partition_of_its_own_serves_a_tenant_and_nobody_else(
     assert plan(services, "large", vectors[0])[own] == {f"{own}_embedding_idx", f"{own}_pkey"}
     assert plan(services, "small", vectors[0])["vector_1_shared"] == {"vector_1_shared_pkey"}
     after = [ids(services, large, vector) for vector in vectors]
-    assert mean([len(set(one) & set(other)) / 10 for one, other in zip(before, after, strict=True)]) >= 0.99
+    assert (
+        mean([len(set(one) & set(other)) / 10 for one, other in zip(before, after, strict=True)])
+        >= 0.99
+    )
     assert create_tenant_partition(server.conninfo(dbname=database_of(services)), "large") == []
-    with pytest.raises(psycopg.errors.InsufficientPrivilege), services.database.reading(large) as connection:
+    with (
+        pytest.raises(psycopg.errors.InsufficientPrivilege),
+        services.database.reading(large) as connection,
+    ):
         connection.execute(sql.SQL("select from {}").format(sql.Identifier(own)))
     with services.database.writing("large") as connection:
-        connection.execute("delete from chunk where tenant_id = 'large' and chunk_id = %s", (after[0][0],))
+        connection.execute(
+            "delete from chunk where tenant_id = 'large' and chunk_id = %s", (after[0][0],)
+        )
     assert after[0][0] not in ids(services, large, vectors[0])
     with pytest.raises(InvalidInput, match="no tenant 'nobody'"):
         create_tenant_partition(server.conninfo(dbname=database_of(services)), "nobody")
@@ -180,7 +208,9 @@ def test_a_partition_of_its_own_serves_a_tenant_and_nobody_else(
 
 def ids(services: Services, principal: Principal, vector: list[float]) -> list[int]:
     """The ten nearest chunks."""
-    return [hit.chunk_id for hit in retrieve(services, principal, "", mode="dense", vector=vector).hits]
+    return [
+        hit.chunk_id for hit in retrieve(services, principal, "", mode="dense", vector=vector).hits
+    ]
 
 
 def database_of(services: Services) -> str:

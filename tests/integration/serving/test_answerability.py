@@ -22,14 +22,22 @@ def evidence(services: Services, question: str, principal: Principal = ALDER) ->
 
 
 def test_the_model_has_a_weight_for_every_feature(sample_services):
-    found = answerability.extract_answerability_features(evidence(sample_services, "How deep can I lower a Heron 200?"))
+    found = answerability.extract_answerability_features(
+        evidence(sample_services, "How deep can I lower a Heron 200?")
+    )
     assert set(found) == set(answerability.load_coefficients()["weights"])
     assert all(math.isfinite(value) for value in found.values())
     assert 0 < answerability.load_threshold() < 1
 
 
 @pytest.mark.parametrize(
-    "question", ["How long should sourdough rise before baking?", "What is the capital of Mongolia?", "?a?", "the"]
+    "question",
+    [
+        "How long should sourdough rise before baking?",
+        "What is the capital of Mongolia?",
+        "?a?",
+        "the",
+    ],
 )
 def test_what_is_outside_is_refused_with_a_sentence(sample_services, question):
     refusal = answer_question(sample_services, ALDER, question).refusal
@@ -47,7 +55,10 @@ def test_nothing_to_search_is_refused(services):
 
 @pytest.mark.parametrize(
     ("question", "named"),
-    [("What does ERR-4718 mean?", '"ERR-4718"'), ("How much does a Heron 300 cost?", '"Heron 300"')],
+    [
+        ("What does ERR-4718 mean?", '"ERR-4718"'),
+        ("How much does a Heron 300 cost?", '"Heron 300"'),
+    ],
 )
 def test_a_designation_that_no_passage_has_is_refused_and_named(sample_services, question, named):
     refusal = answer_question(sample_services, ALDER, question).refusal
@@ -64,8 +75,12 @@ def test_a_weight_is_not_answered_without_one(sample_services):
 
 def test_forbidden_looks_like_absent(services, tmp_path):
     """The same question, while others may read the answer and when nobody has written it, is refused alike."""
-    (tmp_path / "canteen.md").write_text("# Canteen\n\nLunch is served from noon. The canteen has a garden.\n")
-    (tmp_path / "salaries.md").write_text("# Salaries\n\nThe highest salary in band B5 is 94,000 euros a year.\n")
+    (tmp_path / "canteen.md").write_text(
+        "# Canteen\n\nLunch is served from noon. The canteen has a garden.\n"
+    )
+    (tmp_path / "salaries.md").write_text(
+        "# Salaries\n\nThe highest salary in band B5 is 94,000 euros a year.\n"
+    )
     (tmp_path / "readers.yaml").write_text("rules: [{pattern: 'salaries.md', readers: [finance]}]")
     question = "What is the highest salary in band B5?"
     take_in_folder(services, "acme", tmp_path)
@@ -79,7 +94,9 @@ def test_forbidden_looks_like_absent(services, tmp_path):
 
 
 def test_who_may_read_it_is_answered(sample_services):
-    given = answer_question(sample_services, Principal("alder", ("finance",)), "How large is the bonus pool for 2025?")
+    given = answer_question(
+        sample_services, Principal("alder", ("finance",)), "How large is the bonus pool for 2025?"
+    )
     assert "€742,000" in given.text
     assert given.confidence >= answerability.load_threshold()
 

@@ -35,7 +35,11 @@ def leave(sample_services: Services) -> SearchResult:
 def test_the_golden_file_is_answered_as_well_as_it_was(sample_services):
     """The floor is what was measured when the model was last fitted (docs/decisions/0006-refusal.md)."""
     report = evaluate_golden(sample_services, read_golden(GOLDEN), lambda _: None)
-    wrong = [f"{outcome.question_id}: {' '.join(outcome.failures)}" for outcome in report.outcomes if outcome.failures]
+    wrong = [
+        f"{outcome.question_id}: {' '.join(outcome.failures)}"
+        for outcome in report.outcomes
+        if outcome.failures
+    ]
     assert report.correct_share >= FLOOR, "\n".join(wrong)
     assert not [line for line in wrong if "It shows" in line]
 
@@ -45,7 +49,9 @@ def test_every_quote_is_the_text_of_its_document_at_its_offsets(sample_services)
     assert given.status == "answered"
     with sample_services.database.reading(ALDER) as connection:
         for citation in given.citations:
-            row = connection.execute("select text from document where document_id = %s", (citation.document_id,))
+            row = connection.execute(
+                "select text from document where document_id = %s", (citation.document_id,)
+            )
             (text,) = row.fetchone() or ("",)
             assert text[citation.span.start : citation.span.end] == citation.quote
 
@@ -62,7 +68,9 @@ def test_the_policy_in_force_goes_before_the_superseded_one(sample_services):
 
 
 def test_the_superseded_policy_is_given_to_whom_it_is_asked_for(sample_services):
-    given = answer_question(sample_services, ALDER, "How many days of leave did the old policy of 2023 give?")
+    given = answer_question(
+        sample_services, ALDER, "How many days of leave did the old policy of 2023 give?"
+    )
     assert given.citations[0].path == "people/annual-leave-policy-2023.md"
 
 
@@ -77,7 +85,9 @@ def test_the_superseded_policy_is_given_to_whom_it_is_asked_for(sample_services)
         ("A Kestrel T5 lasts five years.", False),
     ],
 )
-def test_another_thing_of_the_kind_asked_for_is_recognised(leave: SearchResult, text: str, another: bool) -> None:
+def test_another_thing_of_the_kind_asked_for_is_recognised(
+    leave: SearchResult, text: str, another: bool
+) -> None:
     wanted = analyze_question(replace(leave, question="How deep may the Heron 210 go?", idf={}))
     assert mentions_other_designation(text, wanted.designations) is another
 
@@ -85,15 +95,25 @@ def test_another_thing_of_the_kind_asked_for_is_recognised(leave: SearchResult, 
 def test_no_sentence_on_the_heron_200_joins_an_answer_on_the_210(sample_services: Services) -> None:
     evidence = retrieve(sample_services, ALDER, "How deep may a Heron 210 be lowered?", limit=8)
     choices = extractive.rank_sentences(evidence)
-    assert [choice for choice in choices if choice.is_inapplicable and "Heron 200" in choice.sentence.text]
+    assert [
+        choice
+        for choice in choices
+        if choice.is_inapplicable and "Heron 200" in choice.sentence.text
+    ]
     chosen = extractive.select_sentences(choices)
     assert chosen
     assert not [choice.sentence.text for choice in chosen if choice.is_inapplicable]
 
 
 def test_a_row_is_read_with_its_columns_and_quoted_exactly(sample_services):
-    given = answer_question(sample_services, ALDER, "How fast do we answer a P1 from a Gold customer?")
-    rows = [sentence for sentence in given.sentences if "Gold" in sentence.text and ": " in sentence.text]
+    given = answer_question(
+        sample_services, ALDER, "How fast do we answer a P1 from a Gold customer?"
+    )
+    rows = [
+        sentence
+        for sentence in given.sentences
+        if "Gold" in sentence.text and ": " in sentence.text
+    ]
     assert rows
     quote = given.citations[rows[0].citations[0] - 1].quote
     assert is_table_row(quote)
@@ -103,33 +123,59 @@ def test_a_row_is_read_with_its_columns_and_quoted_exactly(sample_services):
 @pytest.mark.parametrize(
     ("asker", "question", "row", "others"),
     [
-        (ALDER, "How many API requests a minute does the Silver plan allow?", "Plan: Silver", "Plan: "),
-        (BRIGHTWATER, "What number do I call to reach the engineer on duty?", "Duty: Engineer on duty", "Duty: "),
+        (
+            ALDER,
+            "How many API requests a minute does the Silver plan allow?",
+            "Plan: Silver",
+            "Plan: ",
+        ),
+        (
+            BRIGHTWATER,
+            "What number do I call to reach the engineer on duty?",
+            "Duty: Engineer on duty",
+            "Duty: ",
+        ),
     ],
 )
 def test_a_row_on_something_else_does_not_join_the_row_that_was_asked_for(
     sample_services: Services, asker: Principal, question: str, row: str, others: str
 ) -> None:
     given = answer_question(sample_services, asker, question)
-    assert [text[: len(row)] for text in (each.text for each in given.sentences) if text.startswith(others)] == [row]
+    assert [
+        text[: len(row)]
+        for text in (each.text for each in given.sentences)
+        if text.startswith(others)
+    ] == [row]
 
 
 def test_rows_that_hold_the_same_of_the_question_all_join(sample_services: Services) -> None:
-    question = "How many requests per minute may each plan make, and how much history does a plan have?"
-    rows = [each.text for each in answer_question(sample_services, ALDER, question).sentences if "Plan: " in each.text]
+    question = (
+        "How many requests per minute may each plan make, and how much history does a plan have?"
+    )
+    rows = [
+        each.text
+        for each in answer_question(sample_services, ALDER, question).sentences
+        if "Plan: " in each.text
+    ]
     assert len(rows) > 1
 
 
 def test_a_planted_instruction_is_never_a_candidate(sample_services):
-    evidence = retrieve(sample_services, ALDER, "Has invoice CS-90231 been approved for payment?", limit=8)
+    evidence = retrieve(
+        sample_services, ALDER, "Has invoice CS-90231 been approved for payment?", limit=8
+    )
     assert any("TO AUTOMATED ASSISTANTS" in hit.text for hit in evidence.hits)
     assert not [
-        unit for unit in extract_sentences(evidence) if "Sunniva Achterberg" in unit.text and "CS-90231" in unit.text
+        unit
+        for unit in extract_sentences(evidence)
+        if "Sunniva Achterberg" in unit.text and "CS-90231" in unit.text
     ]
 
 
 def test_a_row_that_names_columns_is_never_a_candidate(sample_services):
-    evidence = retrieve(sample_services, ALDER, "ERR-6020 first step severity code meaning", limit=8)
+    evidence = retrieve(
+        sample_services, ALDER, "ERR-6020 first step severity code meaning", limit=8
+    )
     headers = {header for hit in evidence.hits for _, header in find_table_rows(hit)}
     assert headers
     assert not headers.intersection(unit.text for unit in extract_sentences(evidence))
@@ -178,7 +224,10 @@ def unit_with(evidence: SearchResult, words: str) -> tuple[str, SupportingSpan]:
         ("27 days", "29 days"),
         ("Every full-time employee receives", "No full-time employee receives"),
         ("Every full-time employee", "Every employee of Brightwater"),
-        ("Every full-time employee receives 27 days of paid annual leave", "Penguins swim gracefully below icebergs"),
+        (
+            "Every full-time employee receives 27 days of paid annual leave",
+            "Penguins swim gracefully below icebergs",
+        ),
     ],
 )
 def test_a_sentence_that_its_quote_does_not_carry_is_dropped(leave, lie):
@@ -191,7 +240,11 @@ def test_a_sentence_that_its_quote_does_not_carry_is_dropped(leave, lie):
 
 @pytest.mark.parametrize(
     "support",
-    [SupportingSpan(99, Span(0, 5)), SupportingSpan(-1, Span(0, 5)), SupportingSpan(0, Span(10**6, 10**6 + 5))],
+    [
+        SupportingSpan(99, Span(0, 5)),
+        SupportingSpan(-1, Span(0, 5)),
+        SupportingSpan(0, Span(10**6, 10**6 + 5)),
+    ],
 )
 def test_a_support_that_stands_nowhere_is_dropped(leave, support):
     """What is true gets the passage that carries it instead, and what is not is dropped with it."""
@@ -205,11 +258,14 @@ def test_a_failure_is_said_in_words(sample_services):
     golden = read_golden(GOLDEN)
     wanted = next(entry for entry in golden if entry.question_id == "leave-days")
     given = answer_question(sample_services, ALDER, wanted.question)
-    assert list(find_failures(replace(wanted, kind="forbidden", withheld=(given.citations[0].path,)), given, [])) == [
-        "It should have been refused.",
-        f"It shows {given.citations[0].path}.",
+    assert list(
+        find_failures(
+            replace(wanted, kind="forbidden", withheld=(given.citations[0].path,)), given, []
+        )
+    ) == ["It should have been refused.", f"It shows {given.citations[0].path}."]
+    assert list(find_failures(replace(wanted, contains=("a unicorn",)), given, [])) == [
+        "It lacks 'a unicorn'."
     ]
-    assert list(find_failures(replace(wanted, contains=("a unicorn",)), given, [])) == ["It lacks 'a unicorn'."]
 
 
 def test_strings_are_found_whatever_their_case_and_blanks():
@@ -223,7 +279,9 @@ def test_questions_about_a_corpus_are_answered_from_the_right_passage(services, 
     tenant = corpus_tenant(passages)
     assert sum(ingest_corpus(services, tenant, passages)) == 12
     given = answer_question(
-        services, Principal(tenant), "From which countries did the Norse raiders who gave their name to Normandy come?"
+        services,
+        Principal(tenant),
+        "From which countries did the Norse raiders who gave their name to Normandy come?",
     )
     assert given.status == "answered"
     assert given.citations[0].path == "Normans#0"

@@ -57,14 +57,19 @@ def test_a_question_is_answered_with_citations(client: TestClient) -> None:
     assert given["refusal"] is None
     numbers = {citation["number"] for citation in given["citations"]}
     assert numbers == set(range(1, len(numbers) + 1))
-    assert all(sentence["citations"] and set(sentence["citations"]) <= numbers for sentence in given["sentences"])
+    assert all(
+        sentence["citations"] and set(sentence["citations"]) <= numbers
+        for sentence in given["sentences"]
+    )
     assert "ERR-4711" in given["citations"][0]["quote"]
     assert given["searched"]["documents"] > 20
 
 
 def test_a_question_without_an_answer_is_refused_with_what_came_closest(client: TestClient) -> None:
     """And a reason; neither sentences nor citations."""
-    given = client.post("/v1/ask", json={"question": "Who won the football world cup in 1998?"}, headers=ALDER).json()
+    given = client.post(
+        "/v1/ask", json={"question": "Who won the football world cup in 1998?"}, headers=ALDER
+    ).json()
     assert given["status"] == "refused"
     assert given["sentences"] == given["citations"] == []
     assert given["refusal"]["reason"].endswith(".")
@@ -79,7 +84,9 @@ def test_passages_are_found_in_every_mode(client: TestClient, mode: str) -> None
     assert [hit["rank"] for hit in given["hits"]] == list(range(1, 8))
     scores = [hit["score"] for hit in given["hits"]]
     assert scores == sorted(scores, reverse=True)
-    ranked = {leg: [hit["legs"][leg]["rank"] for hit in given["hits"]] for leg in ("lexical", "dense")}
+    ranked = {
+        leg: [hit["legs"][leg]["rank"] for hit in given["hits"]] for leg in ("lexical", "dense")
+    }
     assert any(ranked["lexical"]) is (mode != "dense")
     assert any(ranked["dense"]) is (mode != "lexical")
     assert given["mode"] == mode
@@ -94,7 +101,9 @@ def test_passages_are_found_in_every_mode(client: TestClient, mode: str) -> None
         ("dense", QUESTION, "answered"),
     ],
 )
-def test_an_answer_is_judged_in_every_mode(client: TestClient, mode: str, question: str, status: str) -> None:
+def test_an_answer_is_judged_in_every_mode(
+    client: TestClient, mode: str, question: str, status: str
+) -> None:
     """Also where words alone have ranked: the judgement has the cosines it was fitted to."""
     given = client.post("/v1/ask", json={"question": question, "mode": mode}, headers=ALDER).json()
     assert given["status"] == status
@@ -104,17 +113,29 @@ def test_a_filter_narrows_questions_and_searches(client: TestClient) -> None:
     """To the documents it lets pass, for both; without any, the answer says whose doing that is."""
     question = "How many unused days of leave can be carried over?"
     condition = {"field": "metadata.status", "equals": "superseded"}
-    given = client.post("/v1/ask", json={"question": question, "filter": condition}, headers=ALDER).json()
+    given = client.post(
+        "/v1/ask", json={"question": question, "filter": condition}, headers=ALDER
+    ).json()
     assert "Up to 8 unused days" in given["citations"][0]["quote"]
-    assert {citation["path"] for citation in given["citations"]} == {"people/annual-leave-policy-2023.md"}
-    given = client.post("/v1/ask", json={"question": question, "filter": {"not": condition}}, headers=ALDER).json()
+    assert {citation["path"] for citation in given["citations"]} == {
+        "people/annual-leave-policy-2023.md"
+    }
+    given = client.post(
+        "/v1/ask", json={"question": question, "filter": {"not": condition}}, headers=ALDER
+    ).json()
     assert "Up to 5 unused days" in given["citations"][0]["quote"]
-    assert "people/annual-leave-policy-2023.md" not in {citation["path"] for citation in given["citations"]}
-    hits = client.post("/v1/search", json={"question": question, "filter": condition}, headers=ALDER).json()["hits"]
+    assert "people/annual-leave-policy-2023.md" not in {
+        citation["path"] for citation in given["citations"]
+    }
+    hits = client.post(
+        "/v1/search", json={"question": question, "filter": condition}, headers=ALDER
+    ).json()["hits"]
     superseded = {"people/annual-leave-policy-2023.md", "products/price-list-2025.md"}
     assert {hit["path"] for hit in hits} <= superseded
     nothing = {"field": "path", "equals": "no such file"}
-    given = client.post("/v1/ask", json={"question": question, "filter": nothing}, headers=ALDER).json()
+    given = client.post(
+        "/v1/ask", json={"question": question, "filter": nothing}, headers=ALDER
+    ).json()
     assert (given["status"], given["refusal"]["closest"]) == ("refused", [])
     assert "the filter lets pass" in given["refusal"]["reason"]
 
@@ -129,15 +150,23 @@ def test_every_quote_stands_in_its_document_where_it_says(client: TestClient) ->
     texts: dict[tuple[str, str], dict[str, Any]] = {}
     checked = 0
     for case in golden():
-        headers = {"X-Groundwork-Tenant": case["tenant"], "X-Groundwork-Groups": ",".join(case["groups"])}
+        headers = {
+            "X-Groundwork-Tenant": case["tenant"],
+            "X-Groundwork-Groups": ",".join(case["groups"]),
+        }
         given = client.post("/v1/ask", json={"question": case["question"]}, headers=headers).json()
         for citation in [*given["citations"], *((given["refusal"] or {}).get("closest", ()))]:
             key = (str(headers), citation["document_id"])
             if key not in texts:
-                texts[key] = client.get(f"/v1/documents/{citation['document_id']}", headers=headers).json()
+                texts[key] = client.get(
+                    f"/v1/documents/{citation['document_id']}", headers=headers
+                ).json()
             document = texts[key]
             assert document["text"][citation["start"] : citation["end"]] == citation["quote"]
-            assert (document["path"], document["version"]) == (citation["path"], citation["version"])
+            assert (document["path"], document["version"]) == (
+                citation["path"],
+                citation["version"],
+            )
             checked += 1
     assert checked > len(golden())
 
@@ -156,8 +185,11 @@ def test_it_says_who_the_caller_is_and_that_it_is_well(client: TestClient) -> No
     """The page asks the one, whoever runs it the other."""
     headers = {**BRIGHTWATER, "X-Groundwork-Groups": "finance"}
     assert client.get("/v1/me", headers=headers).json() == {
-        "tenant": "brightwater", "groups": ["finance"], "identity": "local", "tenants": ["alder", "brightwater"],
-    }  # fmt: skip
+        "tenant": "brightwater",
+        "groups": ["finance"],
+        "identity": "local",
+        "tenants": ["alder", "brightwater"],
+    }
     assert client.get("/healthz").json() == {"status": "ok"}
     assert client.get("/readyz").json() == {"status": "ready", "model": "all-MiniLM-L6-v2"}
 
@@ -168,7 +200,14 @@ def test_openapi_lists_every_route(client: TestClient) -> None:
     described = client.get("/openapi.json").json()
     routes = {route.path for route in api.routes if isinstance(route, APIRoute)}
     assert set(described["paths"]) == routes - {"/"}
-    assert {"/v1/ask", "/v1/search", "/v1/documents/{document_id}", "/v1/me", "/healthz", "/readyz"} <= routes
+    assert {
+        "/v1/ask",
+        "/v1/search",
+        "/v1/documents/{document_id}",
+        "/v1/me",
+        "/healthz",
+        "/readyz",
+    } <= routes
     for path in described["paths"].values():
         for operation in path.values():
             assert operation["description"]
@@ -185,7 +224,9 @@ def test_openapi_describes_problems_as_they_go_out(client: TestClient) -> None:
                 streamed = {"text/event-stream"} if (path, status) == ("/v1/ask", "200") else set()
                 expected = "application/json" if status == "200" else "application/problem+json"
                 nothing = status == "204"
-                assert set(response.get("content", ())) == (set() if nothing else {expected} | streamed)
+                assert set(response.get("content", ())) == (
+                    set() if nothing else {expected} | streamed
+                )
     for body in ("Question", "SearchQuestion"):
         shape = described["components"]["schemas"][body]["properties"]["filter"]
         assert {"Condition", "And", "Or", "Not"} <= {part.get("title") for part in shape["anyOf"]}
@@ -209,13 +250,23 @@ def test_openapi_describes_problems_as_they_go_out(client: TestClient) -> None:
         (["why?"], "bad-request", "body"),
         ({"question": "why?", "filter": {}}, "invalid-input", "can't be read"),
         ({"question": "why?", "filter": "path"}, "invalid-input", "can't be read"),
-        ({"question": "why?", "filter": {"field": "text", "equals": "x"}}, "invalid-input", "no field 'text'"),
-        ({"question": "why?", "filter": {"field": "version", "equals": "x"}}, "invalid-input", "a number"),
+        (
+            {"question": "why?", "filter": {"field": "text", "equals": "x"}},
+            "invalid-input",
+            "no field 'text'",
+        ),
+        (
+            {"question": "why?", "filter": {"field": "version", "equals": "x"}},
+            "invalid-input",
+            "a number",
+        ),
         ({"question": "why?", "filter": {"or": []}}, "invalid-input", "one or more filters"),
         ({"question": "why?", "where": "path=x"}, "bad-request", "where"),
     ],
 )
-def test_a_body_that_can_not_be_used(client: TestClient, path: str, body: object, slug: str, says: str) -> None:
+def test_a_body_that_can_not_be_used(
+    client: TestClient, path: str, body: object, slug: str, says: str
+) -> None:
     """One sentence that names the field."""
     assert says in problem(client.post(path, json=body, headers=ALDER), 422, slug)
 
@@ -223,17 +274,24 @@ def test_a_body_that_can_not_be_used(client: TestClient, path: str, body: object
 @pytest.mark.parametrize("limit", [0, -1, 101, "many", 1.5])
 def test_a_limit_that_can_not_be_used(client: TestClient, limit: object) -> None:
     """From 1 to 100."""
-    assert "limit" in problem(client.post("/v1/search", json={"question": "why?", "limit": limit}), 422)
+    assert "limit" in problem(
+        client.post("/v1/search", json={"question": "why?", "limit": limit}), 422
+    )
 
 
 def test_an_explanation_is_asked_for_of_a_search(client: TestClient) -> None:
     """By true or false, and of passages only."""
-    assert "explain" in problem(client.post("/v1/search", json={"question": "why?", "explain": "please"}), 422)
-    assert "explain" in problem(client.post("/v1/ask", json={"question": "why?", "explain": True}), 422)
+    assert "explain" in problem(
+        client.post("/v1/search", json={"question": "why?", "explain": "please"}), 422
+    )
+    assert "explain" in problem(
+        client.post("/v1/ask", json={"question": "why?", "explain": True}), 422
+    )
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"{", b"question=why", b"\xff\xfe", b'{"question": "\\ud800 why?"}', b"[" * 60_000]
+    "content",
+    [b"", b"{", b"question=why", b"\xff\xfe", b'{"question": "\\ud800 why?"}', b"[" * 60_000],
 )
 def test_a_body_that_is_no_json(client: TestClient, content: bytes) -> None:
     """Cut off, of another kind, in another encoding, half a character, nested without end."""
@@ -250,7 +308,9 @@ def test_a_document_of_nobody_and_one_of_somebody_else_look_alike(
     with sample_services.database.writing("brightwater") as connection:
         theirs = connection.execute("select document_id from document limit 1").fetchone()
     with sample_services.database.writing("alder") as connection:
-        secret = connection.execute("select document_id from document where path like 'finance/%' limit 1").fetchone()
+        secret = connection.execute(
+            "select document_id from document where path like 'finance/%' limit 1"
+        ).fetchone()
     assert theirs
     assert secret
     assert client.get(f"/v1/documents/{theirs[0]}", headers=BRIGHTWATER).status_code in (200, 404)
@@ -269,22 +329,31 @@ def test_a_body_that_is_too_large_or_endless(client: TestClient) -> None:
     body = b'{"question": "why?"}'
     large = client.post("/v1/ask", content=body + b" " * MAX_BODY_BYTES, headers=headers)
     assert "64 KiB" in problem(large, 413)
-    assert "Content-Length" in problem(client.post("/v1/ask", content=iter([body]), headers=headers), 411)
+    assert "Content-Length" in problem(
+        client.post("/v1/ask", content=iter([body]), headers=headers), 411
+    )
     for length in ("-1", "many", "1e9"):
         wrong = client.post("/v1/ask", content=body, headers={**headers, "Content-Length": length})
         problem(wrong, 411)
 
 
 @pytest.mark.parametrize(
-    "host", ["evil.example", "127.0.0.1.evil.example", "evil.example:8080", "[::2]", "", "localhost."]
+    "host",
+    ["evil.example", "127.0.0.1.evil.example", "evil.example:8080", "[::2]", "", "localhost."],
 )
-def test_a_name_that_somebody_points_at_this_machine_is_refused(client: TestClient, host: str) -> None:
+def test_a_name_that_somebody_points_at_this_machine_is_refused(
+    client: TestClient, host: str
+) -> None:
     """DNS rebinding: a page elsewhere may not use a person's own service as that person."""
-    assert "host name" in problem(client.post("/v1/ask", json={"question": "why?"}, headers={"Host": host}), 400)
+    assert "host name" in problem(
+        client.post("/v1/ask", json={"question": "why?"}, headers={"Host": host}), 400
+    )
     problem(client.get("/", headers={"Host": host}), 400)
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1:8080", "localhost", "LOCALHOST:80", "[::1]:8080", "[::1]"])
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1:8080", "localhost", "LOCALHOST:80", "[::1]:8080", "[::1]"]
+)
 def test_its_own_names_are_its_own(client: TestClient, host: str) -> None:
     """With and without a port, also in IPv6."""
     assert client.get("/healthz", headers={"Host": host}).status_code == 200
@@ -298,7 +367,9 @@ def test_what_is_not_there(client: TestClient) -> None:
     problem(client.get("/static/%2e%2e/api.py"), 404)
 
 
-@pytest.mark.parametrize("headers", [{"X-Groundwork-Tenant": " x "}, {"X-Groundwork-Groups": "a\tb"}])
+@pytest.mark.parametrize(
+    "headers", [{"X-Groundwork-Tenant": " x "}, {"X-Groundwork-Groups": "a\tb"}]
+)
 def test_a_name_that_is_none(client: TestClient, headers: dict[str, str]) -> None:
     """Blank ones and such with control characters; the others stand for themselves."""
     response = client.get("/v1/me", headers=headers)
@@ -317,7 +388,9 @@ def deserted(
         client = TestClient(build_api(services, LocalIdentity(("alder",))))
         assert client.get("/readyz").status_code == 200
         with psycopg.connect(server.conninfo(dbname="postgres"), autocommit=True) as connection:
-            connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
+            connection.execute(
+                sql.SQL("drop database {} with (force)").format(sql.Identifier(name))
+            )
         yield client
 
 
@@ -334,17 +407,23 @@ def test_without_its_database_it_says_so(deserted: TestClient) -> None:
     assert deserted.get("/").status_code == 200
 
 
-def test_health_is_logged_only_when_there_is_something_to_say(client: TestClient, deserted: TestClient) -> None:
+def test_health_is_logged_only_when_there_is_something_to_say(
+    client: TestClient, deserted: TestClient
+) -> None:
     """It is asked every few seconds."""
     with structlog.testing.capture_logs() as logs:
         assert client.get("/healthz").status_code == client.get("/readyz").status_code == 200
     assert logs == []
     with structlog.testing.capture_logs() as logs:
         assert deserted.get("/readyz").status_code == 503
-    assert [(log["event"], log["route"], log["status"]) for log in logs] == [("request", "/readyz", 503)]
+    assert [(log["event"], log["route"], log["status"]) for log in logs] == [
+        ("request", "/readyz", 503)
+    ]
 
 
-def test_a_fault_of_its_own_is_logged_and_not_told(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fault_of_its_own_is_logged_and_not_told(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Nothing of what went wrong inside leaves; the id leads from the one to the other."""
 
     def fail(*_: object, **__: object) -> None:
@@ -370,10 +449,14 @@ def guarded(response: Any) -> bool:
 def test_every_response_carries_the_security_headers(client: TestClient) -> None:
     """Also problems, also files."""
     responses = [
-        client.get("/"), client.get("/static/app.js"), client.get("/healthz"), client.get("/v1/nonsense"),
-        client.post("/v1/ask", json={"question": ""}), client.get("/healthz", headers={"Host": "evil.example"}),
+        client.get("/"),
+        client.get("/static/app.js"),
+        client.get("/healthz"),
+        client.get("/v1/nonsense"),
+        client.post("/v1/ask", json={"question": ""}),
+        client.get("/healthz", headers={"Host": "evil.example"}),
         client.post("/v1/ask", content=b" " * (MAX_BODY_BYTES + 1)),
-    ]  # fmt: skip
+    ]
     assert all(guarded(response) for response in responses)
     assert len({response.headers["X-Request-Id"] for response in responses}) == len(responses)
 
@@ -386,25 +469,36 @@ def test_the_page_needs_no_exception_from_its_policy(client: TestClient) -> None
     assert "unsafe" not in policy
     assert "*" not in policy
     page = client.get("/").text
-    assert not re.search(r"<script(?![^>]*\bsrc=)|<style\b|\sstyle=|\son\w+=|javascript:", page, re.IGNORECASE)
+    assert not re.search(
+        r"<script(?![^>]*\bsrc=)|<style\b|\sstyle=|\son\w+=|javascript:", page, re.IGNORECASE
+    )
     for address in re.findall(r"(?:src|href)=\"([^\"]+)\"", page):
         assert not address.startswith(("http:", "https:", "//")), address
         if address.startswith("/static/"):
             assert client.get(address).status_code == 200, address
     script = client.get("/static/app.js").text
-    assert not re.search(r"\binnerHTML\b|\bouterHTML\b|insertAdjacentHTML|document\.write|\beval\(", script)
+    assert not re.search(
+        r"\binnerHTML\b|\bouterHTML\b|insertAdjacentHTML|document\.write|\beval\(", script
+    )
 
 
 def test_no_question_and_no_name_reaches_the_log(client: TestClient) -> None:
     """Answered, refused, wrong in form or too large: the log says that there was a request, not what it was."""
     secret = "zanzibarplan"
     question = f"What does ERR-4711 mean for {secret}?"
-    headers = {**ALDER, "X-Groundwork-Groups": secret, "Authorization": f"Bearer {secret}", "Cookie": secret}
+    headers = {
+        **ALDER,
+        "X-Groundwork-Groups": secret,
+        "Authorization": f"Bearer {secret}",
+        "Cookie": secret,
+    }
     with structlog.testing.capture_logs() as logs:
         for body in (
-            {"question": question}, {"question": question * 99}, {"question": question, secret: secret},
+            {"question": question},
+            {"question": question * 99},
+            {"question": question, secret: secret},
             {"question": [secret]},
-        ):  # fmt: skip
+        ):
             for path in ("/v1/ask", "/v1/search"):
                 client.post(path, json=body, headers=headers)
         client.post("/v1/ask", content=question.encode() * 9999, headers=headers)
@@ -413,4 +507,8 @@ def test_no_question_and_no_name_reaches_the_log(client: TestClient) -> None:
     assert len(logs) == 11
     assert secret not in repr(logs)
     assert all(log["request_id"] and log["status"] and log["milliseconds"] >= 0 for log in logs)
-    assert {log["route"] for log in logs} >= {"/v1/ask", "/v1/search", "/v1/documents/{document_id}"}
+    assert {log["route"] for log in logs} >= {
+        "/v1/ask",
+        "/v1/search",
+        "/v1/documents/{document_id}",
+    }

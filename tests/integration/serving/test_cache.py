@@ -46,7 +46,9 @@ class Harbour:
 
     def ask(self, principal: Principal, question: str = CODE, **more: Any) -> Answer:
         responses = more.pop("responses", self.responses)
-        return extract_answer(stream_answer(self.services, principal, question, answer_cache=responses, **more))
+        return extract_answer(
+            stream_answer(self.services, principal, question, answer_cache=responses, **more)
+        )
 
     def write(self, name: str, text: str, *readers: str) -> None:
         """Put a document into the folder's part for these readers, and take the part in."""
@@ -61,7 +63,9 @@ class Harbour:
 
     def take_in(self, *readers: str) -> None:
         part = self.folder / ("-".join(readers) or "all")
-        pipeline.ingest_sources(self.services, "harbour", [pipeline.build_source_spec(str(part), readers)], parsing())
+        pipeline.ingest_sources(
+            self.services, "harbour", [pipeline.build_source_spec(str(part), readers)], parsing()
+        )
 
 
 @pytest.fixture
@@ -83,7 +87,9 @@ def rows(server: EmbeddedPostgres, services: Services) -> list[Any]:
 def test_an_answer_is_given_again_as_it_was(harbour: Harbour) -> None:
     """Event by event, the refusals too; it says that it is, and to whom it looks the same."""
     for question, status in ((CODE, "answered"), (NOWHERE, "refused")):
-        first = list(stream_answer(harbour.services, STAFF, question, answer_cache=harbour.responses))
+        first = list(
+            stream_answer(harbour.services, STAFF, question, answer_cache=harbour.responses)
+        )
         spaced = f"  {question.replace(' ', '   ')} "
         again = list(stream_answer(harbour.services, STAFF, spaced, answer_cache=harbour.responses))
         assert again[:-1] == first[:-1]
@@ -92,7 +98,9 @@ def test_an_answer_is_given_again_as_it_was(harbour: Harbour) -> None:
         assert isinstance(kept, Answer)
         assert (fresh.status, fresh.cached, kept.cached) == (status, False, True)
         assert set(kept.milliseconds) == {"total"}
-        assert kept == replace(fresh, question=spaced.strip(), milliseconds=kept.milliseconds, cached=True)
+        assert kept == replace(
+            fresh, question=spaced.strip(), milliseconds=kept.milliseconds, cached=True
+        )
 
 
 def test_every_group_gets_its_own(harbour: Harbour) -> None:
@@ -132,7 +140,9 @@ def test_a_document_closed_to_a_group_is_closed_at_once(harbour: Harbour) -> Non
     """Also to those who were answered from it before; and one that is opened is there for all."""
     assert "4711" in harbour.ask(STAFF).text
     assert harbour.ask(FINANCE, BUDGET).status == "answered"
-    (harbour.folder / "all" / "readers.yaml").write_text('rules: [{pattern: "gate.md", readers: [guards]}]')
+    (harbour.folder / "all" / "readers.yaml").write_text(
+        'rules: [{pattern: "gate.md", readers: [guards]}]'
+    )
     harbour.take_in()
     after = harbour.ask(STAFF)
     assert (after.status, after.cached) == ("refused", False)
@@ -157,11 +167,17 @@ def test_another_way_of_asking_is_another_question(harbour: Harbour) -> None:
     """Filter, legs, writer, prompt, settings and code: each has answers of its own."""
     where = parse_filter({"field": "path", "prefix": "g"})
     services = harbour.services
-    reranked = Services(services.settings.model_copy(update={"near_duplicates": "keep"}), services.database)
+    reranked = Services(
+        services.settings.model_copy(update={"near_duplicates": "keep"}), services.database
+    )
     ways: list[dict[str, Any]] = [
-        {}, {"where": where}, {"mode": "dense"}, {"generator": Prompted("one")}, {"generator": Prompted("two")},
+        {},
+        {"where": where},
+        {"mode": "dense"},
+        {"generator": Prompted("one")},
+        {"generator": Prompted("two")},
         {"answer_cache": AnswerCache(reranked)},
-    ]  # fmt: skip
+    ]
     assert [harbour.ask(STAFF, **way).cached for way in ways] == [False] * len(ways)
     assert [harbour.ask(STAFF, **way).cached for way in ways] == [True] * len(ways)
     assert not harbour.ask(STAFF, CODE.replace("code", "colour")).cached
@@ -208,7 +224,9 @@ class Overtaken(Prompted):
         yield from ExtractiveGenerator().generate(evidence).sentences
 
 
-def test_what_may_be_better_the_next_time_is_not_kept(server: EmbeddedPostgres, harbour: Harbour) -> None:
+def test_what_may_be_better_the_next_time_is_not_kept(
+    server: EmbeddedPostgres, harbour: Harbour
+) -> None:
     """Degraded answers, those of a writer that does not say what they depend on, those that a change overtook."""
     overtaken = Overtaken(lambda: harbour.write("gate.md", GATE.replace("4711", "8832")))
     for generator in (Failing("x"), Nameless(), overtaken):
@@ -230,7 +248,9 @@ def test_who_leaves_early_leaves_nothing(server: EmbeddedPostgres, harbour: Harb
     assert rows(server, harbour.services) == []
 
 
-def test_answers_age_and_make_room(server: EmbeddedPostgres, harbour: Harbour, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_answers_age_and_make_room(
+    server: EmbeddedPostgres, harbour: Harbour, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A day old they are not given again; of too many the oldest go. An operator may drop all of a tenant's."""
     harbour.ask(STAFF)
     with superuser(server, harbour.services) as connection:
@@ -266,7 +286,9 @@ def test_a_like_question_counts_only_where_that_is_wanted(harbour: Harbour) -> N
     assert not harbour.ask(STAFF, like, responses=liberal).cached
 
 
-def test_the_table_opens_to_the_same_groups_of_the_same_tenant(server: EmbeddedPostgres, harbour: Harbour) -> None:
+def test_the_table_opens_to_the_same_groups_of_the_same_tenant(
+    server: EmbeddedPostgres, harbour: Harbour
+) -> None:
     """Whatever a statement forgets. And what was asked stands nowhere in it."""
     harbour.ask(FINANCE, BUDGET)
     (row,) = rows(server, harbour.services)
@@ -291,7 +313,9 @@ def test_over_http_a_hit_is_marked_and_can_be_switched_off(harbour: Harbour) -> 
 
     def marks(services: Services) -> list[bool]:
         client = TestClient(build_api(services, LocalIdentity(("harbour",))))
-        return [client.post("/v1/ask", json=body, headers=headers).json()["cached"] for _ in range(2)]
+        return [
+            client.post("/v1/ask", json=body, headers=headers).json()["cached"] for _ in range(2)
+        ]
 
     assert marks(harbour.services) == [False, True]
     off = harbour.services.settings.model_copy(update={"cache_hours": 0})
@@ -308,7 +332,13 @@ FILTERS = st.one_of(
     ),
 )
 ASKED = st.tuples(
-    WORDS, st.frozensets(WORDS, max_size=3), WORDS, st.sampled_from(["hybrid", "dense"]), FILTERS, WORDS, WORDS
+    WORDS,
+    st.frozensets(WORDS, max_size=3),
+    WORDS,
+    st.sampled_from(["hybrid", "dense"]),
+    FILTERS,
+    WORDS,
+    WORDS,
 )
 
 
@@ -317,9 +347,17 @@ def test_two_askings_share_a_key_only_where_nothing_tells_them_apart(one: Any, o
     """Whatever their names, groups, filters and questions are made of."""
 
     def key(
-        tenant: str, groups: frozenset[str], question: str, mode: Any, where: Filter | None, fingerprint: str, of: str
+        tenant: str,
+        groups: frozenset[str],
+        question: str,
+        mode: Any,
+        where: Filter | None,
+        fingerprint: str,
+        of: str,
     ) -> str:
-        return compute_cache_keys(Principal(tenant, tuple(groups)), question, mode, where, Prompted(fingerprint), of)[1]
+        return compute_cache_keys(
+            Principal(tenant, tuple(groups)), question, mode, where, Prompted(fingerprint), of
+        )[1]
 
     def told(asked: Any) -> Any:
         return (*asked[:2], " ".join(asked[2].split()), *asked[3:])

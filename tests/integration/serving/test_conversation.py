@@ -100,11 +100,15 @@ def test_a_conversation_over_http(sample_services: Services) -> None:
     """Begun, followed up, read, deleted; by nobody else."""
     client = TestClient(build_api(sample_services, LocalIdentity(("alder", "brightwater"))))
     ann = {"X-Groundwork-Subject": "ann"}
-    first = client.post("/v1/ask", json={"question": DEPTH, "conversation": "new"}, headers=ann).json()
+    first = client.post(
+        "/v1/ask", json={"question": DEPTH, "conversation": "new"}, headers=ann
+    ).json()
     assert first["asked_as"] is None
     place = f"/v1/conversations/{first['conversation']}"
     body = {"question": "What about the Heron 210?", "conversation": first["conversation"]}
-    with client.stream("POST", "/v1/ask", json=body, headers=ann | {"Accept": "text/event-stream"}) as streamed:
+    with client.stream(
+        "POST", "/v1/ask", json=body, headers=ann | {"Accept": "text/event-stream"}
+    ) as streamed:
         assert "How deep can I lower a Heron 210?" in "".join(streamed.iter_text())
     turns = client.get(place, headers=ann).json()["turns"]
     assert [turn["asked_as"] for turn in turns] == [DEPTH, "How deep can I lower a Heron 210?"]
@@ -115,8 +119,16 @@ def test_a_conversation_over_http(sample_services: Services) -> None:
         assert client.post("/v1/ask", json=body, headers=others).status_code == 404
     assert client.delete(place, headers=ann).status_code == 204
     assert client.get(place, headers=ann).status_code == 404
-    assert client.post("/v1/ask", json=body | {"conversation": "yesterday"}, headers=ann).status_code == 422
-    assert client.post("/v1/ask", json={"question": " ", "conversation": "new"}, headers=ann).status_code == 422
+    assert (
+        client.post("/v1/ask", json=body | {"conversation": "yesterday"}, headers=ann).status_code
+        == 422
+    )
+    assert (
+        client.post(
+            "/v1/ask", json={"question": " ", "conversation": "new"}, headers=ann
+        ).status_code
+        == 422
+    )
 
 
 def test_the_history_is_bounded(services: Services) -> None:
@@ -124,7 +136,9 @@ def test_the_history_is_bounded(services: Services) -> None:
     history = ConversationHistory(services, ANN)
     conversation = history.create_conversation()
     for number in range(MAX_TURNS + 2):
-        history.add_turn(conversation, f"{number} " + "x" * 200, f"{number}", [], answered=True, leans_on=None)
+        history.add_turn(
+            conversation, f"{number} " + "x" * 200, f"{number}", [], answered=True, leans_on=None
+        )
     kept = history.read_turns(conversation)
     assert [turn.asked_as for turn in kept] == [str(number) for number in range(2, MAX_TURNS + 2)]
     recent = history.recent_turns(conversation)
@@ -144,12 +158,20 @@ def test_a_deleted_document_leaves_nothing_in_a_conversation(
     history = ConversationHistory(services, ANN)
     conversation = history.create_conversation()
     given = extract_answer(
-        answer_in_conversation(services, ANN, "What does the zebra plan cost a month?", conversation)
+        answer_in_conversation(
+            services, ANN, "What does the zebra plan cost a month?", conversation
+        )
     )
     assert given.citations
     document = given.citations[0].document_id
-    history.add_turn(conversation, "Who can change it?", "Who can change Zebra plan?", [document], answered=True,
-                leans_on=document)  # fmt: skip
+    history.add_turn(
+        conversation,
+        "Who can change it?",
+        "Who can change Zebra plan?",
+        [document],
+        answered=True,
+        leans_on=document,
+    )
     assert history.read_turns(conversation)[-1].asked_as == "Who can change Zebra plan?"
     assert history.read_turns(conversation)[-1].titles == ["Zebra plan"]
     with superuser(server, services) as connection:
@@ -162,12 +184,16 @@ def test_a_deleted_document_leaves_nothing_in_a_conversation(
     assert turns[-1].documents == []
 
 
-def test_the_sweep_deletes_what_has_expired_and_only_that(services: Services, server: EmbeddedPostgres) -> None:
+def test_the_sweep_deletes_what_has_expired_and_only_that(
+    services: Services, server: EmbeddedPostgres
+) -> None:
     """Of a tenant's, whoever's it was."""
     history = ConversationHistory(services, ANN)
     old, new = history.create_conversation(), history.create_conversation()
     with superuser(server, services) as connection:
-        connection.execute("update conversation set expires_at = now() where conversation_id = %s", [old])
+        connection.execute(
+            "update conversation set expires_at = now() where conversation_id = %s", [old]
+        )
     with pytest.raises(NotFound):
         history.read_turns(old)
     assert delete_expired_conversations(services, "brightwater") == (0, 0)
@@ -182,7 +208,11 @@ def test_the_database_keeps_owners_apart(services: Services) -> None:
     history = ConversationHistory(services, ANN)
     conversation = history.create_conversation()
     history.add_turn(conversation, "a question", "a question", [], answered=True, leans_on=None)
-    for principal, owner in ((BOB, BOB.usage_key), (ANN, ""), (Principal("brightwater", (), "ann"), ANN.usage_key)):
+    for principal, owner in (
+        (BOB, BOB.usage_key),
+        (ANN, ""),
+        (Principal("brightwater", (), "ann"), ANN.usage_key),
+    ):
         settings = {"groundwork.owner": owner}
         with services.database.reading(principal, settings) as connection:
             assert connection.execute("select * from conversation").fetchall() == []

@@ -28,7 +28,10 @@ def judge(folder: Path, labels: tuple[str, ...] = LABELS, certain: str = "") -> 
     """A small cross-encoder with these labels; `certain` is the one that it gives to everything."""
     cross_encoder(folder, len(labels))
     config = json.loads((folder / "config.json").read_text())
-    config |= {"id2label": dict(enumerate(labels)), "label2id": {label: place for place, label in enumerate(labels)}}
+    config |= {
+        "id2label": dict(enumerate(labels)),
+        "label2id": {label: place for place, label in enumerate(labels)},
+    }
     (folder / "config.json").write_text(json.dumps(config))
     if certain:
         model = BertForSequenceClassification.from_pretrained(folder)
@@ -54,7 +57,10 @@ def test_it_may_forbid_what_the_other_checks_let_pass_and_nothing_else(
     sample_services: Services, tmp_path: Path
 ) -> None:
     """One that agrees with everything changes nothing; one that agrees with nothing leaves only quotes."""
-    yes, no = judge(tmp_path / "yes", certain="entailment"), judge(tmp_path / "no", certain="neutral")
+    yes, no = (
+        judge(tmp_path / "yes", certain="entailment"),
+        judge(tmp_path / "no", certain="neutral"),
+    )
 
     def said(services: Services) -> Answer:
         return answer_question(services, ALDER, QUESTION, generator=LLMGenerator(reworded(), ALDER))
@@ -71,14 +77,36 @@ def test_an_evaluation_says_who_wrote_who_agreed_and_what_was_left_out(
     sample_services: Services, tmp_path: Path
 ) -> None:
     """So that two evaluations side by side show what a model adds."""
-    asked = [CorpusQuestion(QUESTION, "people/annual-leave-policy.md", answerable=True, answers=("27 days",))]
+    asked = [
+        CorpusQuestion(
+            QUESTION, "people/annual-leave-policy.md", answerable=True, answers=("27 days",)
+        )
+    ]
     strict = held_to(sample_services, judge(tmp_path / "no", certain="contradiction"))
 
     def report(services: Services, models: Models | None = None) -> dict[str, Any]:
-        return evaluate_questions(services, "alder", asked, {asked[0].passage_id}, lambda _: None, models).as_dict()
+        return evaluate_questions(
+            services, "alder", asked, {asked[0].passage_id}, lambda _: None, models
+        ).as_dict()
 
-    plain, written, held = report(sample_services), report(sample_services, reworded()), report(strict, reworded())
-    assert (plain["gold_in_quotes"], plain["generators"], plain["entailment"]) == (1.0, {"extractive": 1}, None)
-    assert (written["gold_in_quotes"], written["generators"], written["left_out"]) == (1.0, {"model": 1}, {})
-    assert (held["gold_in_quotes"], held["generators"], held["left_out"]) == (0.0, {}, {"entailment": 1})
+    plain, written, held = (
+        report(sample_services),
+        report(sample_services, reworded()),
+        report(strict, reworded()),
+    )
+    assert (plain["gold_in_quotes"], plain["generators"], plain["entailment"]) == (
+        1.0,
+        {"extractive": 1},
+        None,
+    )
+    assert (written["gold_in_quotes"], written["generators"], written["left_out"]) == (
+        1.0,
+        {"model": 1},
+        {},
+    )
+    assert (held["gold_in_quotes"], held["generators"], held["left_out"]) == (
+        0.0,
+        {},
+        {"entailment": 1},
+    )
     assert held["entailment"] == strict.settings.entailment

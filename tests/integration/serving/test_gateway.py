@@ -21,7 +21,9 @@ from serving.gateway.transport import HttpPool
 from tests.support.services import served
 
 ALDER = Principal("alder")
-LENIENT = Timeouts(connect=30, first=30, between=30, total=60)  # who is well is in time, on a busy machine too
+LENIENT = Timeouts(
+    connect=30, first=30, between=30, total=60
+)  # who is well is in time, on a busy machine too
 QUICKLY = 30.0  # seconds: far beyond every deadline here, for a machine that is busy
 
 
@@ -31,8 +33,12 @@ def opened():
     pool = HttpPool()
 
     def make(*entries, meter=None, patience=LENIENT, **file):
-        read = ModelsFile.model_validate({"models": entries, "patience": patience.model_dump(), **file})
-        return Gateway(read, {model.name: open_provider(model, pool) for model in read.models}, meter)
+        read = ModelsFile.model_validate(
+            {"models": entries, "patience": patience.model_dump(), **file}
+        )
+        return Gateway(
+            read, {model.name: open_provider(model, pool) for model in read.models}, meter
+        )
 
     yield make
     pool.close()
@@ -63,11 +69,17 @@ def settled(endpoint):
 LONG = Timeouts(connect=5, first=100, between=100, total=100)
 
 
-def test_a_reader_who_hangs_up_before_an_answer_that_comes_at_once_ends_its_call(opened, fake, sample_services):
+def test_a_reader_who_hangs_up_before_an_answer_that_comes_at_once_ends_its_call(
+    opened, fake, sample_services
+):
     """Over a real socket, which is closed while the model would think for minutes."""
     endpoint = fake("alpha", hang_silently)
-    api = build_api(sample_services, LocalIdentity(("alder",)), Backing(opened(endpoint.entry(), patience=LONG)))
-    body = json.dumps({"question": "How many days of paid annual leave does an employee receive?"}).encode()
+    api = build_api(
+        sample_services, LocalIdentity(("alder",)), Backing(opened(endpoint.entry(), patience=LONG))
+    )
+    body = json.dumps(
+        {"question": "How many days of paid annual leave does an employee receive?"}
+    ).encode()
     head = f"POST /v1/ask HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
     with served(api) as address:
         with socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2]))) as reader:
@@ -79,13 +91,19 @@ def test_a_reader_who_hangs_up_before_an_answer_that_comes_at_once_ends_its_call
             assert not endpoint.hung_up
             left = time.monotonic()
         assert settled(endpoint) == 1
-        assert time.monotonic() - left < QUICKLY / 2  # the answer's own deadline would end the call, too
+        assert (
+            time.monotonic() - left < QUICKLY / 2
+        )  # the answer's own deadline would end the call, too
 
 
 def test_with_all_models_down_the_documents_answer_and_it_says_so(sample_services):
     with gateway_faults.open_setting(["refused", "500"], streaming=True, patience=LENIENT) as down:
         writer = LLMGenerator(down.gateway(), ALDER)
-        given = answer_question(sample_services, ALDER, "How many days of paid annual leave does an employee receive?",
-                       generator=writer)  # fmt: skip
+        given = answer_question(
+            sample_services,
+            ALDER,
+            "How many days of paid annual leave does an employee receive?",
+            generator=writer,
+        )
     assert gateway_faults.is_cited(given)
     assert "No language model answered" in given.degraded

@@ -12,8 +12,12 @@ from serving.api.identity import JwtIdentity
 
 KEY = "a key for tests that is long enough for HS256"
 GOOD: dict[str, Any] = {
-    "tenant": "alder", "groups": ["finance", "legal"], "sub": "ada", "aud": "groundwork", "exp": time.time() + 7200,
-}  # fmt: skip
+    "tenant": "alder",
+    "groups": ["finance", "legal"],
+    "sub": "ada",
+    "aud": "groundwork",
+    "exp": time.time() + 7200,
+}
 
 
 def token(key: Any = KEY, algorithm: str = "HS256", **changes: Any) -> str:
@@ -31,7 +35,10 @@ def test_over_http_the_token_decides(sample_services: Services) -> None:
         assert request.json()["type"] == "urn:groundwork:unauthenticated"
     headers = {"Authorization": f"Bearer {token()}", "X-Groundwork-Tenant": "brightwater"}
     assert client.get("/v1/me?tenant=brightwater", headers=headers).json() == {
-        "tenant": "alder", "groups": ["finance", "legal"], "identity": "jwt", "tenants": [],
-    }  # fmt: skip
+        "tenant": "alder",
+        "groups": ["finance", "legal"],
+        "identity": "jwt",
+        "tenants": [],
+    }
     elsewhere = {**headers, "Host": "groundwork.example.org"}
     assert client.get("/v1/me", headers=elsewhere).status_code == 200

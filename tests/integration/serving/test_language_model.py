@@ -41,7 +41,12 @@ def ledger():
 def gateway(language_model, ledger):
     """On the real model; its deadlines are long, since the tests share a processor."""
     listed = model_entry(
-        "small", f"{language_model}/v1", model="smollm2", input_price=1, output_price=2, json_schema=True
+        "small",
+        f"{language_model}/v1",
+        model="smollm2",
+        input_price=1,
+        output_price=2,
+        json_schema=True,
     )
     file = ModelsFile(models=[listed], patience=Timeouts(first=60, between=60, total=120))
     pool = HttpPool()
@@ -66,7 +71,9 @@ def test_a_real_model_streams_and_what_it_took_is_booked(gateway, ledger):
 
 
 def test_a_real_model_is_held_to_a_schema(gateway):
-    text = "".join(gateway.stream(request("What is the capital of France?", schema=CITY, max_tokens=60)))
+    text = "".join(
+        gateway.stream(request("What is the capital of France?", schema=CITY, max_tokens=60))
+    )
     assert json.loads(text).keys() == {"city"}
 
 
@@ -87,7 +94,9 @@ def test_the_same_through_llamaindex(gateway, ledger, language_model):
     llm = GatewayLLM(gateway, ALDER, max_tokens=60)
     responses = list(llm.stream_complete("Say hello.", max_tokens=8))
     assert responses[-1].text == "".join(response.delta for response in responses)
-    city = llm.structured_predict(City, PromptTemplate("What is the capital of {country}?"), country="France")
+    city = llm.structured_predict(
+        City, PromptTemplate("What is the capital of {country}?"), country="France"
+    )
     assert city.city
     stream = llm.stream_complete("Tell a very long story.", max_tokens=6000)
     next(stream)

@@ -64,7 +64,8 @@ def test_a_model_is_shown_the_passages_between_delimiters_of_this_request(sample
     for _ in range(2):
         ask(sample_services, models)
     one, other = (
-        re.findall(r"^<passages (\w+)>$", request.messages[1].content, re.MULTILINE) for request in models.requests
+        re.findall(r"^<passages (\w+)>$", request.messages[1].content, re.MULTILINE)
+        for request in models.requests
     )
     assert len(one) == len(other) == 1
     assert one != other
@@ -78,11 +79,17 @@ def test_a_model_is_shown_the_passages_between_delimiters_of_this_request(sample
 
 
 def test_what_it_writes_is_cited_and_the_answer_says_who_wrote_it(sample_services, leave):
-    models = ScriptedModels(reply(leave, "A full-time employee gets 27 days of paid annual leave a year."))
+    models = ScriptedModels(
+        reply(leave, "A full-time employee gets 27 days of paid annual leave a year.")
+    )
     given = ask(sample_services, models)
     assert given.text == "A full-time employee gets 27 days of paid annual leave a year."
     assert [citation.quote for citation in given.citations] == [TRUE]
-    assert (given.generator, given.model, given.prompt_version) == ("model", "scripted-model", "answer 1")
+    assert (given.generator, given.model, given.prompt_version) == (
+        "model",
+        "scripted-model",
+        "answer 1",
+    )
     assert re.fullmatch(r"[0-9a-f]{64}", given.prompt or "")
     assert ask(sample_services, models).prompt == given.prompt
 
@@ -99,7 +106,9 @@ def test_every_form_of_reply_gives_cited_sentences(sample_services, leave, form)
     assert given.citations[0].quote == TRUE
 
 
-def test_a_false_sentence_is_mended_once_and_the_model_is_told_what_is_wrong(sample_services, leave):
+def test_a_false_sentence_is_mended_once_and_the_model_is_told_what_is_wrong(
+    sample_services, leave
+):
     false = TRUE.replace("27", "29")
     models = ScriptedModels(reply(leave, false), reply(leave, TRUE))
     given = ask(sample_services, models)
@@ -111,7 +120,9 @@ def test_a_false_sentence_is_mended_once_and_the_model_is_told_what_is_wrong(sam
     ]  # no other one's words go among its own
     assert llm.FAULT_DESCRIPTIONS["number"] in models.told
     assert false in models.told
-    assert models.told.count("[1] ") + models.told.count("\n[2] ") <= 2  # only the passage that it named
+    assert (
+        models.told.count("[1] ") + models.told.count("\n[2] ") <= 2
+    )  # only the passage that it named
 
 
 def test_a_budget_that_ends_before_a_mending_ends_no_answer(sample_services, leave):
@@ -143,7 +154,12 @@ def test_an_empty_reply_is_a_refusal(sample_services):
 
 def test_without_a_model_the_documents_answer_and_no_model_is_named(sample_services):
     given = ask(sample_services, ScriptedModels(None))
-    assert (given.status, given.generator, given.model, given.prompt) == ("answered", "extractive", None, None)
+    assert (given.status, given.generator, given.model, given.prompt) == (
+        "answered",
+        "extractive",
+        None,
+        None,
+    )
     assert given.degraded == "No language model answered."
 
 
@@ -154,7 +170,9 @@ def test_a_model_that_breaks_off_leaves_what_was_whole(sample_services, leave):
     assert given.degraded == "The model 'scripted-model' broke off. Ask again."
 
 
-def test_sentences_leave_while_the_model_still_writes_and_whoever_leaves_early_cancels_it(sample_services, leave):
+def test_sentences_leave_while_the_model_still_writes_and_whoever_leaves_early_cancels_it(
+    sample_services, leave
+):
     models = ScriptedModels(reply(leave, TRUE, *[CARRIED] * 50))
     events = stream_answer(sample_services, ALDER, LEAVE, generator=LLMGenerator(models, ALDER))
     assert [type(next(events)), type(next(events))] == [SearchCompleted, SentenceVerified]
@@ -181,7 +199,10 @@ def test_the_prompt_fits_the_model(leave):
         models = ScriptedModels('{"sentences": []}')
         list(LLMGenerator(models, ALDER, context_tokens=context).generate(leave))
         request = models.requests[0]
-        whole = sum(estimate_tokens(message.content) + llm.TOKENS_PER_MESSAGE for message in request.messages)
+        whole = sum(
+            estimate_tokens(message.content) + llm.TOKENS_PER_MESSAGE
+            for message in request.messages
+        )
         assert whole + request.max_tokens <= context
         assert "[1] " in models.told
         shown.append(sum(f"\n[{place}] " in models.told for place in range(1, len(leave.hits) + 1)))
@@ -199,7 +220,11 @@ def test_over_http_a_configured_model_writes(sample_services, leave):
     api = TestClient(build_api(sample_services, LocalIdentity(("alder",)), Backing(models)))
     given = api.post("/v1/ask", json={"question": LEAVE}).json()
     assert given["sentences"] == [{"text": TRUE, "citations": [1]}]
-    assert (given["model"], given["prompt_version"], len(given["prompt"])) == ("scripted-model", "answer 1", 64)
+    assert (given["model"], given["prompt_version"], len(given["prompt"])) == (
+        "scripted-model",
+        "answer 1",
+        64,
+    )
     assert given["flagged"] == []
 
 
@@ -239,18 +264,31 @@ def test_what_is_named_without_a_quote_gets_the_nearest_sentences(leave):
     place = number(leave, TRUE)
     for quote in ("", "They get twenty-seven days of annual leave"):
         draft = draft_sentence(
-            ReplySentence("An employee receives 27 days of leave.", (PassageRef(place, quote),)), leave
+            ReplySentence("An employee receives 27 days of leave.", (PassageRef(place, quote),)),
+            leave,
         )
         assert TRUE in [leave.hits[each.hit_index].quote(each.span) for each in draft.support]
-    assert draft_sentence(ReplySentence(TRUE, (PassageRef(0), PassageRef(99), PassageRef(-1))), leave).support == ()
+    assert (
+        draft_sentence(
+            ReplySentence(TRUE, (PassageRef(0), PassageRef(99), PassageRef(-1))), leave
+        ).support
+        == ()
+    )
 
 
 def test_a_hidden_letter_in_a_document_does_not_lose_its_quote(leave):
     """The model reads the text without it, so its quote lacks it; the citation has the document's own letters."""
     hit = leave.hits[number(leave, TRUE) - 1]
     text = hit.text.replace("27 days", "27\u200b d\u2060ays")
-    spans = [replace(each, span=Span(each.span.start, each.span.end + 2)) for each in hit.sentences[:1]]
-    odd = replace(hit, text=text, span=Span(hit.span.start, hit.span.start + len(text)), sentences=tuple(spans))
+    spans = [
+        replace(each, span=Span(each.span.start, each.span.end + 2)) for each in hit.sentences[:1]
+    ]
+    odd = replace(
+        hit,
+        text=text,
+        span=Span(hit.span.start, hit.span.start + len(text)),
+        sentences=tuple(spans),
+    )
     assert TRUE in render_passage(1, odd)
     span = locate_quote(TRUE, odd)
     assert span

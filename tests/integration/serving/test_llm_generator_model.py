@@ -31,7 +31,9 @@ def ledger():
 @pytest.fixture
 def api(sample_services, language_model, ledger):
     """The service on the real model, which is said to take little, so that it has little to read."""
-    listed = model_entry("small", f"{language_model}/v1", model="smollm2", context=2048, json_schema=True)
+    listed = model_entry(
+        "small", f"{language_model}/v1", model="smollm2", context=2048, json_schema=True
+    )
     file = ModelsFile(models=[listed], patience=Timeouts(first=60, between=60, total=120))
     pool = HttpPool()
     gateway = Gateway(file, {"small": open_provider(file.models[0], pool)}, ledger, pool)
@@ -44,7 +46,10 @@ def test_what_a_real_model_writes_reaches_the_reader_cited_and_verified_or_not_a
         "POST", "/v1/ask", json={"question": QUESTION}, headers={"Accept": "text/event-stream"}
     ) as response:
         blocks = [block.splitlines() for block in response.read().decode().strip().split("\n\n")]
-    events = [(name.removeprefix("event: "), json.loads(data.removeprefix("data: "))) for name, data in blocks]
+    events = [
+        (name.removeprefix("event: "), json.loads(data.removeprefix("data: ")))
+        for name, data in blocks
+    ]
     assert [name for name, _ in events] == ["searched", *["sentence"] * (len(events) - 2), "answer"]
     given = events[-1][1]
     assert [event["sentence"] for name, event in events if name == "sentence"] == given["sentences"]
@@ -56,7 +61,11 @@ def test_what_a_real_model_writes_reaches_the_reader_cited_and_verified_or_not_a
     if given["status"] == "refused":
         assert given["refusal"]["code"] == "no_evidence"
     if given["generator"] == "model":
-        assert (given["model"], given["prompt_version"], len(given["prompt"])) == ("small", "answer 1", 64)
+        assert (given["model"], given["prompt_version"], len(given["prompt"])) == (
+            "small",
+            "answer 1",
+            64,
+        )
         assert ledger.usages[0].input_tokens > 500
         assert ledger.usages[0].output_tokens > 0
     else:

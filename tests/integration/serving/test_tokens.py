@@ -12,12 +12,18 @@ from serving.gateway.types import Message, ModelRequest
 
 def test_the_real_server_counts_as_it_bills(language_model: str) -> None:
     """What is reserved by its own count is at least what it then says it read, and not much more."""
-    listed = model_entry("small", f"{language_model}/v1", model="smollm2", tokenizer=ENDPOINT_TOKENIZER)
+    listed = model_entry(
+        "small", f"{language_model}/v1", model="smollm2", tokenizer=ENDPOINT_TOKENIZER
+    )
     patience = {"first": 60, "between": 60, "total": 120}
     file, pool = ModelsFile.model_validate({"models": [listed], "patience": patience}), HttpPool()
     gateway = Gateway(file, {"small": open_provider(file.models[0], pool)}, None, pool)
     tokens = gateway.endpoints["small"].token_counter
-    for contents in (["Say hello."], ["Grüße aus Łódź: 日本語 👩‍👩‍👧 " * 5], ["You are brief.", "And polite.", "Why?"]):
+    for contents in (
+        ["Say hello."],
+        ["Grüße aus Łódź: 日本語 👩‍👩‍👧 " * 5],
+        ["You are brief.", "And polite.", "Why?"],
+    ):
         request = ModelRequest(
             [Message("user", content) for content in contents],
             Principal("alder"),
@@ -29,6 +35,10 @@ def test_the_real_server_counts_as_it_bills(language_model: str) -> None:
         assert list(reply)
         assert reply.usage
         assert reply.usage.counted_by_provider
-        assert reply.usage.input_tokens <= max_prompt_tokens(tokens, request) <= reply.usage.input_tokens + 100
+        assert (
+            reply.usage.input_tokens
+            <= max_prompt_tokens(tokens, request)
+            <= reply.usage.input_tokens + 100
+        )
         assert max_prompt_tokens(ByteTokenCounter(), request) >= reply.usage.input_tokens
     gateway.close()

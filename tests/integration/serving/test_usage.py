@@ -44,7 +44,9 @@ MODEL = "small"
 
 
 @pytest.fixture(scope="module")
-def metered(server: EmbeddedPostgres, clone: Callable[[], str], home: Path, embedder: Embedder) -> Iterator[Services]:
+def metered(
+    server: EmbeddedPostgres, clone: Callable[[], str], home: Path, embedder: Embedder
+) -> Iterator[Services]:
     """Services on an empty database; each test takes a tenant of its own."""
     with connect_services(server, clone(), home, embedder) as opened:
         yield opened
@@ -77,7 +79,9 @@ def usage(tokens: int, cost: str = "0", model: str = MODEL, **more: Any) -> Usag
 
 
 def spend(meter: PostgresMeter, principal: Principal, tokens: int, cost: str = "0") -> None:
-    meter.commit_usage(meter.reserve(call(principal), MODEL, tokens, Decimal(cost)), usage(tokens, cost))
+    meter.commit_usage(
+        meter.reserve(call(principal), MODEL, tokens, Decimal(cost)), usage(tokens, cost)
+    )
 
 
 def spend_again_and_again(meter: PostgresMeter, principal: Principal, tokens: int) -> None:
@@ -87,7 +91,12 @@ def spend_again_and_again(meter: PostgresMeter, principal: Principal, tokens: in
 
 
 def limit(
-    admin: str, principal: Principal, measure: BudgetMeasure, per: BudgetPeriod, hard: str | None, **more: Any
+    admin: str,
+    principal: Principal,
+    measure: BudgetMeasure,
+    per: BudgetPeriod,
+    hard: str | None,
+    **more: Any,
 ) -> None:
     of: dict[str, Any] = {"scope": "tenant", "name": ""} | more
     soft = of.pop("soft", None)
@@ -111,11 +120,15 @@ def test_without_a_budget_everything_is_allowed_and_booked(
         meter.commit_usage(reservation, Usage(MODEL, 30, 12, Decimal("0.0001"), counted, outcome))
     rows = fetch_usage(metered.database, ada.tenant, "purpose")
     assert [(row.name, row.calls, row.input_tokens, row.output_tokens) for row in rows] == [
-        ("cancelled call", 1, 30, 12), ("done call", 1, 30, 12), ("failed call", 1, 30, 12),
-    ]  # fmt: skip
+        ("cancelled call", 1, 30, 12),
+        ("done call", 1, 30, 12),
+        ("failed call", 1, 30, 12),
+    ]
     assert [(row.estimated, row.failed, row.cancelled, row.tight) for row in rows] == [
-        (1, 0, 1, 0), (0, 0, 0, 0), (1, 1, 0, 0),
-    ]  # fmt: skip
+        (1, 0, 1, 0),
+        (0, 0, 0, 0),
+        (1, 1, 0, 0),
+    ]
     for by, name in (
         ("model", MODEL),
         ("team", "support"),
@@ -125,11 +138,16 @@ def test_without_a_budget_everything_is_allowed_and_booked(
         assert by in get_args(UsageGrouping)
         (row,) = fetch_usage(metered.database, ada.tenant, by)
         assert (row.name, row.calls, row.cost) == (name, 3, Decimal("0.0003"))
-    assert fetch_usage(metered.database, ada.tenant, "day", datetime.now(UTC) + timedelta(hours=1)) == []
+    assert (
+        fetch_usage(metered.database, ada.tenant, "day", datetime.now(UTC) + timedelta(hours=1))
+        == []
+    )
     assert fetch_unaccounted_usage(metered.database, ada.tenant).calls == 0
 
 
-def test_a_reservation_is_settled_once(metered: Services, meter: PostgresMeter, ada: Principal) -> None:
+def test_a_reservation_is_settled_once(
+    metered: Services, meter: PostgresMeter, ada: Principal
+) -> None:
     """A reply that is closed after its end says so twice."""
     reservation = meter.reserve(call(ada), MODEL, 100, Decimal(0))
     meter.commit_usage(reservation, usage(10))
@@ -165,9 +183,13 @@ def test_past_a_hard_limit_there_is_a_reset_to_wait_for(
     """The sentence has its time, the error its seconds; what was spent fits exactly."""
     limit(admin, ada, "tokens", per, "100")
     began = datetime.now(UTC)
-    with pytest.raises(OverBudget, match=rf"may use 100 tokens in a {per}, and 100 are used; .* resets at ") as refused:
+    with pytest.raises(
+        OverBudget, match=rf"may use 100 tokens in a {per}, and 100 are used; .* resets at "
+    ) as refused:
         spend_again_and_again(meter, ada, 100)
-    said = datetime.strptime(str(refused.value).rsplit(" ", 1)[1], "%Y-%m-%dT%H:%M:%SZ.").replace(tzinfo=UTC)
+    said = datetime.strptime(str(refused.value).rsplit(" ", 1)[1], "%Y-%m-%dT%H:%M:%SZ.").replace(
+        tzinfo=UTC
+    )
     assert 1 <= refused.value.retry_after <= most
     assert abs((said - began).total_seconds() - refused.value.retry_after) < 30
     assert said.second == 0
@@ -175,7 +197,9 @@ def test_past_a_hard_limit_there_is_a_reset_to_wait_for(
     assert per != "month" or said.day == 1
 
 
-def test_what_is_held_is_told_from_what_is_spent(meter: PostgresMeter, admin: str, ada: Principal) -> None:
+def test_what_is_held_is_told_from_what_is_spent(
+    meter: PostgresMeter, admin: str, ada: Principal
+) -> None:
     """Calls under way give back what they don't use, so that trying again soon is worth it."""
     limit(admin, ada, "tokens", "day", "100")
     held = meter.reserve(call(ada), MODEL, 90, Decimal(0))
@@ -191,18 +215,21 @@ def test_what_is_held_is_told_from_what_is_spent(meter: PostgresMeter, admin: st
 def test_what_never_fits_is_told_so(meter: PostgresMeter, admin: str, ada: Principal) -> None:
     """Waiting for the reset would help nobody."""
     limit(admin, ada, "cost", "day", "0.10")
-    with pytest.raises(OverBudget, match=r"may use 0\.1 of cost in a day, and this alone may take 0\.25;"):
+    with pytest.raises(
+        OverBudget, match=r"may use 0\.1 of cost in a day, and this alone may take 0\.25;"
+    ):
         meter.reserve(call(ada), MODEL, 1, Decimal("0.25"))
 
 
-def test_requests_are_counted_where_no_model_is_asked(meter: PostgresMeter, admin: str, ada: Principal) -> None:
+def test_requests_are_counted_where_no_model_is_asked(
+    meter: PostgresMeter, admin: str, ada: Principal
+) -> None:
     """What was refused does not count."""
     limit(admin, ada, "requests", "day", "3", soft="2")
-    assert [bool([each for each in meter.admit_request(ada) if each.is_over_soft_limit]) for _ in range(3)] == [
-        False,
-        False,
-        True,
-    ]
+    assert [
+        bool([each for each in meter.admit_request(ada) if each.is_over_soft_limit])
+        for _ in range(3)
+    ] == [False, False, True]
     for _ in range(2):
         with pytest.raises(OverBudget, match="may use 3 requests in a day, and 3 are used"):
             meter.admit_request(ada)
@@ -234,7 +261,9 @@ def test_of_several_budgets_each_holds(meter: PostgresMeter, admin: str, ada: Pr
             meter.reserve(call(one), MODEL, 1, Decimal(0))
 
 
-def test_a_budget_for_each_is_everyones_own(meter: PostgresMeter, admin: str, ada: Principal) -> None:
+def test_a_budget_for_each_is_everyones_own(
+    meter: PostgresMeter, admin: str, ada: Principal
+) -> None:
     """Where a key has one of its own, that holds instead; whoever has no team has no team's budget."""
     limit(admin, ada, "requests", "day", "1", scope="key", name=WILDCARD_NAME)
     limit(admin, ada, "requests", "day", "2", scope="key", name=ada.usage_key)
@@ -264,7 +293,9 @@ def test_past_a_soft_limit_a_cheaper_model_should_do(
     assert [row.tight for row in fetch_usage(metered.database, ada.tenant, "model")] == [1]
 
 
-def test_a_new_budget_knows_what_was_used_before_it(meter: PostgresMeter, admin: str, ada: Principal) -> None:
+def test_a_new_budget_knows_what_was_used_before_it(
+    meter: PostgresMeter, admin: str, ada: Principal
+) -> None:
     """Today's usage counts for today's budget, whenever that was set, removed and set again."""
     spend(meter, ada, 70)
     limit(admin, ada, "tokens", "day", "100")
@@ -285,7 +316,9 @@ def test_a_day_that_is_over_is_forgotten(
     spend(meter, ada, 60)
     held = meter.reserve(call(ada), MODEL, 40, Decimal(0))
     with superuser(server, metered) as connection:
-        connection.execute("update balance set since = since - interval '1 day' where tenant_id = %s", [ada.tenant])
+        connection.execute(
+            "update balance set since = since - interval '1 day' where tenant_id = %s", [ada.tenant]
+        )
     spend(meter, ada, 60)
     with pytest.raises(OverBudget):
         meter.reserve(call(ada), MODEL, 1, Decimal(0))
@@ -305,7 +338,9 @@ def test_what_a_dead_process_held_comes_free(
     with pytest.raises(OverBudget):
         meter.reserve(call(ada), MODEL, 100, Decimal(0))
     with superuser(server, metered) as connection:
-        connection.execute("update reservation set expires_at = now() where tenant_id = %s", [ada.tenant])
+        connection.execute(
+            "update reservation set expires_at = now() where tenant_id = %s", [ada.tenant]
+        )
     spend(meter, ada, 90)
     today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     assert fetch_unaccounted_usage(metered.database, ada.tenant) == fetch_unaccounted_usage(
@@ -326,7 +361,9 @@ def test_no_race_spends_more_than_there_is(
     """Eight threads, through two processes' meters, for the tenant, two teams and their keys: to the token."""
     limit(admin, ada, "tokens", "month", "1000")
     limit(admin, ada, "tokens", "day", "600", scope="team", name=WILDCARD_NAME)
-    askers = [Principal(ada.tenant, (), f"person {n}", ("support", "sales")[n % 2]) for n in range(8)]
+    askers = [
+        Principal(ada.tenant, (), f"person {n}", ("support", "sales")[n % 2]) for n in range(8)
+    ]
     meters = (meter, PostgresMeter(metered.database))
     start, granted = threading.Barrier(len(askers)), [0, 0]
 
@@ -344,7 +381,9 @@ def test_no_race_spends_more_than_there_is(
 
     with ThreadPoolExecutor(len(askers)) as threads:
         granted = list(threads.map(spending, range(len(askers))))
-    by_team = {row.name: row.input_tokens for row in fetch_usage(metered.database, ada.tenant, "team")}
+    by_team = {
+        row.name: row.input_tokens for row in fetch_usage(metered.database, ada.tenant, "team")
+    }
     assert by_team == {"support": sum(granted[::2]), "sales": sum(granted[1::2])}
     assert sum(granted) <= 1000
     assert max(by_team.values()) <= 600
@@ -354,10 +393,17 @@ def test_no_race_spends_more_than_there_is(
             "select tokens from balance where tenant_id = %s and scope = 'tenant'", [ada.tenant]
         ).fetchall()
         assert kept == [(sum(granted),)]
-        assert connection.execute("select from reservation where tenant_id = %s", [ada.tenant]).fetchall() == []
+        assert (
+            connection.execute(
+                "select from reservation where tenant_id = %s", [ada.tenant]
+            ).fetchall()
+            == []
+        )
 
 
-def test_a_tenant_waits_for_no_other(metered: Services, meter: PostgresMeter, admin: str, ada: Principal) -> None:
+def test_a_tenant_waits_for_no_other(
+    metered: Services, meter: PostgresMeter, admin: str, ada: Principal
+) -> None:
     """While one's balances are locked, another's call goes through; so does that of another team of the same tenant."""
     other = Principal(f"{ada.tenant} too")
     sales = Principal(ada.tenant, (), "eve", "sales")
@@ -378,11 +424,16 @@ def test_a_tenant_waits_for_no_other(metered: Services, meter: PostgresMeter, ad
 @pytest.mark.parametrize(
     ("soft", "hard", "says"),
     [
-        (None, None, "needs a limit"), ("-1", None, "from 0 up"), (None, "NaN", "from 0 up"),
-        ("5", "4", "at most as high"), (None, "Infinity", "from 0 up"),
+        (None, None, "needs a limit"),
+        ("-1", None, "from 0 up"),
+        (None, "NaN", "from 0 up"),
+        ("5", "4", "at most as high"),
+        (None, "Infinity", "from 0 up"),
     ],
-)  # fmt: skip
-def test_a_budget_that_makes_no_sense_is_refused(soft: str | None, hard: str | None, says: str) -> None:
+)
+def test_a_budget_that_makes_no_sense_is_refused(
+    soft: str | None, hard: str | None, says: str
+) -> None:
     with pytest.raises(InvalidInput, match=says):
         Budget("tenant", "", "day", "tokens", soft and Decimal(soft), hard and Decimal(hard))
 
@@ -427,7 +478,9 @@ def test_a_tenants_own_requests_change_neither_budgets_nor_books(
         limit(metered.settings.database_url, ada, "tokens", "day", "1000000")
 
 
-def test_nobody_sees_what_others_spend(metered: Services, meter: PostgresMeter, admin: str, ada: Principal) -> None:
+def test_nobody_sees_what_others_spend(
+    metered: Services, meter: PostgresMeter, admin: str, ada: Principal
+) -> None:
     """Neither by statements that forget the tenant, nor as a reader, whom these tables do not concern."""
     limit(admin, ada, "tokens", "day", "100")
     spend(meter, ada, 10)
@@ -437,17 +490,23 @@ def test_nobody_sees_what_others_spend(metered: Services, meter: PostgresMeter, 
             assert connection.execute(f"select count(*) from {table}").fetchone() == (0,)
         with metered.database.writing(ada.tenant) as connection:
             assert connection.execute(f"select count(*) from {table}").fetchone() == (1,)
-        with pytest.raises(psycopg.errors.InsufficientPrivilege), metered.database.reading(ada) as connection:
+        with (
+            pytest.raises(psycopg.errors.InsufficientPrivilege),
+            metered.database.reading(ada) as connection,
+        ):
             connection.execute(f"select from {table}")
     assert fetch_usage(metered.database, f"{ada.tenant} too", "model") == []
 
 
 def test_a_payer_without_a_team_has_two_budgets() -> None:
     """And every scope has its word."""
-    assert BudgetSubject.from_principal(Principal("alder", (), "ada")).sql_parameters["scopes"] == ["tenant", "key"]
-    assert tuple(BudgetSubject.from_principal(Principal("alder", (), "ada", "x")).sql_parameters["scopes"]) == get_args(
-        BudgetScope
-    )
+    assert BudgetSubject.from_principal(Principal("alder", (), "ada")).sql_parameters["scopes"] == [
+        "tenant",
+        "key",
+    ]
+    assert tuple(
+        BudgetSubject.from_principal(Principal("alder", (), "ada", "x")).sql_parameters["scopes"]
+    ) == get_args(BudgetScope)
 
 
 def test_over_http_a_tenant_over_its_budget_is_told_when_to_come_back(
@@ -460,22 +519,33 @@ def test_over_http_a_tenant_over_its_budget_is_told_when_to_come_back(
     assert "x-groundwork-budget" not in client.post("/v1/ask", json=body, headers=headers).headers
     tight = client.post("/v1/ask", json=body, headers=headers | {"Accept": "text/event-stream"})
     assert re.fullmatch(
-        r"key requests a day: 1 of 2 used, resets \d{4}-\d\d-\d\dT00:00:00Z", tight.headers["x-groundwork-budget"]
+        r"key requests a day: 1 of 2 used, resets \d{4}-\d\d-\d\dT00:00:00Z",
+        tight.headers["x-groundwork-budget"],
     )
     for path, more in (("ask", {}), ("ask", {"Accept": "text/event-stream"}), ("search", {})):
         refused = client.post(f"/v1/{path}", json=body, headers=headers | more)
         assert refused.status_code == 429
         assert refused.headers["content-type"] == "application/problem+json"
         assert refused.json()["type"] == "urn:groundwork:over-budget"
-        assert "may use 2 requests in a day, and 2 are used; the budget resets at" in refused.json()["detail"]
+        assert (
+            "may use 2 requests in a day, and 2 are used; the budget resets at"
+            in refused.json()["detail"]
+        )
         assert 1 <= int(refused.headers["retry-after"]) <= 86_400
     assert client.get("/v1/me", headers=headers).status_code == 200
-    assert client.post("/v1/ask", json=body, headers={"X-Groundwork-Subject": "bea"}).status_code == 200
+    assert (
+        client.post("/v1/ask", json=body, headers={"X-Groundwork-Subject": "bea"}).status_code
+        == 200
+    )
 
 
 def test_the_books_agree_with_the_provider_to_the_token(metered: Services, admin: str) -> None:
     """The short form of bench/budgets.py, whose times are for a machine that has nothing else to do."""
     report = run_phases(metered, admin, 60, pace=0)
     assert [aim for aim, met in report.aims.items() if not met and "p95" not in aim] == []
-    assert report.phases["within"]["spender"]["requests"] == report.phases["over"]["spender"]["refused"] == 12
+    assert (
+        report.phases["within"]["spender"]["requests"]
+        == report.phases["over"]["spender"]["refused"]
+        == 12
+    )
     assert all(row["provider"]["calls"] > 0 for row in report.tokens.values())

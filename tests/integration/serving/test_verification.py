@@ -18,7 +18,13 @@ from retrieval.retriever import retrieve
 from retrieval.types import SearchResult, SentenceHit
 from serving.answering.evidence import extract_sentences
 from serving.answering.pipeline import answer_question, stream_answer
-from serving.answering.types import Answer, DraftSentence, SearchCompleted, SentenceVerified, SupportingSpan
+from serving.answering.types import (
+    Answer,
+    DraftSentence,
+    SearchCompleted,
+    SentenceVerified,
+    SupportingSpan,
+)
 from serving.answering.verification.claims import Claim, are_contradictory
 from serving.answering.verification.verifier import Verifier
 from serving.api.app import build_api
@@ -50,7 +56,9 @@ def test_lies_of_every_kind_are_kept_back_and_truths_are_not(sample_services, le
     assert many[False] >= 12
     assert many[True] >= 12
     assert failed[False] <= 1, liar.format_table(cases, wrong)
-    assert failed[True] <= 2, liar.format_table(cases, wrong)  # "staff member" for "employee" is lost, in either policy
+    assert failed[True] <= 2, liar.format_table(
+        cases, wrong
+    )  # "staff member" for "employee" is lost, in either policy
 
 
 @pytest.mark.parametrize(
@@ -72,11 +80,18 @@ def made_up(evidence: SearchResult, *sentences: str) -> tuple[SearchResult, list
     """The evidence with one passage of these sentences in place of all its own."""
     hit, text = evidence.hits[0], " ".join(sentences)
     starts = [text.index(sentence) for sentence in sentences]
-    spans = [Span(start, start + len(sentence)) for start, sentence in zip(starts, sentences, strict=True)]
+    spans = [
+        Span(start, start + len(sentence))
+        for start, sentence in zip(starts, sentences, strict=True)
+    ]
     only = replace(
-        hit, title="", context="", text=text, span=Span(0, len(text)),
+        hit,
+        title="",
+        context="",
+        text=text,
+        span=Span(0, len(text)),
         sentences=tuple(SentenceHit(span, 0.5) for span in spans),
-    )  # fmt: skip
+    )
     return replace(evidence, hits=(only,)), [SupportingSpan(0, span) for span in spans]
 
 
@@ -84,7 +99,11 @@ def made_up(evidence: SearchResult, *sentences: str) -> tuple[SearchResult, list
     ("sentences", "lie", "fault"),
     [
         # the beginning of one sentence and the end of another
-        (("Gold customers pay in advance.", "Paper is not taken home."), "Gold customers is not taken home.", None),
+        (
+            ("Gold customers pay in advance.", "Paper is not taken home."),
+            "Gold customers is not taken home.",
+            None,
+        ),
         (
             ("The engineer keeps the keys.", "The pump may be stopped by two people."),
             "The engineer may be stopped by two people.",
@@ -92,7 +111,10 @@ def made_up(evidence: SearchResult, *sentences: str) -> tuple[SearchResult, list
         ),
         # what is said of one thing, of another one of the same passage
         (
-            ("The bank account is confirmed by telephone.", "A supplier is entered after a check of its bank account."),
+            (
+                "The bank account is confirmed by telephone.",
+                "A supplier is entered after a check of its bank account.",
+            ),
             "The bank account is entered after a check of its bank account.",
             None,
         ),
@@ -102,35 +124,64 @@ def made_up(evidence: SearchResult, *sentences: str) -> tuple[SearchResult, list
             "The Plan portal takes requests, and a plan is made.",
             "name",
         ),
-        (("Version 1 is switched off on 30 June.",), "Version 30 is switched off on 30 June.", "number"),
+        (
+            ("Version 1 is switched off on 30 June.",),
+            "Version 30 is switched off on 30 June.",
+            "number",
+        ),
         (
             ("It is full pay for 12 weeks in any twelve months.",),
             "It is full pay for 12 months in any twelve months.",
             "unit",
         ),
         # opposites
-        (("Go from the lowest standard to the highest.",), "Go from the highest standard to the lowest.", "opposite"),
+        (
+            ("Go from the lowest standard to the highest.",),
+            "Go from the highest standard to the lowest.",
+            "opposite",
+        ),
         (("Unopened goods are taken back.",), "Opened goods are taken back.", "opposite"),
         (
-            ("The incident commander may raise the level at any time, but only Ada Byron may lower it.",),
+            (
+                "The incident commander may raise the level at any time, but only Ada Byron may lower it.",
+            ),
             "The incident commander may lower the level at any time.",
             "opposite",
         ),
         # bounds and negations without a number or a word of their own
-        (("The share is rounded up to the next day.",), "The share is rounded at least the next day.", "bound"),
-        (("If it does not, clean the window once.",), "If it does, clean the window once.", "negation"),
-        (("The certificate is not older than 60 days.",), "The certificate is older than 60 days.", "bound"),
-        (("Each party is liable for each event.",), "Each party is always liable for each event.", "modality"),
+        (
+            ("The share is rounded up to the next day.",),
+            "The share is rounded at least the next day.",
+            "bound",
+        ),
+        (
+            ("If it does not, clean the window once.",),
+            "If it does, clean the window once.",
+            "negation",
+        ),
+        (
+            ("The certificate is not older than 60 days.",),
+            "The certificate is older than 60 days.",
+            "bound",
+        ),
+        (
+            ("Each party is liable for each event.",),
+            "Each party is always liable for each event.",
+            "modality",
+        ),
     ],
 )
-def test_what_a_liar_makes_of_the_documents_own_words_is_kept_back(sample_services, leave, sentences, lie, fault):
+def test_what_a_liar_makes_of_the_documents_own_words_is_kept_back(
+    sample_services, leave, sentences, lie, fault
+):
     """A fault of None: any will do."""
     evidence, supports = made_up(leave, *sentences)
     verifier = Verifier(evidence, sample_services.embedder())
     found = verifier.verify_sentence(DraftSentence(lie, tuple(supports))).fault
     assert found == fault if fault else found is not None
     assert all(
-        verifier.find_fault(sentence, (support,)) is None for sentence, support in zip(sentences, supports, strict=True)
+        verifier.find_fault(sentence, (support,)) is None
+        for sentence, support in zip(sentences, supports, strict=True)
     )
 
 
@@ -141,9 +192,15 @@ def test_what_a_liar_makes_of_the_documents_own_words_is_kept_back(sample_servic
             "A device that is registered within 60 days receives six more months.",
             "A device registered within 60 days receives six more months.",
         ),
-        ("Each lot is released by Ada Byron after a test.", "Ada Byron releases each lot after a test."),
+        (
+            "Each lot is released by Ada Byron after a test.",
+            "Ada Byron releases each lot after a test.",
+        ),
         ("The report is sent after an incident.", "After an incident, the report is sent."),
-        ("The cover is taken off, and a request that nobody answers counts as approved.", "The cover is taken off."),
+        (
+            "The cover is taken off, and a request that nobody answers counts as approved.",
+            "The cover is taken off.",
+        ),
         ("Acids are never kept in this room.", "Acids must never be kept in this room."),
         (
             "To reset it, hold the button for 15 seconds.",
@@ -156,7 +213,9 @@ def test_an_honest_wording_is_not_lost(sample_services, leave, sentence, true):
     assert Verifier(evidence, sample_services.embedder()).find_fault(true, supports) is None
 
 
-def test_a_true_sentence_that_is_cited_wrongly_gets_the_passage_that_carries_it(sample_services, leave):
+def test_a_true_sentence_that_is_cited_wrongly_gets_the_passage_that_carries_it(
+    sample_services, leave
+):
     text, right = told(leave, "27 days of paid annual leave")
     other = next(unit for unit in extract_sentences(leave) if unit.hit_index != right.hit_index)
     verdict = Verifier(leave, sample_services.embedder()).verify_sentence(
@@ -209,10 +268,15 @@ def test_over_http_the_sentences_come_before_the_whole(sample_services):
     """Server-sent events: what was searched, each sentence with its new citations, and the same answer as at once."""
     api = TestClient(build_api(sample_services, LocalIdentity(("alder",))))
     body = {"question": LEAVE}
-    with api.stream("POST", "/v1/ask", json=body, headers={"Accept": "text/event-stream"}) as response:
+    with api.stream(
+        "POST", "/v1/ask", json=body, headers={"Accept": "text/event-stream"}
+    ) as response:
         assert response.headers["content-type"].startswith("text/event-stream")
         blocks = [block.splitlines() for block in response.read().decode().strip().split("\n\n")]
-    events = [(name.removeprefix("event: "), json.loads(data.removeprefix("data: "))) for name, data in blocks]
+    events = [
+        (name.removeprefix("event: "), json.loads(data.removeprefix("data: ")))
+        for name, data in blocks
+    ]
     assert [name for name, _ in events] == ["searched", *["sentence"] * (len(events) - 2), "answer"]
     said, given = [event for name, event in events if name == "sentence"], events[-1][1]
     assert said
@@ -276,8 +340,16 @@ def test_without_a_model_the_documents_own_sentences_answer_and_it_says_so(sampl
 @pytest.mark.parametrize(
     ("one", "other", "contradict"),
     [
-        ("The wiper should run every 30 minutes.", "In salt water the wiper should run every 10 minutes.", True),
-        ("The wiper should run every 30 minutes.", "The wiper should run every thirty minutes.", False),
+        (
+            "The wiper should run every 30 minutes.",
+            "In salt water the wiper should run every 10 minutes.",
+            True,
+        ),
+        (
+            "The wiper should run every 30 minutes.",
+            "The wiper should run every thirty minutes.",
+            False,
+        ),
         ("The Heron 210 is repaired in 7 days.", "The Heron 200 is repaired in 10 days.", False),
         ("The probation period is 5 months.", "Sick pay is full for 12 months.", False),
     ],
@@ -287,7 +359,9 @@ def test_sentences_that_count_one_thing_differently_contradict_each_other(one, o
 
 
 def test_two_documents_that_disagree_are_both_shown_and_named(sample_services):
-    given = answer_question(sample_services, ALDER, "How often should the Heron 210 wiper run in the sea?")
+    given = answer_question(
+        sample_services, ALDER, "How often should the Heron 210 wiper run in the sea?"
+    )
     quotes = [citation.quote for citation in given.citations if citation.number in given.conflict]
     assert any("every 10 minutes" in quote for quote in quotes)
     assert any("every 30 minutes" in quote for quote in quotes)

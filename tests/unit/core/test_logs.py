@@ -54,12 +54,18 @@ def test_a_field_an_argument_and_an_error_are_redacted() -> None:
         assert line["exception"].splitlines()[-1] == "KeyError"
 
 
-def run(program: str, *arguments: str, home: Path | None = None) -> subprocess.CompletedProcess[str]:
+def run(
+    program: str, *arguments: str, home: Path | None = None
+) -> subprocess.CompletedProcess[str]:
     """A program in a process of its own, which is all that a process's hooks can be tried in."""
     return subprocess.run(
         [sys.executable, "-c", f"CANARY, CARD = {CANARY!r}, {CARD!r}\n{program}", *arguments],
-        capture_output=True, text=True, check=False, cwd=ROOT, env={**os.environ, "GROUNDWORK_HOME": str(home or "")},
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+        env={**os.environ, "GROUNDWORK_HOME": str(home or "")},
+    )
 
 
 def test_our_own_sentences_are_told_and_postgresqls_are_not() -> None:
@@ -69,8 +75,14 @@ def test_our_own_sentences_are_told_and_postgresqls_are_not() -> None:
         == "InvalidInput: No such mode; choose hybrid."
     )
     assert logs.describe_error(InvalidInput(f"Not {CARD}.")) == "InvalidInput: Not [CARD]."
-    assert logs.describe_error(psycopg.errors.UniqueViolation(f"Key (name)=({CANARY})")) == "UniqueViolation (23505)"
-    assert logs.describe_error(FileNotFoundError(2, "No such file", CANARY)) == "FileNotFoundError (No such file)"
+    assert (
+        logs.describe_error(psycopg.errors.UniqueViolation(f"Key (name)=({CANARY})"))
+        == "UniqueViolation (23505)"
+    )
+    assert (
+        logs.describe_error(FileNotFoundError(2, "No such file", CANARY))
+        == "FileNotFoundError (No such file)"
+    )
 
 
 @pytest.mark.parametrize(

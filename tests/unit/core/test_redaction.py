@@ -7,7 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from bench.redaction import STRUCTURED_KINDS, count_by_kind, kinds_below_bound, read_records, split_halves
+from bench.redaction import (
+    STRUCTURED_KINDS,
+    count_by_kind,
+    kinds_below_bound,
+    read_records,
+    split_halves,
+)
 from core.principal import Principal
 from core.redaction import SENSITIVE_KINDS, Pseudonyms, find_entities, redact
 from serving.answering.guardrails.redaction import RedactingModels
@@ -25,14 +31,21 @@ SECRETS = {
     "anthropic": "sk-ant-" + "api03-" + "Qw12" * 10,
     "stripe": "sk_" + "live_" + "4eC39HqLyjWDarjt",
     "jwt": "eyJ" + "hbGciOiJIUzI1NiJ9" + ".eyJ" + "zdWIiOiIxMjM0In0" + ".dozjgNryP4J3jVmNHl0w5N",
-    "pem": "-----BEGIN " + "RSA PRIVATE KEY-----\nMIIEowIBAAKCAQEA\nabc/def+ghi=\n-----END " + "RSA PRIVATE KEY-----",
+    "pem": "-----BEGIN "
+    + "RSA PRIVATE KEY-----\nMIIEowIBAAKCAQEA\nabc/def+ghi=\n-----END "
+    + "RSA PRIVATE KEY-----",
 }
 
 
 @pytest.mark.parametrize("secret", SECRETS.values(), ids=SECRETS.keys())
 def test_a_vendors_key_is_found_anywhere(secret: str) -> None:
     """In a sentence, in JSON, in a URL, at the end of a line."""
-    for text in (f"use {secret} for that", f'{{"value": "{secret}"}}', f"?value={secret}&x=1", f"\n{secret}\n"):
+    for text in (
+        f"use {secret} for that",
+        f'{{"value": "{secret}"}}',
+        f"?value={secret}&x=1",
+        f"\n{secret}\n",
+    ):
         assert secret not in redact(text).text
         assert redact(text).text.count("[SECRET]") == 1
         assert redact(text).text.replace("[SECRET]", secret) == text
@@ -69,7 +82,10 @@ def test_a_vendors_key_is_found_anywhere(secret: str) -> None:
         ("born on 4 May 1987", "born on [BIRTH_DATE]"),
         ("see https://example.org/a?b=c.", "see [URL]."),
         ("he turned 58; a 62-year-old", "he turned [AGE]; a [AGE]-year-old"),
-        ("my driver's license number is F162823540116", "my driver's license number is [DRIVER_LICENSE]"),
+        (
+            "my driver's license number is F162823540116",
+            "my driver's license number is [DRIVER_LICENSE]",
+        ),
     ],
 )
 def test_what_has_a_form_is_taken_out(text: str, redacted: str) -> None:
@@ -80,14 +96,33 @@ def test_what_has_a_form_is_taken_out(text: str, redacted: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "The password must have 12 characters.", "token: a sequence of letters", "secret = $SECRET", "password=<yours>",
-        "card 4111 1111 1111 1112", "IBAN GB82 WEST 1234 5698 7654 33", "666-12-3456", "000-12-3456", "900-12-3456",
-        "version 1.2.3.4", "127.0.0.1:8080", "see §2.3.2.2", "std::vector at 12:30:45", "ISBN 978-3-16-148410-0",
-        "invoice 20260012345", "part number 4471-2200-13", "ERR-4711", "1,234,567 of 9,876,543",
-        "5f2b7f4e-8f7c-4a5e-9d3c-0a1b2c3d4e5f", "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
-        "0.1234567 0.7654321", "characters 1787-1893", "a@b", "SR141716A", "1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16",
+        "The password must have 12 characters.",
+        "token: a sequence of letters",
+        "secret = $SECRET",
+        "password=<yours>",
+        "card 4111 1111 1111 1112",
+        "IBAN GB82 WEST 1234 5698 7654 33",
+        "666-12-3456",
+        "000-12-3456",
+        "900-12-3456",
+        "version 1.2.3.4",
+        "127.0.0.1:8080",
+        "see §2.3.2.2",
+        "std::vector at 12:30:45",
+        "ISBN 978-3-16-148410-0",
+        "invoice 20260012345",
+        "part number 4471-2200-13",
+        "ERR-4711",
+        "1,234,567 of 9,876,543",
+        "5f2b7f4e-8f7c-4a5e-9d3c-0a1b2c3d4e5f",
+        "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+        "0.1234567 0.7654321",
+        "characters 1787-1893",
+        "a@b",
+        "SR141716A",
+        "1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16",
     ],
-)  # fmt: skip
+)
 def test_what_only_looks_alike_stays(text: str) -> None:
     """A check digit that is wrong, a number no authority gives out, numbers of other things."""
     assert [text[slice(*one.span)] for one in find_entities(text, SENSITIVE_KINDS)] == []
@@ -96,7 +131,10 @@ def test_what_only_looks_alike_stays(text: str) -> None:
 def test_documents_that_hold_nothing_of_the_kind_are_left_alone(data: Path) -> None:
     """Encyclopaedia articles are full of numbers, and have no telephone, card or key among them."""
     passages = (data / "squad" / "corpus.jsonl").read_text(encoding="utf-8").splitlines()[::6]
-    assert sum(len(find_entities(passage, SENSITIVE_KINDS)) for passage in passages) <= len(passages) // 100
+    assert (
+        sum(len(find_entities(passage, SENSITIVE_KINDS)) for passage in passages)
+        <= len(passages) // 100
+    )
 
 
 def test_the_kinds_with_a_form_are_found_in_sentences_not_seen(data: Path) -> None:
@@ -108,11 +146,48 @@ def test_the_kinds_with_a_form_are_found_in_sentences_not_seen(data: Path) -> No
 
 
 BAIT = (
-    "a", "1", "1 ", "12-", "a@", "a.", "@a.", "::", "a:", "http://", "www.", "key ", "key aB3", "password ",
-    "password=", "password is ", 'token:"', "-----BEGIN PRIVATE KEY-----", "eyJaaaaaaaa.", "sk-", "xoxb-", "+1(",
-    "0 (1", "Aa ", "name is Aa ", "Mr Aa ", "born ", "GB12 ", "1 a St ", "authorization: ", "a://b:", "4111 1111 ",
-    "bearer ", "1.1.", "SSN ", "I am A ", "turned ", " ", "'", "é", "driver's license number is 1-",
-)  # fmt: skip
+    "a",
+    "1",
+    "1 ",
+    "12-",
+    "a@",
+    "a.",
+    "@a.",
+    "::",
+    "a:",
+    "http://",
+    "www.",
+    "key ",
+    "key aB3",
+    "password ",
+    "password=",
+    "password is ",
+    'token:"',
+    "-----BEGIN PRIVATE KEY-----",
+    "eyJaaaaaaaa.",
+    "sk-",
+    "xoxb-",
+    "+1(",
+    "0 (1",
+    "Aa ",
+    "name is Aa ",
+    "Mr Aa ",
+    "born ",
+    "GB12 ",
+    "1 a St ",
+    "authorization: ",
+    "a://b:",
+    "4111 1111 ",
+    "bearer ",
+    "1.1.",
+    "SSN ",
+    "I am A ",
+    "turned ",
+    " ",
+    "'",
+    "é",
+    "driver's license number is 1-",
+)
 
 
 def test_bait_takes_time_in_proportion() -> None:
@@ -130,9 +205,7 @@ def _seconds(text: str) -> float:
 
 def test_finds_are_in_order_and_apart() -> None:
     """Also where several detectors want the same characters."""
-    text = (
-        "Mail ann@example.com from https://user:pw1@example.com/x, born 1/2/1980, call 0161 496 0000 or +44 161 4960000"
-    )
+    text = "Mail ann@example.com from https://user:pw1@example.com/x, born 1/2/1980, call 0161 496 0000 or +44 161 4960000"
     spans = [one.span for one in find_entities(text)]
     assert all(a.end <= b.start for a, b in itertools.pairwise(spans))
     assert {one.kind for one in find_entities(text)} >= {"EMAIL", "SECRET", "BIRTH_DATE", "PHONE"}
@@ -145,14 +218,17 @@ def test_pseudonyms_tell_values_apart_and_come_back() -> None:
     assert first == "Does <EMAIL_1> or <EMAIL_2> answer for <EMAIL_1>?"
     assert names.hide("b@x.org does.") == "<EMAIL_2> does."
     assert (
-        names.restore("<EMAIL_2>, not <EMAIL_1>, and never <EMAIL_3>.") == "b@x.org, not a@x.org, and never <EMAIL_3>."
+        names.restore("<EMAIL_2>, not <EMAIL_1>, and never <EMAIL_3>.")
+        == "b@x.org, not a@x.org, and never <EMAIL_3>."
     )
 
 
 def test_a_model_reads_names_and_its_reply_has_the_values() -> None:
     """Also where a name comes in pieces, and no others than those of its request."""
     models = Echo()
-    request = ModelRequest([Message("user", "Is a@x.org or b@x.org right?")], Principal("alder"), "answer")
+    request = ModelRequest(
+        [Message("user", "Is a@x.org or b@x.org right?")], Principal("alder"), "answer"
+    )
     reply = RedactingModels(models).stream(request)
     assert "".join(reply) == "Is a@x.org or b@x.org right? 1 < 2 <EMAIL_3>"
     assert models.read == "Is <EMAIL_1> or <EMAIL_2> right?"

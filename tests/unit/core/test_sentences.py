@@ -52,7 +52,23 @@ def test_nothing_is_lost_and_nothing_taken_twice(before, inside, after):
 
 @pytest.mark.parametrize(
     "piece",
-    [".", "a", "a.", ". ", ".)", "!?", '("', "A. ", "\n", ". (((", "Dr. ", " ", "e.g. A", "。", "1."],
+    [
+        ".",
+        "a",
+        "a.",
+        ". ",
+        ".)",
+        "!?",
+        '("',
+        "A. ",
+        "\n",
+        ". (((",
+        "Dr. ",
+        " ",
+        "e.g. A",
+        "。",
+        "1.",
+    ],
 )
 def test_time_is_linear_in_hostile_text(piece):
     times = []

@@ -21,9 +21,17 @@ def test_a_variable_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("PORT", "abc"), ("PORT", "70000"), ("IDENTITY", "ldap"), ("CHUNKER", "words"), ("EMBEDDING_DTYPE", "int4")],
+    [
+        ("PORT", "abc"),
+        ("PORT", "70000"),
+        ("IDENTITY", "ldap"),
+        ("CHUNKER", "words"),
+        ("EMBEDDING_DTYPE", "int4"),
+    ],
 )
-def test_nonsense_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+def test_nonsense_is_refused_by_name(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
     """The sentence names the variable and the page."""
     monkeypatch.setenv(f"GROUNDWORK_{name}", value)
     with pytest.raises(InvalidInput, match=rf"GROUNDWORK_{name} .*docs/settings.md"):

@@ -4,7 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.text.terms import MAX_TERM_CHARACTERS, STOP_WORDS, count_query_terms, extract_terms, stem_word
+from core.text.terms import (
+    MAX_TERM_CHARACTERS,
+    STOP_WORDS,
+    count_query_terms,
+    extract_terms,
+    stem_word,
+)
 
 
 @pytest.mark.parametrize(
@@ -18,7 +24,10 @@ from core.text.terms import MAX_TERM_CHARACTERS, STOP_WORDS, count_query_terms, 
         ("RÉSUMÉ", "resume"),
         ("state-of-the-art", "state of the art"),
         ("What's the pump doing? It’s running.", "What is the pump doing? It is running."),
-        ("They don't, won't, can't and cannot leak.", "They do not, will not, can not and can not leak."),
+        (
+            "They don't, won't, can't and cannot leak.",
+            "They do not, will not, can not and can not leak.",
+        ),
         ("You mustn't open it.", "You must not open it."),
     ],
 )

@@ -24,14 +24,18 @@ scores = st.lists(st.floats(0, 1, allow_nan=False), min_size=1, max_size=20)
 def test_ranking_metrics_agree_with_ir_measures(ranking, judged, cutoff):
     qrels = [ir_measures.Qrel("q", name, grade) for name, grade in judged.items()]
     run = [ir_measures.ScoredDoc("q", name, -place) for place, name in enumerate(ranking)]
-    reference = ir_measures.calc_aggregate([nDCG @ cutoff, R @ cutoff, RR @ cutoff, Success @ cutoff], qrels, run)
+    reference = ir_measures.calc_aggregate(
+        [nDCG @ cutoff, R @ cutoff, RR @ cutoff, Success @ cutoff], qrels, run
+    )
     if not any(judged.values()):
         assert metrics.ndcg(ranking, judged, cutoff) == metrics.recall(ranking, judged, cutoff) == 0
         return
     assert metrics.ndcg(ranking, judged, cutoff) == pytest.approx(reference[nDCG @ cutoff])
     assert metrics.recall(ranking, judged, cutoff) == pytest.approx(reference[R @ cutoff])
     assert metrics.reciprocal_rank(ranking, judged, cutoff) == pytest.approx(reference[RR @ cutoff])
-    assert metrics.success_at_k(ranking, judged, cutoff) == pytest.approx(reference[Success @ cutoff])
+    assert metrics.success_at_k(ranking, judged, cutoff) == pytest.approx(
+        reference[Success @ cutoff]
+    )
 
 
 @given(rankings, judgements)
@@ -83,7 +87,12 @@ def test_a_percentile_is_one_of_the_values_and_enough_do_not_exceed_it(values, p
 
 def test_percentiles_of_a_hundred():
     hundred = [float(number) for number in range(1, 101)]
-    assert [metrics.percentile(hundred, percent) for percent in (0, 50, 95, 100)] == [1, 50, 95, 100]
+    assert [metrics.percentile(hundred, percent) for percent in (0, 50, 95, 100)] == [
+        1,
+        50,
+        95,
+        100,
+    ]
     assert metrics.percentile([], 50) == 0
     with pytest.raises(InvalidInput):
         metrics.percentile(hundred, 101)
@@ -104,13 +113,19 @@ def test_qrels_are_read_with_and_without_a_header(tmp_path, header):
 
 
 def test_queries_and_questions_are_read(tmp_path):
-    assert datasets.read_queries(write(tmp_path, '{"_id": 7, "text": "why?"}\n\n')) == [datasets.Query("7", "why?")]
+    assert datasets.read_queries(write(tmp_path, '{"_id": 7, "text": "why?"}\n\n')) == [
+        datasets.Query("7", "why?")
+    ]
     line = '{"question": "Who?", "passage_id": "a#1", "answerable": true, "answers": ["Ann"]}\n'
-    assert datasets.read_questions(write(tmp_path, line)) == [CorpusQuestion("Who?", "a#1", True, ("Ann",))]
+    assert datasets.read_questions(write(tmp_path, line)) == [
+        CorpusQuestion("Who?", "a#1", True, ("Ann",))
+    ]
 
 
 def test_the_golden_file_is_read(tmp_path):
-    entry = "- {id: a, question: Who, tenant: t, groups: [g], kind: forbidden, withheld: [secret.md]}\n"
+    entry = (
+        "- {id: a, question: Who, tenant: t, groups: [g], kind: forbidden, withheld: [secret.md]}\n"
+    )
     assert datasets.read_golden(write(tmp_path, entry)) == [
         GoldenQuestion("a", "Who", "t", ("g",), "forbidden", (), (), ("secret.md",))
     ]
@@ -143,7 +158,8 @@ def test_a_wrong_file_is_refused_in_one_sentence(tmp_path, read, text):
 
 
 @pytest.mark.parametrize(
-    "read", [datasets.read_queries, datasets.read_questions, datasets.read_qrels, datasets.read_golden]
+    "read",
+    [datasets.read_queries, datasets.read_questions, datasets.read_qrels, datasets.read_golden],
 )
 def test_a_missing_file_is_refused_in_one_sentence(tmp_path, read):
     with pytest.raises(InvalidInput, match="There is no"):

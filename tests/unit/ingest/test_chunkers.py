@@ -55,23 +55,51 @@ def check(parsed: ParsedDocument, title: str, chunks: list[Chunk], limit: int = 
 def check_cover(parsed: ParsedDocument, chunks: list[Chunk]) -> None:
     """All text but the headings stands in the sentences of exactly one chunk."""
     headings = [block.span for block in parsed.blocks if block.kind == "heading"]
-    quotable = "".join(parsed.text[slice(*block.span)] for block in parsed.blocks if block.kind != "heading")
+    quotable = "".join(
+        parsed.text[slice(*block.span)] for block in parsed.blocks if block.kind != "heading"
+    )
     if not quotable:
         quotable = "".join(parsed.text[slice(*span)] for span in headings)
-    quoted = "".join(parsed.text[slice(*sentence)] for chunk in chunks for sentence in chunk.sentences)
+    quoted = "".join(
+        parsed.text[slice(*sentence)] for chunk in chunks for sentence in chunk.sentences
+    )
     assert "".join(quoted.split()) == "".join(quotable.split())
 
 
 WORD = st.sampled_from(
-    ["probe", "water", "e.g.", "pH", "v1.2", "Überlauf", "calibration", "水质", "x" * 130, "a/b_c", "7.5"]
+    [
+        "probe",
+        "water",
+        "e.g.",
+        "pH",
+        "v1.2",
+        "Überlauf",
+        "calibration",
+        "水质",
+        "x" * 130,
+        "a/b_c",
+        "7.5",
+    ]
 )
-SENTENCE = st.lists(WORD, min_size=1, max_size=40).map(lambda words: " ".join(words).capitalize() + ".")
+SENTENCE = st.lists(WORD, min_size=1, max_size=40).map(
+    lambda words: " ".join(words).capitalize() + "."
+)
 PROSE = st.lists(SENTENCE, min_size=1, max_size=12).map(" ".join)
 CALLS = st.one_of(
-    st.tuples(st.just("add_heading"), st.integers(1, 6), st.lists(WORD, min_size=1, max_size=12).map(" ".join)),
+    st.tuples(
+        st.just("add_heading"),
+        st.integers(1, 6),
+        st.lists(WORD, min_size=1, max_size=12).map(" ".join),
+    ),
     st.tuples(st.just("add_paragraph"), PROSE),
-    st.tuples(st.just("add_list"), st.lists(st.builds(ListItem, PROSE, st.integers(0, 2)), min_size=1, max_size=12)),
-    st.tuples(st.just("add_table"), st.lists(st.lists(SENTENCE, min_size=2, max_size=4), min_size=1, max_size=12)),
+    st.tuples(
+        st.just("add_list"),
+        st.lists(st.builds(ListItem, PROSE, st.integers(0, 2)), min_size=1, max_size=12),
+    ),
+    st.tuples(
+        st.just("add_table"),
+        st.lists(st.lists(SENTENCE, min_size=2, max_size=4), min_size=1, max_size=12),
+    ),
     st.tuples(st.just("add_code"), st.lists(PROSE, min_size=1, max_size=20).map("\n  ".join)),
     st.tuples(st.just("start_page"), st.integers(1, 3)),
 )
@@ -86,16 +114,26 @@ def documents(draw: st.DrawFn) -> ParsedDocument:
 
 
 @settings(max_examples=60, deadline=None)
-@given(documents(), st.sampled_from(["", "Probe handbook", "word " * 200]), st.sampled_from([24, 64, LIMIT]))
+@given(
+    documents(),
+    st.sampled_from(["", "Probe handbook", "word " * 200]),
+    st.sampled_from([24, 64, LIMIT]),
+)
 def test_structure_on_any_document(parsed, title, limit):
     chunks = load_chunker("structure")(parsed, title, tokens, limit)
     check(parsed, title, chunks, limit)
     check_cover(parsed, chunks)
-    borders = [block.span for block in parsed.blocks if block.kind == "heading" and block.level <= 3]
+    borders = [
+        block.span for block in parsed.blocks if block.kind == "heading" and block.level <= 3
+    ]
     for chunk in chunks:
         if any(block.kind != "heading" for block in parsed.blocks):
             assert not any(chunk.span.start < border.start < chunk.span.end for border in borders)
-        inside = [b for b in parsed.blocks if b.kind != "heading" and chunk.span.start < b.span.end <= chunk.span.end]
+        inside = [
+            b
+            for b in parsed.blocks
+            if b.kind != "heading" and chunk.span.start < b.span.end <= chunk.span.end
+        ]
         assert len({block.location.page for block in inside}) <= 1
         assert len(tokens(chunk.context)) <= limit // 4
 
@@ -128,7 +166,9 @@ def chunks_of(source: str, title: str = "Probe guide") -> list[Chunk]:
 
 
 def test_context_is_title_and_headings_once():
-    chunks = chunks_of("# Probe guide\n\nIntro.\n\n## Care\n\nRinse.\n\n### Daily\n\nWipe.\n\n#### Lens\n\nSoft cloth.")
+    chunks = chunks_of(
+        "# Probe guide\n\nIntro.\n\n## Care\n\nRinse.\n\n### Daily\n\nWipe.\n\n#### Lens\n\nSoft cloth."
+    )
     assert [(chunk.context, chunk.text) for chunk in chunks] == [
         ("Probe guide", "Intro."),
         ("Probe guide > Care", "Rinse."),
@@ -140,9 +180,12 @@ def test_context_is_title_and_headings_once():
 
 def test_a_table_that_goes_on_repeats_its_header():
     rows = "\n".join(
-        f"| P{number} | measures from 0 to {number} in clean water | {number * 10} EUR |" for number in range(60)
+        f"| P{number} | measures from 0 to {number} in clean water | {number * 10} EUR |"
+        for number in range(60)
     )
-    chunks = chunks_of(f"# Prices\n\n| Probe | Range | Price |\n|---|---|---|\n{rows}", title="Prices")
+    chunks = chunks_of(
+        f"# Prices\n\n| Probe | Range | Price |\n|---|---|---|\n{rows}", title="Prices"
+    )
     assert len(chunks) > 3
     assert "Probe | Range | Price" not in chunks[0].context
     assert all(chunk.context == "Prices\nProbe | Range | Price" for chunk in chunks[1:])
@@ -152,10 +195,14 @@ def test_a_table_that_goes_on_repeats_its_header():
 def test_rows_of_a_sheet_are_part_of_the_location():
     builder = TextBuilder()
     builder.start_sheet("Stock")
-    builder.add_table([["Part", "Count"]] + [[f"part number {n}", str(n)] for n in range(100)], first_row=1)
+    builder.add_table(
+        [["Part", "Count"]] + [[f"part number {n}", str(n)] for n in range(100)], first_row=1
+    )
     chunks = load_chunker("structure")(builder.build(), "Stock list", tokens, LIMIT)
     assert chunks[0].location.rows is not None
-    assert [chunk.location.rows[0] for chunk in chunks[1:]] == [chunk.location.rows[1] + 1 for chunk in chunks[:-1]]
+    assert [chunk.location.rows[0] for chunk in chunks[1:]] == [
+        chunk.location.rows[1] + 1 for chunk in chunks[:-1]
+    ]
     assert chunks[-1].location.rows[1] == 101
     assert chunks[1].context == "Stock list > Stock\nPart | Count"
 
@@ -178,7 +225,9 @@ def test_a_sentence_longer_than_the_window_is_cut_at_clauses_then_words_then_let
 
 def test_what_announces_a_list_stays_with_it():
     prose = " ".join(["The gateway keeps the readings of each probe for ninety days."] * 14)
-    items = "\n".join(f"- one part of kind {number} for each of the probes that are in use" for number in range(8))
+    items = "\n".join(
+        f"- one part of kind {number} for each of the probes that are in use" for number in range(8)
+    )
     chunks = chunks_of(f"{prose}\n\nYou need:\n\n{items}")
     assert any("You need:\n\n- one part" in chunk.text for chunk in chunks)
 
@@ -186,7 +235,10 @@ def test_what_announces_a_list_stays_with_it():
 def test_quotable_pieces_are_sentences_items_rows_and_short_code():
     source = "One. Two.\n\n- a\n- b\n\n```\nx = 1\n\ny = 2\n```\n\n| k | v |\n|---|---|\n| a | 1 |"
     (chunk,) = chunks_of(source)
-    texts = [chunk.text[start - chunk.span.start : end - chunk.span.start] for start, end in chunk.sentences]
+    texts = [
+        chunk.text[start - chunk.span.start : end - chunk.span.start]
+        for start, end in chunk.sentences
+    ]
     assert texts == ["One.", "Two.", "- a", "- b", "x = 1\n\ny = 2", "k | v", "a | 1"]
 
 
@@ -207,7 +259,9 @@ def test_structure_on_a_real_handbook():
 
 
 def test_a_target_makes_chunks_of_about_that_size():
-    source = "# Guide\n\n" + " ".join(f"Step {number} takes the cover off and puts it back." for number in range(120))
+    source = "# Guide\n\n" + " ".join(
+        f"Step {number} takes the cover off and puts it back." for number in range(120)
+    )
     parsed = parse("guide.md", source.encode())[1]
     for target in (40, 90, 180):
         made = structure.chunk_document(parsed, "Guide", tokens, LIMIT, target)

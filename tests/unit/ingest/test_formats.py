@@ -77,7 +77,10 @@ def test_a_style_that_the_element_overrides_does_not_hide():
 
 def test_screens_and_layers_count():
     page = "<style>@media screen {.a {display:none}} @layer x {.b {display:none}} .c {display:none}</style><body>"
-    assert read("a.html", page + "<p class=a>A</p><p class=b>B</p><p class=c>C</p><p>D</p>").text == "D"
+    assert (
+        read("a.html", page + "<p class=a>A</p><p class=b>B</p><p class=c>C</p><p>D</p>").text
+        == "D"
+    )
 
 
 # Attachments.
@@ -92,13 +95,27 @@ def message(subject: str, body: str) -> EmailMessage:
 
 def test_attachments_are_sections_with_their_names():
     mail = message("Offer", "See what is attached.")
-    price_list = pdf([[Drawn("Price list", 700, 20), Drawn("The Heron 200 costs 4,100 euro.", 650)]])
-    mail.add_attachment(price_list, maintype="application", subtype="octet-stream", filename="prices.pdf")
-    mail.add_attachment(xlsx({"Stock": [["item", "n"], ["pump", 3]]}), maintype="a", subtype="b", filename="stock.xlsx")
-    mail.add_attachment(b"\x89PNG\r\n\x1a\n" + bytes(99), maintype="image", subtype="png", filename="logo.png")
+    price_list = pdf(
+        [[Drawn("Price list", 700, 20), Drawn("The Heron 200 costs 4,100 euro.", 650)]]
+    )
+    mail.add_attachment(
+        price_list, maintype="application", subtype="octet-stream", filename="prices.pdf"
+    )
+    mail.add_attachment(
+        xlsx({"Stock": [["item", "n"], ["pump", 3]]}),
+        maintype="a",
+        subtype="b",
+        filename="stock.xlsx",
+    )
+    mail.add_attachment(
+        b"\x89PNG\r\n\x1a\n" + bytes(99), maintype="image", subtype="png", filename="logo.png"
+    )
     parsed = read("a.eml", mail.as_bytes())
     places = {parsed.text[slice(*block.span)]: block.location for block in parsed.blocks}
-    assert places["The Heron 200 costs 4,100 euro."].label() == "page 1 · Offer > prices.pdf > Price list"
+    assert (
+        places["The Heron 200 costs 4,100 euro."].label()
+        == "page 1 · Offer > prices.pdf > Price list"
+    )
     assert places["item | n\npump | 3"].label() == "sheet Stock · rows 1-2 · Offer > stock.xlsx"
     assert parsed.metadata["attachments"] == ["prices.pdf", "stock.xlsx", "logo.png"]
     assert parsed.metadata["attachments_not_read"] == {"logo.png": "not-a-document"}
@@ -117,7 +134,12 @@ def nested(depth: int, attach: Callable[[EmailMessage, EmailMessage], None]) -> 
 def test_messages_within_messages_are_read_to_a_depth(as_file):
     def attach(outer: EmailMessage, inner: EmailMessage) -> None:
         if as_file:
-            outer.add_attachment(inner.as_bytes(), maintype="application", subtype="octet-stream", filename="inner.eml")
+            outer.add_attachment(
+                inner.as_bytes(),
+                maintype="application",
+                subtype="octet-stream",
+                filename="inner.eml",
+            )
         else:
             outer.add_attachment(inner)
 
@@ -144,7 +166,9 @@ def test_no_more_than_so_many_attachments_are_read():
 def test_a_message_that_is_its_attachment():
     mail = EmailMessage()
     mail["From"], mail["Subject"], mail["Date"] = "a", "Scan", "Tue, 3 Mar 2026 10:00:00 +0100"
-    mail.set_content(pdf([[Drawn("Only a PDF.", 700)]]), maintype="application", subtype="pdf", filename="x.pdf")
+    mail.set_content(
+        pdf([[Drawn("Only a PDF.", 700)]]), maintype="application", subtype="pdf", filename="x.pdf"
+    )
     assert read("a.eml", mail.as_bytes()).text.endswith("x.pdf\n\nOnly a PDF.")
 
 
@@ -199,7 +223,9 @@ def test_dates_and_versions_are_kept():
         "date": "2026-03-01",
         "version": 2.1,
     }
-    page = '<head><meta name=date content=2026-03-01><meta name=version content="2.1"></head><p>Text.'
+    page = (
+        '<head><meta name=date content=2026-03-01><meta name=version content="2.1"></head><p>Text.'
+    )
     assert read("a.html", page).metadata == {"date": "2026-03-01", "version": "2.1"}
     assert read("a.json", '{"version": 3, "modified": "2026-03-01", "a": "b"}').metadata == {
         "version": 3,
@@ -221,7 +247,9 @@ def scanned(*texts: str) -> bytes:
     pages = []
     for text in texts:
         page = Image.new("L", (1700, 600), 255)
-        ImageDraw.Draw(page).multiline_text((100, 100), text, fill=0, font=ImageFont.load_default(60), spacing=30)
+        ImageDraw.Draw(page).multiline_text(
+            (100, 100), text, fill=0, font=ImageFont.load_default(60), spacing=30
+        )
         pages.append(page)
     buffer = BytesIO()
     pages[0].save(buffer, "PDF", save_all=True, append_images=pages[1:], resolution=200)
@@ -264,7 +292,10 @@ def test_no_more_than_so_many_pages_are_read_by_ocr():
     with ParserPool(1, ocr=ocr) as reader:
         _, parsed = reader.parse("a.pdf", scanned(*["Page"] * (limits.MAX_OCR_PAGES + 2)))
     assert len(ocr.pictures) == limits.MAX_OCR_PAGES
-    assert parsed.metadata["pages_without_text"] == [limits.MAX_OCR_PAGES + 1, limits.MAX_OCR_PAGES + 2]
+    assert parsed.metadata["pages_without_text"] == [
+        limits.MAX_OCR_PAGES + 1,
+        limits.MAX_OCR_PAGES + 2,
+    ]
 
 
 @pytest.mark.skipif(which("tesseract") is None, reason="tesseract is not installed")

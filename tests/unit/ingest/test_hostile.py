@@ -23,7 +23,17 @@ from ingest.sandbox.pool import ParserLimits, ParserPool
 from ingest.sources import SourceFile, open_source
 from tests.support import hostile
 
-REASONS = {"empty", "too-large", "too-slow", "too-deep", "crashed", "corrupt", "encrypted", "no-text", "not-a-document"}
+REASONS = {
+    "empty",
+    "too-large",
+    "too-slow",
+    "too-deep",
+    "crashed",
+    "corrupt",
+    "encrypted",
+    "no-text",
+    "not-a-document",
+}
 SLOW = b"[" + b"1," * 20_000_000 + b"1]"
 linux = pytest.mark.skipif(not Path("/proc/self/limits").exists(), reason="needs Linux's /proc")
 
@@ -58,8 +68,12 @@ def outcomes(tmp_path_factory, reader) -> tuple[Path, dict[str, Outcome]]:
         try:
             _, parsed = reader.parse(file.path, source.read(file))
         except UnreadableFile as error:
-            return file.path, Outcome(error.reason if str(error).endswith(".") else f"{error} is no sentence")
-        return file.path, Outcome("told a secret" if hostile.SECRET in parsed.text else "", len(parsed.text))
+            return file.path, Outcome(
+                error.reason if str(error).endswith(".") else f"{error} is no sentence"
+            )
+        return file.path, Outcome(
+            "told a secret" if hostile.SECRET in parsed.text else "", len(parsed.text)
+        )
 
     with ThreadPoolExecutor(2) as pool:
         found = dict(pool.map(outcome, source.list_files()))
@@ -72,7 +86,9 @@ def test_every_hostile_file_is_read_or_put_aside(outcomes):
     assert {outcome.reason for outcome in found.values()} - {""} <= REASONS
     # Everything here is refused or read by a rule of its own; the last resorts, killing and losing a child, are tested
     # below.
-    assert {name for name, outcome in found.items() if outcome.reason in ("crashed", "too-slow")} == set()
+    assert {
+        name for name, outcome in found.items() if outcome.reason in ("crashed", "too-slow")
+    } == set()
     assert not list(Path("/tmp").glob("groundwork-was-here*"))
     assert {path.name for path in folder.parent.iterdir()} == {"hostile", "secret.txt"}
 
@@ -87,7 +103,10 @@ def test_the_reader_says_what_the_parser_says(reader, ending):
             parse(name, broken)
         with pytest.raises(UnreadableFile) as distant:
             reader.parse(name, broken)
-        assert (distant.value.reason, str(distant.value)) == (direct.value.reason, str(direct.value))
+        assert (distant.value.reason, str(distant.value)) == (
+            direct.value.reason,
+            str(direct.value),
+        )
 
 
 def test_every_part_of_a_document_survives_the_way():
@@ -98,8 +117,13 @@ def test_every_part_of_a_document_survives_the_way():
         Block("table", Span(4, 6), Location(path, sheet="S", rows=(3, 4))),
         Block("list", Span(7, 8), Location(("A",), slide=5)),
     )
-    parsed = ParsedDocument("a\n\nbcd\ne", blocks, "T \U0001f600", {"a": [1, None, {"b": 0.5}], "n": True})
-    assert protocol.decode_reply(protocol.encode_document("text/plain", parsed)) == ("text/plain", parsed)
+    parsed = ParsedDocument(
+        "a\n\nbcd\ne", blocks, "T \U0001f600", {"a": [1, None, {"b": 0.5}], "n": True}
+    )
+    assert protocol.decode_reply(protocol.encode_document("text/plain", parsed)) == (
+        "text/plain",
+        parsed,
+    )
 
 
 @pytest.mark.parametrize(
@@ -173,7 +197,9 @@ def test_a_child_that_others_end_costs_no_file():
 
 def test_threads_share_a_reader(reader):
     with ThreadPoolExecutor(8) as pool:
-        texts = list(pool.map(lambda n: reader.parse("a.md", f"# Note {n}\n".encode())[1].text, range(200)))
+        texts = list(
+            pool.map(lambda n: reader.parse("a.md", f"# Note {n}\n".encode())[1].text, range(200))
+        )
     assert texts == [f"Note {n}" for n in range(200)]
 
 
@@ -190,11 +216,16 @@ def test_a_child_has_little_memory_and_no_secrets(monkeypatch):
     with ParserPool(1) as reader:
         reader.parse("a.md", b"Good.")
         child = Path(f"/proc/{reader._slots.queue[0].process.pid}")
-        allowed = {line[:26].strip(): line[26:].split()[0] for line in (child / "limits").read_text().splitlines()}
+        allowed = {
+            line[:26].strip(): line[26:].split()[0]
+            for line in (child / "limits").read_text().splitlines()
+        }
         environment = (child / "environ").read_bytes()
         files = {os.readlink(file).split(":")[0] for file in (child / "fd").iterdir()}
     assert allowed["Max address space"] == str(512 * 1024 * 1024)
-    assert allowed["Max file size"] == allowed["Max core file size"] == allowed["Max processes"] == "0"
+    assert (
+        allowed["Max file size"] == allowed["Max core file size"] == allowed["Max processes"] == "0"
+    )
     assert int(allowed["Max cpu time"]) <= 62
     assert b"the-password" not in environment
     assert b"the-key" not in environment
@@ -203,14 +234,17 @@ def test_a_child_has_little_memory_and_no_secrets(monkeypatch):
 
 @linux
 @pytest.mark.skipif(
-    which("unshare") is None or subprocess.run(["unshare", "--net", "true"], check=False).returncode != 0,
+    which("unshare") is None
+    or subprocess.run(["unshare", "--net", "true"], check=False).returncode != 0,
     reason="this system doesn't let processes leave the network",
 )
 def test_a_child_has_no_network():
     with ParserPool(1) as reader:
         reader.parse("a.md", b"Good.")
         child = Path(f"/proc/{reader._slots.queue[0].process.pid}")
-        interfaces = [line.split(":")[0].strip() for line in (child / "net/dev").read_text().splitlines()[2:]]
+        interfaces = [
+            line.split(":")[0].strip() for line in (child / "net/dev").read_text().splitlines()[2:]
+        ]
         assert interfaces == ["lo"]
         assert os.readlink(child / "ns/net") != os.readlink("/proc/self/ns/net")
 
@@ -238,7 +272,9 @@ def test_a_parser_may_do_nothing_but_parse(tmp_path, attempt):
         "import ctypes, os, socket, subprocess, sys, ingest\nfrom ingest.sandbox.child import _build_audit_hook\n"
         f"sys.addaudithook(_build_audit_hook())\n{attempt.format(here=tmp_path)}"
     )
-    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    run = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
     assert "PermissionError: a parser may not" in run.stderr
 
 
@@ -246,11 +282,17 @@ def test_a_parser_may_do_nothing_but_parse(tmp_path, attempt):
 @pytest.mark.parametrize("busy", [False, True])
 def test_children_die_with_a_parent_that_is_killed(busy):
     program = (
-        "import sys, threading\nfrom ingest.sandbox.pool import Reader\nreader = Reader(1)\nreader.parse('a.md', b'Good.')\n"
-        "print(reader._seats.queue[0].child.pid, flush=True)\n"
-        + (f"reader.parse('a.json', b'[' + b'1,' * {20_000_000} + b'1]')" if busy else "threading.Event().wait()")
+        "import sys, threading\nfrom ingest.sandbox.pool import ParserPool\nreader = ParserPool(1)\nreader.parse('a.md', b'Good.')\n"
+        "print(reader._slots.queue[0].process.pid, flush=True)\n"
+        + (
+            f"reader.parse('a.json', b'[' + b'1,' * {20_000_000} + b'1]')"
+            if busy
+            else "threading.Event().wait()"
+        )
     )
-    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as parent:
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True
+    ) as parent:
         child = os.pidfd_open(int(parent.stdout.readline()))
         parent.kill()
         ended, _, _ = select.select([child], [], [], 30)

@@ -21,12 +21,30 @@ from hypothesis import strategies as st
 
 from bench.documents import MIN_WORD_SHARE, shared_words
 from core.errors import UnreadableFile
-from ingest.parsers import MEDIA_TYPE_BY_EXTENSION, PARSER_MODULES, ParsedDocument, detect_media_type, parse
+from ingest.parsers import (
+    MEDIA_TYPE_BY_EXTENSION,
+    PARSER_MODULES,
+    ParsedDocument,
+    detect_media_type,
+    parse,
+)
 from ingest.parsers.builder import ListItem, TextBuilder, to_json_value
-from tests.support.fixtures_documents import Drawn, docx_bytes, epub, odt, pdf, pptx_bytes, prose, xlsx, zipped
+from tests.support.fixtures_documents import (
+    Drawn,
+    docx_bytes,
+    epub,
+    odt,
+    pdf,
+    pptx_bytes,
+    prose,
+    xlsx,
+    zipped,
+)
 
 DATA = Path(os.environ.get("GROUNDWORK_DATA", "../shared/data"))
-needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="the data folder (GROUNDWORK_DATA) is not here")
+needs_data = pytest.mark.skipif(
+    not DATA.is_dir(), reason="the data folder (GROUNDWORK_DATA) is not here"
+)
 
 
 def shown(parsed: ParsedDocument) -> list[tuple[str, str]]:
@@ -44,7 +62,9 @@ def read(name: str, source: str | bytes) -> ParsedDocument:
         (b"\0\0\0 ftypM4A " + bytes(600), "sound or film; ingest a transcript"),
         (b"\x1f\x8b\x08" + bytes(600), "archive or built like one; unpack"),
         (
-            b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + "__properties_version1.0".encode("utf-16-le") + bytes(600),
+            b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+            + "__properties_version1.0".encode("utf-16-le")
+            + bytes(600),
             "Outlook message; save it as",
         ),
         (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600), "old Office format; save it as"),
@@ -70,9 +90,15 @@ CALLS = st.one_of(
     st.tuples(st.just("add_heading"), st.integers(0, 9), ANY_TEXT),
     st.tuples(st.just("add_paragraph"), ANY_TEXT),
     st.tuples(st.just("add_lines"), st.lists(ANY_TEXT, max_size=4)),
-    st.tuples(st.just("add_list"), st.lists(st.builds(ListItem, ANY_TEXT, st.integers(0, 3)), max_size=5)),
+    st.tuples(
+        st.just("add_list"), st.lists(st.builds(ListItem, ANY_TEXT, st.integers(0, 3)), max_size=5)
+    ),
     st.tuples(st.just("add_table"), st.lists(st.lists(ANY_TEXT, max_size=4), max_size=5)),
-    st.tuples(st.just("add_table"), st.lists(st.lists(ANY_TEXT, max_size=3), max_size=5), st.integers(1, 50)),
+    st.tuples(
+        st.just("add_table"),
+        st.lists(st.lists(ANY_TEXT, max_size=3), max_size=5),
+        st.integers(1, 50),
+    ),
     st.tuples(st.just("add_code"), ANY_TEXT),
     st.tuples(st.just("start_page"), st.integers(1, 9)),
 )
@@ -87,8 +113,12 @@ def test_blocks_are_exact_and_text_is_clean(calls):
 
     assert "\n\n".join(text for _, text in shown(parsed)) == parsed.text
     assert unicodedata.is_normalized("NFC", parsed.text)
-    assert not [c for c in parsed.text if unicodedata.category(c) in ("Cc", "Cs") and c not in "\n\t"]
-    assert not re.search("[\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\ufeff\U000e0000-\U000e007f]", parsed.text)
+    assert not [
+        c for c in parsed.text if unicodedata.category(c) in ("Cc", "Cs") and c not in "\n\t"
+    ]
+    assert not re.search(
+        "[\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\ufeff\U000e0000-\U000e007f]", parsed.text
+    )
     parsed.text.encode()
     path: list[tuple[int, str]] = []
     for block, (kind, text) in zip(parsed.blocks, shown(parsed), strict=True):
@@ -112,7 +142,11 @@ def test_empty_rows_end_a_numbered_table_and_are_dropped_from_others():
     builder.add_table(rows)
     builder.add_table(rows, first_row=3)
     parsed = builder.build()
-    assert shown(parsed) == [("table", "a | b\n1 | 2\nc"), ("table", "a | b\n1 | 2"), ("table", "c")]
+    assert shown(parsed) == [
+        ("table", "a | b\n1 | 2\nc"),
+        ("table", "a | b\n1 | 2"),
+        ("table", "c"),
+    ]
     assert [block.location.rows for block in parsed.blocks] == [None, (3, 4), (6, 6)]
 
 
@@ -155,7 +189,9 @@ def test_media_type_by_content_then_by_extension(name, data, kind):
 
 
 def test_a_zip_is_known_by_its_parts():
-    assert detect_media_type("renamed.zip", docx_bytes(docx.Document())).endswith("wordprocessingml.document")
+    assert detect_media_type("renamed.zip", docx_bytes(docx.Document())).endswith(
+        "wordprocessingml.document"
+    )
     buffer = BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         archive.writestr("mimetype", "application/epub+zip")
@@ -164,8 +200,15 @@ def test_a_zip_is_known_by_its_parts():
 
 def test_a_library_is_imported_when_its_format_first_comes():
     heavy = "{'pypdf', 'docx', 'pptx', 'openpyxl', 'markdown_it', 'selectolax', 'charset_normalizer', 'llama_index'}"
-    program = f"import sys, ingest.parsers, ingest.chunkers; print(sorted({heavy} & set(sys.modules)))"
-    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "[]\n"
+    program = (
+        f"import sys, ingest.parsers, ingest.chunkers; print(sorted({heavy} & set(sys.modules)))"
+    )
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, check=True
+        ).stdout
+        == "[]\n"
+    )
 
 
 def test_what_can_not_be_read_says_why():
@@ -180,7 +223,9 @@ def test_what_can_not_be_read_says_why():
     assert why("a.pdf", pdf([[], []])) == "no-text"
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "cp1252"])
+@pytest.mark.parametrize(
+    "encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "cp1252"]
+)
 def test_encodings(encoding):
     text = "Die Größe der Prüfköpfe beträgt 12 mm; für Außenbereiche gilt § 4. " * 3
     assert read("a.txt", text.encode(encoding)).text == text.strip()
@@ -245,7 +290,11 @@ def test_markdown_is_what_a_reader_sees():
         ("paragraph", "Quoted."),
     ]
     assert parsed.title == "Field guide"
-    assert parsed.metadata == {"title": "Field guide", "date": "2026-03-04", "tags": ["probe", "ph"]}
+    assert parsed.metadata == {
+        "title": "Field guide",
+        "date": "2026-03-04",
+        "tags": ["probe", "ph"],
+    }
     assert parsed.blocks[3].location.headings == ("Probes", "Steps")
 
 
@@ -272,9 +321,7 @@ def test_front_matter_with_anchors_is_not_expanded():
 
 
 def test_markdown_inside_hidden_html_is_dropped():
-    source = (
-        'Visible <span style="font-size:0">secret **order**</span> text.\n\n<div hidden>\n\nSecret.\n\n</div>\n\nEnd.'
-    )
+    source = 'Visible <span style="font-size:0">secret **order**</span> text.\n\n<div hidden>\n\nSecret.\n\n</div>\n\nEnd.'
     assert [text for _, text in shown(read("a.md", source))] == ["Visible text.", "End."]
 
 
@@ -283,7 +330,8 @@ def test_markdown_inside_hidden_html_is_dropped():
 
 def test_text_paragraphs_lists_and_headings():
     source = (
-        "MANUAL\n======\n\n" + "A wrapped line of prose that goes on for as long as lines do in such files\n"
+        "MANUAL\n======\n\n"
+        + "A wrapped line of prose that goes on for as long as lines do in such files\n"
         "and goes on a little more.\n\n- one\n- two\n  continued\n    * nested\n\n12 Mill Lane\nLeeds\n\n"
         "    code = 1\n    more = 2\n"
     )
@@ -301,11 +349,17 @@ def test_text_paragraphs_lists_and_headings():
 
 def test_text_titles_and_headings_stand_alone():
     source = (
-        "NOTE TO FILE\nWritten by A. Writer, 3 March 2026\n\nStatus\n\n" + "The facility runs until June. " * 4 + "\n\n"
+        "NOTE TO FILE\nWritten by A. Writer, 3 March 2026\n\nStatus\n\n"
+        + "The facility runs until June. " * 4
+        + "\n\n"
         "Dear all,\n\nTo do\n\n- Send it.\n\nYours\n\nAnn\n"
     )
     parsed = read("a.txt", source)
-    assert [text for kind, text in shown(parsed) if kind == "heading"] == ["NOTE TO FILE", "Status", "To do"]
+    assert [text for kind, text in shown(parsed) if kind == "heading"] == [
+        "NOTE TO FILE",
+        "Status",
+        "To do",
+    ]
     assert parsed.title == "NOTE TO FILE"
     assert read("a.txt", "Only a line").blocks[0].kind == "heading"
     assert read("a.txt", "Only a sentence.").blocks[0].kind == "paragraph"
@@ -402,10 +456,14 @@ def test_pdf_running_headers_and_page_numbers_are_dropped():
 
 def test_pdf_hyphens_at_line_ends_and_sentences_over_page_breaks():
     first = [
-        Drawn("Wells with more than a few metres of water are well-known to need a deep cali-", 700),
+        Drawn(
+            "Wells with more than a few metres of water are well-known to need a deep cali-", 700
+        ),
         Drawn("bration, and a well-", 686),
     ]
-    second = [Drawn("known one is ours, which reaches as far as any other on the market does today.", 700)]
+    second = [
+        Drawn("known one is ours, which reaches as far as any other on the market does today.", 700)
+    ]
     parsed = read("a.pdf", pdf([first, second]))
     assert "deep calibration, and a well-known one is ours" in parsed.text
     assert len(parsed.blocks) == 1
@@ -413,8 +471,14 @@ def test_pdf_hyphens_at_line_ends_and_sentences_over_page_breaks():
 
 def test_pdf_columns_of_a_table_become_rows():
     rows = [("Probe", "Range", "Price"), ("P1", "0-14", "120"), ("P2", "0-5", "95")]
-    page = [Drawn(cell, 700 - 20 * r, x=72 + 120 * c) for r, row in enumerate(rows) for c, cell in enumerate(row)]
-    assert shown(read("a.pdf", pdf([page]))) == [("table", "Probe | Range | Price\nP1 | 0-14 | 120\nP2 | 0-5 | 95")]
+    page = [
+        Drawn(cell, 700 - 20 * r, x=72 + 120 * c)
+        for r, row in enumerate(rows)
+        for c, cell in enumerate(row)
+    ]
+    assert shown(read("a.pdf", pdf([page]))) == [
+        ("table", "Probe | Range | Price\nP1 | 0-14 | 120\nP2 | 0-5 | 95")
+    ]
 
 
 def test_pdf_cells_of_several_lines_stay_in_their_row():
@@ -433,7 +497,10 @@ def test_pdf_cells_of_several_lines_stay_in_their_row():
 
 
 def test_pdf_pages_without_text_are_named_and_tiny_text_is_not_read():
-    parsed = read("a.pdf", pdf([[Drawn("Only this page can be read.", 700)], [Drawn("ignore this", 700, 0.5)]]))
+    parsed = read(
+        "a.pdf",
+        pdf([[Drawn("Only this page can be read.", 700)], [Drawn("ignore this", 700, 0.5)]]),
+    )
     assert parsed.text == "Only this page can be read."
     assert parsed.metadata["pages_without_text"] == [2]
 
@@ -445,13 +512,16 @@ def test_pdf_words_are_those_that_pdftotext_finds():
     found = [
         (path.name, shared_words(path, parsed.text), len(parsed.text))
         for path in sorted(DATA.glob("documents/**/*.pdf"))
-        if path.stat().st_size < 1_500_000  # One more takes seconds; `python -m bench.documents` reads it too.
+        if path.stat().st_size
+        < 1_500_000  # One more takes seconds; `python -m bench.documents` reads it too.
         if (parsed := readable(path))
     ]
     compared = [(name, both, length) for name, both, length in found if both]
     assert len(compared) > 20
     assert [name for name, (words, _), _ in compared if words < MIN_WORD_SHARE] == []
-    assert sum(tokens * n for _, (_, tokens), n in compared) >= MIN_WORD_SHARE * sum(n for _, _, n in compared)
+    assert sum(tokens * n for _, (_, tokens), n in compared) >= MIN_WORD_SHARE * sum(
+        n for _, _, n in compared
+    )
 
 
 def readable(path: Path) -> ParsedDocument | None:
@@ -526,7 +596,8 @@ def test_pptx_slide_by_slide():
     hidden.element.set("show", "0")
     parsed = read("a.pptx", pptx_bytes(deck))
     assert [
-        (block.location.slide, kind, text) for block, (kind, text) in zip(parsed.blocks, shown(parsed), strict=True)
+        (block.location.slide, kind, text)
+        for block, (kind, text) in zip(parsed.blocks, shown(parsed), strict=True)
     ] == [
         (1, "heading", "Roadmap"),
         (1, "list", "- Probes\n  - pH"),
@@ -553,7 +624,10 @@ def test_xlsx_rows_as_a_person_sees_them():
         hidden=["Secret"],
     )
     parsed = read("a.xlsx", book)
-    assert [(block.location.rows, text) for block, (_, text) in zip(parsed.blocks, shown(parsed), strict=True)] == [
+    assert [
+        (block.location.rows, text)
+        for block, (_, text) in zip(parsed.blocks, shown(parsed), strict=True)
+    ] == [
         ((1, 1), "Stock list"),
         ((2, 3), "Part | Count | Since\nSeal | 12 | 2026-03-04"),
         ((5, 5), "Pump | 0.3 | TRUE"),
@@ -563,7 +637,12 @@ def test_xlsx_rows_as_a_person_sees_them():
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
 def test_csv_whatever_its_delimiter(delimiter):
-    source = delimiter.join(["Part", "Note"]) + "\n" + delimiter.join(["Seal", '"1,5; in two\nlines"']) + "\n"
+    source = (
+        delimiter.join(["Part", "Note"])
+        + "\n"
+        + delimiter.join(["Seal", '"1,5; in two\nlines"'])
+        + "\n"
+    )
     assert shown(read("a.csv", source)) == [("table", "Part | Note\nSeal | 1,5; in two lines")]
 
 
@@ -638,9 +717,7 @@ def test_rst_is_what_a_reader_sees():
 
 
 def test_json_reads_like_a_page():
-    source = (
-        '{"title": "Stock", "open": true, "tags": ["a", "b"], "note": null, "parts": [{"id": 1, "n": "x"}, {"id": 2}]}'
-    )
+    source = '{"title": "Stock", "open": true, "tags": ["a", "b"], "note": null, "parts": [{"id": 1, "n": "x"}, {"id": 2}]}'
     parsed = read("a.json", source)
     assert shown(parsed) == [
         ("list", "- title: Stock\n- open: true\n- tags: a, b"),
@@ -653,9 +730,13 @@ def test_json_reads_like_a_page():
 
 
 def test_json_lines_are_a_table_or_sections():
-    assert shown(read("a.jsonl", '{"a": 1, "b": 2}\n\n{"a": 3}\n')) == [("table", "a | b\n1 | 2\n3")]
+    assert shown(read("a.jsonl", '{"a": 1, "b": 2}\n\n{"a": 3}\n')) == [
+        ("table", "a | b\n1 | 2\n3")
+    ]
     long = "A sentence that says something. " * 10
-    records = f'{{"title": "One", "text": "{long}", "year": 2026}}\n{{"title": "Two", "text": "{long}"}}'
+    records = (
+        f'{{"title": "One", "text": "{long}", "year": 2026}}\n{{"title": "Two", "text": "{long}"}}'
+    )
     assert shown(read("a.jsonl", records)) == [
         ("heading", "One"),
         ("list", "- year: 2026"),
@@ -687,7 +768,9 @@ def test_email_headers_and_body():
 
 
 def test_epub_in_the_order_of_its_spine():
-    parsed = read("a.epub", epub(["<h1>One</h1><p>First.</p>", "<h1>Two</h1><p>Second.</p>"], title="Wells"))
+    parsed = read(
+        "a.epub", epub(["<h1>One</h1><p>First.</p>", "<h1>Two</h1><p>Second.</p>"], title="Wells")
+    )
     assert [text for _, text in shown(parsed)] == ["One", "First.", "Two", "Second."]
     assert parsed.title == "Wells"
     assert parsed.metadata == {"author": "A. Writer"}
@@ -719,7 +802,11 @@ def test_odt_in_the_order_of_its_body():
 def test_xml_with_entities_is_refused():
     bomb = '<!DOCTYPE x [<!ENTITY a "aaaa">]><office:document-content/>'
     assert (
-        why("a.odt", zipped({"mimetype": "application/vnd.oasis.opendocument.text", "content.xml": bomb})) == "corrupt"
+        why(
+            "a.odt",
+            zipped({"mimetype": "application/vnd.oasis.opendocument.text", "content.xml": bomb}),
+        )
+        == "corrupt"
     )
 
 
@@ -746,9 +833,15 @@ def test_rtf_text_lists_and_tables():
 
 @pytest.mark.parametrize("kind", sorted(PARSER_MODULES))
 @settings(deadline=None)  # The first example imports the format's library.
-@given(data=st.binary(max_size=200) | st.text("*-=`:.|+ \n\\\\{}\\u12aé<>[]\"',;#", max_size=200).map(str.encode))
+@given(
+    data=st.binary(max_size=200)
+    | st.text("*-=`:.|+ \n\\\\{}\\u12aé<>[]\"',;#", max_size=200).map(str.encode)
+)
 def test_no_parser_fails_on_bytes_in_another_way(kind, data):
-    name = next((f"file{ending}" for ending, known in MEDIA_TYPE_BY_EXTENSION.items() if known == kind), "file.txt")
+    name = next(
+        (f"file{ending}" for ending, known in MEDIA_TYPE_BY_EXTENSION.items() if known == kind),
+        "file.txt",
+    )
     with suppress(UnreadableFile):
         parse(name, (b"{\\rtf1 " if kind == "application/rtf" else b"") + data)
 

@@ -62,7 +62,9 @@ def test_a_file_address_names_the_same_as_a_path(folder: Path) -> None:
         ({"include": ["b/*"], "exclude": ["*.md"]}, ["b/d.txt"]),
     ],
 )
-def test_patterns_choose_and_exclusion_wins(folder: Path, options: dict[str, list[str]], expected: list[str]) -> None:
+def test_patterns_choose_and_exclusion_wins(
+    folder: Path, options: dict[str, list[str]], expected: list[str]
+) -> None:
     """On the path below the source."""
     assert paths(folder, **options) == expected
 
@@ -92,7 +94,9 @@ def test_only_plain_visible_files_of_the_folder_are_listed(folder: Path, tmp_pat
 
 
 @pytest.mark.parametrize("way", ["file", "folder", "pipe"])
-def test_a_file_that_became_something_else_is_not_read(folder: Path, tmp_path: Path, way: str) -> None:
+def test_a_file_that_became_something_else_is_not_read(
+    folder: Path, tmp_path: Path, way: str
+) -> None:
     """Between listing and reading there is time for a link, or a pipe that nobody writes to."""
     file = next(file for file in open_source(str(folder)).list_files() if file.path == "b/c.md")
     (tmp_path / "c.md").write_text("secret")
@@ -129,7 +133,9 @@ def test_a_huge_file_is_refused_unread(folder: Path) -> None:
     assert refused.value.reason == "too-large"
 
 
-def test_a_folder_that_cannot_be_listed_stops_the_run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_cannot_be_listed_stops_the_run(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its documents would otherwise pass for deleted."""
     scandir = os.scandir
 
@@ -170,7 +176,9 @@ def test_an_address_that_cannot_be_used_is_refused_in_a_sentence(address: str, s
         open_source(address)
 
 
-def test_an_address_is_kept_such_that_any_folder_will_do(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_address_is_kept_such_that_any_folder_will_do(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A worker is started elsewhere."""
     monkeypatch.chdir(folder)
     assert resolve_source_address("b") == str(folder / "b")
@@ -215,7 +223,9 @@ def storage_server() -> Iterator[Storage]:
         if storage.busy:
             storage.busy -= 1
             start("503 Slow Down", [("Content-Type", "text/xml")])
-            return [b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"]
+            return [
+                b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
+            ]
         return application(environ, start)
 
     server = make_server("127.0.0.1", 0, counting, threaded=True, request_handler=Quiet)
@@ -236,10 +246,14 @@ def storage(storage_server: Storage, monkeypatch: pytest.MonkeyPatch) -> Iterato
 
     url = f"http://127.0.0.1:{storage_server.port}"
     for name, value in {
-        "AWS_ENDPOINT_URL": url, "AWS_ACCESS_KEY_ID": "one", "AWS_SECRET_ACCESS_KEY": "two",
-        "AWS_DEFAULT_REGION": "us-east-1", "AWS_EC2_METADATA_DISABLED": "true", "AWS_CONFIG_FILE": os.devnull,
+        "AWS_ENDPOINT_URL": url,
+        "AWS_ACCESS_KEY_ID": "one",
+        "AWS_SECRET_ACCESS_KEY": "two",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_CONFIG_FILE": os.devnull,
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-    }.items():  # fmt: skip
+    }.items():
         monkeypatch.setenv(name, value)
     _post(f"{url}/moto-api/reset", b"")
     S3FileSystem.clear_instance_cache()
@@ -314,7 +328,9 @@ def test_a_long_listing_comes_in_pages(storage: Storage, monkeypatch: pytest.Mon
     assert storage.asked == [("GET", "/library")] * 4
 
 
-def test_an_object_that_changed_since_it_was_listed_is_not_stored_under_the_old_tag(storage: Storage) -> None:
+def test_an_object_that_changed_since_it_was_listed_is_not_stored_under_the_old_tag(
+    storage: Storage,
+) -> None:
     """Or A, B, A would be served as B."""
     source = open_source("s3://library/docs/a.md")
     (file,) = source.list_files()
@@ -342,7 +358,10 @@ def test_a_huge_object_is_refused_unread(storage: Storage, monkeypatch: pytest.M
 def test_patterns_and_reader_rules_work_in_a_bucket(storage: Storage) -> None:
     """The rule file lies at its root, and is no document."""
     put(storage, "readers.yaml", b"rules: [{pattern: 'docs/*', readers: [staff]}]\n")
-    files = {file.path: file.allowed_groups for file in open_source("s3://library", ("all",)).list_files()}
+    files = {
+        file.path: file.allowed_groups
+        for file in open_source("s3://library", ("all",)).list_files()
+    }
     assert files == {"docs/a.md": ("staff",), "docs/b/c.md": ("staff",), "other/e f.md": ("all",)}
     assert paths("s3://library", include=["docs/*"], exclude=["*/b/*"]) == ["docs/a.md"]
     with pytest.raises(InvalidInput, match="--include"):
@@ -363,7 +382,10 @@ def test_a_storage_that_is_busy_is_asked_again(storage: Storage) -> None:
 
 @pytest.mark.parametrize(
     ("address", "says"),
-    [("s3://nowhere/docs/", "nothing at s3://nowhere/docs/"), ("s3://library/nothing", "nothing at")],
+    [
+        ("s3://nowhere/docs/", "nothing at s3://nowhere/docs/"),
+        ("s3://library/nothing", "nothing at"),
+    ],
 )
 def test_what_is_not_there_is_refused(storage: Storage, address: str, says: str) -> None:
     """A missing bucket is not an empty one."""
@@ -371,7 +393,9 @@ def test_what_is_not_there_is_refused(storage: Storage, address: str, says: str)
         open_source(address)
 
 
-def test_an_emptied_bucket_is_refused_rather_than_taken_for_a_wish_to_delete(storage: Storage) -> None:
+def test_an_emptied_bucket_is_refused_rather_than_taken_for_a_wish_to_delete(
+    storage: Storage,
+) -> None:
     """As with a folder."""
     storage.client.create_bucket(Bucket="emptied")
     with pytest.raises(InvalidInput, match="no file"):

@@ -31,7 +31,12 @@ _listening = False
 
 
 def _hook(event: str, arguments: tuple[object, ...]) -> None:
-    if _listening and event in ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto"):
+    if _listening and event in (
+        "socket.connect",
+        "socket.getaddrinfo",
+        "socket.gethostbyname",
+        "socket.sendto",
+    ):
         _attempts.append(arguments[1] if event == "socket.connect" else arguments)
         if event == "socket.connect" and not str(arguments[1]).startswith("('127.0.0.1'"):
             raise ConnectionRefusedError("no test leaves this machine")
@@ -43,7 +48,7 @@ sys.addaudithook(_hook)
 @pytest.fixture
 def attempts() -> Iterator[list[object]]:
     """Where was connected to, and what was resolved by the system, since the test began."""
-    global _listening  # noqa: PLW0603
+    global _listening
     _attempts.clear()
     _listening = True
     yield _attempts
@@ -102,26 +107,36 @@ def test_an_address_is_refused_as_it_is_written(address: str, attempts: list[obj
 
 
 @pytest.mark.parametrize("ip", RESOLVED)
-def test_a_name_that_stands_for_a_private_address_is_refused(ip: str, attempts: list[object]) -> None:
+def test_a_name_that_stands_for_a_private_address_is_refused(
+    ip: str, attempts: list[object]
+) -> None:
     """Alone, and hidden behind a public one."""
     for answer in ([ip], ["93.184.216.34", ip], ["2606:4700::1111", ip]):
         with pytest.raises(ForbiddenAddress, match="not on the public internet"):
-            client(resolver=lambda host, port, answer=answer: answer).get(parse_address("https://example.org/page"))
+            client(resolver=lambda host, port, answer=answer: answer).get(
+                parse_address("https://example.org/page")
+            )
     assert attempts == []
 
 
-@pytest.mark.parametrize("ip", ["93.184.216.34", "1.1.1.1", "100.63.255.255", "172.32.0.1", "2606:4700::1111"])
+@pytest.mark.parametrize(
+    "ip", ["93.184.216.34", "1.1.1.1", "100.63.255.255", "172.32.0.1", "2606:4700::1111"]
+)
 def test_a_public_address_is_none_of_them(ip: str) -> None:
     """Or nothing would ever be fetched."""
     assert is_public_ip(ip_address(ip))
 
 
-def test_a_name_is_resolved_once_for_a_request_and_the_connection_goes_there(attempts: list[object]) -> None:
+def test_a_name_is_resolved_once_for_a_request_and_the_connection_goes_there(
+    attempts: list[object],
+) -> None:
     """A name that turns to a private address afterwards is asked about anew, checked anew, and refused."""
     answers = iter([["93.184.216.34"], ["93.184.216.34"], ["127.0.0.1"]])
     rebinding = client(resolver=lambda host, port: next(answers), retry_delays=(0.0, 0.0))
     address = parse_address("http://rebinding.example/")
-    with pytest.raises(Unavailable):  # the page's own look-up, then robots.txt: refused by the hook above
+    with pytest.raises(
+        Unavailable
+    ):  # the page's own look-up, then robots.txt: refused by the hook above
         rebinding.get(address)
     assert attempts == [("93.184.216.34", 80)] * 3  # three attempts, one look-up
     attempts.clear()
@@ -157,7 +172,9 @@ class Site:
         def answer(handler: BaseHTTPRequestHandler) -> None:
             handler.send_response(status)
             sent = {"Content-Type": "text/html", "Content-Length": str(len(content))}
-            for name, value in (sent | {name.replace("_", "-"): value for name, value in headers.items()}).items():
+            for name, value in (
+                sent | {name.replace("_", "-"): value for name, value in headers.items()}
+            ).items():
                 handler.send_header(name, value)
             handler.end_headers()
             if handler.command == "GET":
@@ -210,7 +227,9 @@ def site() -> Iterator[Site]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    thread = threading.Thread(
+        target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
+    )
     thread.start()
     site.port = server.server_port
     site.page("/guide", "<!doctype html><title>Guide</title><p>Open the valve.</p>", ETag='"1"')
@@ -233,8 +252,12 @@ def pages(site: Site, *paths: str) -> PageListSource:
     return PageListSource(f"{site.root}/", addresses, FileSelection(("staff",)), client(site.host))
 
 
-@pytest.mark.parametrize("target", [*WRITTEN[:30], "http://2130706433/", "//127.0.0.1/", "http:/\\127.0.0.1/"])
-def test_a_redirect_to_a_forbidden_address_is_not_followed(site: Site, target: str, attempts: list[object]) -> None:
+@pytest.mark.parametrize(
+    "target", [*WRITTEN[:30], "http://2130706433/", "//127.0.0.1/", "http:/\\127.0.0.1/"]
+)
+def test_a_redirect_to_a_forbidden_address_is_not_followed(
+    site: Site, target: str, attempts: list[object]
+) -> None:
     """Whatever leads there: each step is checked as the first one was."""
     site.page("/away", "", 302, Location=target.encode().decode("latin-1"))
     assert reason(site, "/away") == "forbidden"
@@ -244,7 +267,9 @@ def test_a_redirect_to_a_forbidden_address_is_not_followed(site: Site, target: s
 class Redirected(WebClient):
     """A client to whom one public site answers with a redirect, without a connection; the rest is as it is."""
 
-    def _ask(self, method: str, address: WebAddress, ips: list[str], budget: object) -> HttpResponse:
+    def _ask(
+        self, method: str, address: WebAddress, ips: list[str], budget: object
+    ) -> HttpResponse:
         if address.host != "public.example":
             return super()._send_request(method, address, ips, budget)  # type: ignore[arg-type]
         assert ips == ["93.184.216.34"]
@@ -295,7 +320,12 @@ def test_an_allowed_host_opens_a_page_by_its_address(site: Site) -> None:
 
 @pytest.mark.parametrize(
     ("path", "shown"),
-    [("/", "index"), ("/a/b%20c.html", "a/b c.html"), ("/a/?q=x%0A", "a/?q=x\ufffd"), ("/a/%2E%2e/b/./c#d", "b/c")],
+    [
+        ("/", "index"),
+        ("/a/b%20c.html", "a/b c.html"),
+        ("/a/?q=x%0A", "a/?q=x\ufffd"),
+        ("/a/%2E%2e/b/./c#d", "b/c"),
+    ],
 )
 def test_paths_are_shown_plainly(path: str, shown: str) -> None:
     """Patterns and readers go by them, so what is asked for is what is shown."""
@@ -325,7 +355,11 @@ def test_listing_asks_for_headers_and_a_change_shows_in_the_tag(site: Site) -> N
 def test_a_page_that_says_nothing_of_its_state_has_no_tag(site: Site) -> None:
     """Nor one that claims to have changed this minute, whose next change might not show."""
     source = pages(site, "/now", "/none", "/odd")
-    site.page("/now", "x", Last_Modified=datetime.datetime.now(datetime.UTC).strftime("%a, %d %b %Y %H:%M:%S GMT"))
+    site.page(
+        "/now",
+        "x",
+        Last_Modified=datetime.datetime.now(datetime.UTC).strftime("%a, %d %b %Y %H:%M:%S GMT"),
+    )
     site.page("/none", "x")
     site.page("/odd", "x", ETag='"\x07"')
     assert [file.tag for file in source.list_files()] == [None, None, None]
@@ -351,7 +385,9 @@ def test_a_page_that_changed_since_it_was_listed_is_refused(site: Site) -> None:
     assert source.read(file) == b"noise"
 
 
-@pytest.mark.parametrize(("status", "expected"), [(404, "gone"), (410, "gone"), (403, "unopened"), (500, "unopened")])
+@pytest.mark.parametrize(
+    ("status", "expected"), [(404, "gone"), (410, "gone"), (403, "unopened"), (500, "unopened")]
+)
 def test_a_page_that_is_refused_says_why(site: Site, status: int, expected: str) -> None:
     """And one that is gone is gone."""
     site.page("/page", "no", status)
@@ -383,15 +419,26 @@ def test_a_site_that_is_down_stops_the_run() -> None:
 
 def open_list_of(host: str, fetching: WebClient) -> PageListSource:
     """A list of one page."""
-    return PageListSource(f"http://{host}/", (parse_address(f"http://{host}/a"),), FileSelection(), fetching)
+    return PageListSource(
+        f"http://{host}/", (parse_address(f"http://{host}/a"),), FileSelection(), fetching
+    )
 
 
-def test_requests_to_a_site_keep_their_distance(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_requests_to_a_site_keep_their_distance(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Two tenths of a second, or what its robots.txt asks for, but no more than half a minute."""
     waits: list[float] = []
     # A clock that stands still: how long this machine takes for a request is of no matter.
-    monkeypatch.setattr("ingest.sources.web_client.time", SimpleNamespace(sleep=waits.append, monotonic=lambda: 1000.0))
-    for robots, wait in (("", 0.2), ("User-agent: *\nCrawl-delay: 7", 7.0), ("User-agent: *\nCrawl-delay: inf", 30.0)):
+    monkeypatch.setattr(
+        "ingest.sources.web_client.time",
+        SimpleNamespace(sleep=waits.append, monotonic=lambda: 1000.0),
+    )
+    for robots, wait in (
+        ("", 0.2),
+        ("User-agent: *\nCrawl-delay: 7", 7.0),
+        ("User-agent: *\nCrawl-delay: inf", 30.0),
+    ):
         site.page("/robots.txt", robots)
         waits.clear()
         client(site.host, delay_seconds=0.2).get(parse_address(f"{site.root}/guide"))
@@ -411,8 +458,14 @@ def test_an_endless_page_is_left(site: Site) -> None:
     head = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n"
     piece = b"x" * 65_536
     site.raw("/plain", head + b"\r\n", endless=piece)
-    site.raw("/chunks", head + b"Transfer-Encoding: chunked\r\n\r\n", endless=b"10000\r\n" + piece + b"\r\n")
-    site.raw("/one-chunk", head + b"Transfer-Encoding: chunked\r\n\r\nffffffffffff\r\n", endless=piece)
+    site.raw(
+        "/chunks",
+        head + b"Transfer-Encoding: chunked\r\n\r\n",
+        endless=b"10000\r\n" + piece + b"\r\n",
+    )
+    site.raw(
+        "/one-chunk", head + b"Transfer-Encoding: chunked\r\n\r\nffffffffffff\r\n", endless=piece
+    )
     site.raw("/less-than-none", head + b"Transfer-Encoding: chunked\r\n\r\n-1\r\n", endless=piece)
     site.raw("/announced", head + b"Content-Length: 99999999999\r\n\r\n", endless=piece)
     for path in ("/plain", "/chunks", "/one-chunk", "/less-than-none", "/announced"):
@@ -435,7 +488,9 @@ def test_a_page_that_trickles_in_is_left_when_its_time_is_up(site: Site, start: 
 
     site.answers["/slow"] = answer
     fetching = client(site.host, retry_delays=())
-    fetching.get(parse_address(f"{site.root}/guide"))  # robots.txt is known from here on, and costs none of the time
+    fetching.get(
+        parse_address(f"{site.root}/guide")
+    )  # robots.txt is known from here on, and costs none of the time
     fetching._timeout_seconds = 0.3
     with pytest.raises(UnreadableFile) as refused:
         fetching.get(parse_address(f"{site.root}/slow"))
@@ -475,9 +530,7 @@ def test_what_is_no_text_is_not_fetched(site: Site) -> None:
 
 def test_robots_txt_is_obeyed(site: Site) -> None:
     """And fetched once."""
-    site.robots = (
-        f"User-agent: *\nDisallow: /\n\nUser-agent: {ROBOTS_AGENT}\nDisallow: /private\nAllow: /private/open$\n"
-    )
+    site.robots = f"User-agent: *\nDisallow: /\n\nUser-agent: {ROBOTS_AGENT}\nDisallow: /private\nAllow: /private/open$\n"
     site.page("/private/open", "open")
     fetching = client(site.host)
     assert fetching.get(parse_address(f"{site.root}/guide")).status == 200
@@ -489,7 +542,9 @@ def test_robots_txt_is_obeyed(site: Site) -> None:
     assert [path for _, path in site.asked] == ["/robots.txt", "/guide", "/private/open"]
 
 
-@pytest.mark.parametrize(("status", "open_"), [(404, True), (403, True), (500, False), (429, False)])
+@pytest.mark.parametrize(
+    ("status", "open_"), [(404, True), (403, True), (500, False), (429, False)]
+)
 def test_a_robots_txt_that_cannot_be_read(site: Site, status: int, open_: bool) -> None:
     """As RFC 9309 says: none means all, an error of the server means nothing."""
     site.page("/robots.txt", "", status)
@@ -525,14 +580,15 @@ def test_the_fetch_of_robots_txt_is_guarded_too(site: Site, attempts: list[objec
 )
 def test_rules_match_as_the_rfc_says(rules: str, target: str, allowed: bool) -> None:
     """The longest wins, and allowing wins a tie."""
-    assert parse_robots(f"\ufeffUser-Agent: *\n{rules} # a comment\n", ROBOTS_AGENT).allows(target) is allowed
+    assert (
+        parse_robots(f"\ufeffUser-Agent: *\n{rules} # a comment\n", ROBOTS_AGENT).allows(target)
+        is allowed
+    )
 
 
 def test_our_own_group_counts_alone_and_groups_add_up() -> None:
     """Also when several names share one, and with a delay."""
-    text = (
-        f"User-agent: a\nUser-agent: {ROBOTS_AGENT}/2\nDisallow: /a\nCrawl-delay: 2\n\nUser-agent: *\nDisallow: /\n\n"
-    )
+    text = f"User-agent: a\nUser-agent: {ROBOTS_AGENT}/2\nDisallow: /a\nCrawl-delay: 2\n\nUser-agent: *\nDisallow: /\n\n"
     parsed = parse_robots(text + f"User-agent: {ROBOTS_AGENT}\nDisallow: /b\n", ROBOTS_AGENT)
     assert [parsed.allows(target) for target in ("/a", "/b", "/c")] == [False, False, True]
     assert parsed.delay == 2.0
@@ -540,7 +596,9 @@ def test_our_own_group_counts_alone_and_groups_add_up() -> None:
 
 def urlset(*addresses: str) -> str:
     """A sitemap of pages."""
-    inside = "".join(f"<url><loc>{address}</loc><lastmod>2026-01-01</lastmod></url>" for address in addresses)
+    inside = "".join(
+        f"<url><loc>{address}</loc><lastmod>2026-01-01</lastmod></url>" for address in addresses
+    )
     return f'<?xml version="1.0"?><urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">{inside}</urlset>'
 
 
@@ -552,20 +610,32 @@ def index(*addresses: str) -> str:
 
 def sitemap(site: Site, path: str = "/sitemap.xml", **options: tuple[str, ...]) -> SitemapSource:
     """The source that a sitemap of the site is."""
-    return SitemapSource(parse_address(site.root + path), FileSelection((), **options), client(site.host))
+    return SitemapSource(
+        parse_address(site.root + path), FileSelection((), **options), client(site.host)
+    )
 
 
 def test_a_sitemap_lists_the_pages_of_its_site(site: Site) -> None:
     """Through an index, packed or not, each once; pages elsewhere and what no one may fetch are left out."""
     root = site.root
     site.page("/sitemap.xml", index(f"{root}/one.xml", f"{root}/two.xml.gz", f"{root}/sitemap.xml"))
-    site.page("/one.xml", urlset(f"{root}/guide", f"{root}/a&amp;b", f"{root}/guide#part", "http://169.254.169.254/x"))
-    site.page("/two.xml.gz", gzip.compress(urlset(f"{root}/c/d", "https://elsewhere.example/e", "no address").encode()))
+    site.page(
+        "/one.xml",
+        urlset(
+            f"{root}/guide", f"{root}/a&amp;b", f"{root}/guide#part", "http://169.254.169.254/x"
+        ),
+    )
+    site.page(
+        "/two.xml.gz",
+        gzip.compress(urlset(f"{root}/c/d", "https://elsewhere.example/e", "no address").encode()),
+    )
     source = open_source(f"{root}/sitemap.xml", web_hosts=site.host)
     assert isinstance(source, SitemapSource)
     assert source.uri == f"{root}/"
     assert [file.path for file in source.list_files()] == ["guide", "a&b", "c/d"]
-    assert [file.path for file in sitemap(site, exclude=("c/*",), include=("*d*",)).list_files()] == ["guide"]
+    assert [
+        file.path for file in sitemap(site, exclude=("c/*",), include=("*d*",)).list_files()
+    ] == ["guide"]
     with pytest.raises(InvalidInput, match="names no page"):
         list(sitemap(site, include=("x/*",)).list_files())
 
@@ -620,7 +690,9 @@ def test_a_list_names_the_pages_of_one_site(site: Site, tmp_path: Path) -> None:
         (b"\xff\xfe\x00", "UTF-8"),
     ],
 )
-def test_a_list_that_cannot_be_used_is_refused(tmp_path: Path, content: str | bytes, says: str) -> None:
+def test_a_list_that_cannot_be_used_is_refused(
+    tmp_path: Path, content: str | bytes, says: str
+) -> None:
     """With the line."""
     file = tmp_path / "pages.txt"
     file.write_bytes(content.encode() if isinstance(content, str) else content)
@@ -628,7 +700,9 @@ def test_a_list_that_cannot_be_used_is_refused(tmp_path: Path, content: str | by
         open_source(f"web:{file}")
 
 
-@pytest.mark.parametrize("setting", ["http://a.example", "a.example/path", "user@a.example", "a b", "*.example"])
+@pytest.mark.parametrize(
+    "setting", ["http://a.example", "a.example/path", "user@a.example", "a b", "*.example"]
+)
 def test_an_allowance_that_cannot_be_one_is_refused(setting: str) -> None:
     """Hosts, and nothing wider."""
     with pytest.raises(InvalidInput, match="GROUNDWORK_WEB_ALLOWED_HOSTS"):
@@ -639,8 +713,11 @@ def test_an_allowance_is_for_a_host_and_its_ports() -> None:
     """The usual two, unless it names one."""
     assert parse_allowed_hosts("") == frozenset()
     assert parse_allowed_hosts("Wiki.intern, 10.0.0.7:8080,[::1]:81") == {
-        ("wiki.intern", 80), ("wiki.intern", 443), ("10.0.0.7", 8080), ("::1", 81),
-    }  # fmt: skip
+        ("wiki.intern", 80),
+        ("wiki.intern", 443),
+        ("10.0.0.7", 8080),
+        ("::1", 81),
+    }
 
 
 def test_certificate_and_host_are_those_of_the_name(
@@ -665,7 +742,9 @@ def test_certificate_and_host_are_those_of_the_name(
                 try:
                     with context.wrap_socket(plain, server_side=True) as secure:
                         asked.append(secure.recv(65_536))
-                        secure.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\nContent-Type: text/plain\r\n\r\nhere")
+                        secure.sendall(
+                            b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\nContent-Type: text/plain\r\n\r\nhere"
+                        )
                 except OSError:
                     plain.close()  # the client did not like the certificate
 

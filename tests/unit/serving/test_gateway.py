@@ -43,19 +43,30 @@ from serving.gateway.resilience.retries import RetryBudget, retry_delay_seconds
 from serving.gateway.resilience.upstream_faults import UpstreamFault
 from serving.gateway.routing import rank_models, tier_for_question
 from serving.gateway.transport import HttpPool
-from serving.gateway.types import Message, ModelFailed, ModelRequest, NoModelAvailable, Overloaded, Usage
+from serving.gateway.types import (
+    Message,
+    ModelFailed,
+    ModelRequest,
+    NoModelAvailable,
+    Overloaded,
+    Usage,
+)
 from tests.conftest import ROOT
 
 ALDER = Principal("alder")
 IMPATIENT = Timeouts(connect=0.5, first=0.5, between=0.5, total=1)
-LENIENT = Timeouts(connect=30, first=30, between=30, total=60)  # who is well is in time, on a busy machine too
+LENIENT = Timeouts(
+    connect=30, first=30, between=30, total=60
+)  # who is well is in time, on a busy machine too
 WAITING = Timeouts(connect=5, first=3, between=3, total=12)  # for faults that say nothing at all
 QUICKLY = 30.0  # seconds: far beyond every deadline here, for a machine that is busy
 EVERYTHING = "".join(f"alpha{number} " for number in range(1, REPLY_WORDS + 1))
 
 
 def request(**fields):
-    return ModelRequest([Message("system", "You count."), Message("user", "Count.")], ALDER, "test", **fields)
+    return ModelRequest(
+        [Message("system", "You count."), Message("user", "Count.")], ALDER, "test", **fields
+    )
 
 
 @pytest.fixture
@@ -64,8 +75,12 @@ def opened():
     pool = HttpPool()
 
     def make(*entries, meter=None, patience=LENIENT, **file):
-        read = ModelsFile.model_validate({"models": entries, "patience": patience.model_dump(), **file})
-        return Gateway(read, {model.name: open_provider(model, pool) for model in read.models}, meter)
+        read = ModelsFile.model_validate(
+            {"models": entries, "patience": patience.model_dump(), **file}
+        )
+        return Gateway(
+            read, {model.name: open_provider(model, pool) for model in read.models}, meter
+        )
 
     yield make
     pool.close()
@@ -90,7 +105,10 @@ def test_the_example_of_a_models_file_loads_and_knows_no_key():
     assert {model.tier for model in file.models} == {"fast", "balanced", "strong"}
     assert file.policy_for("alder").models == ("small",)
     assert file.policy_for("brightwater") == file.default
-    commented = [line.removeprefix("  # ") for line in (ROOT / "models.example.yaml").read_text().splitlines()]
+    commented = [
+        line.removeprefix("  # ")
+        for line in (ROOT / "models.example.yaml").read_text().splitlines()
+    ]
     first = commented.index("- name: bedrock")
     bedrock = yaml.safe_load("\n".join(commented[first : commented.index("", first)]))
     assert ModelsFile(models=bedrock).models[0].provider == "llamaindex"
@@ -106,10 +124,19 @@ GOOD = model_entry("small", "http://127.0.0.1:1/v1")
         ({"teir": "fast"}, "models 'small' teir: is no setting"),
         ({"context": None}, "models 'small' context: should be a valid integer"),
         ({"input_price": -1}, "models 'small' input_price: should be greater than or equal to 0"),
-        ({"base_url": "localhost:8081"}, "models 'small' base_url: write an address as https://host/v1"),
+        (
+            {"base_url": "localhost:8081"},
+            "models 'small' base_url: write an address as https://host/v1",
+        ),
         ({"base_url": ""}, "models 'small': base_url is missing"),
-        ({"key_variable": "sk-abcdef"}, "models 'small' key_variable: name the environment variable"),
-        ({"base_url": "http://models.example.org/v1", "key_variable": "KEY"}, "a key goes over https only"),
+        (
+            {"key_variable": "sk-abcdef"},
+            "models 'small' key_variable: name the environment variable",
+        ),
+        (
+            {"base_url": "http://models.example.org/v1", "key_variable": "KEY"},
+            "a key goes over https only",
+        ),
         ({"provider": "llamaindex"}, "for llamaindex write model: package.module:Class"),
     ],
 )
@@ -167,7 +194,9 @@ def test_no_models_file_is_no_gateway_and_a_missing_key_is_named(tmp_path, monke
 def test_the_command_shows_a_file_and_asks_each_model(tmp_path, fake, capsys, monkeypatch):
     file = tmp_path / "models.yaml"
     dead = model_entry("beta", "http://127.0.0.1:9/v1", input_price="0.5")
-    file.write_text(yaml.safe_dump({"models": [fake().entry(), dead], "patience": LENIENT.model_dump()}))
+    file.write_text(
+        yaml.safe_dump({"models": [fake().entry(), dead], "patience": LENIENT.model_dump()})
+    )
     assert command(monkeypatch, "models", str(file), "--ask", "--json") == 1
     alpha, beta = json.loads(capsys.readouterr().out)["models"]
     assert alpha["answers"] is True
@@ -198,7 +227,11 @@ def file_of(*models, **more):
     return ModelsFile.model_validate({"models": [GOOD | model for model in models], **more})
 
 
-THREE = [{"name": "s", "tier": "strong"}, {"name": "b", "tier": "balanced"}, {"name": "f", "tier": "fast"}]
+THREE = [
+    {"name": "s", "tier": "strong"},
+    {"name": "b", "tier": "balanced"},
+    {"name": "f", "tier": "fast"},
+]
 
 
 @pytest.mark.parametrize(
@@ -214,15 +247,15 @@ THREE = [{"name": "s", "tier": "strong"}, {"name": "b", "tier": "balanced"}, {"n
     ],
 )
 def test_the_tier_is_tried_first_then_stronger_ones_then_weaker_ones(asked, order):
-    assert "".join(model.name for model in rank_models(file_of(*THREE), request(**asked), 10)) == order
+    assert (
+        "".join(model.name for model in rank_models(file_of(*THREE), request(**asked), 10)) == order
+    )
 
 
 def test_a_tight_budget_takes_one_tier_less():
-    assert [model.name for model in rank_models(file_of(*THREE), request(), 10, over_soft_limit=True)] == [
-        "f",
-        "b",
-        "s",
-    ]
+    assert [
+        model.name for model in rank_models(file_of(*THREE), request(), 10, over_soft_limit=True)
+    ] == ["f", "b", "s"]
 
 
 @pytest.mark.parametrize(
@@ -242,7 +275,10 @@ def test_the_rule_of_complexity(question, tier):
 def test_within_a_tier_a_schema_goes_to_who_can_hold_to_it():
     file = file_of({"name": "free"}, {"name": "held", "json_schema": True})
     assert [model.name for model in rank_models(file, request(), 10)] == ["free", "held"]
-    assert [model.name for model in rank_models(file, request(schema={"type": "object"}), 10)] == ["held", "free"]
+    assert [model.name for model in rank_models(file, request(schema={"type": "object"}), 10)] == [
+        "held",
+        "free",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -349,7 +385,13 @@ def test_waits_before_retries_are_spread_evenly_below_a_bound_that_doubles():
             assert low == 0
             return high
 
-    assert [retry_delay_seconds(retry, Highest()) for retry in range(5)] == [0.25, 0.5, 1.0, 2.0, 2.0]
+    assert [retry_delay_seconds(retry, Highest()) for retry in range(5)] == [
+        0.25,
+        0.5,
+        1.0,
+        2.0,
+        2.0,
+    ]
 
 
 def test_who_would_wait_in_vain_is_sent_away_at_once():
@@ -383,7 +425,9 @@ class Ledger:
 
     def reserve(self, request, model, tokens, cost):
         if model in self.dear:
-            raise OverBudget("The tenant may use 5 tokens in a day; the budget resets at midnight.", 60)
+            raise OverBudget(
+                "The tenant may use 5 tokens in a day; the budget resets at midnight.", 60
+            )
         reservation = uuid4()
         self.reserved[reservation] = (model, tokens, cost)
         return reservation
@@ -410,7 +454,9 @@ def test_a_reply_comes_in_pieces_and_is_booked_as_the_provider_counted(opened, f
     assert len(pieces) == REPLY_WORDS
     assert "".join(pieces) == EVERYTHING
     cost = Decimal(INPUT_TOKENS + 3 * OUTPUT_TOKENS) / 1_000_000
-    assert reply.usage == Usage("alpha", INPUT_TOKENS, OUTPUT_TOKENS, cost, counted_by_provider=True, outcome="done")
+    assert reply.usage == Usage(
+        "alpha", INPUT_TOKENS, OUTPUT_TOKENS, cost, counted_by_provider=True, outcome="done"
+    )
     assert ledger.usages == [reply.usage]
     (_, tokens, most) = next(iter(ledger.reserved.values()))
     assert tokens > 512
@@ -423,7 +469,9 @@ def test_a_reply_comes_in_pieces_and_is_booked_as_the_provider_counted(opened, f
 def test_a_connection_is_used_again(opened, fake, provider, streaming):
     endpoint = fake()
     fields = {"streaming": streaming}
-    gateway = opened(endpoint.entry(**fields) if provider == "openai" else claude(endpoint, **fields))
+    gateway = opened(
+        endpoint.entry(**fields) if provider == "openai" else claude(endpoint, **fields)
+    )
     for _ in range(3):
         assert "".join(gateway.stream(request())) == EVERYTHING
     assert (endpoint.calls, endpoint.connections) == (3, 1)
@@ -442,7 +490,9 @@ def test_faults_of_fourteen_kinds_end_typed_and_a_healthy_model_takes_over():
         patience = WAITING if kind in ("hanging", "slow drip") else LENIENT
         with gateway_faults.open_setting([kind], streaming=streaming, patience=IMPATIENT) as alone:
             first = gateway_faults.ask_gateway(alone.gateway())
-        with gateway_faults.open_setting([kind, "none"], streaming=streaming, patience=patience) as beside:
+        with gateway_faults.open_setting(
+            [kind, "none"], streaming=streaming, patience=patience
+        ) as beside:
             second = gateway_faults.ask_gateway(beside.gateway())
             assert alone.idle, kind
             assert beside.idle, kind
@@ -463,7 +513,9 @@ def test_faults_of_fourteen_kinds_end_typed_and_a_healthy_model_takes_over():
 
 
 def test_two_dead_models_are_asked_less_than_once_a_request():
-    with gateway_faults.open_setting(["500", "refused"], streaming=True, patience=LENIENT) as outage:
+    with gateway_faults.open_setting(
+        ["500", "refused"], streaming=True, patience=LENIENT
+    ) as outage:
         gateway = outage.gateway()
         outcomes = gateway_faults.ask_each([gateway] * 200)
     assert {outcome.ended for outcome in outcomes} == {"NoModelAvailable"}
@@ -486,16 +538,27 @@ def test_what_breaks_off_is_not_continued_by_another_and_is_booked_as_we_count(o
         next(reply)
     assert healthy.calls == 0
     (usage,) = ledger.usages
-    assert (usage.counted, usage.outcome, usage.output_tokens) == (False, "failed", len("alpha1 alpha2 "))
+    assert (usage.counted, usage.outcome, usage.output_tokens) == (
+        False,
+        "failed",
+        len("alpha1 alpha2 "),
+    )
     assert usage.input_tokens > 0
 
 
 def test_a_call_that_never_began_costs_nothing(opened, fake):
     ledger = Ledger()
-    gateway = opened(fake("alpha", fail_with_500).entry(input_price=9), fake("beta").entry(), meter=ledger)
+    gateway = opened(
+        fake("alpha", fail_with_500).entry(input_price=9), fake("beta").entry(), meter=ledger
+    )
     assert "beta12" in "".join(gateway.stream(request()))
     failed, done = ledger.usages
-    assert (failed.model, failed.input_tokens, failed.cost, failed.outcome) == ("alpha", 0, 0, "failed")
+    assert (failed.model, failed.input_tokens, failed.cost, failed.outcome) == (
+        "alpha",
+        0,
+        0,
+        "failed",
+    )
     assert (done.model, done.outcome) == ("beta", "done")
 
 
@@ -505,7 +568,9 @@ def test_a_budget_too_small_takes_a_cheaper_model_or_refuses_as_the_policy_says(
     asked = request(tier="strong")
     assert opened(*entries, meter=Ledger(["dear"])).stream(asked).model == "cheap"
     assert dear.calls == 0
-    refusing = opened(*entries, meter=Ledger(["dear"]), tenants={"alder": {"over_budget": "refuse"}})
+    refusing = opened(
+        *entries, meter=Ledger(["dear"]), tenants={"alder": {"over_budget": "refuse"}}
+    )
     with pytest.raises(OverBudget, match="resets at midnight"):
         refusing.stream(asked)
     with pytest.raises(OverBudget):
@@ -522,7 +587,10 @@ def test_retry_after_is_waited_for_within_the_deadline(opened, fake):
 
     patient = Timeouts(total=10.0)
     began = time.monotonic()
-    assert "".join(opened(fake("alpha", once).entry(), patience=patient).stream(request())) == EVERYTHING
+    assert (
+        "".join(opened(fake("alpha", once).entry(), patience=patient).stream(request()))
+        == EVERYTHING
+    )
     assert time.monotonic() - began >= 1.0
     hasty = opened(fake("alpha", once).entry(), patience=Timeouts(total=1.5, first=1.0))
     with pytest.raises(NoModelAvailable) as caught:
@@ -629,7 +697,9 @@ def test_closing_one_of_two_replies_leaves_the_other(opened, fake):
 
 
 def claude(endpoint, **fields):
-    return endpoint.entry(provider="anthropic", base_url=endpoint.address.removesuffix("/v1"), **fields)
+    return endpoint.entry(
+        provider="anthropic", base_url=endpoint.address.removesuffix("/v1"), **fields
+    )
 
 
 @pytest.mark.parametrize("streaming", [True, False])
@@ -663,7 +733,9 @@ def test_a_schema_is_held_to_by_a_tool(opened, fake):
         exchange.send(exchange.opening())
         for part in ('{"city": "Par', 'is"}'):
             delta = {"type": "input_json_delta", "partial_json": part}
-            exchange.send(f"data: {json.dumps({'type': 'content_block_delta', 'index': 0, 'delta': delta})}\n\n")
+            exchange.send(
+                f"data: {json.dumps({'type': 'content_block_delta', 'index': 0, 'delta': delta})}\n\n"
+            )
         exchange.send(exchange.closing())
         exchange.end()
 
@@ -675,7 +747,9 @@ def test_an_error_within_the_messages_api_is_a_fault(opened, fake):
     def overloaded(exchange):
         exchange.head()
         exchange.send(exchange.opening())
-        exchange.send('event: error\ndata: {"type": "error", "error": {"type": "overloaded_error"}}\n\n')
+        exchange.send(
+            'event: error\ndata: {"type": "error", "error": {"type": "overloaded_error"}}\n\n'
+        )
         exchange.end()
 
     gateway = opened(claude(fake("alpha", overloaded)), fake("beta").entry())
@@ -687,7 +761,9 @@ def test_any_model_of_llamaindex_is_asked_by_its_path(opened):
     listed = {"provider": "llamaindex", "model": path, "base_url": "", "usage": False}
     gateway = opened(model_entry("mock", "") | listed)
     assert "Count." in "".join(gateway.stream(request()))
-    assert "Count." in "".join(opened(model_entry("mock", "") | listed | {"streaming": False}).stream(request()))
+    assert "Count." in "".join(
+        opened(model_entry("mock", "") | listed | {"streaming": False}).stream(request())
+    )
     with pytest.raises(InvalidInput, match="can't be imported; install it"):
         opened(model_entry("mock", "") | listed | {"model": "llama_index.llms.nowhere:Nothing"})
 
@@ -698,8 +774,13 @@ def test_llamaindex_gets_routing_budgets_and_fallback(opened, fake):
     llm = GatewayLLM(gateway, ALDER, purpose="report")
     response = llm.complete("Count.")
     assert response.text == EVERYTHING
-    assert response.additional_kwargs == {"prompt_tokens": INPUT_TOKENS, "completion_tokens": OUTPUT_TOKENS}
-    assert [piece.delta for piece in llm.stream_complete("Count.")] == [f"alpha{n} " for n in range(1, REPLY_WORDS + 1)]
+    assert response.additional_kwargs == {
+        "prompt_tokens": INPUT_TOKENS,
+        "completion_tokens": OUTPUT_TOKENS,
+    }
+    assert [piece.delta for piece in llm.stream_complete("Count.")] == [
+        f"alpha{n} " for n in range(1, REPLY_WORDS + 1)
+    ]
     assert asyncio.run(llm.acomplete("Count.")).text == EVERYTHING
     assert [usage.outcome for usage in ledger.usages].count("done") == 3
     with pytest.raises(OverBudget):

@@ -17,8 +17,12 @@ from serving.api.identity import LocalIdentity, open_identity_provider
 
 KEY = "a key for tests that is long enough for HS256"
 GOOD: dict[str, Any] = {
-    "tenant": "alder", "groups": ["finance", "legal"], "sub": "ada", "aud": "groundwork", "exp": time.time() + 7200,
-}  # fmt: skip
+    "tenant": "alder",
+    "groups": ["finance", "legal"],
+    "sub": "ada",
+    "aud": "groundwork",
+    "exp": time.time() + 7200,
+}
 
 
 def settings(**changes: Any) -> Settings:
@@ -31,11 +35,16 @@ def token(key: Any = KEY, algorithm: str = "HS256", **changes: Any) -> str:
 
 
 def identify(bearer: str, scheme: str = "Bearer") -> Principal:
-    return open_identity_provider(settings(), "0.0.0.0", ()).identify({"authorization": f"{scheme} {bearer}"})
+    return open_identity_provider(settings(), "0.0.0.0", ()).identify(
+        {"authorization": f"{scheme} {bearer}"}
+    )
 
 
 def unsigned(header: dict[str, str]) -> str:
-    parts = [base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode() for part in (header, GOOD)]
+    parts = [
+        base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode()
+        for part in (header, GOOD)
+    ]
     return ".".join([*parts, ""])
 
 
@@ -92,15 +101,38 @@ def test_a_key_is_the_subjects_own_and_says_nothing_of_it() -> None:
         token(team="a\x00b"),
     ],
     ids=[
-        "empty", "nonsense", "no json", "expired", "no expiry", "not yet", "other audience", "no audience",
-        "no subject", "other key", "other algorithm", "tampered", "none", "unsigned", "no tenant", "empty tenant",
-        "null tenant", "list of tenants", "one group", "null group", "group with a separator", "empty group",
-        "list of teams", "unprintable team",
+        "empty",
+        "nonsense",
+        "no json",
+        "expired",
+        "no expiry",
+        "not yet",
+        "other audience",
+        "no audience",
+        "no subject",
+        "other key",
+        "other algorithm",
+        "tampered",
+        "none",
+        "unsigned",
+        "no tenant",
+        "empty tenant",
+        "null tenant",
+        "list of tenants",
+        "one group",
+        "null group",
+        "group with a separator",
+        "empty group",
+        "list of teams",
+        "unprintable team",
     ],
-)  # fmt: skip
+)
 def test_a_wrong_token_is_refused(bearer: str) -> None:
     """Each with a sentence, and without saying more than the holder knows."""
-    with pytest.raises(Unauthenticated, match=r"; sign in again\.|; ask whoever issues it\.|carries no bearer token\."):
+    with pytest.raises(
+        Unauthenticated,
+        match=r"; sign in again\.|; ask whoever issues it\.|carries no bearer token\.",
+    ):
         identify(bearer)
 
 
@@ -118,7 +150,9 @@ def test_a_public_key_checks_tokens_and_signs_none() -> None:
     public = private.public_key().public_bytes(
         serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
     )
-    provider = open_identity_provider(settings(jwt_key=public.decode(), jwt_algorithm="RS256"), "0.0.0.0", ())
+    provider = open_identity_provider(
+        settings(jwt_key=public.decode(), jwt_algorithm="RS256"), "0.0.0.0", ()
+    )
     good = token(private, "RS256")
     assert provider.identify({"authorization": f"Bearer {good}"}).tenant == "alder"
     forged = token("x" * 40).split(".")[:2]
@@ -130,7 +164,8 @@ def test_a_public_key_checks_tokens_and_signs_none() -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{"jwt_key": ""}, {"jwt_key": "k" * 31}, {"jwt_key": "no PEM " * 9, "jwt_algorithm": "RS256"}]
+    "changes",
+    [{"jwt_key": ""}, {"jwt_key": "k" * 31}, {"jwt_key": "no PEM " * 9, "jwt_algorithm": "RS256"}],
 )
 def test_a_start_refuses_a_key_that_is_none(changes: dict[str, str]) -> None:
     """Missing, short, or of another kind than the algorithm wants."""
@@ -138,7 +173,9 @@ def test_a_start_refuses_a_key_that_is_none(changes: dict[str, str]) -> None:
         open_identity_provider(settings(**changes), "127.0.0.1", ())
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "", "192.168.1.5", "example.org", "127.0.0.1.example.org"])
+@pytest.mark.parametrize(
+    "host", ["0.0.0.0", "::", "", "192.168.1.5", "example.org", "127.0.0.1.example.org"]
+)
 def test_believing_requests_is_for_ones_own_machine(host: str) -> None:
     """Everybody in the network could be anybody."""
     local = Settings(_env_file=None)
@@ -158,4 +195,6 @@ def test_a_local_request_says_who_it_is() -> None:
     assert provider.identify(headers) == Principal("alder", (), "ada", "support")
     with pytest.raises(InvalidInput):
         provider.identify({"x-groundwork-tenant": "a\x00b"})
-    assert open_identity_provider(Settings(_env_file=None, tenant="mine"), "::1", ()).tenants == ("mine",)
+    assert open_identity_provider(Settings(_env_file=None, tenant="mine"), "::1", ()).tenants == (
+        "mine",
+    )

