@@ -1,4 +1,4 @@
-"""Side-by-side measurements, each a command; see docs/benchmarks.md."""
+"""Side-by-side measurements, each a command; see docs/reference/benchmarks.md."""
 
 import argparse
 import os
@@ -27,6 +27,6 @@ def build_parser(name: str, doc: str | None) -> argparse.ArgumentParser:
 def _folder(text: str) -> Path:
     if not Path(text).is_dir():
         raise argparse.ArgumentTypeError(
-            f"there is no folder {text}; see docs/benchmarks.md for what it should hold"
+            f"there is no folder {text}; see docs/reference/benchmarks.md for what it should hold"
         )
     return Path(text)

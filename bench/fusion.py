@@ -1,6 +1,6 @@
 """Ways to fuse BM25 and vectors, compared on the same candidates: why the ranking is as it is.
 
-    python -m bench.fusion [DATA]     DATA holds scifact/ and squad/, see docs/benchmarks.md; takes some minutes
+    python -m bench.fusion [DATA]     DATA holds scifact/ and squad/, see docs/reference/benchmarks.md; takes some minutes
 
 The scores come out of the product's own statement, retrieval/search.sql, asked for 100 candidates of each leg; only
 how they are put together differs. Each difference has a paired bootstrap interval over the queries. The last row takes

@@ -333,7 +333,7 @@ def sample() -> Iterator[Services]:
 
 
 def table(rows: Sequence[Row], down: float | None) -> str:
-    """What docs/gateway.md shows."""
+    """What docs/guides/gateway.md shows."""
     head = (
         "| fault | streaming | alone: whole / none / broke off | slowest | beside a healthy model: whole, broke off"
         " | its readers answered | calls a request in an outage | spliced | longest pause of the machine | missed |"

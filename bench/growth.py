@@ -3,7 +3,7 @@
     make bench-growth     or: python -m bench.growth [DATA] [--sizes 5000,125000,500000] [--json FILE]
 
 Chunks are windows of three sentences, then of two, one sentence apart, over the real texts in DATA
-(docs/benchmarks.md). What is not real, and said so: 30,000 windows are embedded; every chunk gets the vector of one of
+(docs/reference/benchmarks.md). What is not real, and said so: 30,000 windows are embedded; every chunk gets the vector of one of
 them leaning towards another's, so that the noise has the shape of the data; its sentences get the same one. Rows go in
 as a superuser by COPY, and the vector index is built at the end, so "rows/s" is the database's limit; the ordinary way
 in is measured by `make bench-ingest`. Questions are SQuAD's and SciFact's. Times are of the whole search for ten hits

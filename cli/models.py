@@ -41,7 +41,7 @@ def models(
     file = file or load_settings().models
     if not file:
         raise InvalidInput(
-            "There is no models file; name one, or set GROUNDWORK_MODELS (docs/gateway.md)."
+            "There is no models file; name one, or set GROUNDWORK_MODELS (docs/guides/gateway.md)."
         )
     read = read_models(Path(file))
     rows = [{name: getattr(model, name) for name in SHOWN_FIELDS} for model in read.models]

@@ -128,4 +128,4 @@ How to go on:
   make serve                                          the page, at http://127.0.0.1:8080/
   .venv/bin/groundwork ask "..." --tenant alder       ask from here; --groups finance sees more
   .venv/bin/groundwork ingest ~/documents             your own files, then ask without --tenant
-  docs/tour.md                                        the code, in reading order"""
+  docs/start/tour.md                                        the code, in reading order"""

@@ -33,7 +33,7 @@ WhereOption = Annotated[
     list[str] | None,
     typer.Option(
         help="Only documents for which this holds, such as 'path^products/' or 'metadata.year>=2024';"
-        " may be repeated, all must hold. docs/search.md has the grammar.",
+        " may be repeated, all must hold. docs/reference/search.md has the grammar.",
         metavar="CONDITION",
     ),
 ]

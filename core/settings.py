@@ -10,7 +10,7 @@ from core.errors import InvalidInput
 
 
 class Settings(BaseSettings):
-    """Few on purpose. Every field is described in docs/settings.md; a test holds the two together."""
+    """Few on purpose. Every field is described in docs/reference/settings.md; a test holds the two together."""
 
     model_config = SettingsConfigDict(
         env_prefix="GROUNDWORK_",
@@ -130,5 +130,5 @@ def load_settings() -> Settings:
         first = error.errors()[0]
         name = "GROUNDWORK_" + "_".join(str(part) for part in first["loc"]).upper()
         raise InvalidInput(
-            f"{name} can't be used: {first['msg']}; docs/settings.md says what it may be."
+            f"{name} can't be used: {first['msg']}; docs/reference/settings.md says what it may be."
         ) from error

@@ -1,7 +1,7 @@
 """Make the passwords of the compose stack once, and put each where the one container that needs it reads it.
 
 python ops/passwords.py            keep the passwords that are there; what docker-compose.yml's `secrets` runs
-python ops/passwords.py --new      make new ones; then the database must be told (docs/deploy.md)
+python ops/passwords.py --new      make new ones; then the database must be told (docs/guides/deploy.md)
 
     database/superuser-password    )  read by the database's image, whichever user it runs as
     database/application-password  )

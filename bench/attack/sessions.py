@@ -224,7 +224,7 @@ def kill_connections(database: Database) -> Callable[[Target, random.Random], Ob
 # --- roles, settings and tables -------------------------------------------------------------------------------------
 
 # What code that runs inside the application's transaction might try, short of naming another tenant (see
-# docs/threat-model.md: that is what the application does for a living).
+# docs/reference/threat-model.md: that is what the application does for a living).
 ATTEMPTS: list[LiteralString] = [
     "reset role; select * from groundwork.document",
     "reset role; select * from groundwork.chunk",

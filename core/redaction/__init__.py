@@ -1,5 +1,5 @@
 """Secrets and personal data, found by their form and taken out. What has no form (a name, most addresses) is only found
-by light rules, and is not promised: docs/privacy.md says which kinds are.
+by light rules, and is not promised: docs/reference/privacy.md says which kinds are.
 
     redact("Call 541-714-1388").text            -> "Call [PHONE]"
     names = Pseudonyms(); names.hide(question)  -> "Call <PHONE_1>", and names.restore(answer) puts it back

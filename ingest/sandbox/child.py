@@ -25,7 +25,7 @@ try:
     import resource
 except (
     ImportError
-):  # Windows: time is watched by the parent, memory isn't; docs/formats.md says so.
+):  # Windows: time is watched by the parent, memory isn't; docs/reference/formats.md says so.
     resource = None
 
 REQUEST_HEADER = struct.Struct(">IQ")

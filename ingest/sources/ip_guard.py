@@ -133,7 +133,7 @@ def _parse_ip_literal(address: WebAddress) -> IPv4Address | IPv6Address | None:
 
 def _not_public_error(address: WebAddress, ip: str) -> ForbiddenAddress:
     return ForbiddenAddress(
-        f"{address} is at {ip}, which is not on the public internet; docs/sources.md says how to allow a host."
+        f"{address} is at {ip}, which is not on the public internet; docs/reference/sources.md says how to allow a host."
     )
 
 

@@ -173,7 +173,7 @@ def _address_not_found(address: str) -> InvalidInput:
 
 def _missing_credentials(address: str) -> InvalidInput:
     return InvalidInput(
-        f"There are no credentials for {address}; docs/sources.md says where they are looked for."
+        f"There are no credentials for {address}; docs/reference/sources.md says where they are looked for."
     )
 
 

@@ -6,7 +6,7 @@
     index.as_query_engine(vector_store_query_mode="hybrid", llm=llm)
 
 A node becomes a document of one chunk, whose metadata is the node's, so that filters see each node. A search finds
-nodes and the passages of ingested files alike. docs/from-pgvectorstore.md says what differs from PGVectorStore.
+nodes and the passages of ingested files alike. docs/guides/from-pgvectorstore.md says what differs from PGVectorStore.
 """
 
 import asyncio

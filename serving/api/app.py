@@ -133,7 +133,7 @@ def build_api(
     async def ask(body: Question, asker: Payer, request: Request) -> AnswerOut | Response:
         """Answer a question from the documents that the caller may read, every sentence cited, or refuse.
 
-        With `Accept: text/event-stream` sentences come one by one, each as soon as it is verified (docs/answers.md).
+        With `Accept: text/event-stream` sentences come one by one, each as soon as it is verified (docs/reference/answers.md).
         """
         events = await run_sync(answering, body, asker)
         if EVENT_STREAM_TYPE in request.headers.get("accept", ""):

@@ -123,7 +123,7 @@ class Question(BaseModel):
         default=None,
         description=(
             "Which documents to consider: a condition, which is a field with one test (or with several bounds), or"
-            ' {"and": [...]}, {"or": [...]}, {"not": ...} of filters. docs/search.md has the grammar.'
+            ' {"and": [...]}, {"or": [...]}, {"not": ...} of filters. docs/reference/search.md has the grammar.'
         ),
         examples=[
             {"and": [{"field": "path", "prefix": "products/"}, {"field": "version", "gte": 1}]}

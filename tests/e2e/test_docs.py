@@ -155,8 +155,8 @@ def test_the_demo_prints_what_the_readme_shows(
 
 
 def test_every_setting_is_described() -> None:
-    """Name and default stand in docs/settings.md and .env.example; nothing stands there that isn't a setting."""
-    page = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
+    """Name and default stand in docs/reference/settings.md and .env.example; nothing stands there that isn't a setting."""
+    page = (ROOT / "docs" / "reference" / "settings.md").read_text(encoding="utf-8")
     rows = dict(re.findall(r"^\| `(GROUNDWORK_\w+)` \|\s*`?([^|`]*?)`?\s*\|", page, re.MULTILINE))
     example = (ROOT / ".env.example").read_text(encoding="utf-8")
     settings = Settings(_env_file=None).model_dump()

@@ -3,7 +3,7 @@
 Each sign has a weight; where the signs of a sentence add up to 1 or more it is taken for planted: it is never quoted,
 carries no answer, and no model gets to see it. The signs are what instructions to an assistant have in common in any
 text: they override what it was told, call it by name, speak in its roles, want something hidden, or say how to write
-"your response". Whoever plants a plain falsehood is not found here: docs/guardrails.md says what is left.
+"your response". Whoever plants a plain falsehood is not found here: docs/reference/guardrails.md says what is left.
 """
 
 import re

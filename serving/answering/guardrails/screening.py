@@ -5,7 +5,7 @@ evidence   before anything is judged or written: what of it may be read?
 draft      each sentence that a generator writes, before it is verified: what of it may be said?
 answer     each verified sentence, before it leaves
 
-A policy has a name and the reason why it is there; docs/guardrails.md has the same table, and a test holds the two
+A policy has a name and the reason why it is there; docs/reference/guardrails.md has the same table, and a test holds the two
 together.
 serving/answering/verification/verifier.py stands between draft and answer, and is the one that says whether a sentence is true.
 """

@@ -3,7 +3,7 @@
 A sentence is held to single sentences of the documents, one for each of its clauses: what is half from here and half
 from there is nobody's statement. Words may differ, since an honest writer has words of their own (the embedding model
 tells likeness); numbers with their units, names, dates, negations, bounds and how firmly something is said may not.
-docs/answers.md has the list, docs/decisions/0014-verification.md why it is as it is.
+docs/reference/answers.md has the list, docs/decisions/0014-verification.md why it is as it is.
 """
 
 from collections import Counter

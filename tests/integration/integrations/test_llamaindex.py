@@ -629,7 +629,7 @@ def test_the_page_for_those_who_come_from_pgvectorstore(
     """Its blocks run one after the other, as a program would."""
     monkeypatch.setenv("GROUNDWORK_DATABASE_URL", services.settings.database_url)
     monkeypatch.setattr("core.services.SentenceTransformerEmbedder", lambda name, dtype: embedder)
-    page = (ROOT / "docs" / "from-pgvectorstore.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "guides" / "from-pgvectorstore.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     assert len(blocks) == 6
     names: dict[str, Any] = {}

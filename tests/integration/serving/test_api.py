@@ -230,7 +230,7 @@ def test_openapi_describes_problems_as_they_go_out(client: TestClient) -> None:
     for body in ("Question", "SearchQuestion"):
         shape = described["components"]["schemas"][body]["properties"]["filter"]
         assert {"Condition", "And", "Or", "Not"} <= {part.get("title") for part in shape["anyOf"]}
-        assert "docs/search.md" in shape["description"]
+        assert "docs/reference/search.md" in shape["description"]
 
 
 # --- what it refuses ------------------------------------------------------------------------------------------------

@@ -34,7 +34,7 @@ def test_nonsense_is_refused_by_name(
 ) -> None:
     """The sentence names the variable and the page."""
     monkeypatch.setenv(f"GROUNDWORK_{name}", value)
-    with pytest.raises(InvalidInput, match=rf"GROUNDWORK_{name} .*docs/settings.md"):
+    with pytest.raises(InvalidInput, match=rf"GROUNDWORK_{name} .*docs/reference/settings.md"):
         load_settings()
 
 

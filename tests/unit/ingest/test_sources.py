@@ -417,5 +417,5 @@ def test_missing_credentials_are_refused(storage: Storage, monkeypatch: pytest.M
     """And the page that says where they are looked for is named."""
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
-    with pytest.raises(InvalidInput, match=r"docs/sources\.md"):
+    with pytest.raises(InvalidInput, match=r"docs/reference/sources\.md"):
         open_source("s3://library/docs/")

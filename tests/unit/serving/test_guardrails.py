@@ -212,7 +212,7 @@ def test_a_code_that_a_document_has_may_be_said():
 
 def test_the_page_on_guardrails_has_the_policies_in_their_order():
     """Name, when, and reason of each."""
-    page = (ROOT / "docs" / "guardrails.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "reference" / "guardrails.md").read_text(encoding="utf-8")
     rows = re.findall(
         r"^\| (question|evidence|draft|answer) \| ([^|]+) \| ([^|]+) \|", page, re.MULTILINE
     )
