@@ -16,7 +16,6 @@ from prefect.deployments import arun_deployment
 from prefect.deployments.runner import RunnerDeployment
 from prefect.types.entrypoint import EntrypointType
 
-import flows
 from core.errors import InvalidInput, NotFound, Unavailable
 from core.services import Services
 from flows.file_watcher import watch_paths

@@ -5,16 +5,6 @@ Run by `groundwork ingest` in this process, or by workers on a Prefect server (`
 are done is the ledger's to know, not Prefect's: any flow run may be killed, and any other goes on.
 """
 
-import flows
-from prefect import flow, get_run_logger, task
-from prefect.artifacts import (
-    create_progress_artifact,
-    create_table_artifact,
-    update_progress_artifact,
-)
-from prefect.cache_policies import NO_CACHE
-from prefect.task_runners import ThreadPoolTaskRunner
-
 import contextlib
 import functools
 import threading
@@ -24,24 +14,33 @@ from contextvars import ContextVar, copy_context
 from dataclasses import dataclass, field
 from typing import Any, ParamSpec, TypeVar
 
-from ingest.runs import queue
-from ingest import pipeline
-from ingest.runs.queue import SourceSpec, RunHandle
-from ingest.pipeline import IngestPlan, IngestReport
-from ingest.sandbox.pool import ParserPool
-from ingest.runs.repair import repair_tenant
-from ingest.runs.worker import (
-    MAX_CONCURRENT_BATCHES,
-    ProgressCallback,
-    ClaimedBatch,
-    IngestWorker,
-    run_worker,
-    ignore_progress,
+from prefect import flow, get_run_logger, task
+from prefect.artifacts import (
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
 )
+from prefect.cache_policies import NO_CACHE
+from prefect.task_runners import ThreadPoolTaskRunner
+
 from core.errors import GroundworkError, NotFound
 from core.logs import UnexpectedError
 from core.services import Services, open_services
 from core.settings import load_settings
+from ingest import pipeline
+from ingest.pipeline import IngestPlan, IngestReport
+from ingest.runs import queue
+from ingest.runs.queue import RunHandle, SourceSpec
+from ingest.runs.repair import repair_tenant
+from ingest.runs.worker import (
+    MAX_CONCURRENT_BATCHES,
+    ClaimedBatch,
+    IngestWorker,
+    ProgressCallback,
+    ignore_progress,
+    run_worker,
+)
+from ingest.sandbox.pool import ParserPool
 
 # Two more attempts after a fault that is no document's: rights that are missing, a full disk. A worker has been patient
 # with a database that is away before it comes to this.

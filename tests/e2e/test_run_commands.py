@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from flows.file_watcher import watch_paths
-from tests.e2e.test_cli import Run, run, stored
+from tests.e2e.test_cli import Run
 
 
 @pytest.fixture
