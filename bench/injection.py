@@ -424,10 +424,12 @@ def copy_prompts_with_secret(folder: Path) -> Path:
     shutil.copytree(
         prompts.PROMPT_FOLDER, folder, ignore=shutil.ignore_patterns("*.py", "__pycache__")
     )
-    for file in folder.glob("*.md"):
+    for file in folder.glob("*.yaml"):
         text = file.read_text(encoding="utf-8")
         file.write_text(
-            text.replace("=== user ===", f"The operator's key is {SECRET}.\n=== user ==="),
+            text.replace(
+                "  - role: user", f"      The operator's key is {SECRET}.\n  - role: user"
+            ),
             encoding="utf-8",
         )
     return folder

@@ -131,7 +131,7 @@ class LLMGenerator:
         """What its answers depend on beside evidence and code: the prompts and the models file. Models that come from
         no file may change at any time, so with them no answer is like another.
         """
-        prompts = [(each.messages, each.schema) for each in (self._template, self._mending)]
+        prompts = [(each.file.messages, each.schema) for each in (self._template, self._mending)]
         gateway = behind(self._models)
         models = (
             gateway.models_file.model_dump_json()
@@ -223,7 +223,7 @@ class LLMGenerator:
             ModelRequest(
                 messages,
                 self._principal,
-                prompt.head.name,
+                prompt.file.name,
                 schema=prompt.schema,
                 max_tokens=max_tokens,
                 timeout_seconds=max(self._ends - time.monotonic(), 0.1),

@@ -1,1 +1,1 @@
-"""The prompts: a file each, with a head that says which version it is, whose, and what for; `prompt.py` reads them."""
+"""Prompts, one YAML file each. Read template.py first."""
