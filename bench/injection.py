@@ -52,7 +52,7 @@ from serving.answering.guardrails.prompt_injection import find_injections
 from serving.answering.pipeline import answer_question
 from serving.answering.types import Answer
 from serving.api.schemas import AnswerOut
-from serving.gateway.types import ModelRequest, Usage
+from serving.gateway.types import ModelRequest, Models, Usage
 
 POSITIONS = ("start", "middle", "end")
 PLAIN = (".md", ".txt")
@@ -219,7 +219,7 @@ def take_in(services: Services, some: Sequence[Case], folder: Path) -> None:
 # --- the model --------------------------------------------------------------------------------------------------------
 
 
-class Obedient:
+class Obedient(Models):
     """A model that does what a document tells it to, and everything else that it should not."""
 
     def __init__(self, case: Case, evidence: SearchResult) -> None:

@@ -1,6 +1,5 @@
 """Is it any good: `groundwork eval retrieval` and `eval answers`."""
 
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -97,25 +96,20 @@ def eval_answers(
     settings = load_settings()
     if corpus is not None and questions is not None:
         from evaluation.corpus import corpus_tenant, read_corpus
-        from serving.answering.generator.backing import open_backing
+        from serving.answering.guardrails.redaction import open_models
 
         passages, asked = read_corpus(corpus), read_questions(questions)
         tenant = corpus_tenant(passages)
         with (
             open_configured_services(settings) as services,
-            closing(open_backing(settings)) as backing,
+            open_models(settings) as models,
             create_progress_bar() as progress,
         ):
             _ingest_corpus(services, tenant, passages, progress)
             bar = progress.add_task("Asking", total=len(asked))
             there = {passage.passage_id for passage in passages}
             report = evaluate_questions(
-                services,
-                tenant,
-                asked,
-                there,
-                create_progress_callback(progress, bar),
-                backing.models,
+                services, tenant, asked, there, create_progress_callback(progress, bar), models
             ).as_dict()
     else:
         cases = read_golden(golden)
@@ -144,22 +138,18 @@ def eval_conversation(
 ) -> None:
     """Measure whether follow-up questions are understood: what they find as they are put, and rewritten."""
     from evaluation.dialogues import evaluate_dialogues, read_dialogues, summarise_outcomes
-    from serving.answering.generator.backing import open_backing
+    from serving.answering.guardrails.redaction import open_models
 
     golden = read_dialogues(dialogues)
     settings = load_settings()
     with (
         open_configured_services(settings) as services,
-        closing(open_backing(settings)) as backing,
+        open_models(settings) as models,
         create_progress_bar() as progress,
     ):
         bar = progress.add_task("Asking", total=sum(map(len, golden)))
         outcomes = evaluate_dialogues(
-            services,
-            Principal(tenant),
-            golden,
-            create_progress_callback(progress, bar),
-            backing.models,
+            services, Principal(tenant), golden, create_progress_callback(progress, bar), models
         )
     wrong = [
         {"dialogue": o.turn.dialogue, "question": o.turn.question, "asked_as": o.asked_as}

@@ -1,6 +1,5 @@
 """Questions: `groundwork search`, `ask` and `serve`."""
 
-from contextlib import closing
 from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
 
@@ -93,8 +92,8 @@ def ask(
     from retrieval.filters import parse_where
     from retrieval.retriever import check_question
     from serving.answering.conversation.conversation import answer_in_conversation
-    from serving.answering.generator.backing import open_backing
     from serving.answering.generator.llm import create_generator
+    from serving.answering.guardrails.redaction import open_models
     from serving.answering.pipeline import answer_question, extract_answer
     from serving.usage.meter import PostgresMeter
 
@@ -103,10 +102,10 @@ def ask(
     settings = load_settings()
     with (
         open_configured_services(settings) as services,
-        closing(open_backing(settings, PostgresMeter(services.database))) as backing,
+        open_models(settings, PostgresMeter(services.database)) as models,
     ):
         asker = build_principal(settings, tenant, groups)
-        writer = create_generator(backing.models, asker)
+        writer = create_generator(models, asker)
         if conversation:
             place = _resolve_conversation(services, asker, conversation)
             events = answer_in_conversation(
@@ -114,7 +113,7 @@ def ask(
                 asker,
                 question,
                 place,
-                backing.models,
+                models,
                 generator=writer,
                 mode=mode,
                 where=narrowed,

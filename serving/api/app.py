@@ -4,6 +4,7 @@ groundwork serve     then open the address it prints; /docs has the OpenAPI page
 """
 
 import re
+import threading
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterator, Set
@@ -28,7 +29,6 @@ from retrieval.retriever import check_question, retrieve
 from serving.answering import answer_cache
 from serving.answering.conversation.conversation import answer_in_conversation
 from serving.answering.conversation.history import ConversationHistory
-from serving.answering.generator.backing import Backing
 from serving.answering.generator.llm import create_generator
 from serving.answering.pipeline import stream_answer
 from serving.answering.types import AnswerEvent
@@ -45,7 +45,7 @@ from serving.api.schemas import (
 )
 from serving.api.stored_document import fetch_document
 from serving.api.streaming import EVENT_STREAM_TYPE, collect_answer, stream_response
-from serving.gateway.types import NoModelAvailable
+from serving.gateway.types import CancellableModels, Models, NoModelAvailable
 from serving.usage.budgets import find_tightest_budget
 from serving.usage.meter import PostgresMeter
 
@@ -73,7 +73,7 @@ DOCS_PATHS = (
 
 
 def build_api(
-    services: Services, identity: IdentityProvider, backing: Backing = Backing()
+    services: Services, identity: IdentityProvider, models: Models | None = None
 ) -> FastAPI:
     """The application on open services. It keeps no state of its own, so any number of copies may run."""
     api = FastAPI(
@@ -107,9 +107,12 @@ def build_api(
 
     Payer = Annotated[Principal, Depends(payer)]
 
-    def answering(body: Question, asker: Principal) -> Iterator[AnswerEvent]:
+    def answering(
+        body: Question, asker: Principal, disconnected: threading.Event
+    ) -> Iterator[AnswerEvent]:
+        own_models = CancellableModels(models, disconnected) if models else None
         how: dict[str, Any] = {
-            "generator": create_generator(backing.models, asker),
+            "generator": create_generator(own_models, asker),
             "mode": body.mode,
             "where": body.read_filter(),
             "answer_cache": responses,
@@ -122,7 +125,7 @@ def build_api(
             if body.conversation == "new"
             else body.conversation
         )
-        return answer_in_conversation(services, asker, body.question, begun, backing.models, **how)
+        return answer_in_conversation(services, asker, body.question, begun, own_models, **how)
 
     @api.post(
         "/v1/ask",
@@ -135,10 +138,11 @@ def build_api(
 
         With `Accept: text/event-stream` sentences come one by one, each as soon as it is verified (docs/reference/answers.md).
         """
-        events = await run_sync(answering, body, asker)
+        disconnected = threading.Event()
+        events = await run_sync(answering, body, asker, disconnected)
         if EVENT_STREAM_TYPE in request.headers.get("accept", ""):
-            return await run_sync(stream_response, events)
-        return await collect_answer(events, request)
+            return await run_sync(stream_response, events, disconnected)
+        return await collect_answer(events, request, disconnected)
 
     @api.post("/v1/search", tags=["questions"])
     def search(body: SearchQuestion, asker: Payer) -> SearchOut:

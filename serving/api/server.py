@@ -7,7 +7,7 @@ import uvicorn
 from core import logs
 from core.errors import Unavailable
 from core.services import Services
-from serving.answering.generator.backing import open_backing
+from serving.answering.guardrails.redaction import open_models
 from serving.api.app import build_api
 from serving.api.identity import IdentityProvider
 from serving.usage.meter import PostgresMeter
@@ -34,20 +34,15 @@ def run_server(services: Services, identity: IdentityProvider, listener: socket.
     """Serve until SIGINT or SIGTERM; logs are JSON lines on standard error.
 
     Raises:
-        InvalidInput: see `open_backing`.
+        InvalidInput: see `open_models`.
     """
     logs.configure_json_logging()
-    backing = open_backing(services.settings, PostgresMeter(services.database))
-    server = uvicorn.Server(
-        uvicorn.Config(
-            build_api(services, identity, backing),
+    with open_models(services.settings, PostgresMeter(services.database)) as models:
+        config = uvicorn.Config(
+            build_api(services, identity, models),
             log_config=None,
             log_level="warning",
             access_log=False,
             timeout_graceful_shutdown=SHUTDOWN_GRACE_SECONDS,
         )
-    )
-    try:
-        server.run(sockets=[listener])
-    finally:
-        backing.close()
+        uvicorn.Server(config).run(sockets=[listener])

@@ -22,17 +22,19 @@ from core.errors import GroundworkError
 from serving.answering.pipeline import extract_answer
 from serving.answering.types import Answer, AnswerEvent, SentenceVerified
 from serving.api.schemas import AnswerOut, Problem, SearchedEvent, SentenceEvent
-from serving.gateway.types import leaving
 
 EVENT_STREAM_TYPE = "text/event-stream"
 
 log = structlog.get_logger("groundwork.api")
 
 
-def stream_response(events: Iterator[AnswerEvent]) -> StreamingResponse:
+def stream_response(
+    events: Iterator[AnswerEvent], disconnected: threading.Event
+) -> StreamingResponse:
     """A response that sends events as they come. What is wrong with the question is raised here, before the first.
 
-    Whoever leaves early ends the work: calls of models that are just waited for are cancelled, and `events` is closed.
+    A client that disconnects early ends the work: `disconnected` is set, which cancels model calls, and `events` is
+    closed.
     """
     first = next(events)
     headers = {
@@ -40,21 +42,21 @@ def stream_response(events: Iterator[AnswerEvent]) -> StreamingResponse:
         "X-Accel-Buffering": "no",
     }  # no proxy may hold sentences back
     return StreamingResponse(
-        _encode_events(first, events), media_type=EVENT_STREAM_TYPE, headers=headers
+        _encode_events(first, events, disconnected), media_type=EVENT_STREAM_TYPE, headers=headers
     )
 
 
-async def collect_answer(events: Iterator[AnswerEvent], request: Request) -> AnswerOut:
-    """The whole answer; whoever hangs up before it is there cancels the calls of models that are made for it."""
-    left = threading.Event()
-    leaving.set(left)
+async def collect_answer(
+    events: Iterator[AnswerEvent], request: Request, disconnected: threading.Event
+) -> AnswerOut:
+    """Return the whole answer; set `disconnected` if the client hangs up first."""
 
     async def watch() -> (
         None
     ):  # not by `is_disconnected`, which never says so behind our middleware
         while (await request.receive())["type"] != "http.disconnect":
             pass
-        left.set()
+        disconnected.set()
 
     watching = asyncio.create_task(watch())
     try:
@@ -63,7 +65,9 @@ async def collect_answer(events: Iterator[AnswerEvent], request: Request) -> Ans
         watching.cancel()
 
 
-async def _encode_events(first: AnswerEvent, events: Iterator[AnswerEvent]) -> AsyncIterator[bytes]:
+async def _encode_events(
+    first: AnswerEvent, events: Iterator[AnswerEvent], disconnected: threading.Event
+) -> AsyncIterator[bytes]:
     working = (
         threading.Lock()
     )  # held by the thread that makes the next event; it goes on where nobody waits for it
@@ -76,8 +80,6 @@ async def _encode_events(first: AnswerEvent, events: Iterator[AnswerEvent]) -> A
         with working:
             cast("Generator[AnswerEvent]", events).close()
 
-    left = threading.Event()
-    leaving.set(left)
     try:
         event: AnswerEvent | None = first
         while event is not None:
@@ -89,7 +91,7 @@ async def _encode_events(first: AnswerEvent, events: Iterator[AnswerEvent]) -> A
         log.error("unforeseen", error=type(error).__name__, exc_info=error)
         yield _encode_problem(GroundworkError("Something went wrong here; the log has it."), 500)
     finally:
-        left.set()
+        disconnected.set()
         with anyio.CancelScope(shield=True):
             await run_sync(close)
 

@@ -21,6 +21,7 @@ from uuid import UUID
 import structlog
 
 from core.errors import GroundworkError, OverBudget
+from core.principal import Principal
 from core.settings import Settings
 from serving.gateway.models_file import ModelsFile, ModelSpec, read_models
 from serving.gateway.providers import ModelProvider, ReplyDelta, open_provider
@@ -32,15 +33,16 @@ from serving.gateway.routing import rank_models
 from serving.gateway.token_counters import max_prompt_tokens, open_token_counter
 from serving.gateway.transport import CallLimits, HttpPool
 from serving.gateway.types import (
+    DEFAULT_CONTEXT_TOKENS,
     CallOutcome,
     Meter,
     ModelFailed,
     ModelReply,
     ModelRequest,
+    Models,
     NoModelAvailable,
     Overloaded,
     Usage,
-    leaving,
 )
 
 MAX_REPLY_BYTES_PER_TOKEN, BASE_REPLY_BYTES = (
@@ -104,7 +106,7 @@ class ModelEndpoint:
         return False
 
 
-class Gateway:
+class Gateway(Models):
     """Models for everyone in the process: build one at start-up, `close` it at the end."""
 
     def __init__(
@@ -121,16 +123,22 @@ class Gateway:
         self.retry_budget = RetryBudget()
         self.rng = random.Random()
 
-    def stream(self, request: ModelRequest, cancelled: threading.Event | None = None) -> ModelReply:
-        """A reply whose first piece is there. Setting `cancelled`, or what is `leaving`, ends it at any time.
-
-        Raises:
-            NoModelAvailable, Overloaded, OverBudget: see `Models.stream`.
-        """
+    def stream(self, request: ModelRequest) -> ModelReply:
         self.retry_budget.count_request()
-        return _RoutedRequest(
-            self, request, cancelled or leaving.get() or threading.Event()
-        ).open_reply()
+        return _RoutedRequest(self, request).open_reply()
+
+    def context_size(self, principal: Principal) -> int:
+        allowed = self.models_file.policy_for(principal.tenant).models
+        sizes = [
+            model.context
+            for model in self.models_file.models
+            if allowed is None or model.name in allowed
+        ]
+        return max(sizes, default=DEFAULT_CONTEXT_TOKENS)
+
+    @property
+    def fingerprint(self) -> str:
+        return self.models_file.model_dump_json()
 
     def close(self) -> None:
         """Close all connections."""
@@ -141,8 +149,8 @@ class Gateway:
 class _RoutedRequest:
     """One request on its way through the models."""
 
-    def __init__(self, gateway: Gateway, request: ModelRequest, cancelled: threading.Event) -> None:
-        self.gateway, self.request, self.cancelled = gateway, request, cancelled
+    def __init__(self, gateway: Gateway, request: ModelRequest) -> None:
+        self.gateway, self.request, self.cancelled = gateway, request, request.cancelled
         self.timeouts = gateway.models_file.patience
         self.deadline = time.monotonic() + min(request.timeout_seconds, self.timeouts.total)
         self.input_tokens = sum(

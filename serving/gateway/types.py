@@ -1,9 +1,10 @@
-"""What goes to a language model and what comes back, whoever runs it."""
+"""Requests to language models and their replies, the same for every provider."""
 
+import secrets
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any, Literal, Protocol
 from uuid import UUID, uuid4
@@ -16,6 +17,8 @@ Tier = Literal["fast", "balanced", "strong"]  # weakest and cheapest first
 CallOutcome = Literal["done", "failed", "cancelled"]
 Risk = Literal["public", "internal", "confidential", "restricted"]  # least harm first
 
+DEFAULT_CONTEXT_TOKENS = 4_096  # of models whose size is not known
+
 
 @dataclass(frozen=True, slots=True)
 class Message:
@@ -27,13 +30,12 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class ModelRequest:
-    """What a model is asked, for whom, and within which bounds.
+    """One request to a language model, with its limits.
 
-    `schema` is a JSON schema that the reply must have, where the endpoint can hold a model to one; `purpose` says in
-    usage records what the call was for; `seconds` is what is left of the caller's deadline. `question` is what the
-    reader asked, where that is known: a plain or a hard one moves a "balanced" request by a tier. `risk` is the class
-    of what is sent; only models that may see it are asked. `model` is the only one to ask, where one writer's text goes
-    on; empty: any.
+    `purpose` names the call in usage records. `schema` is the JSON schema of the reply, used where the endpoint
+    supports one. `timeout_seconds` is the rest of the caller's deadline; setting `cancelled` ends the call at once.
+    `risk` is the class of the data sent; only models cleared for it are called. `question` is the user's question: a
+    plain or a hard one moves a "balanced" request by a tier. `model` names the only model to call; empty means any.
     """
 
     messages: Sequence[Message]
@@ -48,6 +50,7 @@ class ModelRequest:
     request_id: UUID = field(default_factory=uuid4)
     question: str = ""
     model: str = ""
+    cancelled: threading.Event = field(default_factory=threading.Event, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,20 +89,43 @@ class ModelReply(Protocol):
         """Stop reading, and stop paying."""
 
 
-leaving: ContextVar[threading.Event | None] = ContextVar("leaving", default=None)
-"""Set by whoever serves a reader: the event that tells the calls made for that reader that they have left."""
+class Models(ABC):
+    """Language models behind one method: the gateway, a decorator around it, or a script in a test."""
 
-
-class Models(Protocol):
-    """Where replies come from: the gateway, or in a test something that follows a script."""
-
+    @abstractmethod
     def stream(self, request: ModelRequest) -> ModelReply:
-        """A reply whose first piece is there.
+        """Return a reply whose first piece has arrived.
 
         Raises:
-            NoModelAvailable: none that may be asked answered in time; `Overloaded` where all are busy.
-            OverBudget: the meter said so, and no cheaper model may take the place of the one that was chosen.
+            NoModelAvailable: no permitted model answered in time; `Overloaded` if all are busy.
+            OverBudget: a budget is used up, and no cheaper model may answer instead.
         """
+
+    def context_size(self, principal: Principal) -> int:
+        """Return the tokens, prompt and reply together, of the largest model that the tenant may use."""
+        return DEFAULT_CONTEXT_TOKENS
+
+    @property
+    def fingerprint(self) -> str:
+        """Return a text that changes when replies may change. The default is random: nothing may be cached."""
+        return secrets.token_hex()
+
+
+class CancellableModels(Models):
+    """Models for one caller: setting `cancelled` ends all their calls, in any thread."""
+
+    def __init__(self, models: Models, cancelled: threading.Event) -> None:
+        self._models, self._cancelled = models, cancelled
+
+    def stream(self, request: ModelRequest) -> ModelReply:
+        return self._models.stream(replace(request, cancelled=self._cancelled))
+
+    def context_size(self, principal: Principal) -> int:
+        return self._models.context_size(principal)
+
+    @property
+    def fingerprint(self) -> str:
+        return self._models.fingerprint
 
 
 class Meter(Protocol):

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
 
-from serving.gateway.types import ModelFailed, ModelRequest, NoModelAvailable, Usage
+from serving.gateway.types import ModelFailed, ModelRequest, Models, NoModelAvailable, Usage
 
 PIECE = 7  # characters, of a reply that comes in pieces
 
@@ -32,7 +32,7 @@ class ScriptedReply:
         self.closed = True
 
 
-class ScriptedModels:
+class ScriptedModels(Models):
     """Gives its replies in order, or what a function makes of the request; None in place of one is a failure."""
 
     def __init__(

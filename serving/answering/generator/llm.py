@@ -32,17 +32,22 @@ from serving.answering.generator.quote_matching import (
 )
 from serving.answering.generator.reply_parser import PassageRef, ReplyParser, ReplySentence
 from serving.answering.guardrails.prompt_injection import find_injections, is_injection
-from serving.answering.guardrails.redaction import behind
 from serving.answering.types import DraftSentence, FaultCode, SupportingSpan
-from serving.gateway.gateway import Gateway, estimate_tokens
-from serving.gateway.types import Message, ModelFailed, ModelRequest, Models, NoModelAvailable
+from serving.gateway.gateway import estimate_tokens
+from serving.gateway.types import (
+    DEFAULT_CONTEXT_TOKENS,
+    Message,
+    ModelFailed,
+    ModelRequest,
+    Models,
+    NoModelAvailable,
+)
 
 ANSWER_TIMEOUT_SECONDS = 30.0  # for all that is asked of models for one answer
 MIN_REPAIR_SECONDS = 2.0  # below which a sentence is not mended any more
 MAX_ANSWER_TOKENS = 700  # for a reply: some eight sentences with a quote each
 MAX_REPAIR_TOKENS = 250
 MAX_REPLY_SENTENCES = 8  # of a reply that are read; a model that goes on is repeating itself
-DEFAULT_CONTEXT_TOKENS = 4_096  # tokens, of a model that is not known better
 MIN_CHARACTERS_PER_TOKEN = (
     3  # of English; rather too few, so that a prompt fits though its tokens are short
 )
@@ -68,24 +73,10 @@ def create_generator(
 ) -> "LLMGenerator | ExtractiveGenerator":
     """What writes an answer for somebody: a language model where a models file is named, else the documents do."""
     return (
-        LLMGenerator(models, principal, context_tokens=find_context_size(models, principal))
+        LLMGenerator(models, principal, context_tokens=models.context_size(principal))
         if models
         else ExtractiveGenerator()
     )
-
-
-def find_context_size(models: Models, principal: Principal) -> int:
-    """The tokens that the largest model takes that somebody's tenant may ask, prompt and reply together."""
-    gateway = behind(models)
-    if not isinstance(gateway, Gateway):
-        return DEFAULT_CONTEXT_TOKENS
-    allowed = gateway.models_file.policy_for(principal.tenant).models
-    sizes = [
-        model.context
-        for model in gateway.models_file.models
-        if allowed is None or model.name in allowed
-    ]
-    return max(sizes, default=DEFAULT_CONTEXT_TOKENS)
 
 
 class LLMGenerator:
@@ -132,12 +123,7 @@ class LLMGenerator:
         no file may change at any time, so with them no answer is like another.
         """
         prompts = [(each.file.messages, each.schema) for each in (self._template, self._mending)]
-        gateway = behind(self._models)
-        models = (
-            gateway.models_file.model_dump_json()
-            if isinstance(gateway, Gateway)
-            else secrets.token_hex()
-        )
+        models = self._models.fingerprint
         return sha256(f"{prompts}\n{models}\n{self._context}\n{self._most}".encode()).hexdigest()
 
     @property

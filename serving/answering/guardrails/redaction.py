@@ -6,29 +6,38 @@ answers    prompts, and in answers and their quotes [EMAIL] stands for the value
 """
 
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import replace
 
+from core.principal import Principal
 from core.redaction import SENSITIVE_KINDS, Pseudonyms, redact
 from core.settings import Settings
 from serving.answering.types import Answer, AnswerEvent, Citation, Refusal, SentenceVerified
-from serving.gateway.types import ModelReply, ModelRequest, Models, Usage
+from serving.gateway.gateway import open_gateway
+from serving.gateway.types import Meter, ModelReply, ModelRequest, Models, Usage
 
 MAX_PSEUDONYM_CHARACTERS = 24  # characters of a name such as <DRIVER_LICENSE_12>
 
 
-class RedactingModels:
+class RedactingModels(Models):
     """Models that never read a secret: each request's are hidden behind names, and restored in its reply."""
 
     def __init__(self, models: Models) -> None:
-        self.models = models
+        self._models = models
+
+    def context_size(self, principal: Principal) -> int:
+        return self._models.context_size(principal)
+
+    @property
+    def fingerprint(self) -> str:
+        return self._models.fingerprint
 
     def stream(self, request: ModelRequest) -> ModelReply:
-        """See `Models`."""
         names = Pseudonyms()
         hidden = [
             replace(message, content=names.hide(message.content)) for message in request.messages
         ]
-        return _RestoringReply(self.models.stream(replace(request, messages=hidden)), names)
+        return _RestoringReply(self._models.stream(replace(request, messages=hidden)), names)
 
 
 class _RestoringReply:
@@ -61,14 +70,19 @@ class _RestoringReply:
         self._reply.close()
 
 
-def wrap_models(models: Models | None, settings: Settings) -> Models | None:
-    """The models, as far as the policy lets them read."""
-    return models if models is None or settings.redact == "logs" else RedactingModels(models)
+@contextmanager
+def open_models(settings: Settings, meter: Meter | None = None) -> Iterator[Models | None]:
+    """Yield the configured language models, redacted as the settings say; None if there is no models file.
 
-
-def behind(models: Models | None) -> Models | None:
-    """The models that are asked at last, whatever stands before them."""
-    return models.models if isinstance(models, RedactingModels) else models
+    Raises:
+        InvalidInput: the models file can't be used, or a key is not set.
+    """
+    gateway = open_gateway(settings, meter)
+    if gateway is None:
+        yield None
+        return
+    with closing(gateway):
+        yield gateway if settings.redact == "logs" else RedactingModels(gateway)
 
 
 def mask_events(events: Iterator[AnswerEvent], settings: Settings) -> Iterator[AnswerEvent]:

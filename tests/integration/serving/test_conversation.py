@@ -25,7 +25,7 @@ from serving.answering.pipeline import extract_answer
 from serving.answering.types import Answer
 from serving.api.app import build_api
 from serving.api.identity import LocalIdentity
-from serving.gateway.types import ModelRequest, NoModelAvailable
+from serving.gateway.types import ModelRequest, Models, NoModelAvailable
 from tests.conftest import ROOT
 from tests.support.services import superuser, take_in_folder
 
@@ -48,7 +48,7 @@ def test_follow_ups_find_what_they_ask_for(sample_services: Services) -> None:
     assert counted["found_rewritten"] >= counted["found_as_put"] + 0.2
 
 
-class Scripted:
+class Scripted(Models):
     """A model that says one thing, or nothing."""
 
     def __init__(self, text: str | None) -> None:

@@ -9,7 +9,6 @@ import pytest
 from bench import gateway_faults
 from bench.fake_models import FakeProvider, answer_well, hang_silently
 from core.principal import Principal
-from serving.answering.generator.backing import Backing
 from serving.answering.generator.llm import LLMGenerator
 from serving.answering.pipeline import answer_question
 from serving.api.app import build_api
@@ -75,7 +74,7 @@ def test_a_reader_who_hangs_up_before_an_answer_that_comes_at_once_ends_its_call
     """Over a real socket, which is closed while the model would think for minutes."""
     endpoint = fake("alpha", hang_silently)
     api = build_api(
-        sample_services, LocalIdentity(("alder",)), Backing(opened(endpoint.entry(), patience=LONG))
+        sample_services, LocalIdentity(("alder",)), opened(endpoint.entry(), patience=LONG)
     )
     body = json.dumps(
         {"question": "How many days of paid annual leave does an employee receive?"}

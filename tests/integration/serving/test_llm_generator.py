@@ -17,7 +17,6 @@ from retrieval.types import SearchResult
 from serving.answering.evidence import extract_sentences
 from serving.answering.extractive import ExtractiveGenerator
 from serving.answering.generator import llm
-from serving.answering.generator.backing import Backing
 from serving.answering.generator.llm import (
     LLMGenerator,
     create_generator,
@@ -217,7 +216,7 @@ def test_a_generator_is_a_models_only_where_there_are_models():
 
 def test_over_http_a_configured_model_writes(sample_services, leave):
     models = ScriptedModels(reply(leave, TRUE))
-    api = TestClient(build_api(sample_services, LocalIdentity(("alder",)), Backing(models)))
+    api = TestClient(build_api(sample_services, LocalIdentity(("alder",)), models))
     given = api.post("/v1/ask", json={"question": LEAVE}).json()
     assert given["sentences"] == [{"text": TRUE, "citations": [1]}]
     assert (given["model"], given["prompt_version"], len(given["prompt"])) == (

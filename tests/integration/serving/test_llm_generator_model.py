@@ -10,7 +10,6 @@ import pytest
 from fastapi.testclient import TestClient
 
 from bench.fake_models import model_entry
-from serving.answering.generator.backing import Backing
 from serving.answering.types import FaultCode
 from serving.api.app import build_api
 from serving.api.identity import LocalIdentity
@@ -37,7 +36,7 @@ def api(sample_services, language_model, ledger):
     file = ModelsFile(models=[listed], patience=Timeouts(first=60, between=60, total=120))
     pool = HttpPool()
     gateway = Gateway(file, {"small": open_provider(file.models[0], pool)}, ledger, pool)
-    yield TestClient(build_api(sample_services, LocalIdentity(("alder",)), Backing(gateway)))
+    yield TestClient(build_api(sample_services, LocalIdentity(("alder",)), gateway))
     pool.close()
 
 

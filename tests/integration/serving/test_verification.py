@@ -2,6 +2,7 @@
 
 import json
 import random
+import threading
 from collections import Counter
 from dataclasses import replace
 
@@ -304,7 +305,8 @@ def test_what_goes_wrong_on_the_way_is_the_last_event(sample_services):
             closed.append(True)
 
     async def everything():
-        return [part async for part in stream_response(events()).body_iterator]
+        stream = stream_response(events(), threading.Event())
+        return [part async for part in stream.body_iterator]
 
     first, last = anyio.run(everything)
     assert first.startswith(b"event: searched")

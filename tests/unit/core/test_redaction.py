@@ -17,7 +17,7 @@ from bench.redaction import (
 from core.principal import Principal
 from core.redaction import SENSITIVE_KINDS, Pseudonyms, find_entities, redact
 from serving.answering.guardrails.redaction import RedactingModels
-from serving.gateway.types import Message, ModelRequest
+from serving.gateway.types import Message, ModelRequest, Models
 
 # Built from pieces, so that no scanner of this repository takes them for real ones.
 SECRETS = {
@@ -234,7 +234,7 @@ def test_a_model_reads_names_and_its_reply_has_the_values() -> None:
     assert models.read == "Is <EMAIL_1> or <EMAIL_2> right?"
 
 
-class Echo:
+class Echo(Models):
     """A model that repeats what it reads, character by character."""
 
     model, usage, read = "echo", None, ""

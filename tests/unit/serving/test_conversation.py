@@ -10,7 +10,7 @@ from core.principal import Principal
 from serving.answering.conversation.conversation import resolve_question
 from serving.answering.conversation.followups import is_follow_up, make_standalone
 from serving.answering.conversation.history import Turn
-from serving.gateway.types import ModelRequest, NoModelAvailable
+from serving.gateway.types import ModelRequest, Models, NoModelAvailable
 
 ANN, BOB = Principal("alder", (), "ann"), Principal("alder", (), "bob")
 DEPTH = "How deep can I lower a Heron 200?"
@@ -79,7 +79,7 @@ def test_a_title_is_borrowed_only_where_the_question_names_nothing() -> None:
     assert asked.leans_on == before.documents[0]
 
 
-class Scripted:
+class Scripted(Models):
     """A model that says one thing, or nothing."""
 
     def __init__(self, text: str | None) -> None:

@@ -461,7 +461,7 @@ def test_a_reply_comes_in_pieces_and_is_booked_as_the_provider_counted(opened, f
     (_, tokens, most) = next(iter(ledger.reserved.values()))
     assert tokens > 512
     assert most > cost
-    assert gateway.sites["alpha"].gate.inside == 0
+    assert gateway.endpoints["alpha"].limiter.in_flight == 0
 
 
 @pytest.mark.parametrize("streaming", [True, False])
@@ -538,7 +538,7 @@ def test_what_breaks_off_is_not_continued_by_another_and_is_booked_as_we_count(o
         next(reply)
     assert healthy.calls == 0
     (usage,) = ledger.usages
-    assert (usage.counted, usage.outcome, usage.output_tokens) == (
+    assert (usage.counted_by_provider, usage.outcome, usage.output_tokens) == (
         False,
         "failed",
         len("alpha1 alpha2 "),
@@ -575,7 +575,7 @@ def test_a_budget_too_small_takes_a_cheaper_model_or_refuses_as_the_policy_says(
         refusing.stream(asked)
     with pytest.raises(OverBudget):
         opened(*entries, meter=Ledger(["dear", "cheap"])).stream(asked)
-    assert refusing.sites["dear"].gate.inside == 0
+    assert refusing.endpoints["dear"].limiter.in_flight == 0
 
 
 def test_retry_after_is_waited_for_within_the_deadline(opened, fake):
@@ -637,7 +637,7 @@ def test_closing_a_reply_hangs_up_and_books_what_was_read(opened, fake):
     assert list(reply) == []
     assert settled(endpoint) == 1
     assert [usage.outcome for usage in ledger.usages] == ["cancelled"]
-    assert gateway.sites["alpha"].gate.inside == 0
+    assert gateway.endpoints["alpha"].limiter.in_flight == 0
 
 
 def test_a_reply_that_is_forgotten_hangs_up(opened, fake):
@@ -646,14 +646,14 @@ def test_a_reply_that_is_forgotten_hangs_up(opened, fake):
     reply = gateway.stream(request())
     del reply
     assert settled(endpoint) == 1
-    assert gateway.sites["alpha"].gate.inside == 0
+    assert gateway.endpoints["alpha"].limiter.in_flight == 0
 
 
 def test_another_thread_can_end_a_call_that_waits(opened, fake):
     endpoint, cancelled = fake("alpha", hang_silently), threading.Event()
     gateway = opened(endpoint.entry(), patience=LONG)
     with ThreadPoolExecutor(1) as threads:
-        waiting = threads.submit(gateway.stream, request(), cancelled)
+        waiting = threads.submit(gateway.stream, request(cancelled=cancelled))
         until = time.monotonic() + QUICKLY
         while not endpoint.calls and time.monotonic() < until:
             time.sleep(0.01)
@@ -661,20 +661,20 @@ def test_another_thread_can_end_a_call_that_waits(opened, fake):
         with pytest.raises(NoModelAvailable):
             waiting.result(QUICKLY)
     assert settled(endpoint) == 1
-    assert gateway.sites["alpha"].breaker.admit()
+    assert gateway.endpoints["alpha"].breaker.admit()
 
 
 def test_a_reader_who_leaves_ends_the_call_that_waits(opened, fake):
     """Over server-sent events, in the midst of waiting for a first word that would take minutes."""
     endpoint = fake("alpha", hang_silently)
-    gateway = opened(endpoint.entry(), patience=LONG)
+    gateway, disconnected = opened(endpoint.entry(), patience=LONG), threading.Event()
 
     def events():
         yield SearchCompleted(1, 1)
-        gateway.stream(request())
+        gateway.stream(request(cancelled=disconnected))
 
     async def read():
-        async for _ in stream_response(events()).body_iterator:
+        async for _ in stream_response(events(), disconnected).body_iterator:
             pass
 
     async def leave():
@@ -691,7 +691,8 @@ def test_a_reader_who_leaves_ends_the_call_that_waits(opened, fake):
 
 def test_closing_one_of_two_replies_leaves_the_other(opened, fake):
     gateway, reader = opened(fake().entry()), threading.Event()
-    one, other = gateway.stream(request(), reader), gateway.stream(request(), reader)
+    one = gateway.stream(request(cancelled=reader))
+    other = gateway.stream(request(cancelled=reader))
     one.close()
     assert "".join(other) == EVERYTHING
 
@@ -712,7 +713,7 @@ def test_the_messages_api_is_spoken(opened, fake, streaming):
 
     reply = opened(claude(fake("alpha", listening), streaming=streaming)).stream(request())
     assert "".join(reply) == EVERYTHING
-    assert (reply.usage.input_tokens, reply.usage.output_tokens, reply.usage.counted) == (
+    assert (reply.usage.input_tokens, reply.usage.output_tokens, reply.usage.counted_by_provider) == (
         INPUT_TOKENS,
         OUTPUT_TOKENS,
         True,
