@@ -713,11 +713,11 @@ def test_the_messages_api_is_spoken(opened, fake, streaming):
 
     reply = opened(claude(fake("alpha", listening), streaming=streaming)).stream(request())
     assert "".join(reply) == EVERYTHING
-    assert (reply.usage.input_tokens, reply.usage.output_tokens, reply.usage.counted_by_provider) == (
-        INPUT_TOKENS,
-        OUTPUT_TOKENS,
-        True,
-    )
+    assert (
+        reply.usage.input_tokens,
+        reply.usage.output_tokens,
+        reply.usage.counted_by_provider,
+    ) == (INPUT_TOKENS, OUTPUT_TOKENS, True)
     (asked,) = seen
     assert asked["system"] == "You count."
     assert asked["messages"] == [{"role": "user", "content": "Count."}]
