@@ -14,7 +14,6 @@ if TYPE_CHECKING:
         DuplicateRef,
         Hit,
         RetrieverName,
-        RetrieverScore,
         ScoreReasons,
         SearchExplanation,
         SearchResult,
@@ -38,10 +37,11 @@ def print_explanation(evidence: "SearchResult") -> None:
     if (explanation := evidence.explanation) is None:
         return
     console = Console(highlight=False, markup=False)
-    longest = max((max(why.shares.values()) for why in explanation.reasons.values()), default=0.0)
-    for hit in evidence.hits:
+    reasons = [hit.reasons for hit in evidence.hits if hit.reasons]
+    largest_share = max((max(each.shares.values()) for each in reasons), default=0.0)
+    for hit, hit_reasons in zip(evidence.hits, reasons, strict=True):
         table = build_hits_table([hit])
-        table.add_row("", "", _build_reasons_table(hit, explanation.reasons[hit.chunk_id], longest))
+        table.add_row("", "", _build_reasons_table(hit, hit_reasons, largest_share))
         console.print(table)
         console.print()
     console.print(_build_facts_table(evidence, explanation))
@@ -55,9 +55,7 @@ def build_hits_table(hits: "Sequence[Hit]") -> Table:
     table.add_column(overflow="fold")
     for hit in hits:
         ranks = [
-            f"{RETRIEVER_LABELS[name]} {leg.rank}"
-            for name, leg in _retriever_scores(hit).items()
-            if leg.rank
+            f"{RETRIEVER_LABELS[name]} {leg.rank}" for name, leg in hit.legs.items() if leg.rank
         ]
         place = Text(
             " · ".join(part for part in (hit.location.label(), *ranks) if part), style="dim"
@@ -86,13 +84,9 @@ def format_duplicates(duplicates: "Sequence[DuplicateRef]") -> str:
     )
 
 
-def _retriever_scores(hit: "Hit") -> "dict[RetrieverName, RetrieverScore]":
-    return {"lexical": hit.lexical, "dense": hit.dense, "sentence": hit.sentence}
-
-
 def _build_reasons_table(hit: "Hit", reasons: "ScoreReasons", longest: float) -> Table:
     table = Table.grid(padding=(0, 1))
-    for name, leg in _retriever_scores(hit).items():
+    for name, leg in hit.legs.items():
         share = reasons.shares[name]
         bar = "█" * round(MAX_BAR_CHARACTERS * max(0.0, share) / longest) if longest else ""
         measure = "BM25" if name == "lexical" else "cosine"
@@ -137,7 +131,8 @@ def _explanation_facts(
         passed = f"{explanation.passed.documents:,} documents and {explanation.passed.passages:,} passages pass"
         yield "filter", f"{json.dumps(filter_json(evidence.filter), ensure_ascii=False)}: {passed}"
     groups = ", ".join(explanation.groups) or "none"
-    visible = f"{evidence.documents:,} documents and {evidence.passages:,} passages visible"
+    searched = evidence.searched
+    visible = f"{searched.documents:,} documents and {searched.passages:,} passages visible"
     yield "access", f"tenant {explanation.tenant}, groups {groups}: {visible}"
     yield "index", f"version {explanation.index_version}, {explanation.model}"
     for access in explanation.accesses:
@@ -151,7 +146,7 @@ def _explanation_facts(
     )
     yield (
         "database",
-        f"planning {explanation.planning:.1f} ms · execution {explanation.execution:.1f} ms",
+        " · ".join(f"{stage} {spent:.1f} ms" for stage, spent in explanation.milliseconds.items()),
     )
 
 

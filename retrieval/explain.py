@@ -42,8 +42,11 @@ def explain_search(
     statement: tuple[sql.Composed, Mapping[str, Any]],
     hits: Sequence[Hit],
     idf: Mapping[str, float],
-) -> SearchExplanation:
-    """Explain a search that just ran on the connection: `search` is its statement with its values."""
+) -> tuple[SearchExplanation, tuple[Hit, ...]]:
+    """Explain a search that just ran on the connection; return the explanation, and the hits with their reasons.
+
+    `statement` is the search's statement with its values.
+    """
     query, values = statement
     row = connection.execute(EXPLAIN_PREFIX + query, values).fetchone()
     assert row is not None
@@ -57,22 +60,21 @@ def explain_search(
     most = sum(
         weight * idf[term] for term, weight in zip(values["terms"], values["weights"], strict=True)
     )
-    return SearchExplanation(
+    explanation = SearchExplanation(
         tenant=principal.tenant,
         groups=principal.groups,
         model=index.model,
         index_version=index.index_version_id,
         passed=count_matches(connection, principal.tenant, where) if where else None,
         accesses=_merge_access_paths(_find_access_paths(plan["Plan"], legs)),
-        reasons={
-            hit.chunk_id: ScoreReasons(
-                _compute_shares(hit, values, most), matches.get(hit.chunk_id, ())
-            )
-            for hit in hits
-        },
-        planning=plan["Planning Time"],
-        execution=plan["Execution Time"],
+        milliseconds={"planning": plan["Planning Time"], "execution": plan["Execution Time"]},
     )
+    explained_hits = []
+    for hit in hits:
+        shares = _compute_shares(hit, values, most)
+        reasons = ScoreReasons(shares, matches.get(hit.chunk_id, ()))
+        explained_hits.append(replace(hit, reasons=reasons))
+    return explanation, tuple(explained_hits)
 
 
 def _compute_shares(

@@ -41,7 +41,15 @@ from retrieval.search_plan import (
     CorpusStats,
     read_corpus_stats,
 )
-from retrieval.types import DuplicateRef, Hit, RetrieverScore, SearchMode, SearchResult, SentenceHit
+from retrieval.types import (
+    DocumentCounts,
+    DuplicateRef,
+    Hit,
+    RetrieverScore,
+    SearchMode,
+    SearchResult,
+    SentenceHit,
+)
 
 QUERIES = load_queries(Path(__file__).with_name("search.sql"))
 
@@ -135,7 +143,7 @@ def retrieve(
         )
         watch.record_stage("search")
         if explain:
-            explanation = explain_search(
+            explanation, hits = explain_search(
                 connection, principal, reach.index, where, search, hits, found[0]["idf"]
             )
             watch.record_stage("explain")
@@ -149,8 +157,7 @@ def retrieve(
         mode,
         hits,
         found[0]["idf"],
-        reach.documents,
-        reach.chunks,
+        DocumentCounts(reach.documents, reach.chunks),
         watch.milliseconds,
         where,
         reranking,

@@ -51,6 +51,27 @@ class DuplicateRef:
 
 
 @dataclass(frozen=True, slots=True)
+class TermMatch:
+    """A term of the question in a hit: how often it stands there, how rare it is, what it adds to the BM25 score."""
+
+    term: str
+    frequency: float
+    idf: float
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreReasons:
+    """Why a hit has its score: what each leg adds to it, and the terms that matched.
+
+    The shares add up to the passage's own score, which a better near-duplicate may have raised.
+    """
+
+    shares: Mapping[RetrieverName, float]
+    terms: tuple[TermMatch, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Hit:
     """A passage found for a question: where it stands, what it says, and why it is here.
 
@@ -83,31 +104,16 @@ class Hit:
     reranked: RerankScore | None = None
     edition: str | None = None
     also: tuple[DuplicateRef, ...] = ()
+    reasons: ScoreReasons | None = None
+
+    @property
+    def legs(self) -> dict[RetrieverName, RetrieverScore]:
+        """The scores of the three retrievers by name."""
+        return {"lexical": self.lexical, "dense": self.dense, "sentence": self.sentence}
 
     def quote(self, span: Span) -> str:
         """The text of a span that lies inside this passage."""
         return self.text[span.start - self.span.start : span.end - self.span.start]
-
-
-@dataclass(frozen=True, slots=True)
-class TermMatch:
-    """A term of the question in a hit: how often it stands there, how rare it is, what it adds to the BM25 score."""
-
-    term: str
-    frequency: float
-    idf: float
-    score: float
-
-
-@dataclass(frozen=True, slots=True)
-class ScoreReasons:
-    """Why a hit has its score: what each leg adds to it, and the terms that matched.
-
-    The shares add up to the passage's own score, which a better near-duplicate may have raised.
-    """
-
-    shares: Mapping[RetrieverName, float]
-    terms: tuple[TermMatch, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +143,8 @@ class DocumentCounts:
 class SearchExplanation:
     """How a search came about; every number is over what the reader may see.
 
-    `passed` counts what the filter lets pass, None without one. `reasons` has those of each hit, by its chunk_id.
-    `planning` and `execution` are the milliseconds that the database itself measured, of a second run.
+    `passed` counts what the filter lets pass, None without one. `milliseconds` has "planning" and "execution", which
+    the database measured in a second run.
     """
 
     tenant: str
@@ -147,9 +153,7 @@ class SearchExplanation:
     index_version: int
     passed: DocumentCounts | None
     accesses: tuple[AccessPath, ...]
-    reasons: Mapping[int, ScoreReasons]
-    planning: float
-    execution: float
+    milliseconds: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,8 +169,8 @@ class RerankSummary:
 class SearchResult:
     """The hits for a question, best first, with what explains them.
 
-    `idf` is each question term's rarity among what the reader may see; `documents` and `chunks` count that. `where` is
-    the filter that narrowed it down. `milliseconds` has "embed" and "search", and "filter", "explain" and "rerank"
+    `idf` is each question term's rarity among what the reader may see; `searched` counts that. `filter` is
+    the one that narrowed it down. `milliseconds` has "embed" and "search", and "filter", "explain" and "rerank"
     where there was such a stage.
     """
 
@@ -174,8 +178,7 @@ class SearchResult:
     mode: SearchMode
     hits: tuple[Hit, ...]
     idf: dict[str, float]
-    documents: int
-    passages: int
+    searched: DocumentCounts
     milliseconds: dict[str, float] = field(default_factory=dict)
     filter: Filter | None = None
     reranking: RerankSummary | None = None

@@ -73,9 +73,11 @@ def search(target: Target, chance: random.Random) -> Observation:
 
 def _told(target: Target, asker: Principal, evidence: SearchResult, asked: list[str]) -> str:
     """What a search told by its numbers: how much there is, and whether a word is anywhere."""
-    if (evidence.documents, evidence.passages) != target.estate.reach(asker):
-        return f"counts {evidence.documents} documents, not {target.estate.reach(asker)[0]}"
-    rarest = math.log(1 + (evidence.passages + 0.5) / 0.5)
+    if (evidence.searched.documents, evidence.searched.passages) != target.estate.reach(asker):
+        return (
+            f"counts {evidence.searched.documents} documents, not {target.estate.reach(asker)[0]}"
+        )
+    rarest = math.log(1 + (evidence.searched.passages + 0.5) / 0.5)
     for word in hidden_canaries(target.estate, asker, asked):
         if not math.isclose(evidence.idf[extract_terms(word)[0]], rarest):
             return f"the idf of {word} tells that it is somewhere"

@@ -206,7 +206,9 @@ def _describe_missing_subject(inputs: _AnswerabilityInputs) -> str:
 def _build_refusal(inputs: _AnswerabilityInputs, missing_subject: str) -> Refusal:
     evidence, wanted = inputs.evidence, inputs.analysis
     many = (
-        f"the {evidence.documents:,} documents" if evidence.documents != 1 else "the one document"
+        f"the {evidence.searched.documents:,} documents"
+        if evidence.searched.documents != 1
+        else "the one document"
     )
     those = (
         "the documents that the filter lets pass"

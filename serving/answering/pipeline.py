@@ -174,7 +174,7 @@ def _stream_unmasked(
     )
     evidence, flags = screen_evidence(build_context(found), services.settings.suspicious_passages)
     retrieved = time.perf_counter()
-    yield SearchCompleted(evidence.documents, evidence.passages)
+    yield SearchCompleted(evidence.searched.documents, evidence.searched.passages)
     judgement = assess_answerability(evidence)
     saying = _AnswerBuilder(services, evidence, generator, flags)
     if not judgement.refusal:
@@ -288,8 +288,8 @@ class _AnswerBuilder:
             citations=tuple(said.citations),
             refusal=refusal,
             generator=self._generator.name,
-            documents=self._evidence.documents,
-            passages=self._evidence.passages,
+            documents=self._evidence.searched.documents,
+            passages=self._evidence.searched.passages,
             confidence=confidence,
             removed=tuple(self._removed),
             repaired=self._repaired,

@@ -74,7 +74,7 @@ class QuestionAnalysis:
 
 def compute_max_idf(evidence: SearchResult) -> float:
     """The idf of a term that stands in nothing the reader may see: the highest there is."""
-    return math.log(1 + (evidence.passages + 0.5) / 0.5)
+    return math.log(1 + (evidence.searched.passages + 0.5) / 0.5)
 
 
 def analyze_question(evidence: SearchResult) -> QuestionAnalysis:

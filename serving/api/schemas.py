@@ -265,7 +265,7 @@ class HitOut(BaseModel):
     reasons: ReasonsOut | None = None
 
     @classmethod
-    def of(cls, hit: Hit, explanation: SearchExplanation | None = None) -> Self:
+    def of(cls, hit: Hit) -> Self:
         """From our own type."""
         judged = hit.reranked
         return cls(
@@ -279,15 +279,11 @@ class HitOut(BaseModel):
             end=hit.span.end,
             text=hit.text,
             score=hit.score,
-            legs={
-                "lexical": LegOut.of(hit.lexical),
-                "dense": LegOut.of(hit.dense),
-                "sentence": LegOut.of(hit.sentence),
-            },
+            legs={name: LegOut.of(leg) for name, leg in hit.legs.items()},
             edition=hit.edition,
             also=[AlsoOut.of(other) for other in hit.also],
             reranked=RerankedOut(score=judged.score, before=judged.before) if judged else None,
-            reasons=ReasonsOut.of(explanation.reasons[hit.chunk_id]) if explanation else None,
+            reasons=ReasonsOut.of(hit.reasons) if hit.reasons else None,
         )
 
 
@@ -332,7 +328,10 @@ class ExplanationOut(BaseModel):
                 AccessOut(leg=a.leg, step=a.step, method=a.method, index=a.index, rows=a.rows)
                 for a in explanation.accesses
             ],
-            milliseconds={"planning": explanation.planning, "execution": explanation.execution},
+            milliseconds={
+                "planning": explanation.milliseconds["planning"],
+                "execution": explanation.milliseconds["execution"],
+            },
         )
 
 
@@ -368,9 +367,12 @@ class SearchOut(BaseModel):
         return cls(
             question=evidence.question,
             mode=evidence.mode,
-            hits=[HitOut.of(hit, explanation) for hit in evidence.hits],
+            hits=[HitOut.of(hit) for hit in evidence.hits],
             idf=evidence.idf,
-            searched={"documents": evidence.documents, "passages": evidence.passages},
+            searched={
+                "documents": evidence.searched.documents,
+                "passages": evidence.searched.passages,
+            },
             milliseconds=evidence.milliseconds,
             filter=filter_json(evidence.filter) if evidence.filter else None,
             reranking=RerankingOut(

@@ -537,11 +537,7 @@ def test_a_filter_changes_no_score(
     ]
     assert [(hit.chunk_id, hit.lexical.score) for hit in some.hits][: len(expected)] == expected
     assert len(expected) > 10
-    assert (some.idf, some.documents, some.passages) == (
-        all_found.idf,
-        all_found.documents,
-        all_found.passages,
-    )
+    assert (some.idf, some.searched) == (all_found.idf, all_found.searched)
 
 
 @pytest.mark.parametrize("few", [10_000, 0])

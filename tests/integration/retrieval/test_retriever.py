@@ -17,6 +17,7 @@ from evaluation.corpus import CorpusPassage, corpus_tenant, ingest_corpus, read_
 from evaluation.datasets import read_questions
 from evaluation.metrics import mean, ndcg
 from retrieval.retriever import BM25_B, BM25_K1, retrieve
+from retrieval.types import DocumentCounts
 from tests.support.services import superuser
 
 ALDER = Principal("alder")
@@ -193,7 +194,7 @@ def test_a_question_of_words_that_stand_nowhere_is_no_error(sample_services: Ser
     nothing = retrieve(sample_services, ALDER, "xylophonquartz", mode="lexical")
     assert nothing.hits == ()
     assert nothing.idf == {
-        "xylophonquartz": pytest.approx(math.log(1 + (nothing.passages + 0.5) / 0.5))
+        "xylophonquartz": pytest.approx(math.log(1 + (nothing.searched.passages + 0.5) / 0.5))
     }
     assert retrieve(sample_services, ALDER, "xylophonquartz").hits
 
@@ -201,7 +202,7 @@ def test_a_question_of_words_that_stand_nowhere_is_no_error(sample_services: Ser
 def test_an_empty_tenant_is_no_error(sample_services: Services) -> None:
     """Nothing there, nothing found."""
     evidence = retrieve(sample_services, Principal("nobody"), "anything at all")
-    assert (evidence.hits, evidence.documents, evidence.passages) == ((), 0, 0)
+    assert (evidence.hits, evidence.searched) == ((), DocumentCounts(0, 0))
 
 
 @pytest.mark.parametrize("question", ["", "   ", "?!", "\x00", "x" * 2_001, "¿…?"])

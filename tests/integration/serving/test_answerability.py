@@ -8,7 +8,7 @@ import pytest
 from core.principal import Principal
 from core.services import Services
 from retrieval.retriever import retrieve
-from retrieval.types import SearchResult
+from retrieval.types import DocumentCounts, SearchResult
 from serving.answering import answerability
 from serving.answering.pipeline import answer_question
 from serving.answering.question import analyze_question
@@ -116,4 +116,7 @@ def test_who_may_read_it_is_answered(sample_services):
     ],
 )
 def test_a_question_says_of_which_kind_its_answer_is(question, kind):
-    assert analyze_question(SearchResult(question, "hybrid", (), {}, 0, 0)).answer_kind == kind
+    assert (
+        analyze_question(SearchResult(question, "hybrid", (), {}, DocumentCounts(0, 0))).answer_kind
+        == kind
+    )
