@@ -36,7 +36,7 @@ class Services:
         with self._load_lock:
             if index.model not in self._embedders:
                 loaded = SentenceTransformerEmbedder(index.model, self.settings.embedding_dtype)
-                check_model_revision(index, loaded)
+                check_model_revision(index, loaded.model)
                 self._embedders[index.model] = loaded
             return self._embedders[index.model]
 

@@ -24,7 +24,7 @@ PASSWORD_BYTES = (
     32  # 43 letters, digits, - and _: none of them means anything to SQL or to a pgpass file
 )
 
-# The attributes are those of core/db/migrations/0001_roles.sql.
+# The attributes are those of core/db/schema/01_roles.sql.
 ROLES_SQL = """\
 do $$
 begin

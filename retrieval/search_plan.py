@@ -6,8 +6,7 @@ from pathlib import Path
 from psycopg.rows import dict_row
 
 from core.db.database import Connection
-from core.db.index_version import IndexVersion, require_live_index
-from core.db.migrate import partition_suffix
+from core.db.index_version import IndexVersion, partition_suffix, require_live_index
 from core.db.queries import load_queries
 
 QUERIES = load_queries(Path(__file__).with_name("search_plan.sql"))

@@ -1,111 +1,66 @@
-"""Bring a database to the present schema: numbered SQL files, each applied once, in one transaction each."""
+"""Create the schema of a database, or bring it up to date.
+
+A new database gets the files of `schema/`; changes since then are in `migrations/`. Each file is
+applied once, in one transaction, and recorded with its checksum.
+"""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import LiteralString
 
 import psycopg
 from psycopg import sql
 
 from core.db.database import SCHEMA, Connection, application_conninfo
-from core.db.queries import load_queries, read_statement
+from core.db.index_version import create_index_version
+from core.db.queries import read_statement
 from core.errors import Unavailable
 from core.types import EmbeddingModel
 
-QUERIES = load_queries(Path(__file__).with_name("index_version.sql"))
+SCHEMA_FILES = Path(__file__).parent / "schema"
 MIGRATIONS = Path(__file__).parent / "migrations"
-MIGRATION_LOCK_KEY = (
-    4_711_2026  # any number, the same in every process: one migrates, the others wait
-)
-MIN_PGVECTOR_VERSION = (0, 8, 4)  # earlier ones can corrupt an HNSW index (pgvector's changelog)
+FIRST_SCHEMA_FILE = "01_roles"
+MIGRATION_LOCK_KEY = 4_711_2026  # advisory lock: one process migrates, the others wait
+MIN_PGVECTOR_VERSION = (0, 8, 4)  # earlier versions can corrupt an HNSW index (pgvector changelog)
 
 
 def migrate_database(conninfo: str, describe_model: Callable[[], EmbeddingModel]) -> list[str]:
-    """Apply what is missing and make the first index version; returns the names of what was applied.
+    """Apply the missing files and create the first index version. Return the names of the files.
 
-    `conninfo` must be of a role that may create roles and tables. `model` is asked only when there is no index yet.
+    `conninfo` names a role that may create roles and tables. `describe_model` is called only if
+    there is no index version yet.
 
     Raises:
-        Unavailable: no such database, too few rights, no pgvector, or a migration that was changed after it was
-            applied.
+        Unavailable: no connection, missing privileges, no pgvector, a database of a version before
+            0.1.0, or a file that was changed after it was applied.
     """
     try:
         with psycopg.connect(application_conninfo(conninfo), autocommit=True) as connection:
             connection.execute("select pg_advisory_lock(%s)", (MIGRATION_LOCK_KEY,))
             check_pgvector(connection)
-            _create_schema(connection)
-            applied = [
-                path.stem
-                for path in sorted(MIGRATIONS.glob("*.sql"))
-                if _apply_migration(connection, path)
-            ]
+            _create_migration_table(connection)
+            applied = list(_apply_missing_files(connection))
             if not connection.execute("select 1 from index_version").fetchone():
                 create_index_version(connection, describe_model(), live=True)
             return applied
     except psycopg.OperationalError as error:
-        why = str(error).strip().splitlines()[-1]
+        reason = str(error).strip().splitlines()[-1]
         raise Unavailable(
-            f"The database can't be migrated ({why}); correct GROUNDWORK_ADMIN_DATABASE_URL."
+            f"The database can't be migrated ({reason}). Correct GROUNDWORK_ADMIN_DATABASE_URL."
         ) from error
     except psycopg.errors.InsufficientPrivilege as error:
         raise Unavailable(
-            f"The role may not migrate ({error.diag.message_primary}); name one in GROUNDWORK_ADMIN_DATABASE_URL that"
-            " may create roles, tables and extensions."
+            f"The role may not migrate the database ({error.diag.message_primary}). Set"
+            " GROUNDWORK_ADMIN_DATABASE_URL to a role that may create roles, tables and extensions."
         ) from error
 
 
-def create_index_version(connection: Connection, model: EmbeddingModel, *, live: bool) -> int:
-    """Make the vector tables of a model; returns the number of the index version."""
-    with connection.transaction():
-        row = connection.execute(
-            "insert into index_version (model, revision, dimension, live) values (%s, %s, %s, %s)"
-            " returning index_version_id",
-            (model.name, model.revision, model.dimension, live),
-        ).fetchone()
-        assert row is not None
-        number: int = row[0]
-        template = sql.SQL(QUERIES["create_index_version"])
-        connection.execute(
-            template.format(
-                vectors=sql.Identifier(vector_table(number)),
-                shared=sql.Identifier(shared_partition(number)),
-                sentences=sql.Identifier(sentence_table(number)),
-                dimension=sql.Literal(model.dimension),
-            )
-        )
-    return number
-
-
-def vector_table(index_version: int) -> str:
-    """The name of the table with a version's chunk vectors."""
-    return f"vector_{index_version}"
-
-
-def shared_partition(index_version: int) -> str:
-    """The name of the partition with the vectors of all tenants that have none of their own."""
-    return f"{vector_table(index_version)}_shared"
-
-
-def tenant_partition(index_version: int, tenant: str) -> str:
-    """The name of a tenant's own partition, where it has one. A digest, since a tenant's name may hold anything."""
-    return f"{vector_table(index_version)}_{partition_suffix(tenant)}"
-
-
-def partition_suffix(tenant: str) -> str:
-    """What tells the partition of one tenant from another's: 64 bits of the name's SHA-256."""
-    return hashlib.sha256(tenant.encode()).hexdigest()[:16]
-
-
-def sentence_table(index_version: int) -> str:
-    """The name of the table with a version's sentence vectors."""
-    return f"sentence_{index_version}"
-
-
 def check_pgvector(connection: Connection) -> str:
-    """The version of pgvector that the server offers.
+    """Return the version of pgvector that the server offers.
 
     Raises:
-        Unavailable: none, or one that is too old.
+        Unavailable: the server has no pgvector, or one that is too old.
     """
     row = connection.execute(
         "select default_version from pg_available_extensions where name = 'vector'"
@@ -113,39 +68,51 @@ def check_pgvector(connection: Connection) -> str:
     needed = ".".join(map(str, MIN_PGVECTOR_VERSION))
     if row is None:
         raise Unavailable(
-            f"This PostgreSQL has no pgvector; install pgvector {needed} or newer on the server (the image"
-            " pgvector/pgvector:pg18 has it), or unset GROUNDWORK_DATABASE_URL to use the embedded one."
+            f"This PostgreSQL has no pgvector. Install pgvector {needed} or newer on the server"
+            " (the image pgvector/pgvector:pg18 has it), or unset GROUNDWORK_DATABASE_URL to use"
+            " the embedded PostgreSQL."
         )
-    if tuple(map(int, row[0].split("."))) < MIN_PGVECTOR_VERSION:
+    version = str(row[0])
+    if tuple(map(int, version.split("."))) < MIN_PGVECTOR_VERSION:
         raise Unavailable(
-            f"pgvector {row[0]} can corrupt an index; install {needed} or newer on the server."
+            f"pgvector {version} can corrupt an index. Install {needed} or newer on the server."
         )
-    return str(row[0])
+    return version
 
 
-def _create_schema(connection: Connection) -> None:
+def _create_migration_table(connection: Connection) -> None:
     connection.execute(sql.SQL("create schema if not exists {}").format(sql.Identifier(SCHEMA)))
     connection.execute(
-        "create table if not exists schema_migration"
-        " (name text primary key, checksum text not null, applied_at timestamptz not null default now())"
+        "create table if not exists schema_migration (name text primary key,"
+        " checksum text not null, applied_at timestamptz not null default now())"
     )
 
 
-def _apply_migration(connection: Connection, path: Path) -> bool:
-    text = read_statement(path)
-    checksum = hashlib.sha256(text.encode()).hexdigest()
-    known = connection.execute(
-        "select checksum from schema_migration where name = %s", (path.stem,)
-    ).fetchone()
-    if known:
-        if known[0] != checksum:
+def _apply_missing_files(connection: Connection) -> Iterator[str]:
+    rows = connection.execute("select name, checksum from schema_migration").fetchall()
+    known_checksums = dict(rows)
+    if known_checksums and FIRST_SCHEMA_FILE not in known_checksums:
+        raise Unavailable(
+            "The database was created by a version before 0.1.0 and can't be migrated. Use a new,"
+            " empty database (or another GROUNDWORK_HOME) and ingest the documents again."
+        )
+    for path in [*sorted(SCHEMA_FILES.glob("*.sql")), *sorted(MIGRATIONS.glob("*.sql"))]:
+        text = read_statement(path)
+        checksum = hashlib.sha256(text.encode()).hexdigest()
+        known_checksum = known_checksums.get(path.stem)
+        if known_checksum is None:
+            _apply_file(connection, path.stem, text, checksum)
+            yield path.stem
+        elif known_checksum != checksum:
             raise Unavailable(
-                f"Migration {path.stem} was changed after it was applied; add a new one instead."
+                f"The file {path.name} was changed after it was applied. Restore it, and add a new"
+                " file to core/db/migrations."
             )
-        return False
+
+
+def _apply_file(connection: Connection, name: str, text: LiteralString, checksum: str) -> None:
     with connection.transaction():
         connection.execute(text)
         connection.execute(
-            "insert into schema_migration (name, checksum) values (%s, %s)", (path.stem, checksum)
+            "insert into schema_migration (name, checksum) values (%s, %s)", (name, checksum)
         )
-    return True

@@ -1,17 +1,17 @@
-"""A partition for a large tenant: its vectors, and the index over them, apart from everybody else's.
+"""Partitions for large tenants: the vectors of one tenant, with a vector index of their own.
 
-In a shared index a tenant's neighbours are found by passing by those of others, the more the smaller its share. That
-does no harm to small tenants, whose vectors are compared one by one, nor to one that has most of the index. For large
-ones in between an index of their own is quickest and most exact. docs/decisions/0012-partitions.md has the figures.
+In a shared index, a search for one tenant's neighbours also visits the vectors of other tenants.
+That does no harm to small tenants, whose vectors are compared one by one, or to a tenant with most
+of the index. A large tenant in between gets faster and more exact results from its own index. See
+docs/decisions/0012-partitions.md for measurements.
 """
 
 from pathlib import Path
 
-import psycopg
 from psycopg import sql
 
-from core.db.database import owner_transaction
-from core.db.migrate import shared_partition, tenant_partition, vector_table
+from core.db.database import Connection, owner_transaction
+from core.db.index_version import shared_partition, tenant_partition, vector_table
 from core.db.queries import load_queries
 from core.errors import InvalidInput
 
@@ -19,42 +19,39 @@ QUERIES = load_queries(Path(__file__).with_name("partitions.sql"))
 
 
 def create_tenant_partition(conninfo: str, tenant: str) -> list[str]:
-    """Give a tenant its own partition in every index version; returns the names of those that were made.
+    """Create a partition for a tenant in each index version. Return the names of the new ones.
 
-    `conninfo` must be of a role that may create tables. It takes as long as building the tenant's index; meanwhile
-    others read, and writers wait.
+    `conninfo` names a role that may create tables. The call takes as long as building the index of
+    the tenant; meanwhile reads continue and writes wait.
 
     Raises:
-        InvalidInput: no such tenant.
-        Unavailable: no database, or too few rights.
+        InvalidInput: the tenant has no documents.
+        Unavailable: no connection, or missing privileges.
     """
-    with owner_transaction(conninfo, tenant, "make a partition") as connection:
-        if not connection.execute(
-            "select 1 from reader_set where tenant_id = %s", (tenant,)
-        ).fetchone():
+    with owner_transaction(conninfo, tenant, "create a partition") as connection:
+        if not connection.execute(QUERIES["tenant_has_documents"], (tenant,)).fetchone():
             raise InvalidInput(
-                f"There is no tenant {tenant!r} with documents; ingest something for it first."
+                f"The tenant {tenant!r} has no documents. Ingest documents for it first."
             )
-        versions = [
-            row[0]
-            for row in connection.execute("select index_version_id from index_version").fetchall()
-        ]
-        return [
-            name for version in versions for name in _create_partition(connection, version, tenant)
-        ]
+        rows = connection.execute("select index_version_id from index_version").fetchall()
+        missing = [row[0] for row in rows if not _has_partition(connection, row[0], tenant)]
+        for version in missing:
+            _create_partition(connection, version, tenant)
+        return [tenant_partition(version, tenant) for version in missing]
 
 
-def _create_partition(connection: psycopg.Connection, version: int, tenant: str) -> list[str]:
+def _has_partition(connection: Connection, version: int, tenant: str) -> bool:
     name = tenant_partition(version, tenant)
-    found = connection.execute("select to_regclass(%s)", (name,)).fetchone()
-    if found is None or found[0] is not None:
-        return []
+    row = connection.execute("select to_regclass(%s)", (name,)).fetchone()
+    return row is not None and row[0] is not None
+
+
+def _create_partition(connection: Connection, version: int, tenant: str) -> None:
     connection.execute(
-        sql.SQL(QUERIES["give_partition"]).format(
+        sql.SQL(QUERIES["create_partition"]).format(
             vectors=sql.Identifier(vector_table(version)),
             shared=sql.Identifier(shared_partition(version)),
-            own=sql.Identifier(name),
+            own=sql.Identifier(tenant_partition(version, tenant)),
             tenant=sql.Literal(tenant),
         )
     )
-    return [name]

@@ -1,6 +1,11 @@
--- name: give_partition
--- Move a tenant's vectors from the shared partition into one of its own, with its own index. In: {vectors}, {shared}, {own}
--- (table names), {tenant}. Who reads goes on reading until the last moment; who writes into the shared partition waits.
+-- name: tenant_has_documents
+-- Whether a tenant is known. In: tenant. Out: one row if it is.
+select 1 from reader_set where tenant_id = %s
+
+-- name: create_partition
+-- Move the vectors of a tenant from the shared partition to a partition of its own, with its own index.
+-- In: {vectors}, {shared}, {own} (table names), {tenant}. Reads continue until the last step; writes to the shared
+-- partition wait.
 lock table {shared} in share row exclusive mode;
 
 create table {own} (like {shared});

@@ -2,7 +2,7 @@
 
 An answer is found again under its tenant, groups, question, filter, legs of the search, writer and release, and while
 nothing has changed in the documents that these groups may read: their epoch moves in the transaction of every change,
-and takes the answers with it (core/db/migrations/0015_responses.sql). Refusals are kept like answers; what was
+and takes the answers with it (core/db/schema/08_responses.sql). Refusals are kept like answers; what was
 degraded is not, since the next try may do better.
 """
 

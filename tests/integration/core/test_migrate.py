@@ -1,6 +1,5 @@
-"""Migrations: once each, whole or not at all, one process at a time, and a clear refusal where they can't be."""
+"""Migrations: each file is applied once and completely, by one process at a time, or refused."""
 
-import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,12 +11,13 @@ from psycopg import sql
 
 import core.db.migrate
 from core.db.database import Database
-from core.db.migrate import MIGRATIONS, check_pgvector, migrate_database
+from core.db.migrate import MIGRATIONS, SCHEMA_FILES, check_pgvector, migrate_database
 from core.errors import Unavailable
 from core.local_postgres import EmbeddedPostgres
 from core.types import EmbeddingModel
 
-NAMES = [path.stem for path in sorted(MIGRATIONS.glob("*.sql"))]
+NAMES = [path.stem for path in sorted(SCHEMA_FILES.glob("*.sql"))]
+NAMES += [path.stem for path in sorted(MIGRATIONS.glob("*.sql"))]
 
 
 def model() -> EmbeddingModel:
@@ -43,17 +43,15 @@ def configure(server: EmbeddedPostgres, name: str, setting: str, value: str) -> 
         )
 
 
-def test_each_is_applied_once_and_the_database_can_be_opened(
+def test_each_file_is_applied_once_and_the_database_can_be_opened(
     server: EmbeddedPostgres, bare: str
 ) -> None:
-    """A second run does nothing, and asks for no model."""
+    """A second run applies nothing and asks for no model."""
     assert migrate_database(server.conninfo(dbname=bare), model) == NAMES
-    assert (
-        migrate_database(
-            server.conninfo(dbname=bare), lambda: pytest.fail("there is an index already")
-        )
-        == []
+    second_run = migrate_database(
+        server.conninfo(dbname=bare), lambda: pytest.fail("the database has an index version")
     )
+    assert second_run == []
     with (
         Database(server.conninfo("groundwork_app", bare)).open() as database,
         database.connection() as connection,
@@ -64,8 +62,8 @@ def test_each_is_applied_once_and_the_database_can_be_opened(
     assert live == [("a model", 8)]
 
 
-def test_two_at_once_do_it_once(server: EmbeddedPostgres, bare: str) -> None:
-    """One migrates, the other waits and finds nothing left."""
+def test_of_several_processes_one_migrates(server: EmbeddedPostgres, bare: str) -> None:
+    """The others wait and find nothing to do."""
     with ThreadPoolExecutor() as pool:
         runs = [
             pool.submit(migrate_database, server.conninfo(dbname=bare), model) for _ in range(3)
@@ -73,53 +71,61 @@ def test_two_at_once_do_it_once(server: EmbeddedPostgres, bare: str) -> None:
         applied = sorted(run.result() for run in runs)
     assert applied == [[], [], NAMES]
     with psycopg.connect(server.conninfo(dbname=bare)) as connection:
-        assert connection.execute("select count(*) from groundwork.index_version").fetchone() == (
-            1,
-        )
+        rows = connection.execute("select count(*) from groundwork.index_version").fetchall()
+    assert rows == [(1,)]
 
 
-def test_a_migration_that_was_changed_is_refused(
+def test_an_applied_file_that_was_edited_is_refused(
     server: EmbeddedPostgres, clone: Callable[[], str]
 ) -> None:
-    """What a database has been through can't be rewritten."""
+    """A change of the schema needs a new file."""
     name = clone()
     with psycopg.connect(server.conninfo(dbname=name), autocommit=True) as connection:
         connection.execute(
-            "update groundwork.schema_migration set checksum = 'x' where name like '0002%'"
+            "update groundwork.schema_migration set checksum = 'x' where name = '02_documents'"
         )
     with pytest.raises(
         Unavailable,
-        match=r"^Migration 0002_documents was changed after it was applied; add a new one",
+        match=r"^The file 02_documents\.sql was changed after it was applied\. Restore it",
     ):
         migrate_database(server.conninfo(dbname=name), model)
 
 
-def test_a_migration_that_fails_leaves_nothing(
+def test_a_database_of_a_development_version_is_refused(
+    server: EmbeddedPostgres, clone: Callable[[], str]
+) -> None:
+    """Its migrations were replaced by the schema files."""
+    name = clone()
+    with psycopg.connect(server.conninfo(dbname=name), autocommit=True) as connection:
+        connection.execute("update groundwork.schema_migration set name = '00' || name")
+    with pytest.raises(Unavailable, match=r"version before 0\.1\.0 .*Use a new, empty database"):
+        migrate_database(server.conninfo(dbname=name), model)
+
+
+def test_a_migration_that_fails_changes_nothing(
     server: EmbeddedPostgres,
     clone: Callable[[], str],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """It is applied whole once it is corrected."""
+    """The corrected file is applied completely."""
     name = clone()
-    files = tmp_path / "migrations"
-    shutil.copytree(MIGRATIONS, files)
-    monkeypatch.setattr(core.db.migrate, "MIGRATIONS", files)
-    (files / "9998_half.sql").write_text("create table half (); select 1 / 0;")
+    monkeypatch.setattr(core.db.migrate, "MIGRATIONS", tmp_path)
+    file = tmp_path / "9999_add_table.sql"
+    file.write_text("create table added (); select 1 / 0;")
     with pytest.raises(psycopg.errors.DivisionByZero):
         migrate_database(server.conninfo(dbname=name), model)
     with psycopg.connect(server.conninfo(dbname=name)) as connection:
-        assert connection.execute("select to_regclass('groundwork.half')").fetchone() == (None,)
-    (files / "9998_half.sql").unlink()
-    (files / "9999_whole.sql").write_text("create table whole ();")
-    assert migrate_database(server.conninfo(dbname=name), model) == ["9999_whole"]
+        assert connection.execute("select to_regclass('groundwork.added')").fetchone() == (None,)
+    file.write_text("create table added ();")
+    assert migrate_database(server.conninfo(dbname=name), model) == ["9999_add_table"]
 
 
 def test_a_server_without_pgvector_is_refused(server: EmbeddedPostgres, bare: str) -> None:
-    """PostgreSQL looks for extensions elsewhere and finds none: the sentence says what to install."""
+    """The error says what to install. PostgreSQL looks for extensions in an empty folder."""
     configure(server, bare, "extension_control_path", "/nowhere")
     with pytest.raises(
-        Unavailable, match=r"^This PostgreSQL has no pgvector; install pgvector 0\.8\.4 or newer"
+        Unavailable, match=r"^This PostgreSQL has no pgvector\. Install pgvector 0\.8\.4 or newer"
     ):
         migrate_database(server.conninfo(dbname=bare), model)
     with psycopg.connect(server.conninfo(dbname=bare)) as connection:
@@ -127,12 +133,12 @@ def test_a_server_without_pgvector_is_refused(server: EmbeddedPostgres, bare: st
 
 
 @pytest.mark.parametrize(
-    ("version", "fine"), [("0.8.3", False), ("0.7.10", False), ("0.8.4", True), ("1.0", True)]
+    ("version", "accepted"), [("0.8.3", False), ("0.7.10", False), ("0.8.4", True), ("1.0", True)]
 )
 def test_a_pgvector_that_is_too_old_is_refused(
-    server: EmbeddedPostgres, bare: str, home: Path, version: str, fine: bool
+    server: EmbeddedPostgres, bare: str, home: Path, version: str, accepted: bool
 ) -> None:
-    """Earlier ones can corrupt an index."""
+    """Earlier versions can corrupt an index."""
     folder = home / f"pgvector-{version}" / "extension"
     folder.mkdir(parents=True)
     (folder / "vector.control").write_text(
@@ -140,19 +146,19 @@ def test_a_pgvector_that_is_too_old_is_refused(
     )
     configure(server, bare, "extension_control_path", str(folder.parent))
     with psycopg.connect(server.conninfo(dbname=bare), autocommit=True) as connection:
-        if fine:
+        if accepted:
             assert check_pgvector(connection) == version
         else:
             with pytest.raises(
-                Unavailable, match=rf"^pgvector {version} can corrupt an index; install 0\.8\.4"
+                Unavailable, match=rf"^pgvector {version} can corrupt an index\. Install 0\.8\.4"
             ):
                 check_pgvector(connection)
 
 
-def test_an_address_that_is_wrong_and_a_role_that_may_not(
+def test_a_wrong_address_and_a_role_without_privileges_are_refused(
     server: EmbeddedPostgres, bare: str, clone: Callable[[], str]
 ) -> None:
-    """Each with the setting to correct."""
+    """The error names the setting to correct."""
     for conninfo in (
         "host=/nowhere dbname=none",
         "host=127.0.0.1 port=1",
@@ -162,8 +168,8 @@ def test_an_address_that_is_wrong_and_a_role_that_may_not(
             migrate_database(conninfo, model)
     with pytest.raises(Unavailable, match="database address can't be read"):
         migrate_database("nonsense", model)
-    clone()  # so that the role is there
+    clone()  # creates the role groundwork_app
     with pytest.raises(
-        Unavailable, match=r"^The role may not migrate .*GROUNDWORK_ADMIN_DATABASE_URL"
+        Unavailable, match=r"^The role may not migrate the database .*GROUNDWORK_ADMIN_DATABASE_URL"
     ):
         migrate_database(server.conninfo("groundwork_app", bare), model)

@@ -20,7 +20,7 @@ from psycopg import sql
 import core.db.database
 from bench.attack.retrieving import TENANT_PREDICATE, without_tenant_predicate
 from core.db.database import Database
-from core.db.migrate import create_index_version
+from core.db.index_version import create_index_version
 from core.embedding import Embedder
 from core.errors import NotFound, Unavailable, UnsafeDatabase
 from core.local_postgres import EmbeddedPostgres

@@ -13,8 +13,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from bench.growth import build_corpus, connect_as_superuser
 from core.db.database import number_placeholders
-from core.db.index_version import live_index
-from core.db.migrate import tenant_partition
+from core.db.index_version import live_index, tenant_partition
 from core.db.partitions import create_tenant_partition
 from core.embedding import Embedder
 from core.errors import InvalidInput
@@ -202,7 +201,7 @@ def test_a_partition_of_its_own_serves_a_tenant_and_nobody_else(
             "delete from chunk where tenant_id = 'large' and chunk_id = %s", (after[0][0],)
         )
     assert after[0][0] not in ids(services, large, vectors[0])
-    with pytest.raises(InvalidInput, match="no tenant 'nobody'"):
+    with pytest.raises(InvalidInput, match="tenant 'nobody' has no documents"):
         create_tenant_partition(server.conninfo(dbname=database_of(services)), "nobody")
 
 

@@ -1,6 +1,6 @@
--- An index version is a model, at a revision, with a dimension. Its vectors lie in tables of their own, made when the
--- version is made (core/sql/create_index_version.sql); which one is live is a row here, so a switch is one update.
--- It holds no tenant's data, hence no tenant_id and no policy; the application may only read it.
+-- Index versions: one row for each embedding model, at a revision, with a dimension. Each version has its own vector
+-- tables (core/db/index_version.sql). The live version is a row here, so a switch is one update.
+-- The table has no data of a tenant, hence no tenant_id and no policy. The application may only read it.
 create table index_version (
     index_version_id integer primary key generated always as identity,
     model text not null,

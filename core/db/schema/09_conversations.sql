@@ -1,10 +1,8 @@
--- What was asked, so that a follow-up question can be understood. A conversation is its owner's alone: the policies compare
--- with the owner that the transaction names, so a colleague of the same tenant sees nothing of it, nor does a transaction
--- that names nobody. `owner` is Principal.key, not a name.
-create function current_owner() returns text
-language sql stable parallel safe
-return nullif(current_setting('groundwork.owner', true), '');
+-- Conversations: the questions of a user, so that a follow-up question can be understood.
+-- The policies compare the owner with the owner of the transaction. So a colleague in the same tenant sees nothing,
+-- and neither does a transaction without an owner. `owner` is Principal.usage_key, a hash, not a name.
 
+-- One conversation of one owner, until it expires.
 create table conversation (
     tenant_id text not null,
     conversation_id uuid not null,
@@ -16,9 +14,10 @@ create table conversation (
 
 create index on conversation (tenant_id, expires_at);
 
--- A question as it was put and as it was asked, and the documents that the answer cited. No sentence of an answer and no
--- quote is kept, so nothing here outlives a document: titles are read from the documents that are still there and may be
--- seen. `leans_on` is the document whose title went into `asked_as`; without that document `asked_as` is not shown either.
+-- One question: as the user wrote it (`question`), as it was searched (`asked_as`), and the documents that the answer
+-- cited. No sentence of an answer and no quote is stored, so nothing here outlives a document: titles are read from
+-- documents that still exist and are visible. `leans_on` is the document whose title is part of `asked_as`; without
+-- that document, `asked_as` is not shown either.
 create table turn (
     tenant_id text not null,
     conversation_id uuid not null,
@@ -37,12 +36,13 @@ create table turn (
 alter table conversation enable row level security, force row level security;
 alter table turn enable row level security, force row level security;
 
+-- A reader sees the conversations of its owner that have not expired.
 create policy reader_sees on conversation for select to groundwork_reader
 using (tenant_id = (select current_tenant()) and owner = (select current_owner()) and expires_at > now());
 create policy reader_sees on turn for select to groundwork_reader
 using (tenant_id = (select current_tenant()) and owner = (select current_owner()));
 
--- Beside its owner only the sweep gets to a conversation, and only once it has expired.
+-- A writer changes the conversations of its owner, and may delete expired ones of any owner (the sweep does).
 create policy writer_works on conversation to groundwork_writer, current_user
 using (tenant_id = (select current_tenant()) and (owner = (select current_owner()) or expires_at <= now()))
 with check (tenant_id = (select current_tenant()) and owner = (select current_owner()));

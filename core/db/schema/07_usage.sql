@@ -1,7 +1,9 @@
--- Who may spend how much, and who spent what. A budget is for a tenant, a team or a key (`name` is '' for the tenant, and
--- '*' stands for each team or key that has none of its own), for a minute, a day or a month of UTC, and counts requests,
--- tokens or cost. Past `soft` a cheaper model should do, past `hard` nothing is given out. Only whoever runs the service
--- sets one (serving/usage/budgets.py): the application may read them and no more.
+-- Budgets and usage of language models.
+
+-- A limit for a tenant, a team or a key, for each minute, day or month (UTC), on requests, tokens or cost.
+-- `name` is '' for the tenant; '*' applies to each team or key without a budget of its own. Above `soft`, a cheaper
+-- model is used; above `hard`, calls are refused. Only the operator sets budgets (serving/usage/budgets.py): the
+-- application may only read them.
 create table budget (
     tenant_id text not null,
     scope text not null check (scope in ('tenant', 'team', 'key')),
@@ -16,9 +18,9 @@ create table budget (
     check (soft <= hard)
 );
 
--- What was used of the budgets of one payer for one kind of time, since the beginning of the minute, day or month that it
--- was last used in. Its row is what calls of the same payer wait for, one after the other, for an instant; calls of others
--- never do. It is written often and stays small: half of each page is kept free for that.
+-- Usage of one subject since the beginning of the minute, day or month in `since`. Calls of the same subject wait for
+-- its row one after the other, for an instant; calls of other subjects do not. The rows change often: half of each
+-- page stays free for updates in place.
 create table balance (
     tenant_id text not null,
     scope text not null,
@@ -31,8 +33,8 @@ create table balance (
     primary key (tenant_id, scope, name, per)
 ) with (fillfactor = 50);
 
--- What calls under way may still use. It counts until it is settled or has expired, so a process that dies holds nothing
--- back for long; what then stays here is a call of which nobody knows what it did use.
+-- The most that a running call may still use. It counts until the call ends or the reservation expires, so a process
+-- that dies blocks a budget for a short time only. A row that stays here is a call that ended without a usage report.
 create table reservation (
     tenant_id text not null,
     reservation_id uuid not null,
@@ -49,8 +51,8 @@ create table reservation (
 
 create index on reservation (tenant_id, expires_at);
 
--- What each call to a model did use, for whom and for what. `counted`: by the provider, else by us. `tight`: a soft limit
--- was passed. Nothing here is ever changed or removed by the application.
+-- Usage of each call: caller, model, purpose, tokens and cost. `counted`: the provider reported the tokens, otherwise
+-- they are estimated. `tight`: a soft limit was exceeded. The application never changes or deletes a row.
 create table usage (
     tenant_id text not null,
     usage_id uuid not null,
@@ -76,6 +78,7 @@ alter table balance enable row level security, force row level security;
 alter table reservation enable row level security, force row level security;
 alter table usage enable row level security, force row level security;
 
+-- A writer sees all rows of its tenant; the grants below limit its changes.
 create policy writer_works on budget to groundwork_writer, current_user using (tenant_id = (select current_tenant()));
 create policy writer_works on balance to groundwork_writer, current_user using (tenant_id = (select current_tenant()));
 create policy writer_works on reservation to groundwork_writer, current_user using (tenant_id = (select current_tenant()));

@@ -1,7 +1,9 @@
--- Answers that were given, kept to be given again. A row is found only under the same `key` (tenant, groups, question,
--- filter, legs of the search, release) and only while `epoch` is what the asker's documents are at, so whatever changes in
--- them makes it worthless in the same transaction. `context` is the key without the question, and `question` the
--- question's vector, for those who let a like question do. The words of a question are kept nowhere.
+-- The answer cache.
+
+-- An answer under its key: a hash of tenant, groups, question, filter, search mode and release. It is valid only while
+-- `epoch` equals the epoch of the documents that the caller may see, so every change of a document invalidates it in
+-- the same transaction. `context` is the key without the question. `question` is the vector of the question, for the
+-- reuse of answers to similar questions. The words of a question are not stored.
 create table response (
     tenant_id text not null,
     key text not null,
@@ -18,17 +20,19 @@ create index on response (tenant_id, created_at);
 
 alter table response enable row level security, force row level security;
 
--- A reader sees what was answered to the very same set of groups.
+-- A reader sees only answers for exactly its own set of groups.
 create policy reader_sees on response for select to groundwork_reader
 using (tenant_id = (select current_tenant()) and groups = (select current_groups()));
+
+-- A writer sees and changes all rows of its tenant.
 create policy writer_works on response to groundwork_writer, current_user
 using (tenant_id = (select current_tenant()));
 
 grant select on response to groundwork_reader;
 grant select, insert, update, delete on response to groundwork_writer;
 
--- What can no longer be found is not kept either: the answers of everybody who could read a set of documents go with the
--- change to it. One that another transaction is just writing is left to that, or to its age; its epoch is past in any case.
+-- Delete the answers for all callers who may read a changed reader set. A row that another transaction is writing is
+-- skipped: its epoch is outdated in any case, and its age removes it later.
 create function forget_responses() returns trigger language plpgsql as $$
 begin
     delete from response p
