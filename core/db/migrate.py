@@ -90,7 +90,7 @@ def _create_migration_table(connection: Connection) -> None:
 
 def _apply_missing_files(connection: Connection) -> Iterator[str]:
     rows = connection.execute("select name, checksum from schema_migration").fetchall()
-    known_checksums = dict(rows)
+    known_checksums: dict[str, str] = dict(rows)
     if known_checksums and FIRST_SCHEMA_FILE not in known_checksums:
         raise Unavailable(
             "The database was created by a version before 0.1.0 and can't be migrated. Use a new,"
