@@ -33,8 +33,11 @@ from core.settings import load_settings
 from core.text.sentences import split_sentences
 from core.text.terms import extract_terms
 from core.types import Chunk, Location, Span
-from ingest.chunkers import Chunker, TokenOffsets, fixed, sentence_window, structure
-from ingest.parsers import ParsedDocument, parse
+from ingest.chunkers import fixed, sentence_window, structure
+from ingest.chunkers.registry import Chunker
+from ingest.chunkers.token_counter import TokenOffsets
+from ingest.parsers.file_parser import parse_file
+from ingest.parsers.types import ParsedDocument
 
 BUDGETS = (500, 1_000)
 DEFAULT = "structure 180"
@@ -183,7 +186,7 @@ def _rows(file: Path) -> Iterator[dict[str, Any]]:
 
 def _document(title: str, passages: Sequence[str]) -> ParsedDocument:
     markdown = "\n\n".join([f"# {title}", *(passage.replace("\n", " ") for passage in passages)])
-    return parse(f"{title}.md", markdown.encode())[1]
+    return parse_file(f"{title}.md", markdown.encode())[1]
 
 
 def _answers(text: str, passage: str, answers: Sequence[str]) -> tuple[Span, ...]:

@@ -40,8 +40,8 @@ from bench import build_parser, llamaindex
 from core.embedding import SentenceTransformerEmbedder, find_model
 from core.services import Services, open_services, start_embedded_postgres
 from core.settings import Settings, load_settings
-from ingest.chunkers import load_chunker
-from ingest.parsers import parse
+from ingest.chunkers.registry import load_chunker
+from ingest.parsers.file_parser import parse_file
 from ingest.pipeline import build_source_spec, ingest_sources
 from ingest.pipeline import plan_run as plan_run
 
@@ -251,7 +251,7 @@ def _texts(
 ) -> Iterator[str]:
     cut = load_chunker(settings.chunker)
     for file in _files(folder):
-        _, parsed = parse(file.name, file.read_bytes())
+        _, parsed = parse_file(file.name, file.read_bytes())
         for chunk in cut(
             parsed, parsed.title or file.stem, embedder.token_starts, embedder.max_input_tokens
         ):

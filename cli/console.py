@@ -48,7 +48,9 @@ def open_configured_services(settings: Settings) -> "Services":
     """The services of the configured database."""
     from core import logs
     from core.services import open_services
+    from ingest.chunkers.registry import check_chunker_name
 
+    check_chunker_name(settings.chunker)
     logs.configure_cli_logging()
     return open_services(settings)
 

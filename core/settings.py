@@ -54,9 +54,7 @@ class Settings(BaseSettings):
         default="",
         description="The file that names the language models; empty: none, answers quote the documents.",
     )
-    chunker: Literal["structure", "fixed", "sentence-window"] = Field(
-        default="structure", description="How text is cut."
-    )
+    chunker: str = Field(default="structure", description="How text is cut.")
     sentence_vectors: Literal["on", "off"] = Field(
         default="on",
         description="off: no vector for each sentence, so that an ingest costs half as much.",

@@ -18,6 +18,7 @@ from datetime import datetime
 
 from core.errors import UnreadableFile
 from core.services import Services
+from ingest.chunkers.registry import check_chunker_name
 from ingest.runs import queue
 from ingest.runs.pipeline_version import compute_pipeline_hash
 from ingest.runs.queue import FileOutcome, FileState, PlannedItem, RunHandle, SourceSpec
@@ -116,6 +117,7 @@ def plan_run(
         )
         for each in source_specs
     ]
+    check_chunker_name(services.settings.chunker)
     share, recipe = RunHandle(tenant, run_id or uuid.uuid4()), compute_pipeline_hash(services)
     with services.database.writing(tenant) as connection:
         number, began = queue.open_run(connection, share, kind, source_specs, recipe)

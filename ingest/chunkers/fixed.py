@@ -4,11 +4,10 @@ from bisect import bisect_right
 
 from core.text.sentences import split_sentences
 from core.types import Chunk, Location, Span
-from ingest.chunkers import TokenOffsets
 from ingest.chunkers.chunk_context import ContextBuilder
-from ingest.chunkers.token_counter import TokenCounter
+from ingest.chunkers.token_counter import TokenCounter, TokenOffsets
 from ingest.chunkers.units import ChunkUnit
-from ingest.parsers import ParsedDocument
+from ingest.parsers.types import ParsedDocument
 
 
 def chunk_document(

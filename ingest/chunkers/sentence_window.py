@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 
 from core.types import Chunk
-from ingest.chunkers import TokenOffsets
 from ingest.chunkers.chunk_context import ContextBuilder
-from ingest.chunkers.token_counter import TokenCounter
+from ingest.chunkers.token_counter import TokenCounter, TokenOffsets
 from ingest.chunkers.units import ChunkUnit, split_block
-from ingest.parsers import ParsedDocument
+from ingest.parsers.types import ParsedDocument
 
 NEIGHBOUR_UNITS = 2
 """Units before and after that stand in the context, of the same block or the blocks beside it."""

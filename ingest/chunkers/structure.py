@@ -10,11 +10,10 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 
 from core.types import Block, Chunk, Span
-from ingest.chunkers import TokenOffsets
 from ingest.chunkers.chunk_context import ContextBuilder
-from ingest.chunkers.token_counter import MAX_CHARACTERS_PER_TOKEN, TokenCounter
+from ingest.chunkers.token_counter import MAX_CHARACTERS_PER_TOKEN, TokenCounter, TokenOffsets
 from ingest.chunkers.units import ChunkUnit, split_block
-from ingest.parsers import ParsedDocument
+from ingest.parsers.types import ParsedDocument
 
 TARGET_TOKENS = 180
 """Tokens of text a chunk aims at: well below the window of a small model (256), whose vectors blur beyond."""

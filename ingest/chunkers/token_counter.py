@@ -1,9 +1,12 @@
 """How many tokens a stretch of a document takes, without asking the tokenizer more than once."""
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from ingest.chunkers import TokenOffsets
+TokenOffsets = Callable[[str], Sequence[int]]
+"""Returns the character offset at which each of a text's tokens begins, in ascending order.
+
+The tokens are those of the embedding model, without its special tokens."""
 
 MAX_CHARACTERS_PER_TOKEN = 12
 """A token never counts for more characters than this, so that what a tokenizer takes for one unknown word (a key, a

@@ -1,69 +1,49 @@
-"""What every parser writes into: it keeps text and blocks in step, so that no parser counts characters.
+"""Builder of parsed documents: keeps text and blocks in step, so that no parser counts characters.
 
-What it promises, whatever it is given:
+It guarantees, for any input:
 * `text` is the blocks' texts joined by one blank line, and each block's span is exactly its text;
-* no control or invisible characters, Unicode NFC, no blank at a block's end;
-* a heading, a list item and a table row are one line each; a paragraph's line breaks are the source's hard ones.
+* no control or invisible characters, Unicode NFC, no whitespace at a block's end;
+* a heading, a list item and a table row are one line each; a paragraph has line breaks only where
+  the source has hard ones.
 """
 
 import math
 import re
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 from itertools import groupby
 from typing import NamedTuple
 
+from core.text.invisible import clean_text
 from core.types import Block, BlockKind, Location, Span
-from ingest.parsers import ParsedDocument, limits, size_limit_error
+from ingest.parsers import limits
+from ingest.parsers.errors import size_limit_error
+from ingest.parsers.types import ParsedDocument
 
 _BLOCK_SEPARATOR = "\n\n"
-# Controls except tab and newline; soft hyphen; zero-width, direction and other format characters; tag characters,
-# which smuggle text past a reader's eyes; surrogates, which no database stores.
-_INVISIBLE_CHARACTERS = re.compile(
-    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b\u200e\u200f"
-    "\u202a-\u202e\u2060-\u206f\u3164\ufeff\uffa0\ufff0-\ufffb\ud800-\udfff\U000e0000-\U000e0fff]"
-)
-# The joiners stay between non-ASCII characters, where Persian, Indic scripts and emoji need them.
-_STRAY_JOINERS = re.compile("(?<![^\x00-\x7f])[\u200c\u200d]+|[\u200c\u200d]+(?![^\x00-\x7f])")
-# Marks on one letter beyond what any language writes: to put a million in order takes time that grows with the square.
-_COMBINING_MARKS = (
-    "\u0300-\u036f\u0483-\u0489\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u06d6-\u06ed\u0730-\u074a\u0f71-\u0f84"
-    "\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\u302a-\u302f\u3099\u309a\ufe20-\ufe2f"
-)
-_STACKED_MARKS = re.compile(f"([{_COMBINING_MARKS}]{{20}})[{_COMBINING_MARKS}]+")
-_LINE_BREAK = re.compile(r"\r\n?|[\x0b\x0c\x85\u2028\u2029]")
-_MAX_METADATA_CHARACTERS = 10_000  # Characters of a value of metadata.
-_MAX_INTEGER_BITS = 64  # Bits of one.
-_MAX_HEADING_CHARACTERS = 300  # A longer "heading" is a paragraph in a heading's clothes; as a path it would swamp every chunk.
+_LEADING_BLANK_LINES = re.compile(r"\A(?:[^\S\n]*\n)+")
+_MAX_METADATA_CHARACTERS = 10_000  # of one value
+_MAX_INTEGER_BITS = 64
+# A longer "heading" is a paragraph; in the heading path it would fill every chunk.
+_MAX_HEADING_CHARACTERS = 300
 
 
 class ListItem(NamedTuple):
-    """One entry of a list: `depth` 0 is the outermost, `marker` is "-" or "3."."""
+    """Entry of a list: `depth` 0 is the outermost, `marker` is "-" or "3."."""
 
     text: str
     depth: int = 0
     marker: str = "-"
 
 
-def remove_invisible(text: str) -> str:
-    """`text` in NFC without the characters that nobody sees; line breaks become a plain newline."""
-    if text.isascii() and text.isprintable():
-        return text
-    shown = _STACKED_MARKS.sub(r"\1", _INVISIBLE_CHARACTERS.sub("", _LINE_BREAK.sub("\n", text)))
-    shown = unicodedata.normalize("NFC", shown)
-    # Once more, since taking a character out may bring a letter and its accent together.
-    return unicodedata.normalize("NFC", _STRAY_JOINERS.sub("", shown))
-
-
 def to_single_line(text: str) -> str:
-    """`text` as a single line: visible characters, every run of whitespace one space."""
-    return " ".join(remove_invisible(text).split())
+    """Return the visible characters of `text` on one line, each run of whitespace as one space."""
+    return " ".join(clean_text(text).split())
 
 
 class TextBuilder:
-    """Collects blocks in reading order; empty ones are passed over."""
+    """Collects blocks in reading order and skips empty ones."""
 
     def __init__(self) -> None:
         self._block_texts: list[str] = []
@@ -74,25 +54,25 @@ class TextBuilder:
 
     @property
     def has_text(self) -> bool:
-        """Whether anything has been written yet."""
+        """True once a block has been added."""
         return bool(self._block_texts)
 
     def start_page(self, number: int) -> None:
-        """What follows stands on this page, counted from 1."""
+        """Begin a page, counted from 1; headings go on across pages."""
         self._location = Location(page=number)
 
     def start_slide(self, number: int) -> None:
-        """What follows stands on this slide, counted from 1, under no heading of the slide before."""
+        """Begin a slide, counted from 1, without the headings of the slide before."""
         self._location = Location(slide=number)
         self._headings.clear()
 
     def start_sheet(self, name: str) -> None:
-        """What follows stands on this sheet, under no heading of the sheet before."""
+        """Begin a sheet, without the headings of the sheet before."""
         self._location = Location(sheet=to_single_line(name) or None)
         self._headings.clear()
 
     def add_heading(self, level: int, text: str) -> None:
-        """A heading of level 1 (outermost) to 6; it stands above what follows until one of its level or higher."""
+        """Add a heading of level 1 (outermost) to 6, above the blocks up to one of its level."""
         line = to_single_line(text)
         if len(line) > _MAX_HEADING_CHARACTERS:
             self._add_block("paragraph", line)
@@ -104,84 +84,82 @@ class TextBuilder:
             self._headings.append((level, line))
 
     def add_paragraph(self, text: str) -> None:
-        """Prose; its line breaks count as spaces."""
+        """Add prose; its line breaks count as spaces."""
         self._add_block("paragraph", to_single_line(text))
 
     def add_lines(self, lines: Iterable[str]) -> None:
-        """A paragraph whose line breaks the source means: an address, a verse, a log."""
+        """Add a paragraph whose line breaks have a meaning: an address, a verse, a log."""
         self._add_block("paragraph", "\n".join(filter(None, map(to_single_line, lines))))
 
     def add_list(self, items: Iterable[ListItem]) -> None:
-        """A list: a line an item, nested ones indented by two spaces a level."""
+        """Add a list: one line per item, indented by two spaces per level."""
         lines = [_format_item(item) for item in items if to_single_line(item.text)]
         self._add_block("list", "\n".join(lines).lstrip())
 
     def add_table(self, rows: Iterable[Sequence[str]], first_row: int | None = None) -> None:
-        """A table: a line a row, header first. `first_row` is the header's row number in a sheet, from 1.
+        """Add a table: one line per row, header first.
 
-        Empty rows are left out, except that with `first_row` they end the table, so that row numbers stay right.
+        `first_row` is the header's row number in a sheet, from 1. Empty rows are left out; with
+        `first_row` they end the table, so that row numbers stay right.
         """
         lines = [_format_row(row) for row in rows]
         if first_row is None:
             self._add_block("table", "\n".join(filter(None, lines)))
             return
         numbered = enumerate(lines, first_row)
-        for filled, group in groupby(numbered, key=lambda row: bool(row[1])):
-            if filled:
+        for is_filled, group in groupby(numbered, key=lambda row: bool(row[1])):
+            if is_filled:
                 self._add_numbered_rows(list(group))
 
     def add_code(self, text: str) -> None:
-        """Preformatted text, kept as it is but for blank lines at its ends."""
-        shown = remove_invisible(text)
-        self._add_block("code", re.sub(r"\A(?:[^\S\n]*\n)+", "", shown).rstrip())
+        """Add preformatted text as it is, without blank lines at its ends."""
+        self._add_block("code", _LEADING_BLANK_LINES.sub("", clean_text(text)).rstrip())
 
     def add_subdocument(self, level: int, name: str, parsed: ParsedDocument) -> None:
-        """Another document under a heading of that level, such as an attachment; its own headings stand below it."""
+        """Add another document, such as an attachment, under a heading; its headings move below."""
         self.add_heading(level, name)
-        above = tuple(heading for _, heading in self._headings)
+        path = self._heading_path()
         for block in parsed.blocks:
-            place = replace(block.location, headings=above + block.location.headings)
-            self._append_block(
-                block.kind,
-                parsed.text[slice(*block.span)],
-                block.level and min(block.level + level, 6),
-                place,
-            )
+            text = parsed.text[slice(*block.span)]
+            location = replace(block.location, headings=path + block.location.headings)
+            block_level = min(block.level + level, 6) if block.level else 0
+            self._append_block(block.kind, text, block_level, location)
 
     def build(
         self, title: str = "", metadata: Mapping[str, object] | None = None
     ) -> ParsedDocument:
-        """The document so far; without a title it takes that of its heading of level 1, where that names it all."""
+        """Return the document; without a title it takes its heading of level 1 if there is one."""
         return ParsedDocument(
-            _BLOCK_SEPARATOR.join(self._block_texts),
-            tuple(self._blocks),
-            to_single_line(title) or self._find_title(),
-            dict(metadata or {}),
+            text=_BLOCK_SEPARATOR.join(self._block_texts),
+            blocks=tuple(self._blocks),
+            title=to_single_line(title) or self._find_title(),
+            metadata=dict(metadata or {}),
         )
 
     def _find_title(self) -> str:
-        """The only heading of level 1, or the one the document begins with; of several chapters none is the title."""
+        """Return the only heading of level 1, or the one at the start of the document."""
         tops = [index for index, block in enumerate(self._blocks) if block.level == 1]
-        return self._block_texts[tops[0]] if tops and (len(tops) == 1 or tops[0] == 0) else ""
+        return self._block_texts[tops[0]] if len(tops) == 1 or tops[:1] == [0] else ""
+
+    def _heading_path(self) -> tuple[str, ...]:
+        return tuple(name for _, name in self._headings)
 
     def _add_numbered_rows(self, rows: Sequence[tuple[int, str]]) -> None:
-        place = replace(self._location, rows=(rows[0][0], rows[-1][0]))
-        self._add_block("table", "\n".join(line for _, line in rows), location=place)
+        location = replace(self._location, rows=(rows[0][0], rows[-1][0]))
+        self._add_block("table", "\n".join(line for _, line in rows), location=location)
 
     def _add_block(
         self, kind: BlockKind, text: str, level: int = 0, location: Location | None = None
     ) -> None:
         if text:
-            path = tuple(name for _, name in self._headings)
-            self._append_block(
-                kind, text, level, replace(location or self._location, headings=path)
-            )
+            location = replace(location or self._location, headings=self._heading_path())
+            self._append_block(kind, text, level, location)
 
     def _append_block(self, kind: BlockKind, text: str, level: int, location: Location) -> None:
         start = self._length + len(_BLOCK_SEPARATOR) if self._block_texts else 0
         self._length = start + len(text)
         if self._length > limits.MAX_TEXT_CHARACTERS or len(self._blocks) >= limits.MAX_BLOCKS:
-            raise size_limit_error("The file", "holds more text than one document may")
+            raise size_limit_error("The file", "contains more text than one document may")
         self._block_texts.append(text)
         self._blocks.append(Block(kind, Span(start, self._length), location, level))
 
@@ -198,19 +176,21 @@ def _format_item(item: ListItem) -> str:
 
 
 def to_json_value(value: object) -> object:
-    """A metadata value as JSON can hold it: dates in ISO form, text visible, containers in depth."""
-    if isinstance(value, str):
-        return remove_invisible(value).strip()[:_MAX_METADATA_CHARACTERS]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, int):
-        return value if value.bit_length() <= _MAX_INTEGER_BITS else hex(value)[:_MAX_INTEGER_BITS]
-    if value is None:
-        return value
-    if isinstance(value, date):
-        return value.isoformat()
-    if isinstance(value, Mapping):
-        return {to_single_line(str(key)): to_json_value(item) for key, item in value.items()}
-    if isinstance(value, Iterable):
-        return [to_json_value(item) for item in value]
+    """Return a metadata value that JSON can represent: dates in ISO form, clean text."""
+    match value:
+        case None | bool():
+            return value
+        case str():
+            return clean_text(value).strip()[:_MAX_METADATA_CHARACTERS]
+        case float():
+            return value if math.isfinite(value) else None
+        case int():
+            is_small = value.bit_length() <= _MAX_INTEGER_BITS
+            return value if is_small else hex(value)[:_MAX_INTEGER_BITS]
+        case date():
+            return value.isoformat()
+        case Mapping():
+            return {to_single_line(str(key)): to_json_value(item) for key, item in value.items()}
+        case Iterable():
+            return [to_json_value(item) for item in value]
     return to_single_line(str(value))

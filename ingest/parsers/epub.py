@@ -1,4 +1,4 @@
-"""E-books: the chapters in the order of the spine, each read as the HTML it is."""
+"""E-books (EPUB): the chapters in the order of the spine, each parsed as HTML."""
 
 import io
 import posixpath
@@ -8,58 +8,46 @@ from urllib.parse import unquote
 from xml.etree.ElementTree import Element
 
 from core.errors import UnreadableFile
-from ingest.parsers import ParsedDocument, limits, size_limit_error
-from ingest.parsers.builder import TextBuilder, to_json_value
+from ingest.parsers import limits
+from ingest.parsers.builder import TextBuilder
 from ingest.parsers.encoding import decode_text
+from ingest.parsers.errors import size_limit_error
 from ingest.parsers.html.parser import write_html
-from ingest.parsers.xml import find_text, local_name, parse_xml
+from ingest.parsers.types import ParsedDocument
+from ingest.parsers.xml import find_text, iter_named, parse_xml, read_metadata
 
-_METADATA_KEYS = {
-    "creator": "author",
-    "date": "date",
-    "language": "language",
-    "publisher": "publisher",
-}
+_METADATA_KEYS = {key: key for key in ("date", "language", "publisher")} | {"creator": "author"}
 
 
 def parse(data: bytes) -> ParsedDocument:
-    """Read an EPUB without copy protection; its table of contents page is left out."""
+    """Parse an EPUB without copy protection; its table of contents page is left out."""
     builder = TextBuilder()
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         if "META-INF/rights.xml" in archive.namelist():
-            raise UnreadableFile(
-                "encrypted", "The e-book is copy-protected; ingest an edition without protection."
-            )
+            why = "The e-book is copy-protected. Ingest an edition without protection."
+            raise UnreadableFile("encrypted", why)
         container = parse_xml(archive.read("META-INF/container.xml"))
-        path = next(
-            node.get("full-path", "") for node in container.iter() if local_name(node) == "rootfile"
-        )
-        package = parse_xml(archive.read(path))
-        chapters = list(_chapter_paths(package))
+        package_path = next(iter_named(container, "rootfile")).get("full-path", "")
+        package = parse_xml(archive.read(package_path))
+        chapters = list(_iter_chapters(package))
         if len(chapters) > limits.MAX_CHAPTERS:
             raise size_limit_error("The e-book", f"has more than {limits.MAX_CHAPTERS:,} chapters")
-        for name in chapters:
-            write_html(
-                decode_text(
-                    archive.read(posixpath.normpath(posixpath.join(posixpath.dirname(path), name)))
-                ),
-                builder,
-            )
-    metadata = {
-        key: to_json_value(value)
-        for name, key in _METADATA_KEYS.items()
-        if (value := find_text(package, name))
-    }
-    return builder.build(find_text(package, "title"), metadata)
+        folder = posixpath.dirname(package_path)
+        for chapter in chapters:
+            chapter_path = posixpath.normpath(posixpath.join(folder, chapter))
+            write_html(decode_text(archive.read(chapter_path)), builder)
+    return builder.build(find_text(package, "title"), read_metadata(package, _METADATA_KEYS))
 
 
-def _chapter_paths(package: Element) -> Iterator[str]:
-    items = {node.get("id"): node for node in package.iter() if local_name(node) == "item"}
-    for node in package.iter():
-        item = items.get(node.get("idref", "")) if local_name(node) == "itemref" else None
-        if (
-            item is not None
-            and "html" in item.get("media-type", "")
-            and "nav" not in item.get("properties", "").split()
-        ):
+def _iter_chapters(package: Element) -> Iterator[str]:
+    """Yield the paths of the chapters, relative to the package file."""
+    items = {item.get("id"): item for item in iter_named(package, "item")}
+    for reference in iter_named(package, "itemref"):
+        item = items.get(reference.get("idref", ""))
+        if item is not None and _is_chapter(item):
             yield unquote(item.get("href", ""))
+
+
+def _is_chapter(item: Element) -> bool:
+    is_page = "html" in item.get("media-type", "")
+    return is_page and "nav" not in item.get("properties", "").split()

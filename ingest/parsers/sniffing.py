@@ -1,19 +1,12 @@
-"""What a text is, by how it begins: for files whose extension is missing, unknown or plainly wrong."""
+"""Detection of text formats by content, for a suffix that is missing, unknown or plainly wrong."""
 
 import json
 import re
 
-_MAX_SNIFFED_CHARACTERS = 20_000  # Characters that are looked at.
+_MAX_SNIFFED_CHARACTERS = 20_000
 _MAIL_HEADER_LINE = re.compile(r"[A-Za-z][A-Za-z-]{1,60}:[ \t].*|[ \t]+\S.*")
-_MAIL_HEADER_NAMES = (
-    "from",
-    "to",
-    "subject",
-    "date",
-    "received",
-    "return-path",
-    "mime-version",
-    "message-id",
+_MAIL_HEADER_NAMES = frozenset(
+    "from to subject date received return-path mime-version message-id".split()
 )
 _HTML_START = re.compile(
     r"<(?:!doctype html|html|head|body|div|p|h[1-6]|table|ul|article|section|main)\b[^<>]*>", re.I

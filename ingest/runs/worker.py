@@ -26,8 +26,8 @@ from core.embedding import Embedder
 from core.errors import GroundworkError, InvalidInput, Unavailable, UnreadableFile
 from core.services import Services
 from core.types import Chunk, Document
-from ingest.chunkers import load_chunker
-from ingest.parsers import ParsedDocument
+from ingest.chunkers.registry import load_chunker
+from ingest.parsers.types import ParsedDocument
 from ingest.runs import queue
 from ingest.runs.pipeline_version import compute_pipeline_hash
 from ingest.runs.queue import FileOutcome, QueueItem, RunHandle, RunProgress

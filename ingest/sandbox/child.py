@@ -16,7 +16,8 @@ from types import ModuleType
 from typing import BinaryIO
 
 from core.errors import UnreadableFile
-from ingest.parsers import limits, parse
+from ingest.parsers import limits
+from ingest.parsers.file_parser import parse_file
 from ingest.parsers.pdf import ocr
 from ingest.sandbox import protocol
 
@@ -131,7 +132,7 @@ class _ParentOcr:
 def _parse_to_reply(name: str, data: bytes) -> tuple[bytes, bool]:
     """The message for one file, and whether this process is fit for another."""
     try:
-        return protocol.encode_document(*parse(name, data)), True
+        return protocol.encode_document(*parse_file(name, data)), True
     except UnreadableFile as error:
         return protocol.encode_refusal(error), error.reason != "too-large"
     except (MemoryError, ValueError, RecursionError):  # In what was found, after it was parsed.

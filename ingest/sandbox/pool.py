@@ -22,8 +22,9 @@ from pathlib import Path
 from typing import IO, Self
 
 from core.errors import UnreadableFile
-from ingest.parsers import ParsedDocument, limits
+from ingest.parsers import limits
 from ingest.parsers.pdf.ocr import MAX_PICTURES_PER_FILE, OcrEngine
+from ingest.parsers.types import ParsedDocument
 from ingest.sandbox import protocol, tesseract
 from ingest.sandbox.child import (
     LAST_RESULT_REPLY,

@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 from core.errors import UnreadableFile
 from core.types import Block, BlockKind, Location, Span
-from ingest.parsers import ParsedDocument
+from ingest.parsers.types import ParsedDocument
 
 _BLOCK_KINDS: frozenset[str] = frozenset(get_args(BlockKind))
 

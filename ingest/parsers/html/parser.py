@@ -6,10 +6,10 @@ from collections.abc import Container, Iterator, Mapping, Sequence
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 from core.errors import UnreadableFile
-from ingest.parsers import ParsedDocument
 from ingest.parsers.builder import ListItem, TextBuilder, to_single_line
 from ingest.parsers.encoding import decode_text, try_decode
 from ingest.parsers.html.css_visibility import mark_hidden, style_hides_element
+from ingest.parsers.types import ParsedDocument
 
 _DROPPED_TAGS = frozenset(
     """

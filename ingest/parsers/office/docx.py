@@ -12,8 +12,8 @@ from docx.styles.style import ParagraphStyle
 from docx.table import Table, _Cell
 from docx.text.paragraph import Paragraph
 
-from ingest.parsers import ParsedDocument
 from ingest.parsers.builder import ListItem, TextBuilder, to_json_value
+from ingest.parsers.types import ParsedDocument
 
 _HEADING_STYLE = re.compile(r"heading\s*([1-9])", re.IGNORECASE)
 _LIST_STYLE = re.compile(r"list\s*(bullet|number|paragraph|continue)?\s*([2-5])?", re.IGNORECASE)

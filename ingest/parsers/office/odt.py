@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from xml.etree.ElementTree import Element
 
 from core.errors import UnreadableFile
-from ingest.parsers import ParsedDocument
 from ingest.parsers.builder import ListItem, TextBuilder, to_json_value
+from ingest.parsers.types import ParsedDocument
 from ingest.parsers.xml import find_text, local_name, parse_xml
 
 _METADATA_KEYS = {

@@ -10,8 +10,10 @@ from pptx.shapes.group import GroupShape
 from pptx.slide import Slide
 from pptx.text.text import TextFrame
 
-from ingest.parsers import ParsedDocument, limits, size_limit_error
+from ingest.parsers import limits
 from ingest.parsers.builder import ListItem, TextBuilder, to_json_value
+from ingest.parsers.errors import size_limit_error
+from ingest.parsers.types import ParsedDocument
 
 _METADATA_PROPERTIES = (
     "author",

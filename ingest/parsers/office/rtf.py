@@ -4,8 +4,8 @@ import re
 from dataclasses import dataclass, field, replace
 
 from core.errors import UnreadableFile
-from ingest.parsers import ParsedDocument
 from ingest.parsers.builder import ListItem, TextBuilder
+from ingest.parsers.types import ParsedDocument
 
 _RTF_TOKEN = re.compile(
     r"\\(?P<word>[a-zA-Z]{1,32})(?P<number>-?\d{1,10})? ?|\\'(?P<hex>[0-9a-fA-F]{2})|\\(?P<symbol>[^a-zA-Z])"

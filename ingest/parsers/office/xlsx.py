@@ -8,8 +8,10 @@ from typing import Any
 
 from openpyxl.reader.excel import load_workbook
 
-from ingest.parsers import ParsedDocument, limits, size_limit_error
+from ingest.parsers import limits
 from ingest.parsers.builder import TextBuilder, to_json_value
+from ingest.parsers.errors import size_limit_error
+from ingest.parsers.types import ParsedDocument
 
 _METADATA_KEYS = {
     "creator": "author",

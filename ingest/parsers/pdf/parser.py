@@ -13,10 +13,12 @@ from typing import Any
 from pypdf import PdfReader
 
 from core.errors import UnreadableFile
-from ingest.parsers import ParsedDocument, limits, size_limit_error
+from ingest.parsers import limits
 from ingest.parsers.builder import ListItem, TextBuilder, to_single_line
+from ingest.parsers.errors import size_limit_error
 from ingest.parsers.pdf.lines import TextLine, extract_lines
 from ingest.parsers.pdf.ocr import ScannedPageReader
+from ingest.parsers.types import ParsedDocument
 
 # pypdf logs each oddity of each file; what matters reaches the caller as an exception.
 logging.getLogger("pypdf").setLevel(logging.ERROR)

@@ -3,9 +3,9 @@
 import csv
 import io
 
-from ingest.parsers import ParsedDocument
 from ingest.parsers.builder import TextBuilder
 from ingest.parsers.encoding import decode_text
+from ingest.parsers.types import ParsedDocument
 
 _DELIMITERS = ",;\t|"
 _SAMPLE_CHARACTERS = 8192

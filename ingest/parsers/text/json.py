@@ -4,9 +4,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ingest.parsers import ParsedDocument
 from ingest.parsers.builder import ListItem, TextBuilder, to_json_value, to_single_line
 from ingest.parsers.encoding import decode_text
+from ingest.parsers.types import ParsedDocument
 
 _TITLE_KEYS = ("title", "name", "subject", "question", "label", "id", "_id", "key")
 _METADATA_KEYS = ("author", "created", "date", "language", "modified", "updated", "version")

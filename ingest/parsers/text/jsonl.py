@@ -3,10 +3,10 @@
 import json
 from collections.abc import Mapping
 
-from ingest.parsers import ParsedDocument
 from ingest.parsers.builder import TextBuilder
 from ingest.parsers.encoding import decode_text
 from ingest.parsers.text.json import FIRST_HEADING_LEVEL, write_records, write_value
+from ingest.parsers.types import ParsedDocument
 
 
 def parse(data: bytes) -> ParsedDocument:

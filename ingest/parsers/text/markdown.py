@@ -9,10 +9,10 @@ from markdown_it import MarkdownIt
 from markdown_it.rules_core import StateCore
 from markdown_it.token import Token
 
-from ingest.parsers import ParsedDocument
 from ingest.parsers.builder import ListItem, TextBuilder, to_json_value
 from ingest.parsers.encoding import decode_text
 from ingest.parsers.html.parser import HiddenElementTracker, write_html
+from ingest.parsers.types import ParsedDocument
 
 _MAX_PARAGRAPH_CHARACTERS = (
     20_000  # Characters of a paragraph; a longer one is bait, and read as it stands.

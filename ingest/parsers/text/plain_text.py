@@ -4,9 +4,9 @@ import re
 from collections.abc import Sequence
 from itertools import pairwise
 
-from ingest.parsers import ParsedDocument
 from ingest.parsers.builder import ListItem, TextBuilder
 from ingest.parsers.encoding import decode_text
+from ingest.parsers.types import ParsedDocument
 
 _BLANK_LINES = re.compile(r"\n(?:[^\S\n]*\n)+")
 _UNDERLINE = re.compile(r"([=\-~])\1{2,}")

@@ -5,9 +5,9 @@ import textwrap
 from collections.abc import Sequence
 
 from core.errors import UnreadableFile
-from ingest.parsers import ParsedDocument
 from ingest.parsers.builder import ListItem, TextBuilder, to_single_line
 from ingest.parsers.encoding import decode_text
+from ingest.parsers.types import ParsedDocument
 
 _LINE = re.compile(r"([=\-~^\"'`#*+:.<>_])\1{2,}\s*")
 _ITEM = re.compile(r"(\s*)(?:([-*+\u2022])|(?:\(?(\d{1,3}|#|[a-zA-Z])[.)]))\s+(\S.*)")

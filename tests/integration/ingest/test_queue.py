@@ -18,7 +18,7 @@ from core.local_postgres import EmbeddedPostgres
 from core.principal import Principal
 from core.services import Services
 from ingest import pipeline
-from ingest.parsers import ParsedDocument
+from ingest.parsers.types import ParsedDocument
 from ingest.runs import queue
 from ingest.runs.queue import RunHandle
 from ingest.runs.repair import repair_tenant

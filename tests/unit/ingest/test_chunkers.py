@@ -14,9 +14,11 @@ from tokenizers import Tokenizer
 from bench.chunking import fixed_size_chunker
 from core.errors import InvalidInput
 from core.types import Chunk
-from ingest.chunkers import CHUNKERS, load_chunker, structure
-from ingest.parsers import ParsedDocument, parse
+from ingest.chunkers import structure
+from ingest.chunkers.registry import CHUNKERS, load_chunker
 from ingest.parsers.builder import ListItem, TextBuilder
+from ingest.parsers.file_parser import parse_file
+from ingest.parsers.types import ParsedDocument
 
 LIMIT = 254
 DATA = Path(os.environ.get("GROUNDWORK_DATA", "../shared/data"))
@@ -158,7 +160,7 @@ def test_every_name_has_a_chunker():
 
 
 def chunks_of(source: str, title: str = "Probe guide") -> list[Chunk]:
-    _, parsed = parse("a.md", source.encode())
+    _, parsed = parse_file("a.md", source.encode())
     chunks = load_chunker("structure")(parsed, title, tokens, LIMIT)
     check(parsed, title, chunks)
     check_cover(parsed, chunks)
@@ -252,7 +254,7 @@ def test_structure_on_a_real_handbook():
         ]
     assert len(sources) > 50
     for source in sources:
-        _, parsed = parse("page.md", source)
+        _, parsed = parse_file("page.md", source)
         chunks = load_chunker("structure")(parsed, parsed.title, tokens, LIMIT)
         check(parsed, parsed.title, chunks)
         check_cover(parsed, chunks)
@@ -262,7 +264,7 @@ def test_a_target_makes_chunks_of_about_that_size():
     source = "# Guide\n\n" + " ".join(
         f"Step {number} takes the cover off and puts it back." for number in range(120)
     )
-    parsed = parse("guide.md", source.encode())[1]
+    parsed = parse_file("guide.md", source.encode())[1]
     for target in (40, 90, 180):
         made = structure.chunk_document(parsed, "Guide", tokens, LIMIT, target)
         check(parsed, "Guide", made)
@@ -271,7 +273,7 @@ def test_a_target_makes_chunks_of_about_that_size():
 
 
 def test_windows_for_comparison_cover_the_text_and_overlap_as_they_should():
-    parsed = parse("guide.md", b"# Guide\n\n" + b"One two three four five six seven. " * 40)[1]
+    parsed = parse_file("guide.md", b"# Guide\n\n" + b"One two three four five six seven. " * 40)[1]
     count = len(tokens(parsed.text))
     made = fixed_size_chunker(50, 10)(parsed, "Guide", tokens, LIMIT)
     firsts = [tokens(parsed.text).index(chunk.span.start) for chunk in made]

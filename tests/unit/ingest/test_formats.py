@@ -10,13 +10,15 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont
 
 from core.errors import UnreadableFile
-from ingest.parsers import ParsedDocument, limits, parse
+from ingest.parsers import limits
+from ingest.parsers.file_parser import parse_file
+from ingest.parsers.types import ParsedDocument
 from ingest.sandbox.pool import ParserPool
 from tests.support.fixtures_documents import Drawn, pdf, xlsx
 
 
 def read(name: str, source: str | bytes) -> ParsedDocument:
-    return parse(name, source.encode() if isinstance(source, str) else source)[1]
+    return parse_file(name, source.encode() if isinstance(source, str) else source)[1]
 
 
 # What a page's styles hide.

@@ -17,7 +17,8 @@ import pytest
 
 from core.errors import UnreadableFile
 from core.types import Block, Location, Span
-from ingest.parsers import ParsedDocument, parse
+from ingest.parsers.file_parser import parse_file
+from ingest.parsers.types import ParsedDocument
 from ingest.sandbox import protocol
 from ingest.sandbox.pool import ParserLimits, ParserPool
 from ingest.sources import SourceFile, open_source
@@ -97,10 +98,10 @@ def test_every_hostile_file_is_read_or_put_aside(outcomes):
 def test_the_reader_says_what_the_parser_says(reader, ending):
     data = hostile.good(ending)
     kind, parsed = reader.parse(f"a.{ending}", data)
-    assert (kind, parsed) == parse(f"a.{ending}", data)
+    assert (kind, parsed) == parse_file(f"a.{ending}", data)
     for name, broken in ((f"a.{ending}", b""), (f"a.{ending}", b"\0\1\2\3" * 99)):
         with pytest.raises(UnreadableFile) as direct:
-            parse(name, broken)
+            parse_file(name, broken)
         with pytest.raises(UnreadableFile) as distant:
             reader.parse(name, broken)
         assert (distant.value.reason, str(distant.value)) == (
