@@ -28,7 +28,7 @@ from rich.table import Table
 
 from bench import build_parser
 from bench.retrieval import bootstrap_interval
-from core.embedding import Embedder, SentenceTransformerEmbedder
+from core.embedding import Embedder, load_embedder
 from core.settings import load_settings
 from core.text.sentences import split_sentences
 from core.text.terms import extract_terms
@@ -115,7 +115,7 @@ def main() -> None:
     )
     given = made.parse_args()
     settings = load_settings()
-    embedder = SentenceTransformerEmbedder(settings.embedding_model, settings.embedding_dtype)
+    embedder = load_embedder(settings.embedding_model, settings.embedding_dtype)
     documents, questions = read(given.data / "squad", given.articles)
     asked = embedder.encode([question.text for question in questions])
     found = {

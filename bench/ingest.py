@@ -37,7 +37,8 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import build_parser, llamaindex
-from core.embedding import SentenceTransformerEmbedder, find_model
+from core.embedders.sentence_transformer import SentenceTransformerEmbedder
+from core.model_files import find_model
 from core.services import Services, open_services, start_embedded_postgres
 from core.settings import Settings, load_settings
 from ingest.chunkers.registry import load_chunker

@@ -1,6 +1,7 @@
-"""What the program runs on, built once at start-up and passed in: settings, database, embedding model."""
+"""Services that a command, flow or request works with: settings, database, embedding models."""
 
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import psycopg
@@ -9,39 +10,54 @@ from psycopg import sql
 from core.db.database import Connection, Database
 from core.db.index_version import check_model_revision, live_index
 from core.db.migrate import migrate_database
-from core.embedding import Embedder, SentenceTransformerEmbedder, describe_model
+from core.embedding import Embedder, describe_model, load_embedder
 from core.errors import Unavailable
 from core.local_postgres import DATABASE_NAME, EmbeddedPostgres
 from core.settings import Settings
 
 
+class LoadedEmbedders:
+    """Embedding models that this process has loaded, by name. Any thread may use it."""
+
+    def __init__(self, embedders: Mapping[str, Embedder] | None = None) -> None:
+        self._embedders = dict(embedders or {})
+        self._lock = threading.Lock()
+
+    def live_embedder(self, connection: Connection, dtype: str) -> Embedder:
+        """Return the model of the live index; load it on first use.
+
+        Raises:
+            Unavailable: the model can't be loaded, or has other weights than the index.
+        """
+        index = live_index(connection)
+        with self._lock:
+            if index.model not in self._embedders:
+                embedder = load_embedder(index.model, dtype)
+                check_model_revision(index, embedder.model)
+                self._embedders[index.model] = embedder
+            return self._embedders[index.model]
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
-    """Everything a flow, a request or a command needs; `close` gives it all back."""
+    """Services, created once at start-up. `close` releases them."""
 
     settings: Settings
     database: Database
     embedded_postgres: EmbeddedPostgres | None = None
-    _embedders: dict[str, Embedder] = field(default_factory=dict)
-    _load_lock: threading.Lock = field(default_factory=threading.Lock)
+    embedders: LoadedEmbedders = field(default_factory=LoadedEmbedders)
 
     def embedder(self) -> Embedder:
-        """The model of the live index, loaded on first use, so that vectors of two models never meet.
+        """Return the model of the live index, so that vectors of two models never meet.
 
         Raises:
-            Unavailable: the model can't be loaded, or its weights are not those the index was built with.
+            Unavailable: see `LoadedEmbedders.live_embedder`.
         """
         with self.database.connection() as connection:
-            index = live_index(connection)
-        with self._load_lock:
-            if index.model not in self._embedders:
-                loaded = SentenceTransformerEmbedder(index.model, self.settings.embedding_dtype)
-                check_model_revision(index, loaded.model)
-                self._embedders[index.model] = loaded
-            return self._embedders[index.model]
+            return self.embedders.live_embedder(connection, self.settings.embedding_dtype)
 
     def close(self) -> None:
-        """Close the pool and leave the embedded server, if it is ours."""
+        """Close the connections, and leave the embedded PostgreSQL if it is used."""
         self.database.close()
         if self.embedded_postgres is not None:
             self.embedded_postgres.stop()
@@ -54,31 +70,31 @@ class Services:
 
 
 def open_services(settings: Settings) -> Services:
-    """Connect to the configured database, or start the embedded one, migrated, where none is configured.
+    """Connect to the configured database; without one, start and migrate the embedded PostgreSQL.
 
     Raises:
-        Unavailable, UnsafeDatabase: see `Database.open`.
+        Unavailable: the database is not available, or its index has another embedding model.
+        UnsafeDatabase: the database does not isolate tenants.
     """
     if settings.database_url:
         services = Services(settings, Database(settings.database_url).open())
     else:
         embedded, _ = start_embedded_postgres(settings)
-        services = Services(
-            settings, Database(embedded.conninfo("groundwork_app")).open(), embedded
-        )
+        database = Database(embedded.conninfo("groundwork_app")).open()
+        services = Services(settings, database, embedded)
     with services.database.connection() as connection:
         index = live_index(connection)
     if index.model != settings.embedding_model:
         services.close()
         raise Unavailable(
-            f"The index was built with {index.model!r}; set GROUNDWORK_EMBEDDING_MODEL={index.model},"
-            " or ingest into another database."
+            f"The index was built with the model {index.model!r}. Set"
+            f" GROUNDWORK_EMBEDDING_MODEL={index.model}, or ingest into another database."
         )
     return services
 
 
 def start_embedded_postgres(settings: Settings) -> tuple[EmbeddedPostgres, list[str]]:
-    """The embedded server of this home folder, running and migrated, and the names of the migrations just applied."""
+    """Start and migrate the embedded PostgreSQL of the home folder. Return the applied files."""
     embedded = EmbeddedPostgres(settings.home / "postgres")
     embedded.start()
     with psycopg.connect(embedded.conninfo(dbname="postgres"), autocommit=True) as connection:
@@ -90,7 +106,7 @@ def start_embedded_postgres(settings: Settings) -> tuple[EmbeddedPostgres, list[
 
 
 def ensure_database(connection: Connection, name: str) -> None:
-    """Create a database unless it is there; two processes may ask at once."""
+    """Create a database if it does not exist. Two processes may do so at the same time."""
     if connection.execute("select 1 from pg_database where datname = %s", (name,)).fetchone():
         return
     try:

@@ -4,21 +4,17 @@ Off unless GROUNDWORK_RERANKER names a cross-encoder. Whatever has a `name` and 
 `retrieve(..., reranker=...)`. docs/decisions/0010-reranking.md says what it costs.
 """
 
-import threading
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cache
 from typing import Protocol
 
-from core.embedding import load_cross_encoder
+from core.cross_encoder import load_cross_encoder
 from core.errors import Unavailable
 from core.settings import Settings
 from retrieval.types import Hit, RerankScore, RerankSummary
 
 RERANK_DEPTH = 30  # hits that are scored; each costs as much as embedding its passage
 BATCH_SIZE = 8
-
-_load_lock = threading.Lock()
 
 
 class Reranker(Protocol):
@@ -40,13 +36,7 @@ class CrossEncoderReranker:
     """
 
     def __init__(self, name: str) -> None:
-        try:
-            self._model = load_cross_encoder(name)
-        except (OSError, ValueError) as error:
-            raise Unavailable(
-                f"The reranker {name!r} can't be loaded; set GROUNDWORK_RERANKER to a folder with a cross-encoder, or"
-                " to nothing to search without one."
-            ) from error
+        self._model = load_cross_encoder(name, "GROUNDWORK_RERANKER")
         if self._model.num_labels != 1:
             raise Unavailable(
                 f"The reranker {name!r} gives {self._model.num_labels} numbers for a passage; set GROUNDWORK_RERANKER"
@@ -67,15 +57,7 @@ def load_reranker(settings: Settings) -> Reranker | None:
     Raises:
         Unavailable: it can't be loaded.
     """
-    if not settings.reranker:
-        return None
-    with _load_lock:
-        return _load_cached_reranker(settings.reranker)
-
-
-@cache
-def _load_cached_reranker(name: str) -> Reranker:
-    return CrossEncoderReranker(name)
+    return CrossEncoderReranker(settings.reranker) if settings.reranker else None
 
 
 def rerank_hits(

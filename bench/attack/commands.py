@@ -100,8 +100,6 @@ def _surroundings(target: Target) -> Iterator[None]:
         "GROUNDWORK_HOME": str(settings.home),
     }
     kept = {name: value for name, value in os.environ.items() if not name.startswith("GROUNDWORK_")}
-    loaded = patch(
-        "core.services.SentenceTransformerEmbedder", lambda *_: target.services.embedder()
-    )
+    loaded = patch("core.services.load_embedder", lambda *_: target.services.embedder())
     with patch.dict(os.environ, kept | named | {"COLUMNS": "200"}, clear=True), loaded:
         yield

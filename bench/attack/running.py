@@ -31,9 +31,9 @@ from bench.attack.target import (
 )
 from core.db.database import Connection, Database
 from core.db.migrate import migrate_database
-from core.embedding import Embedder, SentenceTransformerEmbedder, describe_model
+from core.embedding import Embedder, describe_model, load_embedder
 from core.local_postgres import EmbeddedPostgres
-from core.services import Services
+from core.services import LoadedEmbedders, Services
 from core.settings import Settings
 from serving.api.app import build_api
 
@@ -141,7 +141,7 @@ def measure_attack(
     settings = Settings(home=home, database_url="")
     server = EmbeddedPostgres(home / "postgres")
     server.start()
-    embedder = SentenceTransformerEmbedder(settings.embedding_model)
+    embedder = load_embedder(settings.embedding_model)
     name = f"attack_{uuid.uuid4().hex[:12]}"
     try:
         with psycopg.connect(server.conninfo(dbname="postgres"), autocommit=True) as connection:
@@ -185,7 +185,9 @@ def attack_database(
     result = Result()
     with (
         Services(
-            settings, Database(address).open(), _embedders={embedder.model.name: remembering}
+            settings,
+            Database(address).open(),
+            embedders=LoadedEmbedders({embedder.model.name: remembering}),
         ) as services,
         tempfile.TemporaryDirectory(dir=folder) as documents,
     ):

@@ -21,10 +21,10 @@ from psycopg.rows import TupleRow
 from bench.faults.papers import Papers
 from bench.faults.tally import Tally
 from core.db.database import Database
-from core.embedding import Embedder, SentenceTransformerEmbedder
+from core.embedding import Embedder, load_embedder
 from core.errors import GroundworkError
 from core.local_postgres import EmbeddedPostgres
-from core.services import Services, start_embedded_postgres
+from core.services import LoadedEmbedders, Services, start_embedded_postgres
 from core.settings import Settings, load_settings
 from ingest import pipeline
 
@@ -210,7 +210,7 @@ def spawn_workers(commands: IO[str]) -> None:
     takes an instant, so that kills hit workers at their work and not while they load.
     """
     settings = load_settings()
-    embedder = SentenceTransformerEmbedder(settings.embedding_model, settings.embedding_dtype)
+    embedder = load_embedder(settings.embedding_model, settings.embedding_dtype)
     for line in commands:
         reading, writing = os.pipe()
         pid = os.fork()
@@ -228,7 +228,8 @@ def _run(settings: Settings, embedder: Embedder, folder: str) -> str:
     """In the worker process: the state that its run ended in, or what kept it from its end."""
     try:
         database = Database(settings.database_url).open()
-        with Services(settings, database, _embedders={embedder.model.name: embedder}) as services:
+        loaded = LoadedEmbedders({embedder.model.name: embedder})
+        with Services(settings, database, embedders=loaded) as services:
             return pipeline.ingest_sources(
                 services, TENANT, [pipeline.build_source_spec(folder)]
             ).state

@@ -64,7 +64,7 @@ def run(
     tmp_path: Path,
 ) -> Run:
     """Runs a command as the `groundwork` program does, in this process and with the model that is already loaded."""
-    monkeypatch.setattr(core.services, "SentenceTransformerEmbedder", lambda *_: embedder)
+    monkeypatch.setattr(core.services, "load_embedder", lambda *_: embedder)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GROUNDWORK_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("GROUNDWORK_DATABASE_URL", "postgresql://groundwork_app@127.0.0.1:1/none")

@@ -80,7 +80,7 @@ def at_the_prompt(
         "127.0.0.1", 0
     ) as free:  # the default may be taken by a service that is running here
         monkeypatch.setenv("GROUNDWORK_PORT", str(free.getsockname()[1]))
-    monkeypatch.setattr("core.services.SentenceTransformerEmbedder", lambda name, dtype: embedder)
+    monkeypatch.setattr("core.services.load_embedder", lambda name, dtype: embedder)
 
 
 def run(

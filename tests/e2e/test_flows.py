@@ -200,7 +200,7 @@ def test_alone_it_opens_what_the_settings_name(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """As a worker runs it: no services and no plan are handed in. What can't be done is no run."""
-    monkeypatch.setattr(core.services, "SentenceTransformerEmbedder", lambda *_: embedder)
+    monkeypatch.setattr(core.services, "load_embedder", lambda *_: embedder)
     monkeypatch.setenv("GROUNDWORK_DATABASE_URL", services.settings.database_url)
     monkeypatch.chdir(folder)
     with engine.connect():

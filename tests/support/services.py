@@ -14,9 +14,10 @@ from fastapi import FastAPI
 from psycopg import sql
 
 from core.db.database import Database
-from core.embedding import Embedder, SentenceTransformerEmbedder, Vectors
+from core.embedders.sentence_transformer import SentenceTransformerEmbedder
+from core.embedding import Embedder, Vectors
 from core.local_postgres import EmbeddedPostgres
-from core.services import Services
+from core.services import LoadedEmbedders, Services
 from core.settings import Settings
 from ingest import pipeline
 from ingest.sandbox.pool import ParserPool
@@ -56,8 +57,8 @@ def connect_services(
     settings = Settings(
         _env_file=None, home=home, database_url=server.conninfo("groundwork_app", name)
     )
-    loaded = {embedder.model.name: embedder}
-    return Services(settings, Database(settings.database_url).open(), _embedders=loaded)
+    loaded = LoadedEmbedders({embedder.model.name: embedder})
+    return Services(settings, Database(settings.database_url).open(), embedders=loaded)
 
 
 @contextmanager

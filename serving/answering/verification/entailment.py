@@ -5,15 +5,11 @@ serving/answering/verification/verifier.py have let pass.
 """
 
 import math
-import threading
-from functools import cache
 from typing import Protocol
 
-from core.embedding import load_cross_encoder
+from core.cross_encoder import load_cross_encoder
 from core.errors import Unavailable
 from core.settings import Settings
-
-_load_lock = threading.Lock()
 
 
 class EntailmentModel(Protocol):
@@ -31,13 +27,7 @@ class CrossEncoderEntailment:
     """
 
     def __init__(self, name: str) -> None:
-        try:
-            self._model = load_cross_encoder(name)
-        except (OSError, ValueError) as error:
-            raise Unavailable(
-                f"The entailment model {name!r} can't be loaded; set GROUNDWORK_ENTAILMENT to a folder with a"
-                " cross-encoder, or to nothing to verify without one."
-            ) from error
+        self._model = load_cross_encoder(name, "GROUNDWORK_ENTAILMENT")
         labels = {
             str(label).lower(): int(place) for place, label in self._model.config.id2label.items()
         }
@@ -69,12 +59,4 @@ def load_entailment_model(settings: Settings) -> EntailmentModel | None:
     Raises:
         Unavailable: it can't be loaded.
     """
-    if not settings.entailment:
-        return None
-    with _load_lock:
-        return _load_model_once(settings.entailment)
-
-
-@cache
-def _load_model_once(name: str) -> EntailmentModel:
-    return CrossEncoderEntailment(name)
+    return CrossEncoderEntailment(settings.entailment) if settings.entailment else None

@@ -292,7 +292,7 @@ def test_the_attack_works_where_the_database_does_not_defend(
     unsafe = Database(server.conninfo(dbname=str(name)))
     unsafe._pool.open()  # `open` would refuse it
     with unsafe, without_tenant_predicate():
-        services = Services(estate.services.settings, unsafe, _embedders=estate.services._embedders)
+        services = Services(estate.services.settings, unsafe, embedders=estate.services.embedders)
         principal = Principal("east")
         seen = everything_seen(Estate(services, estate.canaries, estate.documents), principal)
     assert len(estate.leaks(principal, seen)) == len(estate.canaries) - 1

@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from core.embedding import Embedder, Vectors, _group_into_batches
+from core.embedders.sentence_transformer import _group_into_batches
+from core.embedding import Embedder, Vectors
 from ingest.store.embedding_cache import EmbeddingCache
 
 TEXTS = [

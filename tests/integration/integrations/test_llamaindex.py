@@ -628,7 +628,7 @@ def test_the_page_for_those_who_come_from_pgvectorstore(
 ) -> None:
     """Its blocks run one after the other, as a program would."""
     monkeypatch.setenv("GROUNDWORK_DATABASE_URL", services.settings.database_url)
-    monkeypatch.setattr("core.services.SentenceTransformerEmbedder", lambda name, dtype: embedder)
+    monkeypatch.setattr("core.services.load_embedder", lambda name, dtype: embedder)
     page = (ROOT / "docs" / "guides" / "from-pgvectorstore.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     assert len(blocks) == 6

@@ -9,6 +9,7 @@ import torch
 from sentence_transformers import CrossEncoder
 from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
 
+from core.cross_encoder import load_cross_encoder
 from core.errors import Unavailable
 from core.principal import Principal
 from core.services import Services
@@ -63,7 +64,7 @@ class Backwards:
 
 def with_setting(services: Services, name: str) -> Services:
     settings = services.settings.model_copy(update={"reranker": name})
-    return Services(settings, services.database, _embedders=services._embedders)
+    return Services(settings, services.database, embedders=services.embedders)
 
 
 def test_a_cross_encoder_from_a_folder_has_the_last_word(
@@ -95,10 +96,13 @@ def test_a_cross_encoder_from_a_folder_has_the_last_word(
     assert evidence.reranking.moved == moved
 
 
-def test_it_is_loaded_once(model: Path) -> None:
-    """However often it is asked for; and without a setting there is none."""
-    settings = Settings(_env_file=None, reranker=str(model))
-    assert load_reranker(settings) is load_reranker(settings)
+def test_a_model_is_loaded_once(model: Path) -> None:
+    """Each later call returns the loaded model."""
+    loaded = load_cross_encoder(str(model), "GROUNDWORK_RERANKER")
+    assert load_cross_encoder(str(model), "GROUNDWORK_RERANKER") is loaded
+
+
+def test_without_a_setting_there_is_no_reranker() -> None:
     assert load_reranker(Settings(_env_file=None)) is None
 
 
@@ -158,7 +162,7 @@ def test_one_that_can_not_be_used_is_refused_with_the_fix(kind: str, tmp_path: P
         (folder / "config.json").write_text(json.dumps({"hello": "there"}))
     elif kind == "two numbers a passage":
         cross_encoder(folder, outputs=2)
-    with pytest.raises(Unavailable, match=r"set GROUNDWORK_RERANKER to .*[.]$"):
+    with pytest.raises(Unavailable, match=r"[Ss]et GROUNDWORK_RERANKER to .*[.]$"):
         CrossEncoderReranker(str(folder))
 
 

@@ -44,7 +44,7 @@ def judge(folder: Path, labels: tuple[str, ...] = LABELS, certain: str = "") -> 
 def held_to(services: Services, folder: Path) -> Services:
     """The services, with an entailment model."""
     settings = services.settings.model_copy(update={"entailment": str(folder)})
-    return Services(settings, services.database, _embedders=services._embedders)
+    return Services(settings, services.database, embedders=services.embedders)
 
 
 def reworded() -> ScriptedModels:

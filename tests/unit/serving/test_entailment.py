@@ -58,5 +58,5 @@ def test_a_model_that_knows_no_entailment_or_is_not_there_is_named(tmp_path: Pat
         Unavailable, match=r"No label of the entailment model .* set GROUNDWORK_ENTAILMENT to"
     ):
         CrossEncoderEntailment(str(judge(tmp_path / "sentiment", ("bad", "good"))))
-    with pytest.raises(Unavailable, match="can't be loaded; set GROUNDWORK_ENTAILMENT to"):
+    with pytest.raises(Unavailable, match="can't be loaded. Set GROUNDWORK_ENTAILMENT to"):
         CrossEncoderEntailment(str(tmp_path / "nowhere"))
