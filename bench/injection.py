@@ -44,8 +44,8 @@ from retrieval.context import CANDIDATE_HITS, build_context
 from retrieval.filters import Equals
 from retrieval.retriever import retrieve
 from retrieval.types import SearchResult
-from serving.answering.evidence import extract_sentences
-from serving.answering.extractive import ExtractiveGenerator, format_quote
+from serving.answering.evidence import extract_sentences, format_quote
+from serving.answering.extractive import ExtractiveGenerator
 from serving.answering.generator.llm import LLMGenerator
 from serving.answering.generator.prompts import template as prompts
 from serving.answering.guardrails.prompt_injection import find_injections

@@ -34,8 +34,13 @@ from ingest.sandbox.pool import ParserPool
 from retrieval.context import CANDIDATE_HITS, build_context
 from retrieval.retriever import retrieve
 from retrieval.types import SearchResult
-from serving.answering.evidence import EvidenceSentence, extract_sentences, is_table_row
-from serving.answering.extractive import LEADING_PRONOUN, format_quote
+from serving.answering.evidence import (
+    EvidenceSentence,
+    begins_with_pronoun,
+    extract_sentences,
+    format_quote,
+    is_table_row,
+)
 from serving.answering.types import DraftSentence, SupportingSpan
 from serving.answering.verification.entailment import load_entailment_model
 from serving.answering.verification.verifier import Verifier
@@ -275,7 +280,7 @@ VERB = re.compile(
 
 def merged(source: Source, chance: random.Random) -> str | None:
     """The subject of one sentence with the predicate of another of the same passage; it cites both."""
-    if source.other is None or LEADING_PRONOUN.match(
+    if source.other is None or begins_with_pronoun(
         source.other.text
     ):  # "They ..." of the same subject: that would be true
         return None
@@ -423,8 +428,8 @@ def joined(source: Source, chance: random.Random) -> str | None:
     """Two whole sentences of one passage with "and" or "while" between them; it cites both."""
     if (
         source.other is None
-        or LEADING_PRONOUN.match(source.other.text)
-        or LEADING_PRONOUN.match(source.text)
+        or begins_with_pronoun(source.other.text)
+        or begins_with_pronoun(source.text)
     ):
         return None
     if not all(VERB.search(each.text) for each in (source.unit, source.other)):
@@ -617,7 +622,7 @@ def _miscited(source: Source, text: str) -> Case | None:
         for place, hit in enumerate(source.evidence.hits)
         if place != source.unit.hit_index and hit.sentences
     ]
-    if not others or LEADING_PRONOUN.match(source.text):
+    if not others or begins_with_pronoun(source.text):
         return None
     named = SupportingSpan(others[0], source.evidence.hits[others[0]].sentences[0].span)
     return Case(MISCITED, source.evidence, DraftSentence(text, (named,)), True, source.text)

@@ -1,1 +1,1 @@
-"""Text analysis: everything that depends on a language."""
+"""Text analysis: terms, sentences, numbers and editions. All that depends on a language is here."""

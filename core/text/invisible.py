@@ -10,15 +10,12 @@ There are two sets of such characters:
 import re
 import unicodedata
 
-# What is drawn as nothing, or as a blank that is none, though Unicode doesn't count it among the format characters.
+# Characters that are drawn as nothing or as a blank, but that Unicode counts as letters or marks.
 BLANK_CHARACTERS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
-VARIATION_SELECTOR_RANGES = (
-    range(0xFE00, 0xFE10),
-    range(0xE0100, 0xE01F0),
-)  # selectors; a byte can be hidden in each
-TAG_CHARACTER_RANGE = range(
-    0xE0000, 0xE0080
-)  # each stands for the ASCII character that is 0xE0000 before it
+# Each of the 256 variation selectors can hide one byte.
+VARIATION_SELECTORS = frozenset(map(chr, [*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)]))
+TAG_BASE = 0xE0000  # a tag character is an ASCII character plus this number
+INVISIBLE_CATEGORIES = ("Cf", "Cc", "Co", "Cn")  # format, control, private use, unassigned
 ALLOWED_CONTROL_CHARACTERS = frozenset("\n\t")
 PRINTABLE_ASCII_PATTERN = re.compile(r"[\x20-\x7e\n\t]*")
 
@@ -53,32 +50,27 @@ def clean_text(text: str) -> str:
 
 
 def remove_invisible(text: str) -> str:
-    """The text without format characters (category Cf: zero-width, bidirectional, tags, soft hyphens), variation
-    selectors, control characters other than line breaks and tabs, and letters that are drawn as nothing.
-    """
+    """Return a text without the characters that show nothing."""
     if PRINTABLE_ASCII_PATTERN.fullmatch(text):
         return text
     return "".join(character for character in text if not is_invisible(character))
 
 
 def is_invisible(character: str) -> bool:
-    """Whether a character shows nothing."""
-    if character in BLANK_CHARACTERS or any(
-        ord(character) in some for some in VARIATION_SELECTOR_RANGES
-    ):
+    """Return true for zero-width, bidirectional, tag and control characters, and for blank letters.
+
+    Line breaks and tabs count as visible.
+    """
+    if character in BLANK_CHARACTERS or character in VARIATION_SELECTORS:
         return True
-    return (
-        unicodedata.category(character) in ("Cf", "Cc", "Co", "Cn")
-        and character not in ALLOWED_CONTROL_CHARACTERS
-    )
+    if character in ALLOWED_CONTROL_CHARACTERS:
+        return False
+    return unicodedata.category(character) in INVISIBLE_CATEGORIES
 
 
 def decode_tag_characters(text: str) -> str:
-    """What is written in the text with tag characters, in plain letters; empty where nothing is."""
+    """Return the part of a text that is written in tag characters, as plain letters."""
     if PRINTABLE_ASCII_PATTERN.fullmatch(text):
         return ""
-    return "".join(
-        chr(ord(character) - TAG_CHARACTER_RANGE.start)
-        for character in text
-        if ord(character) - 0x20 in TAG_CHARACTER_RANGE
-    )
+    codes = (ord(character) - TAG_BASE for character in text)
+    return "".join(chr(code) for code in codes if 0x20 <= code < 0x80)

@@ -1,73 +1,42 @@
-"""Numbers, dates, ranges and measures in English text."""
+"""Numbers and ranges of numbers in a text."""
 
 import re
 from collections.abc import Iterator, Set
 
-NUMBER_WORDS = {
-    word: value
-    for value, word in enumerate(
-        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen"
-        " seventeen eighteen nineteen twenty".split()
-    )
-} | {
-    "thirty": 30,
-    "forty": 40,
-    "fifty": 50,
-    "sixty": 60,
-    "eighty": 80,
-    "ninety": 90,
-    "hundred": 100,
-}
-NUMBER_PATTERN = re.compile(r"\d+(?:[.,]\d{3})*(?:\.\d+)?")
-RANGE_PATTERN = re.compile(
-    rf"(?P<low>{NUMBER_PATTERN.pattern})\s*(?:to|-|–|and)\s*[€$£]?(?P<high>{NUMBER_PATTERN.pattern})"
-    rf"|\b(?:under|below|less than|up to)\s+[€$£]?(?P<under>{NUMBER_PATTERN.pattern})"
-    rf"|\b(?:above|over|more than)\s+[€$£]?(?P<above>{NUMBER_PATTERN.pattern})"
-    rf"|(?P<least>{NUMBER_PATTERN.pattern}) (?:and|or) (?:more|over|above)",
-    re.IGNORECASE,
-)
-DATE_PATTERN = re.compile(
-    r"\b(?:1[0-9]|20)\d\d\b|\b\d{1,2}:\d\d\b|\b(?:january|february|march|april|june|july|august|september|october"
-    r"|november|december|monday|tuesday|wednesday|thursday|friday|saturday|sunday|century|daily|weekly|monthly"
-    r"|yearly|annually)\b|\bMay \d|\d May\b|\b\d+(?:st|nd|rd|th)\b",
-    re.IGNORECASE,
-)
-MONEY_PATTERN = re.compile(
-    r"[€$£¥]|\b(?:euros?|dollars?|pounds?|francs?|yen|cents?|percent|free of charge)\b|%",
-    re.IGNORECASE,
-)
-MASS_PATTERN = re.compile(
-    r"\d\s?(?:kg|g|mg|t|lb|lbs|grams?|kilograms?|tons?|tonnes?|pounds?|ounces?)\b", re.IGNORECASE
-)
-AGE_PATTERN = re.compile(
-    r"\b(?:age[ds]?|years? old|born|founded|established|built|since)\b", re.IGNORECASE
-)
+from core.text.lexicon import load_lexicon
+
+_LEXICON = load_lexicon("numbers")
+NUMBER_WORDS: dict[str, int] = {
+    word: value for value, word in enumerate(_LEXICON["numbers_to_twenty"].split())
+} | _LEXICON["larger_numbers"]
+DATE_PATTERN = _LEXICON.pattern("date")
+_NUMBER_PATTERN = _LEXICON.pattern("number")
+_RANGE_PATTERN = _LEXICON.pattern("range")
+_NO_UPPER_LIMIT = 1e18
 
 
 def find_numbers(text: str) -> set[float]:
-    """The numbers of a text, also those written as words up to a hundred."""
-    written = {float(found[0].replace(",", "")) for found in NUMBER_PATTERN.finditer(text)}
-    return written | {
-        float(NUMBER_WORDS[word])
-        for word in re.findall(r"[a-z]+", text.lower())
-        if word in NUMBER_WORDS
-    }
+    """Return the numbers of a text, also those written as words up to a hundred."""
+    written = {_parse_number(match[0]) for match in _NUMBER_PATTERN.finditer(text)}
+    words = NUMBER_WORDS.keys() & re.findall(r"[a-z]+", text.lower())
+    return written | {float(NUMBER_WORDS[word]) for word in words}
 
 
 def is_in_stated_range(values: Set[float], text: str) -> bool:
-    """Whether one of some numbers lies in a range that a text writes: 10 to 14, under 5, above 75,000, 15 and more."""
+    """Return true if a text states a range that includes one of the values.
+
+    Ranges are written as 10 to 14, under 5, above 75,000 or 15 and more.
+    """
     return any(low <= value <= high for low, high in find_ranges(text) for value in values)
 
 
 def find_ranges(text: str) -> Iterator[tuple[float, float]]:
-    """The ranges that a text writes, as lowest and highest number."""
-    for found in RANGE_PATTERN.finditer(text):
-        bound = {
-            name: float(value.replace(",", ""))
-            for name, value in found.groupdict().items()
-            if value
-        }
-        yield (
-            bound.get("low", bound.get("above", bound.get("least", 0.0))),
-            bound.get("high", bound.get("under", 1e18)),
-        )
+    """Yield the lowest and highest number of each range that a text states."""
+    for match in _RANGE_PATTERN.finditer(text):
+        limits = {name: _parse_number(text) for name, text in match.groupdict().items() if text}
+        low = limits.get("low", limits.get("above", limits.get("least", 0.0)))
+        yield low, limits.get("high", limits.get("under", _NO_UPPER_LIMIT))
+
+
+def _parse_number(text: str) -> float:
+    return float(text.replace(",", ""))

@@ -12,7 +12,8 @@ from serving.answering.types import (
     SentenceVerified,
     SupportingSpan,
 )
-from serving.answering.verification.claims import Claim, are_contradictory
+from serving.answering.verification.claims import Claim
+from serving.answering.verification.literal_checks import are_contradictory
 
 MAX_CLOSEST_PASSAGES = 3  # passages shown with a refusal
 

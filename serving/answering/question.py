@@ -8,151 +8,120 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Literal
 
-from core.text.editions import PERIOD_PATTERN, REASON_PATTERN
-from core.text.numbers import AGE_PATTERN, DATE_PATTERN, MASS_PATTERN, MONEY_PATTERN, find_numbers
-from core.text.terms import WORD_PATTERN, extract_terms
+from core.text.lexicon import load_lexicon
+from core.text.numbers import DATE_PATTERN, find_numbers
+from core.text.terms import WORD_PATTERN, extract_terms, extract_word_terms
 from retrieval.types import SearchResult
 
 AnswerKind = Literal["name", "date", "period", "money", "mass", "age", "number", "reason"]
-# Words that ask, not words that are asked for. A small corpus has few of them, and would hold them for rare.
-QUESTION_STOPWORDS = frozenset(
-    term
-    for word in (
-        "much many long often far fast quickly soon early late deep high large big old time times happen happens"
-        " happened mean means meant call called name named type types kind kinds sort get gets got give gives given"
-        " make makes made take takes took come comes came go goes went say says said tell know known use used become"
-        " became also just still ever any some other another way did does one thing things might must shall up out off"
-        " about please"
-    ).split()
-    for term in extract_terms(word)
-)
-# Of the highest idf: in a dozen documents on one matter its very name is common, and is still what is asked for.
-MIN_IDF_SHARE = 0.4
-# What begins a question -> the kind of its answer; the first that fits.
-_QUESTION_PATTERNS: tuple[tuple[AnswerKind, str], ...] = (
-    ("date", r"\b(?:when|(?:what|which) (?:year|date|day|month|decade|century|time))\b"),
-    ("age", r"\bhow old\b"),
-    ("mass", r"\bhow (?:heavy|much\b.*\bweighs?)\b"),
-    (
-        "money",
-        r"\bhow much\b.*\b(?:costs?|pays?|paid|charges?|charged|spen[dt]|offer(?:ed|ing)?|prices?|salary)\b"
-        r"|\bwhat\b.*\b(?:price|sum|salary|fee)\b",
-    ),
-    ("period", r"\bhow (?:long|often|fast|quickly|soon|frequently|early|late|deep|far)\b"),
-    ("number", r"\bhow (?:many|much|large|big|high|tall)\b"),
-    (
-        "number",
-        r"\b(?:what|which) (?:percentage|percent|number|proportion|fraction|amount|distance)\b",
-    ),
-    ("name", r"\b(?:who|whom|whose|where|(?:which|what) (?:country|city|state|person|company))\b"),
-    ("reason", r"\bwhy\b"),
-)
-ANSWER_PATTERNS: Mapping[AnswerKind | None, re.Pattern[str]] = {
-    "reason": REASON_PATTERN,
-    "period": PERIOD_PATTERN,
-    "money": MONEY_PATTERN,
-    "mass": MASS_PATTERN,
-    "age": AGE_PATTERN,
+
+_LEXICON = load_lexicon("questions")
+_QUESTION_STOP_TERMS = extract_word_terms(_LEXICON.words("stop_words"))
+_QUESTION_PATTERNS: Mapping[AnswerKind, re.Pattern[str]] = {
+    kind: _LEXICON.compile(expression) for kind, expression in _LEXICON["question_kinds"].items()
 }
+# Least weight of a term, as a share of the highest possible idf. In a dozen documents on one
+# subject the name of the subject is common, and is still what the question asks for.
+MIN_IDF_SHARE = 0.4
 
 
 @dataclass(frozen=True, slots=True)
 class QuestionAnalysis:
-    """A question taken apart. `weights` are its terms' idf without the words that only ask; `names` and `numbers`
-    are the terms among them that are written with a capital or a digit, `values` the numbers as quantities.
-    `designations` are what names one thing by a number, each as a run of terms: Heron 210, ERR-4711, B5.
-    """
+    """Parts of a question."""
 
-    term_weights: Mapping[str, float]
-    name_terms: frozenset[str]
-    number_terms: frozenset[str]
-    designations: frozenset[tuple[str, ...]]
+    term_weights: Mapping[str, float]  # idf by term, without terms that only ask
+    name_terms: frozenset[str]  # weighted terms written with a capital
+    number_terms: frozenset[str]  # weighted terms written with a digit
+    designations: frozenset[tuple[str, ...]]  # terms of Heron 210, ERR-4711 or B5, in order
     quantities: frozenset[float]
     answer_kind: AnswerKind | None
     all_terms: frozenset[str]
 
 
-def compute_max_idf(evidence: SearchResult) -> float:
-    """The idf of a term that stands in nothing the reader may see: the highest there is."""
-    return math.log(1 + (evidence.searched.passages + 0.5) / 0.5)
-
-
 def analyze_question(evidence: SearchResult) -> QuestionAnalysis:
-    """What the question of some evidence asks for."""
+    """Return the parts of the question that some evidence was searched for."""
     question = evidence.question
-    least = MIN_IDF_SHARE * compute_max_idf(evidence)
-    rarity = {term: max(idf, least) for term, idf in evidence.idf.items()}
-    weights = {
-        term: weight for term, weight in rarity.items() if term not in QUESTION_STOPWORDS
-    } or rarity
     words = WORD_PATTERN.findall(question)
-    proper = {
-        term
-        for at, word in enumerate(words)
-        if at and word[:1].isupper()
-        for term in extract_terms(word)
-    }
-    numbered = {
-        term
-        for word in words
-        if any(character.isdigit() for character in word)
-        for term in extract_terms(word)
-    }
+    weights = _weigh_terms(evidence)
+    names = _collect_terms(word for word in words[1:] if word[:1].isupper())
+    numbers = _collect_terms(word for word in words if _has_digit(word))
     return QuestionAnalysis(
         term_weights=weights,
-        name_terms=frozenset(proper & weights.keys()),
-        number_terms=frozenset(numbered & weights.keys()),
+        name_terms=names.intersection(weights),
+        number_terms=numbers.intersection(weights),
         designations=frozenset(_find_designations(words)),
         quantities=frozenset(find_numbers(question)),
-        answer_kind=next(
-            (
-                kind
-                for kind, pattern in _QUESTION_PATTERNS
-                if re.search(pattern, question, re.IGNORECASE)
-            ),
-            None,
-        ),
+        answer_kind=_find_answer_kind(question),
         all_terms=frozenset(extract_terms(question)),
     )
 
 
+def compute_max_idf(evidence: SearchResult) -> float:
+    """Return the idf of a term that is in no passage the reader may see; no idf is higher."""
+    return math.log(1 + (evidence.searched.passages + 0.5) / 0.5)
+
+
+def _weigh_terms(evidence: SearchResult) -> Mapping[str, float]:
+    """Return the question's terms with their idf, without stop words if there are others."""
+    least = MIN_IDF_SHARE * compute_max_idf(evidence)
+    weights = {term: max(idf, least) for term, idf in evidence.idf.items()}
+    content = {term: w for term, w in weights.items() if term not in _QUESTION_STOP_TERMS}
+    return content or weights
+
+
+def _find_answer_kind(question: str) -> AnswerKind | None:
+    matching = (kind for kind, pattern in _QUESTION_PATTERNS.items() if pattern.search(question))
+    return next(matching, None)
+
+
+def _collect_terms(words: Iterator[str]) -> frozenset[str]:
+    return frozenset(term for word in words for term in extract_terms(word))
+
+
+def _has_digit(word: str) -> bool:
+    return any(map(str.isdigit, word))
+
+
 def _find_designations(words: Sequence[str]) -> Iterator[tuple[str, ...]]:
-    for at, word in enumerate(words):
-        if not any(character.isdigit() for character in word):
+    for i, word in enumerate(words):
+        if not _has_digit(word):
             continue
-        before = words[at - 1] if at else ""
         if re.search(r"[A-Z]", word):
             yield tuple(extract_terms(word)[-2:])
-        elif (
-            before[:1].isupper()
-            and at > 1
-            and extract_terms(before)
-            and not DATE_PATTERN.search(f"{before} {word}")
-        ):
-            yield (*extract_terms(before)[-1:], *extract_terms(word)[-1:])
+        elif i > 1 and _is_name_before_number(words[i - 1], word):
+            yield (*extract_terms(words[i - 1])[-1:], *extract_terms(word)[-1:])
+
+
+def _is_name_before_number(name: str, number: str) -> bool:
+    """Return true for Heron 210, but not for May 12."""
+    if not name[:1].isupper() or not extract_terms(name):
+        return False
+    return not DATE_PATTERN.search(f"{name} {number}")
 
 
 def mentions_designation(text: str, designation: Sequence[str]) -> bool:
-    """Whether a text has the terms of a designation one after the other."""
+    """Return true if a text has the terms of a designation, one after the other."""
     return f" {' '.join(designation)} " in f" {' '.join(extract_terms(text))} "
 
 
 def mentions_other_designation(text: str, designations: Set[tuple[str, ...]]) -> bool:
-    """Whether a text names a thing of the same kind as one of some designations, a Heron 200 where the Heron 210
-    was asked for, and has the numbers of none of them.
+    """Return true if a text names only other things of the kind that the designations name.
+
+    A text about the Heron 200 is an example, if the question asks for the Heron 210.
     """
     kinds = {designation[0] for designation in designations if len(designation) > 1}
-    found = (
-        extract_terms(text) if kinds else []
-    )  # most questions name nothing, and this is asked of every sentence
-    if any(designation[-1] in found for designation in designations):
+    if not kinds:
+        return False  # most questions: do not extract the terms of every sentence
+    terms = extract_terms(text)
+    if any(designation[-1] in terms for designation in designations):
         return False
-    return any(kind in kinds and any(map(str.isdigit, number)) for kind, number in pairwise(found))
+    return any(kind in kinds and _has_digit(number) for kind, number in pairwise(terms))
 
 
 @lru_cache(maxsize=8_192)
 def collect_terms(text: str) -> frozenset[str]:
-    """The distinct terms of a sentence or a heading. Kept, since one answer asks for them several times, and the next
-    question often finds the same passages.
+    """Return the distinct terms of a sentence or a heading.
+
+    Cached, since one answer needs them several times, and often the next one too.
     """
     return frozenset(extract_terms(text))

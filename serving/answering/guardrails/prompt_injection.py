@@ -1,9 +1,10 @@
-"""Which sentences of a passage speak to a machine rather than to a reader, and by which signs that is told.
+"""Detection of prompt injections: sentences that speak to a language model rather than to a reader.
 
-Each sign has a weight; where the signs of a sentence add up to 1 or more it is taken for planted: it is never quoted,
-carries no answer, and no model gets to see it. The signs are what instructions to an assistant have in common in any
-text: they override what it was told, call it by name, speak in its roles, want something hidden, or say how to write
-"your response". Whoever plants a plain falsehood is not found here: docs/reference/guardrails.md says what is left.
+Each sign of core/text/english/prompt_injection.yaml has a weight. A sentence whose signs add up to
+1 or more is an injection: it is never quoted, supports no answer, and no model reads it. The signs
+are what instructions to an assistant have in common: they override earlier instructions, call the
+assistant by name, speak in its roles, ask for secrecy, or say how to write "your response". Plain
+falsehoods are not found; docs/reference/guardrails.md lists the limits.
 """
 
 import re
@@ -13,24 +14,20 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from core.text.invisible import decode_tag_characters, remove_invisible
+from core.text.lexicon import load_lexicon
 from core.types import Span
 from retrieval.types import Hit
 
-MIN_INJECTION_SCORE = 1.0  # weights together from which a sentence is planted
-PARAGRAPH_PATTERN = re.compile(r"(?:[^\n]|\n(?!\n))+")
-
-_REPLY_WORDS = r"(?:answers?|repl(?:y|ies)|responses?|outputs?|completions?|summar(?:y|ies))"
-_ASSISTANT_WORDS = (
-    r"(?:(?:automated|ai|digital|virtual|artificial|llm|language[ -]model|chat) ?-?"
-    r"(?:assistants?|agents?|systems?|models?|bots?|readers?|tools?)|chat ?bots?|llms?|language models?|chatgpt"
-    r"|gpt-?\d?)"
-)
-_INSTRUCTION_WORDS = r"(?:instructions?|polic(?:y|ies)|rules?|prompts?|guidelines?|directives?|restrictions?|guardrails?|commands?)"
+MIN_INJECTION_SCORE = 1.0  # sum of weights that makes a sentence an injection
+_PARAGRAPH_PATTERN = re.compile(r"(?:[^\n]|\n(?!\n))+")
 
 
 @dataclass(frozen=True, slots=True)
 class InjectionSign:
-    """One mark of a planted instruction. A grave one makes the rest of its paragraph as suspicious as its sentence."""
+    """A sign of an injection, with its weight.
+
+    If `taints_paragraph`, the rest of the paragraph is as suspicious as the sentence.
+    """
 
     name: str
     weight: float
@@ -38,172 +35,77 @@ class InjectionSign:
     taints_paragraph: bool = False
 
 
-def _compile_sign(
-    name: str, weight: float, pattern: str, *, taints_paragraph: bool = False
-) -> InjectionSign:
-    return InjectionSign(
-        name, weight, re.compile(pattern, re.IGNORECASE | re.MULTILINE), taints_paragraph
-    )
-
-
-INJECTION_SIGNS = (
-    _compile_sign(
-        "overrides what a model was told",
-        1.0,
-        rf"\b(?:ignore|disregard|forget)\b[^.]{{0,30}}\b(?:all|any|other|original)\b[^.]{{0,30}}\b{_INSTRUCTION_WORDS}\b"
-        rf"|\b(?:ignore|disregard|forget|override|bypass|overwrite|discard)\b[^.]{{0,30}}"
-        rf"\b(?:previous|prior|earlier|above|preceding|former|your|system)\b[^.]{{0,30}}\b{_INSTRUCTION_WORDS}\b"
-        rf"|\b(?:ignore|disregard|forget)\b[^.]{{0,20}}\b{_INSTRUCTION_WORDS}\b[^.]{{0,12}}\b(?:above|before)\b"
-        rf"|\b(?:ignore|disregard|forget)\b[^.]{{0,20}}\b(?:everything|all|anything)\b[^.]{{0,20}}"
-        rf"\b(?:above|before|told|said so far)\b"
-        rf"|\bnew (?:system )?{_INSTRUCTION_WORDS}\s*:|\byour new (?:task|role|{_INSTRUCTION_WORDS})\b",
-        taints_paragraph=True,
-    ),
-    _compile_sign(
-        "calls an assistant by name",
-        1.0,
-        rf"\b(?:to|for|dear|hey|hello|attention|note to|notice to|all) (?:all |any |the |other )?{_ASSISTANT_WORDS}\b"
-        rf"(?=[^.]{{0,60}}(?::|\b(?:must|should|you|please|processing|reading|summari[sz]ing)\b))"
-        rf"|\b{_ASSISTANT_WORDS} (?:processing|reading|summari[sz]ing|answering|parsing)\b"
-        rf"|\b(?:if|as|since|because) you(?: are|'re)? (?:an? |the )?{_ASSISTANT_WORDS}\b"
-        rf"|\byou are (?:now )?(?:an? |the ){_ASSISTANT_WORDS}\b",
-        taints_paragraph=True,
-    ),
-    _compile_sign(
-        "speaks in a role of the conversation",
-        1.0,
-        r"<\|(?:im_start|im_end|system|user|assistant|endoftext|eot_id|start_header_id)\b[^>]*>|\[/?INST\]|<</?SYS>>"
-        r"|</?(?:system|assistant|instructions?)>"
-        r"|^\W*(?:system (?:note|message|prompt|instruction|override)s?|new instructions?)\s*:"
-        r"|^#{2,} ?(?:system|instructions?|assistant)\s*:"
-        r"|\bend of (?:the )?(?:document|passage|context|system prompt)s?\]",
-        taints_paragraph=True,
-    ),
-    _compile_sign(
-        "begins as the assistant or the system", 0.6, r"^\W*(?:assistant|ai|system|user)\s*:"
-    ),
-    _compile_sign(
-        "speaks of the prompt",
-        1.0,
-        r"\b(?:your|the) system (?:prompt|message)\b"
-        r"|\byour (?:hidden|secret|initial|original) (?:prompt|instructions?)\b"
-        r"|\bdo anything now\b|\bfrom now on,? you (?:are|will|must|only)\b",
-        taints_paragraph=True,
-    ),
-    _compile_sign(
-        "wants to stay hidden",
-        1.0,
-        r"\b(?:do not|don't|never|without)\b[^.]{0,20}\b(?:mention|mentioning|reveal|revealing|disclos\w+|tell\w*"
-        r"|show\w*|repeat\w*)\b[^.]{0,25}"
-        r"\b(?:this|these|those) (?:note|text|message|instruction|prompt|request|command)s?\b"
-        r"|\bwithout (?:telling|informing|alerting) the (?:user|reader)\b",
-        taints_paragraph=True,
-    ),
-    _compile_sign(
-        "tells an assistant to send something away",
-        0.6,
-        r"\b(?:send|forward|post|e-?mail|upload|exfiltrate|append|submit|leak)\b[^.]{0,60}"
-        r"\b(?:contents?|conversation|chat|history|documents?|data|secrets?|passwords?|credentials|details|keys?)\b"
-        r"[^.]{0,60}(?:https?:|www\.|\S@\S|\b[\w-]+\.(?:com|net|org|io|xyz|example|info|biz|ru|cn)\b)",
-    ),
-    _compile_sign(
-        "says what to write in the reply",
-        0.7,
-        rf"\byour (?:\w+ )?{_REPLY_WORDS}\b"
-        rf"|\b(?:in|to|of|into) (?:the|each|every|any) {_REPLY_WORDS}\b[^.]{{0,30}}\b(?:users?|readers?)\b",
-    ),
-    _compile_sign(
-        "says how to write the message",
-        0.5,
-        r"\byour (?:\w+ )?(?:messages?|texts?|words?|sentences?|writing)\b",
-    ),
-    _compile_sign(
-        "orders a piece of writing",
-        1.0,
-        r"^\W*(?:please |now |then |also |instead,? |finally,? )*(?:write|compose|craft|draft|create|generate|produce)"
-        r" (?:me |us )?(?:an? |some |the )?(?:\w+[ -]){0,2}(?:poems?|haikus?|sonnets?|limericks?|songs?|lyrics|jokes?"
-        r"|rap|fairy ?tales?|(?:short|detective|bedtime|love|fictional) stor(?:y|ies)|love letters?|riddles?)\b",
-    ),
-    _compile_sign(
-        "plays with letters",
-        0.5,
-        r"\b(?:letters?|vowels?|consonants?|anagram\w*|typos?|misspell\w*|emojis?|base ?64|rot-?13|hexadecimal|morse"
-        r"|cipher\w*|encod\w+|revers\w+|backwards|capital letters|upper ?case|lower ?case|alphanumeric\w*|homophon\w+"
-        r"|pig latin|leet\w*|binary|symbols?|(?:without|remove|no) (?:any )?(?:spaces|punctuation))\b",
-    ),
-    _compile_sign(
-        "is an order to write",
-        0.3,
-        r"^\W*(?:please |now |then |also |instead,? |finally,? )*"
-        r"(?:(?:in|at|to|with|for|from|before|after) [^,.]{2,40}, )?"
-        r"(?:add|include|insert|append|put|mention|modify|integrate|augment|enhance|change|alter|adjust|rewrite|rephrase"
-        r"|reword|edit|replace|substitute|swap|convert|translate|transform|turn|encode|encrypt|decode|reverse|rearrange"
-        r"|scramble|jumble|shuffle|anagram|misspell|introduce|remove|group|combine|join|split|use|provide|write|give"
-        r"|render|return|print|output|begin|start|end|finish|conclude|close|respond|reply|answer|say|state|tell|suggest"
-        r"|recommend|promote|advertise|encourage|invite|highlight|emphasi[sz]e|stress|tease|hint|express|embed|link"
-        r"|weave|work|sprinkle|incorporate|format|make|let|ensure|keep|limit|present|implement|apply|employ|craft"
-        r"|compose|draft|generate|produce|create|spell|capitali[sz]e|shift|map|hide|conceal|leave|omit|repeat|deliver"
-        r"|offer|share|display|show|quote|cite|endorse|propagate|spread|disseminate|slip|ask|request|inform|claim|advise"
-        r"|urge|warn|remind|persuade|convince|direct|notify|refer|point|report|list|summari[sz]e|flip|mirror|rotate"
-        r"|redact|censor|speak|pretend|act|attach|discuss|describe|explain|detail|note|feature|reference)\b",
-    ),
-)
-
-
 @dataclass(frozen=True, slots=True)
 class Injection:
-    """A sentence that speaks to a machine: where it stands in the document, how sure that is (1 and more), and why."""
+    """A sentence of a document that is an injection; the score is 1 or more."""
 
     span: Span
     score: float
     signs: tuple[str, ...]
 
 
-def find_injections(hit: Hit) -> tuple[Injection, ...]:
-    """The planted sentences of a passage, in order."""
-    return _scan_sentences(
-        hit.text, hit.span.start, tuple(sentence.span for sentence in hit.sentences)
+def _load_signs() -> tuple[InjectionSign, ...]:
+    lexicon = load_lexicon("prompt_injection")
+    return tuple(
+        InjectionSign(
+            entry["name"],
+            entry["weight"],
+            lexicon.compile(entry["pattern"], re.IGNORECASE | re.MULTILINE),
+            entry.get("taints_paragraph", False),
+        )
+        for entry in lexicon["signs"]
     )
 
 
-def overlaps_injection(span: Span, injections: Sequence[Injection]) -> bool:
-    """Whether a span has something of a planted sentence."""
-    return any(span.overlaps(each.span) for each in injections)
+INJECTION_SIGNS = _load_signs()
+
+
+def find_injections(hit: Hit) -> tuple[Injection, ...]:
+    """Return the injected sentences of a passage in order."""
+    sentence_spans = tuple(sentence.span for sentence in hit.sentences)
+    return _scan_sentences(hit.text, hit.span.start, sentence_spans)
+
+
+@lru_cache(maxsize=2048)  # one question reads the same passages several times
+def _scan_sentences(text: str, start: int, spans: tuple[Span, ...]) -> tuple[Injection, ...]:
+    injections: dict[Span, Injection] = {}
+    for paragraph in _PARAGRAPH_PATTERN.finditer(text):
+        taint: Injection | None = None  # the injection that taints the rest of the paragraph
+        for span in spans:
+            if not start + paragraph.start() <= span.start < start + paragraph.end():
+                continue
+            signs = find_signs(text[span.start - start : span.end - start])
+            injection = Injection(span, sum_weights(signs), tuple(sign.name for sign in signs))
+            if injection.score >= MIN_INJECTION_SCORE:
+                injections[span] = injection
+                if any(sign.taints_paragraph for sign in signs):
+                    taint = injection
+            elif taint:
+                injections[span] = Injection(span, taint.score, taint.signs)
+    return tuple(injections.values())
 
 
 def find_signs(text: str) -> list[InjectionSign]:
-    """The signs of a sentence, also of what is written in it with characters that show nothing."""
-    seen = unicodedata.normalize("NFKC", remove_invisible(text)).replace("’", "'")
+    """Return the signs in a sentence, also in its invisible characters."""
+    visible = unicodedata.normalize("NFKC", remove_invisible(text)).replace("’", "'")
+    hidden = decode_tag_characters(text)
     return [
         sign
         for sign in INJECTION_SIGNS
-        if sign.pattern.search(seen) or sign.pattern.search(decode_tag_characters(text))
+        if sign.pattern.search(visible) or sign.pattern.search(hidden)
     ]
 
 
 def sum_weights(signs: Sequence[InjectionSign]) -> float:
-    """The weight of some signs together."""
+    """Return the sum of the weights of some signs."""
     return round(sum(sign.weight for sign in signs), 2)
 
 
-@lru_cache(maxsize=2048)
-def _scan_sentences(text: str, start: int, sentences: tuple[Span, ...]) -> tuple[Injection, ...]:
-    found: dict[Span, Injection] = {}
-    for paragraph in PARAGRAPH_PATTERN.finditer(text):
-        grave: Injection | None = None
-        for span in sentences:
-            if not start + paragraph.start() <= span.start < start + paragraph.end():
-                continue
-            some = find_signs(text[span.start - start : span.end - start])
-            here = Injection(span, sum_weights(some), tuple(sign.name for sign in some))
-            if here.score >= MIN_INJECTION_SCORE:
-                found[span] = here
-                grave = here if any(sign.taints_paragraph for sign in some) else grave
-            elif grave:
-                found[span] = Injection(span, grave.score, grave.signs)
-    return tuple(found.values())
-
-
 def is_injection(text: str) -> bool:
-    """Whether a line of its own, such as a title or a heading, is planted."""
+    """Return true if a line of its own, such as a title or a heading, is an injection."""
     return sum_weights(find_signs(text)) >= MIN_INJECTION_SCORE
+
+
+def overlaps_injection(span: Span, injections: Sequence[Injection]) -> bool:
+    """Return true if a span includes a part of an injection."""
+    return any(span.overlaps(injection.span) for injection in injections)

@@ -14,11 +14,16 @@ from evaluation.datasets import read_golden
 from retrieval.retriever import retrieve
 from retrieval.types import SearchResult
 from serving.answering import extractive
-from serving.answering.evidence import extract_sentences, find_table_rows, is_table_row
+from serving.answering.evidence import (
+    extract_sentences,
+    find_table_rows,
+    format_quote,
+    is_table_row,
+)
 from serving.answering.pipeline import answer_question
 from serving.answering.question import analyze_question, mentions_other_designation
 from serving.answering.types import DraftAnswer, DraftSentence, SupportingSpan
-from serving.answering.verification.verifier import verify_draft
+from serving.answering.verification.verifier import Verifier
 from tests.conftest import ROOT
 
 GOLDEN = ROOT / "sample" / "golden.yaml"
@@ -202,7 +207,7 @@ def test_evidence_without_a_hit_gives_no_answer(leave):
     ],
 )
 def test_quotes_are_made_readable(quote, header, text):
-    assert extractive.format_quote(quote, header) == text
+    assert format_quote(quote, header) == text
 
 
 def test_numbers_and_ranges_are_understood():
@@ -235,7 +240,9 @@ def test_a_sentence_that_its_quote_does_not_carry_is_dropped(leave, lie):
     true = DraftSentence(text, (support,))
     false = DraftSentence(text.replace(*lie), (support,))
     assert false != true
-    assert verify_draft(DraftAnswer((true, false)), leave) == DraftAnswer((true,))
+    verifier = Verifier(leave)
+    assert verifier.verify_sentence(true).sentence == true
+    assert verifier.verify_sentence(false).sentence is None
 
 
 @pytest.mark.parametrize(
@@ -250,8 +257,10 @@ def test_a_support_that_stands_nowhere_is_dropped(leave, support):
     """What is true gets the passage that carries it instead, and what is not is dropped with it."""
     text, right = unit_with(leave, "27 days of paid annual leave")
     false = text.replace("27", "29")
-    draft = DraftAnswer((DraftSentence(text, (support,)), DraftSentence(false, (support,))))
-    assert verify_draft(draft, leave) == DraftAnswer((DraftSentence(text, (right,)),))
+    verifier = Verifier(leave)
+    verdict = verifier.verify_sentence(DraftSentence(text, (support,)))
+    assert verdict.sentence == DraftSentence(text, (right,))
+    assert verifier.verify_sentence(DraftSentence(false, (support,))).sentence is None
 
 
 def test_a_failure_is_said_in_words(sample_services):

@@ -26,7 +26,8 @@ from serving.answering.types import (
     SentenceVerified,
     SupportingSpan,
 )
-from serving.answering.verification.claims import Claim, are_contradictory
+from serving.answering.verification.claims import Claim
+from serving.answering.verification.literal_checks import are_contradictory
 from serving.answering.verification.verifier import Verifier
 from serving.api.app import build_api
 from serving.api.identity import LocalIdentity
