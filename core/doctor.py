@@ -1,4 +1,4 @@
-"""Is this machine fit, and the configuration right? Each finding says what was seen and, if it is wrong, what to do."""
+"""Checks of the machine and the configuration, for `groundwork doctor`."""
 
 import os
 import shutil
@@ -7,22 +7,21 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.db.database import check_isolation, check_ready
+from core.db.checks import check_isolation, check_ready
 from core.db.migrate import check_pgvector
 from core.embedding import describe_model
 from core.errors import GroundworkError
 from core.services import open_services
 from core.settings import Settings
 
-MIN_MEMORY_BYTES = (
-    2 * 2**30
-)  # bytes: the model, PyTorch and PostgreSQL together take about half of it
-MIN_FREE_DISK_BYTES = 2 * 2**30
+GIBIBYTE = 2**30
+MIN_MEMORY_BYTES = 2 * GIBIBYTE  # the model, PyTorch and PostgreSQL use about half of it
+MIN_FREE_DISK_BYTES = 2 * GIBIBYTE
 
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """One check: what was found, and the fix where it is not as it should be ("" where it is)."""
+    """Result of one check: what was found, and how to correct it ("" if it is fine)."""
 
     check: str
     detail: str
@@ -30,12 +29,12 @@ class CheckResult:
 
     @property
     def ok(self) -> bool:
-        """Whether there is nothing to mend."""
+        """True if there is nothing to correct."""
         return not self.fix
 
 
 def run_checks(settings: Settings) -> Iterator[CheckResult]:
-    """Every check in turn; none of them changes anything but starting the embedded database."""
+    """Run all checks. They change nothing, but start the embedded PostgreSQL if it is used."""
     yield _check_memory()
     yield _check_disk_space(settings.home)
     yield _check_port(settings.host, settings.port)
@@ -45,33 +44,27 @@ def run_checks(settings: Settings) -> Iterator[CheckResult]:
 
 def _check_memory() -> CheckResult:
     size = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    fix = (
-        ""
-        if size >= MIN_MEMORY_BYTES
-        else f"Use a machine with at least {MIN_MEMORY_BYTES / 2**30:.0f} GiB."
-    )
-    return CheckResult("memory", f"{size / 2**30:.1f} GiB", fix)
+    needed = f"Use a machine with at least {MIN_MEMORY_BYTES // GIBIBYTE} GiB."
+    fix = "" if size >= MIN_MEMORY_BYTES else needed
+    return CheckResult("memory", f"{size / GIBIBYTE:.1f} GiB", fix)
 
 
 def _check_disk_space(home: Path) -> CheckResult:
     folder = next(path for path in (home.resolve(), *home.resolve().parents) if path.exists())
     free = shutil.disk_usage(folder).free
-    fix = (
-        ""
-        if free >= MIN_FREE_DISK_BYTES
-        else f"Free some space below {folder}, or point GROUNDWORK_HOME elsewhere."
-    )
-    return CheckResult("disk", f"{free / 2**30:.1f} GiB free", fix)
+    needed = f"Free some space in {folder}, or set GROUNDWORK_HOME to another folder."
+    fix = "" if free >= MIN_FREE_DISK_BYTES else needed
+    return CheckResult("disk", f"{free / GIBIBYTE:.1f} GiB free", fix)
 
 
 def _check_port(host: str, port: int) -> CheckResult:
+    address = f"{host}:{port}"
     try:
         with socket.create_server((host, port)):
-            return CheckResult("port", f"{host}:{port} is free")
+            return CheckResult("port", f"{address} is free")
     except OSError as error:
-        return CheckResult(
-            "port", f"{host}:{port} {error.strerror}", "Set GROUNDWORK_PORT to a free port."
-        )
+        fix = "Set GROUNDWORK_PORT to a free port."
+        return CheckResult("port", f"{address} {error.strerror}", fix)
 
 
 def _check_model(settings: Settings) -> str:
@@ -83,9 +76,11 @@ def _check_database(settings: Settings) -> str:
     with open_services(settings) as services, services.database.connection() as connection:
         check_ready(connection)
         check_isolation(connection)
-        version = connection.execute("show server_version").fetchone()
+        row = connection.execute("show server_version").fetchone()
+        version = row[0] if row else "?"
         kind = "embedded" if services.embedded_postgres else "configured"
-        return f"{kind} PostgreSQL {version[0] if version else '?'}, pgvector {check_pgvector(connection)}, tenants apart"
+        pgvector = check_pgvector(connection)
+        return f"{kind} PostgreSQL {version}, pgvector {pgvector}, tenants are isolated"
 
 
 def _run_check(check: str, probe: Callable[[], str]) -> CheckResult:

@@ -1,7 +1,8 @@
 """Embedding models: the protocol of an embedder, and the table of providers.
 
 GROUNDWORK_EMBEDDING_MODEL is `provider:model`, or a plain model name or folder for
-sentence-transformers. To add a provider, write a class with the members of `Embedder` and `EmbedderClass`, and add it to PROVIDERS.
+sentence-transformers. To add a provider, write a class with the members of `Embedder` and
+`EmbedderClass`, and add it to PROVIDERS.
 """
 
 from collections.abc import Callable, Sequence

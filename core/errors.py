@@ -1,24 +1,24 @@
-"""Every error a person can cause. The message is one sentence that says what is wrong and how to mend it."""
+"""Errors that a person can correct. Each message says what is wrong, then what to do."""
 
 
 class GroundworkError(Exception):
-    """Something a person can mend. `status` is the HTTP status, `slug` the type of the problem (RFC 9457)."""
+    """Base class. `status` is the HTTP status, `slug` the type of the problem (RFC 9457)."""
 
     status = 400
     slug = "bad-request"
-    title = "The request can't be carried out"
+    title = "The request can't be processed"
 
 
 class InvalidInput(GroundworkError):
-    """The question, path or option given can't be used as it is."""
+    """Raised if a question, path, option or setting is not valid."""
 
     status = 422
     slug = "invalid-input"
-    title = "The input can't be used"
+    title = "The input is not valid"
 
 
 class NotFound(GroundworkError):
-    """There is no such thing, or the caller may not know that there is."""
+    """Raised if something does not exist, or the caller may not know that it exists."""
 
     status = 404
     slug = "not-found"
@@ -26,7 +26,7 @@ class NotFound(GroundworkError):
 
 
 class Unauthenticated(GroundworkError):
-    """The caller did not prove who they are."""
+    """Raised if a request has no valid proof of the caller's identity."""
 
     status = 401
     slug = "unauthenticated"
@@ -34,7 +34,7 @@ class Unauthenticated(GroundworkError):
 
 
 class Unavailable(GroundworkError):
-    """Something Groundwork needs (the database, a model, a port) is missing or does not answer."""
+    """Raised if a database, model, port or other dependency is missing or does not respond."""
 
     status = 503
     slug = "unavailable"
@@ -42,7 +42,7 @@ class Unavailable(GroundworkError):
 
 
 class OverBudget(GroundworkError):
-    """A budget is used up; `retry_after` is the whole seconds until it resets, at least 1."""
+    """Raised if a budget is used up. `retry_after` is in whole seconds, at least 1."""
 
     status = 429
     slug = "over-budget"
@@ -54,7 +54,7 @@ class OverBudget(GroundworkError):
 
 
 class UnsafeDatabase(GroundworkError):
-    """The database would not keep tenants apart; the service refuses to run on it."""
+    """Raised at start-up if the database would not keep the data of tenants apart."""
 
     status = 503
     slug = "unsafe-database"
@@ -62,7 +62,7 @@ class UnsafeDatabase(GroundworkError):
 
 
 class UnreadableFile(GroundworkError):
-    """A file that can't become a document; `reason` is a short word for tables, the message a sentence."""
+    """Raised if a file can't become a document. `reason` is a short key for reports."""
 
     slug = "unreadable"
     title = "The file can't be read"

@@ -1,11 +1,12 @@
-"""Logs that keep secrets and personal data to themselves, whoever writes to them.
+"""Logs without secrets and personal data.
 
-`protect` is called first by every process: whatever a library logs is redacted as it is recorded, before any handler
-sees it, and an error that nobody caught is told without what it says. `configure` adds JSON lines on standard error.
+Each process calls `install_redaction` first: every log record is redacted when it is created,
+before a handler sees it, and an uncaught error is printed without its message.
+`configure_json_logging` adds JSON lines on standard error.
 
-What an error says is written by whoever raised it, often around the very value that it choked on (a psycopg DETAIL, a
-pydantic input_value, a KeyError), and no expression finds a name in it. So of other people's errors the kind and the
-places are told, never the message; of our own, which are sentences for people, the message is redacted.
+The message of an error often holds the value that caused it (a psycopg DETAIL, a pydantic
+input_value, a KeyError), and no pattern finds a person's name in it. So errors of other libraries
+are logged with type and location only. Messages of Groundwork's own errors are redacted.
 """
 
 import json
@@ -21,26 +22,25 @@ from typing import Any
 
 from core.errors import GroundworkError
 
-MAX_FIELD_CHARACTERS = (
-    8_192  # characters of a field; what is longer is content, whatever it was meant to be
+MAX_FIELD_CHARACTERS = 8_192  # anything longer is content, which does not belong in a log
+MIN_ERROR_TEXT_CHARACTERS = 3  # shorter texts of errors also occur by chance in a message
+TRUSTED_FIELDS = frozenset(  # made by Groundwork, without anything that a caller sent
+    ("request_id", "route", "level", "timestamp", "exception")
 )
-TRUSTED_FIELDS = frozenset(
-    ("request_id", "route", "level", "timestamp")
-)  # made by us, of nothing that anybody sent
 
 
 def install_redaction() -> None:
-    """Redact all that is logged in this process from now on, and the errors that end it or a thread of it."""
+    """Redact all log records of this process, and the errors that end it or one of its threads."""
     if logging.getLogRecordFactory() is _create_redacted_record:
         return
     logging.setLogRecordFactory(_create_redacted_record)
     sys.excepthook = _handle_uncaught_error
-    sys.unraisablehook = lambda given: _write_traceback(given.exc_value)
-    threading.excepthook = lambda given: _write_traceback(given.exc_value)
+    sys.unraisablehook = lambda event: _write_traceback(event.exc_value)
+    threading.excepthook = lambda event: _write_traceback(event.exc_value)
 
 
 def configure_json_logging() -> None:
-    """JSON lines on standard error for everything that is logged, ours (structlog) and the libraries' (logging)."""
+    """Write all log records, of Groundwork and of libraries, as JSON lines to standard error."""
     install_redaction()
     _configure_structlog(logging.INFO)
     handler = logging.StreamHandler(sys.stderr)
@@ -50,7 +50,7 @@ def configure_json_logging() -> None:
 
 
 def configure_cli_logging() -> None:
-    """For a command, whose results are on standard output: of ours only what is wrong, on standard error."""
+    """Write Groundwork's warnings and errors to standard error, for a command."""
     _configure_structlog(logging.WARNING)
 
 
@@ -70,48 +70,47 @@ def _configure_structlog(min_level: int) -> None:
 
 
 def redact_event(_: Any, __: str, event: Mapping[str, Any]) -> dict[str, Any]:
-    """A structlog processor: every field of an event redacted, an exception told without its message."""
+    """Redact each field of an event; an error becomes its traceback (structlog processor)."""
     event = dict(event)
     error = event.pop("exc_info", None)
     if error:
         error = error if isinstance(error, BaseException) else sys.exc_info()[1]
         event["exception"] = format_traceback(error)
     return {
-        name: value if name in TRUSTED_FIELDS or name == "exception" else _redact_value(value)
+        name: value if name in TRUSTED_FIELDS else _redact_value(value)
         for name, value in event.items()
     }
 
 
 def format_traceback(error: BaseException | None) -> str:
-    """What went wrong and where, in the order of a traceback, without what strangers say about it."""
+    """Return type and location of an error and its causes, without messages of other libraries."""
     return "\n".join(_traceback_lines(error)) if error else ""
 
 
 def describe_error(error: BaseException) -> str:
-    """An error in one line, as far as that may be told; all of it, redacted, in Python's development mode (-X dev)."""
-    from core.redaction import redact
+    """Return one line about an error that is safe to log.
 
+    Python's development mode (-X dev) adds the redacted message of any error.
+    """
     name = type(error).__qualname__
     if isinstance(error, UnexpectedError):
         return str(error)
     if isinstance(error, GroundworkError) or sys.flags.dev_mode:
-        return f"{name}: {redact(str(error)).text}"
+        return f"{name}: {_redact(str(error))}"
     facts = ", ".join(str(fact) for fact in _error_facts(error) if fact)
     return f"{name} ({facts})" if facts else name
 
 
 def describe_error_location(error: BaseException) -> str:
-    """An error in one line, with the place it comes from."""
+    """Return one line about an error, with the file and line that raised it."""
     frames = traceback.extract_tb(error.__traceback__)
-    return (
-        f"{describe_error(error)} at {Path(frames[-1].filename).name}:{frames[-1].lineno}"
-        if frames
-        else describe_error(error)
-    )
+    if not frames:
+        return describe_error(error)
+    return f"{describe_error(error)} at {Path(frames[-1].filename).name}:{frames[-1].lineno}"
 
 
 def _error_facts(error: BaseException) -> tuple[Any, ...]:
-    """What is known of an error without reading its message: the system's word, or PostgreSQL's code and names."""
+    """Return facts that hold no values: the system's reason, PostgreSQL's code and names."""
     diagnosis = getattr(error, "diag", None)
     return (
         error.strerror if isinstance(error, OSError) else None,
@@ -122,85 +121,90 @@ def _error_facts(error: BaseException) -> tuple[Any, ...]:
 
 
 class UnexpectedError(Exception):
-    """An error of somebody else's, without its message: for where errors are kept or shown, as Prefect does."""
+    """Replaces an error of another library where errors are stored or shown, as Prefect does."""
 
     def __init__(self, error: BaseException) -> None:
         super().__init__(format_traceback(error))
 
 
 class JsonLineFormatter(logging.Formatter):
-    """A library's record as a JSON line. It was redacted when it was made."""
+    """Formats a log record of a library as a JSON line. It was redacted when it was created."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line."""
-        when = datetime.fromtimestamp(record.created, UTC).isoformat().replace("+00:00", "Z")
+        """Return the line."""
+        time = datetime.fromtimestamp(record.created, UTC).isoformat().replace("+00:00", "Z")
         line = {
             "logger": record.name,
             "event": record.getMessage(),
             "level": record.levelname.lower(),
         }
-        return json.dumps(
-            line | ({"exception": record.exc_text} if record.exc_text else {}) | {"timestamp": when}
-        )
+        if record.exc_text:
+            line["exception"] = record.exc_text
+        return json.dumps(line | {"timestamp": time})
 
 
 _default_record_factory = logging.getLogRecordFactory()
 
 
-def _create_redacted_record(*given: Any, **more: Any) -> logging.LogRecord:
-    """A record whose message is final and redacted, so that no handler comes by the arguments or the error itself."""
-    from core.redaction import redact
-
-    record = _default_record_factory(*given, **more)
+def _create_redacted_record(*positional: Any, **named: Any) -> logging.LogRecord:
+    """Create a record with its final, redacted message, so that no handler sees the arguments."""
+    record = _default_record_factory(*positional, **named)
     if isinstance(record.args, tuple):
-        record.args = tuple(
-            describe_error(each) if isinstance(each, BaseException) else each
-            for each in record.args
-        )
+        record.args = tuple(map(_describe_if_error, record.args))
     try:
         message = record.getMessage()
-    except (
-        TypeError,
-        ValueError,
-        KeyError,
-    ):  # a library's mistake is not to end in a traceback with the arguments
+    except (TypeError, ValueError, KeyError):
+        # The library's format string does not fit. A traceback would show the arguments.
         message = str(record.msg)
     if record.exc_info and record.exc_info[1]:
         error = record.exc_info[1]
-        for spoken in (
-            repr(error),
-            str(error),
-        ):  # asyncio, Prefect and others write the error into the message
-            message = message.replace(spoken, describe_error(error)) if len(spoken) > 2 else message
+        message = _remove_error_text(message, error)
         record.exc_text, record.exc_info = format_traceback(error), None
-    record.msg, record.args = redact(message[:MAX_FIELD_CHARACTERS]).text, None
+    record.msg, record.args = _redact(message), None
     return record
 
 
-def _redact_value(value: Any) -> Any:
-    from core.redaction import redact
+def _describe_if_error(value: Any) -> Any:
+    return describe_error(value) if isinstance(value, BaseException) else value
 
+
+def _remove_error_text(message: str, error: BaseException) -> str:
+    """Replace the text of an error, which asyncio, Prefect and others write into the message."""
+    for text in (repr(error), str(error)):
+        if len(text) >= MIN_ERROR_TEXT_CHARACTERS:
+            message = message.replace(text, describe_error(error))
+    return message
+
+
+def _redact(text: str) -> str:
+    from core.redaction import redact  # compiles many patterns; most commands log nothing
+
+    return redact(text[:MAX_FIELD_CHARACTERS]).text
+
+
+def _redact_value(value: Any) -> Any:
     if isinstance(value, BaseException):
         return describe_error(value)
     if isinstance(value, Mapping):
-        return {str(name): _redact_value(each) for name, each in value.items()}
+        return {str(name): _redact_value(item) for name, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
-        return [_redact_value(each) for each in value]
+        return [_redact_value(item) for item in value]
     if value is None or isinstance(value, bool | int | float):
         return value
-    return redact(str(value)[:MAX_FIELD_CHARACTERS]).text
+    return _redact(str(value))
 
 
 def _traceback_lines(error: BaseException) -> Iterator[str]:
-    earlier = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-    if earlier:
-        yield from _traceback_lines(earlier)
+    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    if cause:
+        yield from _traceback_lines(cause)
         yield "then:"
     for frame in traceback.extract_tb(error.__traceback__):
         yield f"  {frame.filename}:{frame.lineno} in {frame.name}"
     yield describe_error(error)
-    for one in error.exceptions if isinstance(error, BaseExceptionGroup) else ():
-        yield from _traceback_lines(one)
+    if isinstance(error, BaseExceptionGroup):
+        for member in error.exceptions:
+            yield from _traceback_lines(member)
 
 
 def _write_traceback(error: BaseException | None) -> None:

@@ -1,21 +1,20 @@
-"""The principal: who asks, for which tenant and with which groups."""
+"""Principal: the tenant, groups and name of a caller."""
 
 import hashlib
 from dataclasses import dataclass
 
 from core.errors import InvalidInput
 
-GROUP_SEPARATOR = "\x1f"  # as in the function current_groups(); no name can hold it
+GROUP_SEPARATOR = "\x1f"  # as in the SQL function current_groups(); not printable, so in no name
 MAX_NAME_CHARACTERS = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who is asking: one tenant, and the groups they belong to in it. `subject` is the person or program, `team` whom
-    they work for; both say who pays, and neither opens a document.
+    """Caller. Tenant and groups control access; `subject` (person or program) and `team` only pay.
 
     Raises:
-        InvalidInput: an empty or unprintable tenant or group name, or an unprintable team.
+        InvalidInput: a name is empty, too long or not printable.
     """
 
     tenant: str
@@ -32,16 +31,20 @@ class Principal:
 
     @property
     def usage_key(self) -> str:
-        """The subject as usage records name it: 64 bits of a SHA-256, the same for each of their tokens."""
-        return hashlib.sha256(f"{self.tenant}{GROUP_SEPARATOR}{self.subject}".encode()).hexdigest()[
-            :16
-        ]
+        """Subject in usage records: 64 bits of a SHA-256, the same for all tokens of a subject."""
+        name = f"{self.tenant}{GROUP_SEPARATOR}{self.subject}"
+        return hashlib.sha256(name.encode()).hexdigest()[:16]
 
 
 def check_name(kind: str, name: str) -> str:
-    """A tenant's, group's or team's name, refused when it is empty, too long or not printable."""
+    """Return the name of a tenant, group or team.
+
+    Raises:
+        InvalidInput: the name is empty, too long or not printable.
+    """
     if not name.strip() or not name.isprintable() or len(name) > MAX_NAME_CHARACTERS:
         raise InvalidInput(
-            f"A {kind} name is 1 to {MAX_NAME_CHARACTERS} printable characters; {name[:40]!r} is not."
+            f"The {kind} name {name[:40]!r} is not valid."
+            f" Use 1 to {MAX_NAME_CHARACTERS} printable characters."
         )
     return name

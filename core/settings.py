@@ -1,4 +1,4 @@
-"""The settings, all of them: environment variables named GROUNDWORK_..., or the same lines in a file called `.env`."""
+"""Settings: environment variables named GROUNDWORK_..., or the same lines in a file `.env`."""
 
 from pathlib import Path
 from typing import Literal
@@ -10,7 +10,7 @@ from core.errors import InvalidInput
 
 
 class Settings(BaseSettings):
-    """Few on purpose. Every field is described in docs/reference/settings.md; a test holds the two together."""
+    """All settings. docs/reference/settings.md repeats each description; a test compares them."""
 
     model_config = SettingsConfigDict(
         env_prefix="GROUNDWORK_",
@@ -21,64 +21,69 @@ class Settings(BaseSettings):
     )
 
     home: Path = Field(
-        default=Path(".groundwork"), description="Folder for the embedded database and local state."
+        default=Path(".groundwork"),
+        description="Folder for the embedded database and other local state.",
     )
     database_url: str = Field(
         default="",
-        description="PostgreSQL address for the application role; empty: the embedded one.",
+        description="PostgreSQL address for the application role; empty: the embedded PostgreSQL.",
     )
     admin_database_url: str = Field(
-        default="", description="PostgreSQL address that may create roles and tables (migrate)."
+        default="",
+        description="PostgreSQL address of a role that may create roles and tables (migrate).",
     )
     tenant: str = Field(
-        default="default",
-        description="Tenant that the command line works in unless --tenant says otherwise.",
+        default="default", description="Tenant of the command line, unless --tenant names another."
     )
     embedding_model: str = Field(
         default="all-MiniLM-L6-v2",
-        description="A sentence-transformers folder or name; the default's weights are a package.",
+        description="Embedding model: a sentence-transformers name or folder, or provider:model.",
     )
     embedding_dtype: Literal["auto", "float32", "bfloat16"] = Field(
         default="auto",
-        description="auto: bfloat16 where the processor computes in it, else float32.",
+        description="Number format of the model; auto: bfloat16 if the processor supports it.",
     )
     reranker: str = Field(
         default="",
-        description="A cross-encoder that reorders the best hits, as a folder or name; empty: none.",
+        description="Cross-encoder that reorders the best hits: a name or folder; empty: none.",
     )
     entailment: str = Field(
         default="",
-        description="A cross-encoder for natural language inference that also checks answers; empty: none.",
+        description="Cross-encoder for entailment that also checks answers; empty: none.",
     )
     models: str = Field(
         default="",
-        description="The file that names the language models; empty: none, answers quote the documents.",
+        description="File that lists the language models; empty: answers quote the documents.",
     )
-    chunker: str = Field(default="structure", description="How text is cut.")
+    chunker: Literal["structure", "fixed", "sentence-window"] = Field(
+        default="structure", description="Method that splits documents into chunks."
+    )
     sentence_vectors: Literal["on", "off"] = Field(
         default="on",
-        description="off: no vector for each sentence, so that an ingest costs half as much.",
+        description="Vectors for sentences; off: twice as fast to ingest, a little worse ranking.",
     )
     near_duplicates: Literal["collapse", "keep"] = Field(
         default="collapse",
-        description="collapse: of passages that say almost the same, one stands for all in a search.",
+        description="Passages with almost the same text; collapse: a search returns one of them.",
     )
     cache_hours: int = Field(
-        default=24, ge=0, le=8760, description="How long an answer may be given again; 0: never."
+        default=24,
+        ge=0,
+        le=8760,
+        description="Hours that an answer may be reused; 0 disables the answer cache.",
     )
     cache_likeness: float = Field(
         default=1.0,
         ge=0.8,
         le=1,
-        description="Cosine from which another question counts as the same and gets its answer; 1: never.",
+        description="Minimum cosine similarity for reusing a cached answer; 1 disables it.",
     )
     suspicious_passages: Literal["demote", "drop"] = Field(
         default="demote",
-        description="demote: a passage with a planted instruction goes behind the others; drop: it is left out.",
+        description="Suspected prompt injections; demote: rank them last; drop: leave them out.",
     )
     web_allowed_hosts: str = Field(
-        default="",
-        description="Hosts that pages may be fetched from though they are not on the public internet.",
+        default="", description="Private hosts that the web source may fetch from."
     )
     conversation_days: int = Field(
         default=30,
@@ -88,7 +93,7 @@ class Settings(BaseSettings):
     )
     redact: Literal["logs", "prompts", "answers"] = Field(
         default="logs",
-        description="Where secrets and personal data are taken out: logs (always), prompts, or prompts and answers.",
+        description="Redact secrets and personal data in logs, in prompts too, or in answers too.",
     )
     host: str = Field(
         default="127.0.0.1", description="Address that `groundwork serve` listens on."
@@ -98,29 +103,29 @@ class Settings(BaseSettings):
     )
     identity: Literal["local", "jwt"] = Field(
         default="local",
-        description="Who is asking: `local` believes the request (loopback only), `jwt` checks a token.",
+        description="Callers: `local` trusts the request (loopback only), `jwt` checks a token.",
     )
     jwt_key: SecretStr = Field(
         default=SecretStr(""),
-        description="Key for tokens: an HS256 secret, or a public key in PEM.",
+        description="Key that verifies tokens: an HS256 secret, or a public key in PEM.",
     )
     jwt_algorithm: Literal["HS256", "RS256", "ES256"] = Field(
         default="HS256", description="Algorithm of the tokens."
     )
     jwt_audience: str = Field(
-        default="groundwork", description="Audience that a token must be for."
+        default="groundwork", description="Audience that tokens must be issued for."
     )
     published_on_loopback: bool = Field(
         default=False,
-        description="True where a container's port is published on loopback only: `local` may then listen wide.",
+        description="A container's port is published on loopback only: `local` may listen on all.",
     )
 
 
 def load_settings() -> Settings:
-    """The settings from the environment and `.env`.
+    """Read the settings from the environment and from `.env`.
 
     Raises:
-        InvalidInput: a variable holds what can't be used; the sentence names it.
+        InvalidInput: a variable has an invalid value; the message names it.
     """
     try:
         return Settings()
@@ -128,5 +133,6 @@ def load_settings() -> Settings:
         first = error.errors()[0]
         name = "GROUNDWORK_" + "_".join(str(part) for part in first["loc"]).upper()
         raise InvalidInput(
-            f"{name} can't be used: {first['msg']}; docs/reference/settings.md says what it may be."
+            f"{name} has an invalid value ({first['msg']})."
+            " docs/reference/settings.md lists the valid values."
         ) from error

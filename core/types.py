@@ -1,4 +1,4 @@
-"""What the write path and the read path agree on: a document, its blocks, its chunks, and where a passage stands."""
+"""Types that the write path and the read path share: documents, blocks, chunks, locations."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,19 +8,19 @@ BlockKind = Literal["heading", "paragraph", "list", "table", "code"]
 
 
 class Span(NamedTuple):
-    """Half-open character offsets into a document's stored text: `text[start:end]` is the quote."""
+    """Half-open character offsets into the stored text of a document."""
 
     start: int
     end: int
 
     def overlaps(self, other: "Span") -> bool:
-        """Whether both have a character in common."""
+        """Return whether both spans share a character."""
         return self.start < other.end and other.start < self.end
 
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """Where a person opens a passage. Numbers count from 1; what a format doesn't have stays None."""
+    """Place where a person finds a passage. Numbers start at 1; None if a format lacks them."""
 
     headings: tuple[str, ...] = ()
     page: int | None = None
@@ -29,7 +29,7 @@ class Location:
     rows: tuple[int, int] | None = None
 
     def label(self) -> str:
-        """One line a person can follow: `page 3 · Travel > Meals`; empty when there is nothing to say."""
+        """Return one line for people, such as `page 3 · Travel > Meals`; may be empty."""
         parts = [
             f"page {self.page}" if self.page else "",
             f"slide {self.slide}" if self.slide else "",
@@ -42,10 +42,10 @@ class Location:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A structural piece of a document's text; blocks are in order and do not overlap.
+    """Structural part of a document. The blocks of a document are in order and do not overlap.
 
-    `level` is 1 to 6 for headings, else 0. `location.headings` holds the headings above the block,
-    outermost first; a heading's own path does not include itself.
+    `level` is 1 to 6 for headings, otherwise 0. `location.headings` are the headings above the
+    block, outermost first; a heading is not among its own.
     """
 
     kind: BlockKind
@@ -56,10 +56,10 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A parsed document: `text` is what is stored and quoted, `blocks` its structure as offsets into it.
+    """Parsed document. `text` is stored and quoted; `blocks` are its structure.
 
-    `uri` is its identity inside a tenant; `path` is what people are shown. `readers` are the groups that
-    may see it, empty for everyone in the tenant. `content_hash` is the SHA-256 of the source's bytes.
+    `uri` identifies the document in its tenant; users see `path`. `allowed_groups` may read it;
+    without any, everyone in the tenant may. `content_hash` is the SHA-256 of the source file.
     """
 
     uri: str
@@ -75,12 +75,12 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A passage of a document: a contiguous span of whole sentences (or table rows, or code lines).
+    """Passage of a document: consecutive whole sentences, table rows or code lines.
 
-    `text` equals `document.text[span.start:span.end]`. `context` is what is put in front of it when it is
-    embedded and indexed (title, heading path, a table's header row) and is never quoted. `sentences` are
-    the units an answer may quote, as offsets into the document's text. `tokens` counts context and text
-    in the embedding model's own tokens.
+    `text` equals `document.text[span.start:span.end]`. `context` (title, headings, header row of a
+    table) is embedded and indexed with the text, but never quoted. `sentences` are the spans that
+    an answer may quote, as offsets into the document. `tokens` counts context and text in tokens
+    of the embedding model.
     """
 
     ordinal: int
@@ -94,7 +94,7 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingModel:
-    """What an index version is built with: the model's name, the digest of its weights, and its dimension."""
+    """Identity of an embedding model. The revision changes with the weights."""
 
     name: str
     revision: str

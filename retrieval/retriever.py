@@ -20,9 +20,9 @@ from pgvector import HalfVector
 from psycopg import RawCursor, sql
 from psycopg.rows import dict_row
 
-from core.db.database import Connection, number_placeholders
+from core.db.database import Connection
 from core.db.index_version import IndexVersion
-from core.db.queries import load_queries
+from core.db.queries import load_queries, number_placeholders
 from core.errors import InvalidInput
 from core.principal import Principal
 from core.services import Services

@@ -1,15 +1,16 @@
 -- name: readiness
--- Is the database ready for Groundwork? Out: one row, extension and schema as booleans.
+-- Whether the database is ready. Out: one row, `extension` and `schema` as booleans.
 select
     exists (select from pg_extension where extname = 'vector') as extension,
     to_regclass('groundwork.index_version') is not null as schema
 
 -- name: isolation
--- What could let the connected role see past its tenant? Out: one row.
--- role, superuser, bypasses: the role and its powers, those it could take on included; owned: our tables that it owns;
--- open_tables: tables with tenant_id where row-level security is not enabled and forced, and views that look at such
--- tables with their owner's eyes; direct: tables with tenant_id of which the role may read any column without first
--- taking on a reader's or writer's part.
+-- Everything that could let the connected role see other tenants. Out: one row.
+-- role, superuser, bypasses: the role and its powers, including those of roles it is a member of.
+-- owned: tables that it owns.
+-- open_tables: tables with tenant_id where row-level security is not enabled and forced, and views that read such
+-- tables with the privileges of their owner.
+-- direct: tables with tenant_id of which the role may read a column without switching to a reader or writer role.
 select
     current_user::text as role,
     (select bool_or(r.rolsuper) from pg_roles r where pg_has_role(current_user, r.oid, 'member')) as superuser,

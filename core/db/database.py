@@ -1,19 +1,15 @@
-"""The way into PostgreSQL: a pool of connections, and the one kind of transaction the application has.
+"""Access to PostgreSQL: a connection pool, and the two kinds of transactions of the application.
 
-    with database.reading(principal) as connection: ...   # sees what the principal's tenant and groups allow
+    with database.reading(principal) as connection: ...   # sees what the principal may see
     with database.writing("alder") as connection: ...     # writes for one tenant
 
-The role, the tenant and the groups are set for the transaction only, so nothing stays on a pooled connection. Outside
-such a transaction the connection has no right to any table.
+Role, tenant and groups are set for the transaction only, so a pooled connection keeps nothing.
+Outside such a transaction, a connection has no privileges on any table of a tenant.
 """
 
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import lru_cache
-from pathlib import Path
 from types import MappingProxyType
-from typing import Any, LiteralString
 
 import psycopg
 from pgvector.psycopg import register_vector
@@ -21,35 +17,21 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import TupleRow
 from psycopg_pool import ConnectionPool, PoolTimeout
 
-from core.db.queries import load_queries
-from core.errors import Unavailable, UnsafeDatabase
+from core.db.checks import check_isolation, check_ready
+from core.errors import Unavailable
 from core.principal import GROUP_SEPARATOR, Principal, check_name
 
 Connection = psycopg.Connection[TupleRow]
 
 SCHEMA = "groundwork"
-APPLICATION_ROLE = "groundwork_app"
 CONNECT_TIMEOUT_SECONDS = 10
-
-
-@lru_cache(maxsize=128)
-def number_placeholders(query: str) -> tuple[LiteralString, tuple[str, ...]]:
-    """A query for `psycopg.RawCursor`: $1, $2, ... in place of its %(names)s, and the names in that order.
-
-    psycopg does the same, but anew each time for a query of more than 4,096 characters.
-    """
-    places: dict[str, str] = {}
-
-    def place(found: re.Match[str]) -> str:
-        name = found["name"]
-        return "%" if name is None else places.setdefault(name, f"${len(places) + 1}")
-
-    text: Any = re.sub(r"%(?:\((?P<name>\w+)\)s|%)", place, query)
-    return text, tuple(places)
+# SQLSTATE classes: no connection, no login, no such database, connection ended by the server.
+_CONNECTION_SQLSTATE_CLASSES = ("08", "28", "3D", "57")
+_NO_SETTINGS: Mapping[str, str] = MappingProxyType({})
 
 
 class Database:
-    """A pool on one database. `close` it, or use it as a context manager."""
+    """A connection pool on one database. `close` it, or use it as a context manager."""
 
     def __init__(self, conninfo: str, *, max_connections: int = 10) -> None:
         self.conninfo = application_conninfo(conninfo)
@@ -66,11 +48,11 @@ class Database:
         )
 
     def open(self) -> "Database":
-        """Connect, and refuse a database that is not there, not ready or not safe.
+        """Connect and check the database.
 
         Raises:
-            Unavailable: no server, no database, no pgvector, or no Groundwork schema in it.
-            UnsafeDatabase: the role could see past row-level security, or a table is without it.
+            Unavailable: no server, no database, no pgvector, or no schema.
+            UnsafeDatabase: the role can bypass row-level security, or a table is without it.
         """
         try:
             with psycopg.connect(
@@ -84,7 +66,7 @@ class Database:
         return self
 
     def close(self) -> None:
-        """Give back every connection."""
+        """Close all connections."""
         self._pool.close()
 
     def __enter__(self) -> "Database":
@@ -94,8 +76,9 @@ class Database:
         self.close()
 
     def _check_connection(self, connection: Connection) -> None:
-        """See that a pooled connection lives. If one does not, the server was restarted: none is kept, since the pool
-        would try them one by one, and wait longer after each.
+        """Check a pooled connection. If it is dead, the server was restarted: drop all of them.
+
+        The pool would test them one after the other, and wait longer after each.
         """
         try:
             ConnectionPool.check_connection(connection)
@@ -105,26 +88,31 @@ class Database:
 
     @contextmanager
     def connection(self) -> Iterator[Connection]:
-        """A connection without rights to any tenant's table; for what concerns no tenant."""
+        """Lend a connection without privileges on tables of tenants.
+
+        Raises:
+            Unavailable: the database does not respond.
+        """
         try:
             with self._pool.connection() as connection:
                 yield connection
         except PoolTimeout as error:
             raise Unavailable(
-                "The database did not answer; see that it runs, then try again."
+                "The database did not respond. Check that it is running, then try again."
             ) from error
         except psycopg.OperationalError as error:
             raise Unavailable(
-                f"The database broke off ({_summarise_database_error(error)}); see that it runs, then retry."
+                f"The database connection was lost ({_summarise_database_error(error)})."
+                " Check that the database is running, then try again."
             ) from error
 
     @contextmanager
     def reading(
-        self, principal: Principal, settings: Mapping[str, str] | None = None
+        self, principal: Principal, settings: Mapping[str, str] = _NO_SETTINGS
     ) -> Iterator[Connection]:
-        """A read-only snapshot of what the principal may see: every statement in it sees the same state.
+        """Begin a read-only transaction with the access rights of a principal.
 
-        `settings` of the server, such as the planner's, hold in it as well.
+        All its statements see the same state. `settings` are server settings, as of the planner.
         """
         with (
             self.connection() as connection,
@@ -132,25 +120,24 @@ class Database:
             connection.transaction(),
         ):
             _set_transaction_context(
-                connection, "groundwork_reader", principal.tenant, principal.groups, settings or {}
+                connection, "groundwork_reader", principal.tenant, principal.groups, settings
             )
             yield connection
 
     @contextmanager
     def writing(
-        self, tenant: str, settings: Mapping[str, str] | None = None
+        self, tenant: str, settings: Mapping[str, str] = _NO_SETTINGS
     ) -> Iterator[Connection]:
-        """A transaction that writes for one tenant: all of it or nothing. `settings` as in `reading`."""
+        """Begin a transaction that writes for one tenant. `settings` as in `reading`."""
+        check_name("tenant", tenant)
         with self.connection() as connection, connection.transaction():
-            _set_transaction_context(
-                connection, "groundwork_writer", check_name("tenant", tenant), (), settings or {}
-            )
+            _set_transaction_context(connection, "groundwork_writer", tenant, (), settings)
             yield connection
 
 
 @contextmanager
 def _read_only_snapshot(connection: Connection) -> Iterator[None]:
-    """Transactions begun inside are read-only and see one state throughout; said as they begin, at no extra cost."""
+    """Make transactions read-only with one snapshot. psycopg sends this with BEGIN, at no cost."""
     connection.isolation_level, connection.read_only = psycopg.IsolationLevel.REPEATABLE_READ, True
     try:
         yield
@@ -164,27 +151,30 @@ def _set_transaction_context(
     role: str,
     tenant: str,
     groups: tuple[str, ...],
-    settings: Mapping[str, str] = MappingProxyType({}),
+    settings: Mapping[str, str] = _NO_SETTINGS,
 ) -> None:
-    taken_on = {
+    values = {
         "role": role,
         "groundwork.tenant": tenant,
         "groundwork.groups": GROUP_SEPARATOR.join(groups),
         **settings,
     }
     connection.execute(
-        "select set_config(name, value, true) from unnest(%s::text[], %s::text[]) as setting (name, value)",
-        (list(taken_on), list(taken_on.values())),
+        "select set_config(name, value, true)"
+        " from unnest(%s::text[], %s::text[]) as setting (name, value)",
+        (list(values), list(values.values())),
     )
 
 
 @contextmanager
 def owner_transaction(conninfo: str, tenant: str, purpose: str) -> Iterator[Connection]:
-    """A transaction of the role that owns Groundwork's tables, for one tenant; `deed` says what it is for.
+    """Begin a transaction for one tenant, as the role that owns the tables.
+
+    `purpose` completes the sentence "The role may not ...".
 
     Raises:
-        InvalidInput: no usable tenant's name.
-        Unavailable: no database, or too few rights.
+        InvalidInput: the tenant's name is not valid.
+        Unavailable: no connection, or missing privileges.
     """
     check_name("tenant", tenant)
     try:
@@ -193,100 +183,50 @@ def owner_transaction(conninfo: str, tenant: str, purpose: str) -> Iterator[Conn
             yield connection
     except psycopg.errors.InsufficientPrivilege as error:
         raise Unavailable(
-            f"The role may not {purpose} ({error.diag.message_primary}); name one in GROUNDWORK_ADMIN_DATABASE_URL that"
-            " owns Groundwork's tables."
+            f"The role may not {purpose} ({error.diag.message_primary})."
+            " Set GROUNDWORK_ADMIN_DATABASE_URL to a role that owns Groundwork's tables."
         ) from error
     except psycopg.OperationalError as error:
-        why = str(error).strip().splitlines()[-1]
+        reason = str(error).strip().splitlines()[-1]
         raise Unavailable(
-            f"The database did not answer ({why}); correct GROUNDWORK_ADMIN_DATABASE_URL."
+            f"The database did not respond ({reason}). Correct GROUNDWORK_ADMIN_DATABASE_URL."
         ) from error
 
 
 def application_conninfo(conninfo: str) -> str:
-    """The address as the application uses it: our schema first, and a name that shows in pg_stat_activity."""
+    """Add the application's search path, name and time limit to a database address.
+
+    Raises:
+        Unavailable: the address is not valid.
+    """
     try:
         parts = conninfo_to_dict(conninfo)
     except psycopg.ProgrammingError as error:
         raise Unavailable(
-            f"The database address can't be read ({_summarise_database_error(error)}); write it as postgresql://... ."
+            f"The database address can't be read ({_summarise_database_error(error)})."
+            " Write it as postgresql://USER@HOST:PORT/DATABASE."
         ) from error
     parts.setdefault("application_name", "groundwork")
     parts.setdefault("connect_timeout", str(CONNECT_TIMEOUT_SECONDS))
     return make_conninfo("", **{**parts, "options": f"-c search_path={SCHEMA},public"})
 
 
-QUERIES = load_queries(Path(__file__).with_name("checks.sql"))
-
-
-def check_ready(connection: Connection) -> None:
-    """See that the schema and the extension are there.
-
-    Raises:
-        Unavailable: the sentence says which is missing and what makes it.
-    """
-    facts = _fetch_one_row(connection, QUERIES["readiness"])
-    if not facts["extension"]:
-        raise Unavailable(
-            "The database has no pgvector extension; install pgvector 0.8.4 or newer and migrate."
-        )
-    if not facts["schema"]:
-        raise Unavailable(
-            "The database has no Groundwork tables yet; run `groundwork migrate` against it first."
-        )
-
-
-def check_isolation(connection: Connection) -> None:
-    """See that the database keeps tenants apart whatever the application does.
-
-    Raises:
-        UnsafeDatabase: the sentence names the first thing that does not hold.
-    """
-    facts = _fetch_one_row(connection, QUERIES["isolation"])
-    role = facts["role"]
-    if facts["superuser"] or facts["bypasses"]:
-        raise UnsafeDatabase(
-            f"The role {role} can see past row-level security; connect as {APPLICATION_ROLE}, never as a superuser."
-        )
-    if facts["owned"]:
-        raise UnsafeDatabase(
-            f"The role {role} owns {facts['owned'][0]}; connect as {APPLICATION_ROLE} instead."
-        )
-    if facts["open_tables"]:
-        raise UnsafeDatabase(
-            f"Table {facts['open_tables'][0]} lacks forced row-level security; run the migrations."
-        )
-    if facts["direct"]:
-        raise UnsafeDatabase(
-            f"The role {role} may read {facts['direct'][0]} directly; revoke that grant."
-        )
-
-
-def _fetch_one_row(connection: Connection, query: LiteralString) -> dict[str, Any]:
-    with connection.cursor(row_factory=psycopg.rows.dict_row) as cursor:
-        row = cursor.execute(query).fetchone()
-    assert row is not None
-    return row
-
-
 def _format_connection_error(conninfo: str, error: psycopg.OperationalError) -> str:
     parts = conninfo_to_dict(conninfo)
-    where = f"{parts.get('host') or 'localhost'}:{parts.get('port') or 5432}/{parts.get('dbname') or ''}"
-    why = _summarise_database_error(error)
-    return f"No connection to the database at {where} ({why}); correct GROUNDWORK_DATABASE_URL or start the server."
+    host, port = parts.get("host") or "localhost", parts.get("port") or 5432
+    address = f"{host}:{port}/{parts.get('dbname') or ''}"
+    return (
+        f"No connection to the database at {address} ({_summarise_database_error(error)})."
+        " Correct GROUNDWORK_DATABASE_URL, or start the server."
+    )
 
 
 def _summarise_database_error(error: psycopg.Error) -> str:
-    """Why there is no connection, in libpq's words; of a statement only the code, since the words may hold values."""
-    lines = str(error).strip().splitlines()
+    """Return libpq's reason for a failed connection.
+
+    The message of a failed statement may hold values, so only its code is returned.
+    """
     if error.sqlstate and not error.sqlstate.startswith(_CONNECTION_SQLSTATE_CLASSES):
         return f"error {error.sqlstate}"
+    lines = str(error).strip().splitlines()
     return lines[-1].strip() if lines else "no answer"
-
-
-_CONNECTION_SQLSTATE_CLASSES = (
-    "08",
-    "28",
-    "3D",
-    "57",
-)  # classes: no connection, no login, no such database, told to end

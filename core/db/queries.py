@@ -1,4 +1,4 @@
-"""Named SQL statements: one `.sql` file a subject, one block a statement.
+"""Named SQL statements: one `.sql` file for each subject, one block for each statement.
 
 -- name: claim
 -- Lease the next files of a run to one worker.
@@ -10,7 +10,7 @@ connection.execute(QUERIES["claim"], values)
 
 import re
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import LiteralString, cast
@@ -20,6 +20,7 @@ from psycopg import sql
 QUERY_BLOCK_PATTERN = re.compile(
     r"^-- name: (?P<name>\w+)\n(?P<text>.*?)(?=^-- name: |\Z)", re.MULTILINE | re.DOTALL
 )
+PLACEHOLDER_PATTERN = re.compile(r"%(?:\((?P<name>\w+)\)s|%)")
 
 
 def read_statement(path: Path) -> LiteralString:
@@ -55,3 +56,20 @@ def compose_query(query: LiteralString, **identifiers: str) -> sql.Composed:
     return sql.SQL(query).format(
         **{name: sql.Identifier(value) for name, value in identifiers.items()}
     )
+
+
+@lru_cache(maxsize=128)
+def number_placeholders(query: str) -> tuple[LiteralString, tuple[str, ...]]:
+    """Return a query for `psycopg.RawCursor` and the names of its parameters in order.
+
+    %(name)s becomes $1, $2, ... psycopg does the same, but repeats it at each call for a query of
+    more than 4,096 characters.
+    """
+    numbers: dict[str, str] = {}
+
+    def replace(match: re.Match[str]) -> str:
+        name = match["name"]
+        return "%" if name is None else numbers.setdefault(name, f"${len(numbers) + 1}")
+
+    text = PLACEHOLDER_PATTERN.sub(replace, query)
+    return text, tuple(numbers)

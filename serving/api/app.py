@@ -21,7 +21,7 @@ from fastapi.responses import FileResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
-from core.db.database import check_ready
+from core.db.checks import check_ready
 from core.errors import GroundworkError, OverBudget
 from core.principal import Principal
 from core.services import Services

@@ -26,7 +26,7 @@ server = EmbeddedPostgres(Path(sys.argv[1]))
 server.start()
 for line in sys.stdin:
     with psycopg.connect(server.conninfo(dbname="postgres")) as connection:
-        print(server.data.joinpath("postmaster.pid").read_text().split()[0], flush=True)
+        print(server.data_folder.joinpath("postmaster.pid").read_text().split()[0], flush=True)
 server.stop()
 """
 

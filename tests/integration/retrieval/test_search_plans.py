@@ -12,9 +12,9 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
 from bench.growth import build_corpus, connect_as_superuser
-from core.db.database import number_placeholders
 from core.db.index_version import live_index, tenant_partition
 from core.db.partitions import create_tenant_partition
+from core.db.queries import number_placeholders
 from core.embedding import Embedder
 from core.errors import InvalidInput
 from core.local_postgres import EmbeddedPostgres
