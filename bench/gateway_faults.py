@@ -50,7 +50,7 @@ from serving.answering.types import Answer
 from serving.gateway.gateway import Gateway
 from serving.gateway.models_file import ModelsFile, Timeouts
 from serving.gateway.providers import ModelProvider, ReplyDelta, open_provider
-from serving.gateway.transport import CallLimits, HttpPool
+from core.http import CallLimits, HttpPool
 from serving.gateway.types import Message, ModelRequest
 
 KINDS = ("refused", *FAULTS, "TLS", "DNS")

@@ -1,13 +1,14 @@
 """Which machines the web client may talk to: those that are on the public internet, and those an operator allowed."""
 
 import ipaddress
-import socket
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address
 
 from core.errors import InvalidInput, Unavailable
+from core.http import HttpError, resolve_host
 from ingest.sources.address import DEFAULT_PORTS, ForbiddenAddress, WebAddress, parse_address
 
+RESOLVE_TIMEOUT_SECONDS = 20.0
 HostResolver = Callable[[str, int], list[str]]  # host name and port -> IP addresses, as text
 
 # Everything that IANA's registries of special-purpose addresses don't call globally reachable, multicast, and one
@@ -95,14 +96,14 @@ def resolve_public_ips(address: WebAddress, resolver: HostResolver) -> list[str]
         Unavailable: the name can't be resolved.
     """
     check_address(address)
-    ips = resolve_host(address, resolver)
+    ips = resolve_address(address, resolver)
     for ip in ips:
         if not is_public_ip(ipaddress.ip_address(ip)):
             raise _not_public_error(address, ip)
     return ips
 
 
-def resolve_host(address: WebAddress, resolver: HostResolver) -> list[str]:
+def resolve_address(address: WebAddress, resolver: HostResolver) -> list[str]:
     """The addresses of a host, each once, as text; an IP address is its own. Raises Unavailable if there is none."""
     if _parse_ip_literal(address) is not None:
         return [address.host]
@@ -115,12 +116,10 @@ def resolve_host(address: WebAddress, resolver: HostResolver) -> list[str]:
 
 
 def resolve_with_system(host: str, port: int) -> list[str]:
-    """What the system says a name stands for; nothing when it knows none."""
+    """Return the IP addresses that the system knows for a name; empty if there are none."""
     try:
-        return [
-            str(entry[4][0]) for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        ]
-    except (socket.gaierror, UnicodeError):
+        return resolve_host(host, port, RESOLVE_TIMEOUT_SECONDS)
+    except HttpError:
         return []
 
 

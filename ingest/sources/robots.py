@@ -1,76 +1,61 @@
-"""robots.txt as RFC 9309 has it: the groups for our name, else those for all; the longest rule that matches decides."""
+"""Politeness to a site: its robots.txt (RFC 9309), and the distance between two requests."""
 
-from dataclasses import dataclass
-from urllib.parse import unquote
+import re
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-MAX_BYTES = 512_000  # The RFC asks for 500 KiB at least; what is beyond is not read.
+from protego import Protego
 
+ROBOTS_AGENT = "groundwork"  # the product token that robots.txt may name
+MAX_ROBOTS_BYTES = 512_000  # RFC 9309 requires at least 500 KiB
+ALLOW_ALL, DISALLOW_ALL = "", "User-agent: *\nDisallow: /"
 
-@dataclass(frozen=True, slots=True)
-class Robots:
-    """What a site asks of us: rules as (pattern, allowed), and seconds between two requests."""
-
-    rules: tuple[tuple[str, bool], ...] = ()
-    delay: float = 0.0
-
-    def allows(self, target: str) -> bool:
-        """Whether a path with its query may be fetched."""
-        path = unquote(target)
-        matching = [
-            (len(pattern), allowed) for pattern, allowed in self.rules if _matches(path, pattern)
-        ]
-        return max(matching, default=(0, True))[1]
+_AGENT_LINE = re.compile(r"\s*user[- ]?agent\b\s*:?\s*(?P<token>[^\s/#]*)", re.IGNORECASE)
 
 
-ALL = Robots()
-NOTHING = Robots((("/", False),))
+class RobotsRules:
+    """The rules of one robots.txt for this crawler."""
+
+    def __init__(self, text: str) -> None:
+        self._rules = Protego.parse(_simplify_agents(text))
+        self.delay_seconds = self._rules.crawl_delay(ROBOTS_AGENT) or 0.0
+
+    def allows(self, url: str) -> bool:
+        """Whether this crawler may fetch a URL."""
+        return self._rules.can_fetch(url, ROBOTS_AGENT)
 
 
-def parse_robots(text: str, name: str) -> Robots:
-    """The rules for a crawler called `name` (lower case)."""
-    groups: dict[str, list[tuple[str, bool]]] = {}
-    delays: dict[str, float] = {}
-    agents: list[str] = []
-    naming = False
-    for line in text.removeprefix("\ufeff").splitlines():
-        key, _, value = line.partition("#")[0].partition(":")
-        key, value = key.strip().lower(), value.strip()
-        if key == "user-agent":
-            agent = value.lower().partition("/")[0].strip()
-            agents = [*agents, agent] if naming else [agent]
-            groups.setdefault(agent, [])
-        elif key in ("allow", "disallow") and value:
-            for agent in agents:
-                groups[agent].append((unquote(value), key == "allow"))
-        elif key == "crawl-delay":
-            delays |= dict.fromkeys(agents, _seconds(value))
-        naming = key == "user-agent" or (naming and not key)
-    ours = name if name in groups else "*"
-    return Robots(tuple(groups.get(ours, ())), delays.get(ours, 0.0))
+class SiteThrottle:
+    """One request at a time to a site, `delay_seconds` apart."""
+
+    def __init__(self, delay_seconds: float) -> None:
+        self.delay_seconds = delay_seconds
+        self._last_request_at = float("-inf")
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def wait_turn(self) -> Iterator[None]:
+        """Wait for the turn of a request, and hold it until the request has ended."""
+        with self._lock:
+            time.sleep(max(0.0, self._last_request_at + self.delay_seconds - time.monotonic()))
+            try:
+                yield
+            finally:
+                self._last_request_at = time.monotonic()
 
 
-def _matches(path: str, pattern: str) -> bool:
-    """Whether a path begins with a pattern; `*` stands for anything, `$` at the end for the path's end.
+def _simplify_agents(text: str) -> str:
+    """Reduce each user agent to this crawler, `*` or a single other one.
 
-    Piece by piece instead of by a regular expression: a pattern full of stars must not cost more than its length.
+    Protego would also take `groundwo` for this crawler, and not `groundwork/2`. Besides, it stores each rule once per
+    agent of a group: a hostile file with thousands of both would fill the memory.
     """
-    anchored = pattern.endswith("$")
-    first, *rest = pattern.removesuffix("$").split("*")
-    if not path.startswith(first):
-        return False
-    at = len(first)
-    for place, piece in enumerate(rest):
-        if anchored and place == len(rest) - 1:
-            return path.endswith(piece) and len(path) - len(piece) >= at
-        found = path.find(piece, at)
-        if found < 0:
-            return False
-        at = found + len(piece)
-    return not anchored or at == len(path)
-
-
-def _seconds(value: str) -> float:
-    try:
-        return max(0.0, float(value))
-    except ValueError:
-        return 0.0
+    lines = text.removeprefix("\ufeff").splitlines()
+    for index, line in enumerate(lines):
+        match = _AGENT_LINE.match(line)
+        if match:
+            token = match["token"].lower()
+            lines[index] = f"User-agent: {token if token in (ROBOTS_AGENT, '*') else 'other'}"
+    return "\n".join(lines)

@@ -21,6 +21,7 @@ from uuid import UUID
 import structlog
 
 from core.errors import GroundworkError, OverBudget
+from core.http import CallLimits, HttpError, HttpPool
 from core.principal import Principal
 from core.settings import Settings
 from serving.gateway.models_file import ModelsFile, ModelSpec, read_models
@@ -28,10 +29,9 @@ from serving.gateway.providers import ModelProvider, ReplyDelta, open_provider
 from serving.gateway.resilience.circuit_breaker import CircuitBreaker, CircuitState
 from serving.gateway.resilience.concurrency_limiter import ConcurrencyLimiter
 from serving.gateway.resilience.retries import MAX_RETRIES, RetryBudget, retry_delay_seconds
-from serving.gateway.resilience.upstream_faults import UpstreamFault
+from serving.gateway.resilience.upstream_faults import UpstreamFault, fault_from_error
 from serving.gateway.routing import rank_models
 from serving.gateway.token_counters import max_prompt_tokens, open_token_counter
-from serving.gateway.transport import CallLimits, HttpPool
 from serving.gateway.types import (
     DEFAULT_CONTEXT_TOKENS,
     CallOutcome,
@@ -368,9 +368,10 @@ class _GatewayReply:
                     return delta.text
             if not self._is_finished or not self._text:
                 raise UpstreamFault("cut" if self._text else "empty")
-        except UpstreamFault as fault:
+        except (UpstreamFault, HttpError) as error:
+            fault = fault_from_error(error)
             self._finish_call(fault)
-            raise
+            raise fault from error
         except BaseException:
             self._finish_call(UpstreamFault("cancelled"))
             raise

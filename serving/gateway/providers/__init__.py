@@ -4,8 +4,8 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Protocol
 
+from core.http import CallLimits, HttpPool
 from serving.gateway.models_file import ModelSpec
-from serving.gateway.transport import CallLimits, HttpPool
 from serving.gateway.types import ModelRequest
 
 

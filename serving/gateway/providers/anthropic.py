@@ -9,14 +9,14 @@ from typing import Any
 
 import httpx
 
+from core.http import CallLimits, HttpPool
 from serving.gateway.models_file import ModelSpec
 from serving.gateway.providers import ReplyDelta
 from serving.gateway.resilience.upstream_faults import (
     UpstreamFault,
-    fault_from_client_error,
+    fault_from_error,
     fault_from_status,
 )
-from serving.gateway.transport import CallLimits, HttpPool
 from serving.gateway.types import ModelRequest
 
 API_VERSION = "2023-06-01"  # of the API; the only one there is
@@ -52,7 +52,7 @@ class AnthropicProvider:
         except UpstreamFault:
             raise
         except (httpx.HTTPError, ValueError, LookupError, TypeError, AttributeError) as error:
-            raise fault_from_client_error(error) from error
+            raise fault_from_error(error) from error
 
     def _build_request(self, request: ModelRequest) -> dict[str, Any]:
         system = "\n\n".join(

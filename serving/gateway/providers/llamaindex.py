@@ -13,10 +13,10 @@ from typing import Any
 from llama_index.core.base.llms.types import ChatMessage, MessageRole
 
 from core.errors import InvalidInput
+from core.http import POLL_SECONDS, CallLimits
 from serving.gateway.models_file import ModelSpec
 from serving.gateway.providers import ReplyDelta
 from serving.gateway.resilience.upstream_faults import UpstreamFault
-from serving.gateway.transport import POLL_SECONDS, CallLimits
 from serving.gateway.types import ModelRequest
 
 

@@ -9,14 +9,14 @@ from typing import Any
 import openai
 import openai.resources.chat.completions  # the client would import it with the first question, which would wait for it
 
+from core.http import CallLimits, HttpPool
 from serving.gateway.models_file import ModelSpec
 from serving.gateway.providers import ReplyDelta
 from serving.gateway.resilience.upstream_faults import (
     UpstreamFault,
-    fault_from_client_error,
+    fault_from_error,
     fault_from_status,
 )
-from serving.gateway.transport import CallLimits, HttpPool
 from serving.gateway.types import ModelRequest
 
 
@@ -52,7 +52,7 @@ class OpenAICompatibleProvider:
         except (
             Exception
         ) as error:  # the client does not check what it is sent, so anything may be missing in it
-            raise fault_from_client_error(error) from error
+            raise fault_from_error(error) from error
 
     def _stream_deltas(self, client: openai.OpenAI, request: ModelRequest) -> Generator[ReplyDelta]:
         asked = self._build_request(request)

@@ -2,11 +2,9 @@
 model, and did it cost anything.
 """
 
-import socket
-import ssl
 from typing import Literal
 
-import httpcore
+from core.http import HttpError, cause_chain
 
 FaultKind = Literal[
     "unreachable",
@@ -95,34 +93,17 @@ def fault_from_status(status: int, retry_after: str | None = None) -> UpstreamFa
     return UpstreamFault("rejected" if status >= 400 else "content_type")
 
 
-def fault_from_network_error(error: Exception) -> UpstreamFault:
-    """The fault behind an error of the network, found by walking to its cause."""
-    causes = list(_cause_chain(error))
-    if any(isinstance(cause, ssl.SSLError) for cause in causes) and not isinstance(
-        error, httpcore.ReadError
-    ):
-        return UpstreamFault("tls")
-    if any(isinstance(cause, socket.gaierror) for cause in causes):
-        return UpstreamFault("dns")
-    if isinstance(error, (httpcore.ConnectError, httpcore.ConnectTimeout)):
-        return UpstreamFault("unreachable")
-    return UpstreamFault("timeout" if isinstance(error, httpcore.TimeoutException) else "cut")
+def fault_from_error(error: Exception) -> UpstreamFault:
+    """Return the fault behind an error, also one that a client library has wrapped.
 
-
-def fault_from_client_error(error: Exception) -> UpstreamFault:
-    """The fault that a client library has wrapped; whatever else it raises means that it could not read the reply."""
-    for cause in _cause_chain(error):
+    Any other error of a client library means that it could not read the reply.
+    """
+    for cause in cause_chain(error):
         if isinstance(cause, UpstreamFault):
             return cause
+        if isinstance(cause, HttpError):
+            return UpstreamFault("content_type" if cause.kind == "encoding" else cause.kind)
     return UpstreamFault("broken")
-
-
-def _cause_chain(error: BaseException | None) -> list[BaseException]:
-    found: list[BaseException] = []
-    while error is not None and error not in found:
-        found.append(error)
-        error = error.__cause__ or error.__context__
-    return found
 
 
 def _parse_retry_after(retry_after: str | None) -> float | None:

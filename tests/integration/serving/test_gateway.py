@@ -16,7 +16,7 @@ from serving.api.identity import LocalIdentity
 from serving.gateway.gateway import Gateway
 from serving.gateway.models_file import ModelsFile, Timeouts
 from serving.gateway.providers import open_provider
-from serving.gateway.transport import HttpPool
+from core.http import HttpPool
 from tests.support.services import served
 
 ALDER = Principal("alder")

@@ -27,6 +27,7 @@ from bench.fake_models import (
     model_entry,
 )
 from core.errors import InvalidInput, OverBudget
+from core.http import HttpPool
 from core.principal import Principal
 from core.settings import Settings
 from integrations.llamaindex.llm import GatewayLLM
@@ -42,7 +43,6 @@ from serving.gateway.resilience.concurrency_limiter import ConcurrencyLimiter
 from serving.gateway.resilience.retries import RetryBudget, retry_delay_seconds
 from serving.gateway.resilience.upstream_faults import UpstreamFault
 from serving.gateway.routing import rank_models, tier_for_question
-from serving.gateway.transport import HttpPool
 from serving.gateway.types import (
     Message,
     ModelFailed,
