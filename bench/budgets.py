@@ -42,13 +42,13 @@ from psycopg.rows import dict_row
 from bench.fake_models import Exchange, FakeProvider
 from core.db.queries import read_statement
 from core.errors import OverBudget, Unavailable
+from core.http import HttpPool
 from core.principal import Principal
 from core.services import Services, open_services
 from core.settings import Settings
 from serving.gateway.gateway import Gateway
 from serving.gateway.models_file import ModelsFile
 from serving.gateway.providers import open_provider
-from core.http import HttpPool
 from serving.gateway.types import Message, ModelRequest
 from serving.usage.budgets import WILDCARD_NAME, Budget, set_budget
 from serving.usage.meter import PostgresMeter

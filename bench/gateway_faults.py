@@ -40,6 +40,7 @@ import structlog
 from bench.fake_models import FAULTS, REPLY_WORDS, model_entry, open_faulty_endpoint
 from bench.liar import SAMPLE_FOLDER, ingest_sample
 from core.errors import GroundworkError
+from core.http import CallLimits, HttpPool
 from core.principal import Principal
 from core.services import Services, open_services
 from core.settings import Settings
@@ -50,7 +51,6 @@ from serving.answering.types import Answer
 from serving.gateway.gateway import Gateway
 from serving.gateway.models_file import ModelsFile, Timeouts
 from serving.gateway.providers import ModelProvider, ReplyDelta, open_provider
-from core.http import CallLimits, HttpPool
 from serving.gateway.types import Message, ModelRequest
 
 KINDS = ("refused", *FAULTS, "TLS", "DNS")

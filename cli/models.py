@@ -62,10 +62,10 @@ def models(
 def _probe_model(file: "ModelsFile", model: "ModelSpec") -> dict[str, Any]:
     """Whether a model answers, else why not, and in how many milliseconds; past policies, which are for tenants."""
     from core import logs
+    from core.http import HttpPool
     from serving.gateway.gateway import Gateway
     from serving.gateway.models_file import TenantPolicy
     from serving.gateway.providers import open_provider
-    from core.http import HttpPool
     from serving.gateway.types import Message, ModelRequest
 
     logs.configure_cli_logging()

@@ -8,6 +8,7 @@ import pytest
 
 from bench import gateway_faults
 from bench.fake_models import FakeProvider, answer_well, hang_silently
+from core.http import HttpPool
 from core.principal import Principal
 from serving.answering.generator.llm import LLMGenerator
 from serving.answering.pipeline import answer_question
@@ -16,7 +17,6 @@ from serving.api.identity import LocalIdentity
 from serving.gateway.gateway import Gateway
 from serving.gateway.models_file import ModelsFile, Timeouts
 from serving.gateway.providers import open_provider
-from core.http import HttpPool
 from tests.support.services import served
 
 ALDER = Principal("alder")

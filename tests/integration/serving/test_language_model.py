@@ -10,12 +10,12 @@ from llama_index.core.prompts import PromptTemplate
 from pydantic import BaseModel
 
 from bench.fake_models import model_entry
+from core.http import HttpPool
 from core.principal import Principal
 from integrations.llamaindex.llm import GatewayLLM
 from serving.gateway.gateway import Gateway
 from serving.gateway.models_file import ModelsFile, Timeouts
 from serving.gateway.providers import open_provider
-from core.http import HttpPool
 from serving.gateway.types import Message, ModelRequest
 from tests.unit.serving.test_gateway import Ledger
 

@@ -10,13 +10,13 @@ import pytest
 from fastapi.testclient import TestClient
 
 from bench.fake_models import model_entry
+from core.http import HttpPool
 from serving.answering.types import FaultCode
 from serving.api.app import build_api
 from serving.api.identity import LocalIdentity
 from serving.gateway.gateway import Gateway
 from serving.gateway.models_file import ModelsFile, Timeouts
 from serving.gateway.providers import open_provider
-from core.http import HttpPool
 from tests.unit.serving.test_gateway import Ledger
 
 QUESTION = "What does ERR-4711 mean?"

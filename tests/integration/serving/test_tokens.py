@@ -1,12 +1,12 @@
 """Tokens before the provider counts them: by the model's own tokenizer, by its server, or never too few."""
 
 from bench.fake_models import model_entry
+from core.http import HttpPool
 from core.principal import Principal
 from serving.gateway.gateway import Gateway
 from serving.gateway.models_file import ModelsFile
 from serving.gateway.providers import open_provider
 from serving.gateway.token_counters import ENDPOINT_TOKENIZER, ByteTokenCounter, max_prompt_tokens
-from core.http import HttpPool
 from serving.gateway.types import Message, ModelRequest
 
 
