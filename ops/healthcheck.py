@@ -1,4 +1,4 @@
-"""A container's health check: exit 0 when the address answers with success, else 1 with the reason.
+"""Health check of a container: exit 0 if the address answers with success, else 1 with the reason.
 
 python ops/healthcheck.py http://127.0.0.1:8080/readyz
 """
@@ -9,6 +9,6 @@ import urllib.request
 REQUEST_TIMEOUT_SECONDS = 4
 
 try:
-    urllib.request.urlopen(sys.argv[1], timeout=REQUEST_TIMEOUT_SECONDS).close()
-except OSError as error:  # urllib's errors and time-outs are all of this kind
+    urllib.request.urlopen(sys.argv[1], timeout=REQUEST_TIMEOUT_SECONDS).close()  # noqa: S310 - our own address
+except OSError as error:  # base class of urllib's errors and of timeouts
     sys.exit(f"{sys.argv[1]}: {error}")

@@ -1,15 +1,16 @@
-"""Make the passwords of the compose stack once, and put each where the one container that needs it reads it.
+"""Create the passwords of the compose stack once, each in the volume of its reader.
 
-python ops/passwords.py            keep the passwords that are there; what docker-compose.yml's `secrets` runs
-python ops/passwords.py --new      make new ones; then the database must be told (docs/guides/deploy.md)
+python ops/passwords.py            keep existing passwords (the service `secrets` runs this)
+python ops/passwords.py --new      create new ones; docs/guides/deploy.md says how to activate them
 
-    database/superuser-password    )  read by the database's image, whichever user it runs as
+    database/superuser-password    )  read by the database's image, whatever user it runs as
     database/application-password  )
-    database/passwords.sql         )  creates the application's role, sets both passwords; may be repeated
-    admin/pgpass                   the superuser's, for the migrations
-    application/pgpass             the application's, for the service and the worker
+    database/passwords.sql         )  creates the application role, sets both passwords; repeatable
+    admin/pgpass                   password of the superuser, for `groundwork migrate`
+    application/pgpass             password of the application role, for the service and the worker
 
-libpq itself reads the pgpass files (PGPASSFILE), so no setting and no environment variable holds a password.
+libpq reads the pgpass files itself (PGPASSFILE), so no setting or environment variable holds a
+password.
 """
 
 import os
@@ -20,11 +21,10 @@ from pathlib import Path
 SUPERUSER = "postgres"
 APPLICATION_ROLE = "groundwork_app"
 SERVER_ADDRESS = "database:5432"
-PASSWORD_BYTES = (
-    32  # 43 letters, digits, - and _: none of them means anything to SQL or to a pgpass file
-)
+# 43 letters, digits, - and _, none of which is special in SQL or in a pgpass file.
+PASSWORD_BYTES = 32
 
-# The attributes are those of core/db/schema/01_roles.sql.
+# Same attributes as in core/db/schema/01_roles.sql.
 ROLES_SQL = """\
 do $$
 begin
@@ -39,7 +39,7 @@ alter role {superuser} password '{superuser_password}';
 
 
 def write_passwords(folder: Path, *, new: bool = False) -> None:
-    """Write the five files below `folder`; a run that was cut short is made good by the next."""
+    """Write the five files below `folder`. A later run completes an interrupted one."""
     superuser = _read_or_create_password(folder / "database" / "superuser-password", new)
     application = _read_or_create_password(folder / "database" / "application-password", new)
     roles = ROLES_SQL.format(
@@ -49,14 +49,8 @@ def write_passwords(folder: Path, *, new: bool = False) -> None:
         application_password=application,
     )
     _write_atomically(folder / "database" / "passwords.sql", roles, 0o444)
-    _write_atomically(
-        folder / "admin" / "pgpass", f"{SERVER_ADDRESS}:*:{SUPERUSER}:{superuser}\n", 0o600
-    )
-    _write_atomically(
-        folder / "application" / "pgpass",
-        f"{SERVER_ADDRESS}:*:{APPLICATION_ROLE}:{application}\n",
-        0o600,
-    )
+    _write_pgpass(folder / "admin" / "pgpass", SUPERUSER, superuser)
+    _write_pgpass(folder / "application" / "pgpass", APPLICATION_ROLE, application)
 
 
 def _read_or_create_password(file: Path, new: bool) -> str:
@@ -65,8 +59,12 @@ def _read_or_create_password(file: Path, new: bool) -> str:
     return file.read_text()
 
 
+def _write_pgpass(file: Path, role: str, password: str) -> None:
+    _write_atomically(file, f"{SERVER_ADDRESS}:*:{role}:{password}\n", 0o600)
+
+
 def _write_atomically(file: Path, text: str, mode: int) -> None:
-    """All of the file or nothing of it; libpq refuses a pgpass file that others may read."""
+    """Write the file completely or not at all. libpq refuses a pgpass file that others may read."""
     draft = file.with_name(f".{file.name}")
     draft.unlink(missing_ok=True)
     with open(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as opened:
