@@ -17,10 +17,10 @@ _RST_MARKUP = re.compile(r"^\S.{2,}\n(=|-|~){4,}$|^\.\. [\w-]+::", re.MULTILINE)
 
 
 def detect_unambiguous_type(text: str) -> str | None:
-    """The media type of what can't well be anything else: JSON, JSON Lines, a message, HTML, XML."""
+    """Return the type of JSON, JSON Lines, a message, HTML or XML; None for other text."""
     start = text[:_MAX_SNIFFED_CHARACTERS].lstrip("\ufeff \t\r\n")
-    if start[:1] in ("{", "[") and (kind := _detect_json_type(text)):
-        return kind
+    if start[:1] in ("{", "[") and (json_type := _detect_json_type(text)):
+        return json_type
     if _is_message(start):
         return "message/rfc822"
     if _HTML_START.match(start):
@@ -29,7 +29,7 @@ def detect_unambiguous_type(text: str) -> str | None:
 
 
 def guess_text_type(text: str) -> str:
-    """The media type of what looks like Markdown, reStructuredText or a table; else plain text."""
+    """Return the type of Markdown, reStructuredText or a table; "text/plain" for other text."""
     start = text[:_MAX_SNIFFED_CHARACTERS].replace("\r\n", "\n")
     if _RST_MARKUP.search(start):
         return "text/x-rst"
@@ -55,13 +55,17 @@ def _is_json(text: str) -> bool:
 def _is_message(start: str) -> bool:
     head = start.replace("\r\n", "\n").split("\n\n", 1)[0].split("\n")
     names = {line.split(":")[0].lower() for line in head if not line[:1].isspace()}
-    return len(names.intersection(_MAIL_HEADER_NAMES)) >= 3 and all(
-        map(_MAIL_HEADER_LINE.fullmatch, head[:-1])
-    )
+    has_header_names = len(names & _MAIL_HEADER_NAMES) >= 3
+    return has_header_names and all(map(_MAIL_HEADER_LINE.fullmatch, head[:-1]))
 
 
 def _is_table(start: str) -> bool:
-    """At least five lines that one delimiter cuts into the same number of cells, more than two."""
+    """Return True for five or more lines with the same number of cells, at least three."""
     lines = [line for line in start.split("\n")[:-1] if line.strip()][:20]
-    counts = [{line.count(delimiter) for line in lines} for delimiter in "\t;,"]
-    return len(lines) >= 5 and any(len(found) == 1 and min(found) >= 2 for found in counts)
+    if len(lines) < 5:
+        return False
+    for delimiter in "\t;,":
+        counts = {line.count(delimiter) for line in lines}
+        if len(counts) == 1 and min(counts) >= 2:
+            return True
+    return False

@@ -1,21 +1,22 @@
-"""What the process that parses and the one that asked say to each other: plain JSON, checked on arrival.
+"""Wire protocol between the parser process and its parent: plain JSON, checked on arrival.
 
-The parsing process reads what strangers wrote; whatever it sends is taken for data, never run or unpickled.
+The parser process reads untrusted files. Its messages are data; nothing is unpickled or run.
 """
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 from core.errors import UnreadableFile
 from core.types import Block, BlockKind, Location, Span
 from ingest.parsers.types import ParsedDocument
 
+_Value = TypeVar("_Value")
 _BLOCK_KINDS: frozenset[str] = frozenset(get_args(BlockKind))
 
 
 def encode_document(media_type: str, parsed: ParsedDocument) -> bytes:
-    """A parsed document; each heading path is sent once, since hundreds of blocks share one."""
+    """Encode a document; each heading path is sent once, since hundreds of blocks share one."""
     paths: dict[tuple[str, ...], int] = {}
     blocks = [_encode_block(block, paths) for block in parsed.blocks]
     return _to_json(
@@ -25,67 +26,69 @@ def encode_document(media_type: str, parsed: ParsedDocument) -> bytes:
             "title": parsed.title,
             "metadata": dict(parsed.metadata),
             "blocks": blocks,
+            "paths": list(paths),
         }
-        | {"paths": list(paths)}
     )
 
 
 def encode_refusal(error: UnreadableFile) -> bytes:
-    """Why a file can't become a document."""
+    """Encode the reason why a file can't become a document."""
     return _to_json({"reason": error.reason, "message": str(error)})
 
 
 def decode_reply(message: bytes) -> tuple[str, ParsedDocument]:
-    """What was packed; raises the Unreadable that was, and ValueError for what no parser of ours says."""
-    said = json.loads(message)
-    if not isinstance(said, dict):
+    """Decode a media type and a document.
+
+    Raises:
+        UnreadableFile: the parser process refused the file.
+        ValueError: the message is not one that a parser sends.
+    """
+    reply = json.loads(message)
+    if not isinstance(reply, dict):
         raise ValueError("not an object")
-    if "reason" in said:
-        raise UnreadableFile(_require_str(said["reason"]), _require_str(said["message"]))
     try:
-        text = _require_str(said["text"])
-        paths = [tuple(_require_str(name) for name in path) for path in said["paths"]]
-        blocks = tuple(_decode_block(block, paths) for block in said["blocks"])
-        parsed = ParsedDocument(
-            text, blocks, _require_str(said["title"]), _require_mapping(said["metadata"])
-        )
-        kind = _require_str(said["kind"])
+        if "reason" in reply:
+            reason, why = _require(str, reply["reason"]), _require(str, reply["message"])
+            raise UnreadableFile(reason, why)
+        parsed = _decode_document(reply)
+        media_type = _require(str, reply["kind"])
     except (KeyError, TypeError, IndexError) as error:
         raise ValueError("not a document") from error
-    _check_block_order(blocks, len(text))
-    return kind, parsed
+    _check_block_order(parsed.blocks, len(parsed.text))
+    return media_type, parsed
 
 
 def _to_json(value: Mapping[str, object]) -> bytes:
-    return json.dumps(value, ensure_ascii=False, default=str, separators=(",", ":")).encode(
-        "utf-8", "replace"
-    )
+    text = json.dumps(value, ensure_ascii=False, default=str, separators=(",", ":"))
+    return text.encode("utf-8", "replace")
 
 
 def _encode_block(block: Block, paths: dict[tuple[str, ...], int]) -> Sequence[object]:
-    place = block.location
-    path = paths.setdefault(place.headings, len(paths))
-    if (place.page, place.slide, place.sheet, place.rows) == (None, None, None, None):
-        return (block.kind, *block.span, block.level, path)
-    return (
-        block.kind,
-        *block.span,
-        block.level,
-        path,
-        place.page,
-        place.slide,
-        place.sheet,
-        place.rows,
+    location = block.location
+    path = paths.setdefault(location.headings, len(paths))
+    fields = (block.kind, *block.span, block.level, path)
+    place = (location.page, location.slide, location.sheet, location.rows)
+    return fields if place == (None, None, None, None) else (*fields, *place)
+
+
+def _decode_document(reply: Mapping[str, Any]) -> ParsedDocument:
+    paths = [tuple(_require(str, name) for name in path) for path in reply["paths"]]
+    return ParsedDocument(
+        text=_require(str, reply["text"]),
+        blocks=tuple(_decode_block(block, paths) for block in reply["blocks"]),
+        title=_require(str, reply["title"]),
+        metadata=_require(dict, reply["metadata"]),
     )
 
 
 def _decode_block(fields: Sequence[Any], paths: Sequence[tuple[str, ...]]) -> Block:
     kind, start, end, level, path, *place = fields
     if kind not in _BLOCK_KINDS:
-        raise ValueError("an unknown kind of block")
-    headings = paths[_require_int(path)]
+        raise ValueError("not a kind of block")
+    headings = paths[_require(int, path)]
     location = _decode_location(headings, *place) if place else Location(headings)
-    return Block(kind, Span(_require_int(start), _require_int(end)), location, _require_int(level))
+    span = Span(_require(int, start), _require(int, end))
+    return Block(kind, span, location, _require(int, level))
 
 
 def _decode_location(
@@ -94,37 +97,25 @@ def _decode_location(
     first_and_last = None
     if isinstance(rows, list):
         first, last = rows
-        first_and_last = (_require_int(first), _require_int(last))
+        first_and_last = (_require(int, first), _require(int, last))
     return Location(
         headings,
-        None if page is None else _require_int(page),
-        None if slide is None else _require_int(slide),
-        None if sheet is None else _require_str(sheet),
-        first_and_last,
+        page=None if page is None else _require(int, page),
+        slide=None if slide is None else _require(int, slide),
+        sheet=None if sheet is None else _require(str, sheet),
+        rows=first_and_last,
     )
 
 
 def _check_block_order(blocks: Sequence[Block], text_length: int) -> None:
-    at = 0
+    position = 0
     for block in blocks:
-        if not at <= block.span.start <= block.span.end <= text_length:
+        if not position <= block.span.start <= block.span.end <= text_length:
             raise ValueError("blocks out of order")
-        at = block.span.end
+        position = block.span.end
 
 
-def _require_str(value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError
-    return value
-
-
-def _require_int(value: object) -> int:
-    if not isinstance(value, int):
-        raise TypeError
-    return value
-
-
-def _require_mapping(value: object) -> Mapping[str, object]:
-    if not isinstance(value, dict):
+def _require(expected: type[_Value], value: object) -> _Value:
+    if not isinstance(value, expected):
         raise TypeError
     return value

@@ -1,4 +1,4 @@
-"""Tesseract reads pictures of pages, where it is installed: a process for each page, with limits of its own."""
+"""Tesseract OCR, if it is installed: one process per picture, with limits of its own."""
 
 import os
 import subprocess
@@ -9,30 +9,25 @@ from shutil import which
 from ingest.parsers import limits
 
 _REPOSITORY_ROOT = Path(__file__).resolve().parents[2]
+_INHERITED_VARIABLES = ("PATH", "LD_LIBRARY_PATH", "TESSDATA_PREFIX")
+# The child limits its own resources and then becomes Tesseract.
+_LIMITED_COMMAND = (
+    *(sys.executable, "-P", "-s", "-m", "ingest.sandbox.child", "run"),
+    *(str(limits.MAX_MEMORY_BYTES), str(limits.OCR_PAGE_TIMEOUT_SECONDS)),
+)
 
 
 class TesseractOcr:
-    """The program `tesseract`. `languages` are its names of them, joined by "+", such as "eng+deu"."""
+    """OCR engine that runs `tesseract`; `languages` are its names, such as "eng+deu"."""
 
     def __init__(self, program: str, languages: str) -> None:
-        self._program = program
-        self._languages = languages
+        self._command = (*_LIMITED_COMMAND, program, "stdin", "stdout", "-l", languages)
 
-    def text(self, image: bytes) -> str:
-        """The text on a PNG picture; empty when it finds none, takes too long or fails."""
-        command = [
-            sys.executable,
-            "-P",
-            "-s",
-            "-m",
-            "ingest.sandbox.child",
-            "run",
-            str(limits.MAX_MEMORY_BYTES),
-            str(limits.OCR_PAGE_TIMEOUT_SECONDS),
-        ]
+    def read_text(self, image: bytes) -> str:
+        """Return the text on a PNG picture; "" if there is none, or if Tesseract fails."""
         try:
-            done = subprocess.run(
-                [*command, self._program, "stdin", "stdout", "-l", self._languages],
+            process = subprocess.run(  # noqa: S603
+                self._command,
                 input=image,
                 capture_output=True,
                 timeout=limits.OCR_PAGE_TIMEOUT_SECONDS,
@@ -42,19 +37,15 @@ class TesseractOcr:
             )
         except subprocess.TimeoutExpired:
             return ""
-        return done.stdout.decode("utf-8", "replace") if done.returncode == 0 else ""
+        return process.stdout.decode("utf-8", "replace") if process.returncode == 0 else ""
 
 
 def find_tesseract(languages: str = "eng") -> TesseractOcr | None:
-    """Tesseract, where the system has it."""
+    """Return Tesseract; None if the system does not have it."""
     program = which("tesseract")
     return TesseractOcr(program, languages) if program else None
 
 
 def _build_environment() -> dict[str, str]:
-    kept = {
-        name: os.environ[name]
-        for name in ("PATH", "LD_LIBRARY_PATH", "TESSDATA_PREFIX")
-        if name in os.environ
-    }
-    return kept | {"PYTHONPATH": str(_REPOSITORY_ROOT), "OMP_THREAD_LIMIT": "1"}
+    inherited = {name: os.environ[name] for name in _INHERITED_VARIABLES if name in os.environ}
+    return inherited | {"PYTHONPATH": str(_REPOSITORY_ROOT), "OMP_THREAD_LIMIT": "1"}

@@ -1,7 +1,7 @@
-"""What a page's styles hide from its readers: text that only a program would find is not taken for the page's own.
+"""Text that a page's styles hide from its readers, and that is therefore not parsed.
 
-Read are inline styles and the page's own style sheets, as far as they apply to a screen of any size. A rule inside a
-condition (a narrow window, print) hides nothing here, since the page shows the text on other screens.
+Inline styles and the page's own style sheets count, as far as they apply to a screen of any size.
+A rule with a condition (a narrow window, print) hides nothing: other screens show the text.
 """
 
 import re
@@ -9,108 +9,96 @@ from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import NamedTuple
 
-from selectolax.lexbor import LexborHTMLParser, SelectolaxError
+from selectolax.lexbor import LexborHTMLParser, LexborNode, SelectolaxError
 
-_MAX_RULES = 300  # Rules of a page that are looked at: each costs a walk over the page.
-_OFF_SCREEN_PIXELS = (
-    900  # Pixels beyond the edge, where text is put that should be found but not seen.
-)
-_MIN_READABLE_PIXELS = 3  # Pixels: smaller letters can't be read.
+_MAX_RULES = 300  # of a page that are applied: each costs a walk over the page
+_MAX_PARSED_RULES = 20 * _MAX_RULES
+_OFF_SCREEN_PIXELS = 900  # Text so far beyond the edge is meant to be found, but not seen.
+_MIN_READABLE_PIXELS = 3
+_MAX_HIDING_OPACITY = 0.01
 _COMMENT = re.compile(r"/\*.*?(?:\*/|\Z)", re.DOTALL)
-_SUPPORTED_SELECTOR = re.compile(
-    r"[\w\s.#>*+~\-]+"
-)  # Not :hover, ::before and the like, which are states and ornaments.
+# Not :hover, ::before and the like, which are states and ornaments.
+_SUPPORTED_SELECTOR = re.compile(r"[\w\s.#>*+~\-]+")
 _UNCONDITIONAL_AT_RULE = re.compile(
     r"@(?:layer\b[^{]*|media\s+(?:all|screen)\s*|supports\b[^{]*)", re.IGNORECASE
 )
 _CSS_LENGTH = re.compile(r"(-?(?:\d+\.?\d*|\.\d+))\s*(px|pt|em|rem|%|vw|vh|in|cm)?")
 _FONT_SIZE = re.compile(r"(?:\d+\.?\d*|\.\d+)(?:px|pt|em|rem|%)")
-_PIXELS_PER_UNIT = {
-    "px": 1.0,
-    "pt": 1.33,
-    "em": 16.0,
-    "rem": 16.0,
-    "%": 16.0,
-    "vw": 16.0,
-    "vh": 16.0,
-    "in": 96.0,
-    "cm": 38.0,
-}
-_VISIBILITY_PROPERTIES = (
-    "display visibility opacity font-size font color background background-color left right top bottom text-indent "
-    "position height max-height width max-width overflow clip clip-path transform content-visibility".split()
+_PIXELS_PER_UNIT = {"px": 1.0, "pt": 1.33, "in": 96.0, "cm": 38.0}
+_PIXELS_PER_RELATIVE_UNIT = 16.0  # em, %, vw and the like, at their usual size
+_VISIBILITY_PROPERTIES = frozenset(
+    """
+    display visibility opacity font-size font color background background-color left right top
+    bottom text-indent position height max-height width max-width overflow clip clip-path transform
+    content-visibility
+    """.split()
 )
 
 
 class _StyleRule(NamedTuple):
     selector: str
     declarations: Mapping[str, str]
-    selector_specificity: tuple[int, int, int]
+    specificity: tuple[int, int, int]
 
 
 def style_hides_element(style: str) -> bool:
-    """Whether an element with these declarations, as in its attribute `style`, can't be seen."""
-    return bool(style) and _declarations_hide_element(_parse_declarations(style))
+    """Return True if the declarations of an attribute `style` hide the element."""
+    return bool(style) and _hides_element(_parse_declarations(style))
 
 
 def mark_hidden(tree: LexborHTMLParser) -> None:
-    """Give the attribute `hidden` to every element that the page's style sheets hide."""
+    """Give the attribute `hidden` to each element that the page's style sheets hide."""
     sheets = "\n".join(node.text() for node in tree.css("style"))
-    rules = [
-        rule
-        for rule in islice(_parse_rules(_COMMENT.sub(" ", sheets)), 20 * _MAX_RULES)
-        if rule.declarations
-    ]
-    if not any(_declarations_hide_element(rule.declarations) for rule in rules):
+    parsed_rules = islice(_parse_rules(_COMMENT.sub(" ", sheets)), _MAX_PARSED_RULES)
+    rules = [rule for rule in parsed_rules if rule.declarations]
+    hiding = [rule for rule in rules if _hides_element(rule.declarations)]
+    if not hiding:
         return
-    names = {
-        name
-        for rule in rules
-        if _declarations_hide_element(rule.declarations)
-        for name in rule.declarations
-    }
-    deciding = [rule for rule in rules if names & rule.declarations.keys()]
-    styles: dict[int, dict[str, str]] = {}
-    nodes = {}
-    for rule in sorted(
-        deciding[:_MAX_RULES], key=lambda rule: rule.selector_specificity
-    ):  # A stable sort: the later rule wins.
+    properties = {name for rule in hiding for name in rule.declarations}
+    relevant = [rule for rule in rules if properties & rule.declarations.keys()][:_MAX_RULES]
+    for node, style in _cascade(tree, relevant):
+        own_style = _parse_declarations(node.attributes.get("style") or "")
+        if node.tag not in ("html", "body") and _hides_element({**style, **own_style}):
+            node.attrs["hidden"] = ""
+
+
+def _cascade(
+    tree: LexborHTMLParser, rules: list[_StyleRule]
+) -> list[tuple[LexborNode, dict[str, str]]]:
+    """Return each element that a rule selects, with its declarations after all rules."""
+    styles: dict[int, tuple[LexborNode, dict[str, str]]] = {}
+    # The sort is stable: of equal rules the later wins.
+    for rule in sorted(rules, key=lambda rule: rule.specificity):
         try:
-            matching = tree.css(rule.selector)
+            nodes = tree.css(rule.selector)
         except SelectolaxError:
             continue
-        for node in matching:
-            nodes[node.mem_id] = node
-            styles.setdefault(node.mem_id, {}).update(rule.declarations)
-    for key, style in styles.items():
-        own = _parse_declarations(nodes[key].attributes.get("style") or "")
-        if _declarations_hide_element({**style, **own}) and nodes[key].tag not in ("html", "body"):
-            nodes[key].attrs["hidden"] = ""
+        for node in nodes:
+            styles.setdefault(node.mem_id, (node, {}))[1].update(rule.declarations)
+    return list(styles.values())
 
 
 def _parse_rules(stylesheet: str) -> Iterator[_StyleRule]:
     at = 0
     while (opening := stylesheet.find("{", at)) >= 0:
         head = stylesheet[at:opening].rpartition(";")[2].lstrip("} \n\t\r").rstrip()
-        if head.startswith("@"):
-            if _UNCONDITIONAL_AT_RULE.fullmatch(head):
-                at = (
-                    opening + 1
-                )  # Its rules are read as if they stood outside; a stray brace is passed over below.
-                continue
+        if _UNCONDITIONAL_AT_RULE.fullmatch(head):
+            at = opening + 1  # Its rules count like those outside; its closing brace is skipped.
+        elif head.startswith("@"):
             at = _find_block_end(stylesheet, opening)
-            continue
-        closing = stylesheet.find("}", opening)
-        closing = len(stylesheet) if closing < 0 else closing
-        style = {
-            k: v
-            for k, v in _parse_declarations(stylesheet[opening + 1 : closing]).items()
-            if k in _VISIBILITY_PROPERTIES
-        }
-        for selector in head.split(","):
-            if _SUPPORTED_SELECTOR.fullmatch(selector.strip()):
-                yield _StyleRule(selector.strip(), style, _selector_specificity(selector))
-        at = closing + 1
+        else:
+            closing = stylesheet.find("}", opening)
+            closing = len(stylesheet) if closing < 0 else closing
+            yield from _build_rules(head, stylesheet[opening + 1 : closing])
+            at = closing + 1
+
+
+def _build_rules(selectors: str, body: str) -> Iterator[_StyleRule]:
+    declarations = _parse_declarations(body)
+    relevant = {k: v for k, v in declarations.items() if k in _VISIBILITY_PROPERTIES}
+    for selector in map(str.strip, selectors.split(",")):
+        if _SUPPORTED_SELECTOR.fullmatch(selector):
+            yield _StyleRule(selector, relevant, _measure_specificity(selector))
 
 
 def _find_block_end(stylesheet: str, opening: int) -> int:
@@ -122,37 +110,35 @@ def _find_block_end(stylesheet: str, opening: int) -> int:
     return len(stylesheet)
 
 
-def _selector_specificity(selector: str) -> tuple[int, int, int]:
-    """Which of two rules wins, much as browsers reckon it: identifiers, classes, tags."""
+def _measure_specificity(selector: str) -> tuple[int, int, int]:
+    """Return the number of identifiers, classes and tags, which decides between two rules."""
     return selector.count("#"), selector.count("."), len(re.findall(r"(?:^|[\s>+~])\w", selector))
 
 
 def _parse_declarations(text: str) -> dict[str, str]:
-    found = {}
+    declarations = {}
     for declaration in text.split(";"):
         name, colon, value = declaration.partition(":")
         if colon:
-            found[name.strip().lower()] = value.lower().replace("!important", "").strip()
-    return found
+            declarations[name.strip().lower()] = value.lower().replace("!important", "").strip()
+    return declarations
 
 
-def _declarations_hide_element(style: Mapping[str, str]) -> bool:
+def _is_not_displayed(style: Mapping[str, str]) -> bool:
     return (
         style.get("display") == "none"
         or style.get("visibility") in ("hidden", "collapse")
         or style.get("content-visibility") == "hidden"
-        or _is_transparent(style)
-        or _is_tiny(style)
-        or _is_off_screen(style)
-        or _is_clipped(style)
     )
 
 
 def _is_transparent(style: Mapping[str, str]) -> bool:
+    opacity = _CSS_LENGTH.match(style.get("opacity", ""))
+    return opacity is not None and float(opacity[1]) <= _MAX_HIDING_OPACITY
+
+
+def _has_color_of_background(style: Mapping[str, str]) -> bool:
     color = style.get("color", "")
-    opacity = style.get("opacity")
-    if opacity is not None and (match := _CSS_LENGTH.match(opacity)) and float(match[1]) <= 0.01:
-        return True
     background = style.get("background-color") or style.get("background")
     return color == "transparent" or bool(color and color == background)
 
@@ -164,37 +150,47 @@ def _is_tiny(style: Mapping[str, str]) -> bool:
     pixels = _to_pixels(size or "")
     if pixels is None or size is None:
         return False
-    return pixels <= 0 or (
-        pixels < _MIN_READABLE_PIXELS and not size.endswith(("em", "%"))
-    )  # Relative ones: to what?
+    is_relative = size.endswith(("em", "%"))  # to a size that is not known here
+    return pixels <= 0 or (pixels < _MIN_READABLE_PIXELS and not is_relative)
 
 
 def _is_off_screen(style: Mapping[str, str]) -> bool:
-    if (indent := _to_pixels(style.get("text-indent", ""))) is not None and abs(
-        indent
-    ) > _OFF_SCREEN_PIXELS:
+    if abs(_to_pixels(style.get("text-indent", "")) or 0) > _OFF_SCREEN_PIXELS:
         return True
     if style.get("position") not in ("absolute", "fixed", "relative"):
         return False
-    return any(
-        (_to_pixels(style.get(side, "")) or 0) < -_OFF_SCREEN_PIXELS
-        for side in ("left", "right", "top", "bottom")
-    )
+    offsets = (_to_pixels(style.get(side, "")) for side in ("left", "right", "top", "bottom"))
+    return any((offset or 0) < -_OFF_SCREEN_PIXELS for offset in offsets)
 
 
 def _is_clipped(style: Mapping[str, str]) -> bool:
-    """Cut down to nothing, or to the one pixel of text meant for screen readers alone."""
+    """Return True if nothing is left, or one pixel, as of text for screen readers alone."""
     if style.get("position") == "absolute" and re.match(r"rect\(\s*[01]", style.get("clip", "")):
         return True
     if not style.get("overflow", "").startswith("hidden"):
         return False
-    sizes = (
-        _to_pixels(style.get(name, "")) for name in ("height", "max-height", "width", "max-width")
-    )
+    names = ("height", "max-height", "width", "max-width")
+    sizes = (_to_pixels(style.get(name, "")) for name in names)
     return any(size is not None and size <= 1 for size in sizes)
 
 
+_HIDING_CHECKS = (
+    _is_not_displayed,
+    _is_transparent,
+    _has_color_of_background,
+    _is_tiny,
+    _is_off_screen,
+    _is_clipped,
+)
+
+
+def _hides_element(style: Mapping[str, str]) -> bool:
+    return any(check(style) for check in _HIDING_CHECKS)
+
+
 def _to_pixels(value: str) -> float | None:
-    """A length in pixels, relative ones at their usual size; None for what isn't one."""
+    """Return a length in pixels; None for other values."""
     match = _CSS_LENGTH.fullmatch(value)
-    return float(match[1]) * _PIXELS_PER_UNIT[match[2] or "px"] if match else None
+    if match is None:
+        return None
+    return float(match[1]) * _PIXELS_PER_UNIT.get(match[2] or "px", _PIXELS_PER_RELATIVE_UNIT)

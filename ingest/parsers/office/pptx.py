@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 from pptx import Presentation
 from pptx.chart.chart import Chart
@@ -11,44 +12,32 @@ from pptx.slide import Slide
 from pptx.text.text import TextFrame
 
 from ingest.parsers import limits
-from ingest.parsers.builder import ListItem, TextBuilder, to_json_value
+from ingest.parsers.builder import ListItem, TextBuilder
 from ingest.parsers.errors import size_limit_error
+from ingest.parsers.office.properties import read_properties
 from ingest.parsers.types import ParsedDocument
 
-_METADATA_PROPERTIES = (
-    "author",
-    "created",
-    "modified",
-    "subject",
-    "keywords",
-    "category",
-    "language",
-    "version",
-)
+_DEFAULT_TITLE = "PowerPoint Presentation"
 _SKIPPED_PLACEHOLDERS = ("FOOTER", "DATE", "SLIDE_NUMBER", "HEADER")
-_ROW_HEIGHT_EMU = 457_200  # EMU, half an inch: shapes whose tops differ by less stand side by side.
+_PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".svg")
+_ROW_HEIGHT_EMU = 457_200  # Half an inch: shapes whose tops differ by less are side by side.
 
 
 def parse(data: bytes) -> ParsedDocument:
-    """Read a .pptx; hidden slides, footers and slide numbers are left out."""
+    """Parse a .pptx; hidden slides, footers and slide numbers are left out."""
     presentation = Presentation(io.BytesIO(data))
-    if len(presentation.slides) > limits.MAX_DOCUMENT_PAGES:
-        raise size_limit_error(
-            "The presentation", f"has more than {limits.MAX_DOCUMENT_PAGES:,} slides"
-        )
+    slide_count = len(presentation.slides)
+    if slide_count > limits.MAX_DOCUMENT_PAGES:
+        problem = f"has more than {limits.MAX_DOCUMENT_PAGES:,} slides"
+        raise size_limit_error("The presentation", problem)
     builder = TextBuilder()
     for number, slide in enumerate(presentation.slides, 1):
         if slide.element.get("show") != "0":
             builder.start_slide(number)
             _write_slide(slide, builder)
     properties = presentation.core_properties
-    metadata = {
-        name: to_json_value(value)
-        for name in _METADATA_PROPERTIES
-        if (value := getattr(properties, name, None))
-    }
-    title = properties.title if properties.title != "PowerPoint Presentation" else ""
-    return builder.build(title or "", {**metadata, "slides": len(presentation.slides)})
+    title = properties.title if properties.title != _DEFAULT_TITLE else ""
+    return builder.build(title or "", {**read_properties(properties), "slides": slide_count})
 
 
 def _write_slide(slide: Slide, builder: TextBuilder) -> None:
@@ -65,41 +54,39 @@ def _write_slide(slide: Slide, builder: TextBuilder) -> None:
 
 
 def _sort_by_position(shapes: Iterable[BaseShape]) -> list[BaseShape]:
-    """From top to bottom, then from left to right; the file's order is that of drawing."""
+    """Sort from top to bottom, then from left to right; the file's order is that of drawing."""
     return sorted(shapes, key=lambda shape: ((shape.top or 0) // _ROW_HEIGHT_EMU, shape.left or 0))
 
 
-def _write_shape(shape: BaseShape, builder: TextBuilder) -> None:
+def _write_shape(shape: Any, builder: TextBuilder) -> None:
     if isinstance(shape, GroupShape):
         for inner in _sort_by_position(shape.shapes):
             _write_shape(inner, builder)
     elif getattr(shape, "has_table", False):
-        builder.add_table([[cell.text for cell in row.cells] for row in shape.table.rows])  # type: ignore[attr-defined]
+        builder.add_table([[cell.text for cell in row.cells] for row in shape.table.rows])
     elif getattr(shape, "has_chart", False):
-        _write_chart(shape.chart, builder)  # type: ignore[attr-defined]
+        _write_chart(shape.chart, builder)
     elif shape.has_text_frame and not _is_skipped_placeholder(shape):
-        _write_text(shape.text_frame, shape.is_placeholder, builder)  # type: ignore[attr-defined]
+        _write_text(shape.text_frame, shape.is_placeholder, builder)
     elif description := _alternative_text(shape):
         builder.add_paragraph(description)
 
 
 def _is_skipped_placeholder(shape: BaseShape) -> bool:
-    return shape.is_placeholder and any(
-        name in str(shape.placeholder_format.type) for name in _SKIPPED_PLACEHOLDERS
-    )
+    if not shape.is_placeholder:
+        return False
+    return any(name in str(shape.placeholder_format.type) for name in _SKIPPED_PLACEHOLDERS)
 
 
 def _write_text(frame: TextFrame, is_placeholder: bool, builder: TextBuilder) -> None:
-    """Several paragraphs in a placeholder are its bullets; elsewhere they are paragraphs."""
-    paragraphs = [
-        (paragraph.text.replace("\v", " "), paragraph.level) for paragraph in frame.paragraphs
-    ]
-    filled = [(text, level) for text, level in paragraphs if text.strip()]
-    if is_placeholder and len(filled) > 1:
-        builder.add_list(ListItem(text, level) for text, level in filled)
+    """Write paragraphs; several in a placeholder are its bullets."""
+    items = [ListItem(part.text.replace("\v", " "), part.level) for part in frame.paragraphs]
+    items = [item for item in items if item.text.strip()]
+    if is_placeholder and len(items) > 1:
+        builder.add_list(items)
     else:
-        for text, _ in filled:
-            builder.add_paragraph(text)
+        for item in items:
+            builder.add_paragraph(item.text)
 
 
 def _write_chart(chart: Chart, builder: TextBuilder) -> None:
@@ -110,15 +97,19 @@ def _write_chart(chart: Chart, builder: TextBuilder) -> None:
 
 def _chart_rows(chart: Chart) -> Iterator[list[str]]:
     for plot in chart.plots:
-        series = list(plot.series)
-        yield ["", *(one.name or "" for one in series)]
+        all_series = list(plot.series)
+        yield ["", *(series.name or "" for series in all_series)]
         for index, category in enumerate(plot.categories):
-            values = (one.values[index] if index < len(one.values) else None for one in series)
-            yield [str(category), *("" if value is None else f"{value:g}" for value in values)]
+            yield [str(category), *(_format_point(series.values, index) for series in all_series)]
+
+
+def _format_point(values: tuple[float | None, ...], index: int) -> str:
+    value = values[index] if index < len(values) else None
+    return "" if value is None else f"{value:g}"
 
 
 def _alternative_text(shape: BaseShape) -> str:
-    """A picture's alternative text, unless it is only a file's name."""
+    """Return a picture's alternative text, unless it is only a file's name."""
     properties = shape._element.xpath(".//p:cNvPr[@descr]")
     text = str(properties[0].get("descr")) if properties else ""
-    return "" if text.lower().endswith((".png", ".jpg", ".jpeg", ".gif", ".svg")) else text
+    return "" if text.lower().endswith(_PICTURE_SUFFIXES) else text

@@ -1,4 +1,4 @@
-"""Spreadsheets: each visible sheet as tables, a line a row, with the row numbers a person sees."""
+"""Spreadsheets: each visible sheet as tables, with the row numbers that a person sees."""
 
 import io
 from collections.abc import Iterator, Sequence
@@ -9,93 +9,83 @@ from typing import Any
 from openpyxl.reader.excel import load_workbook
 
 from ingest.parsers import limits
-from ingest.parsers.builder import TextBuilder, to_json_value
+from ingest.parsers.builder import TextBuilder
 from ingest.parsers.errors import size_limit_error
+from ingest.parsers.office.properties import read_properties
 from ingest.parsers.types import ParsedDocument
 
-_METADATA_KEYS = {
-    "creator": "author",
-    "created": "created",
-    "modified": "modified",
-    "subject": "subject",
-    "keywords": "keywords",
-    "category": "category",
-    "language": "language",
-    "version": "version",
-}
 _MIDNIGHT = time(0)
+_NumberedRow = tuple[int, Sequence[str]]
 
 
 def parse(data: bytes) -> ParsedDocument:
-    """Read a .xlsx: values as last computed, not formulas; hidden sheets are left out."""
+    """Parse an .xlsx: values as last computed, not formulas; hidden sheets are left out."""
     book = load_workbook(io.BytesIO(data), read_only=True, data_only=True)  # type: ignore[no-untyped-call]
     builder = TextBuilder()
     for sheet in book.worksheets:
         if sheet.sheet_state == "visible":
             builder.start_sheet(sheet.title)
             _write_sheet(list(_iter_filled_rows(sheet)), builder)
-    properties = book.properties
-    metadata = {
-        name: to_json_value(value)
-        for key, name in _METADATA_KEYS.items()
-        if (value := getattr(properties, key, None))
-    }
-    return builder.build(properties.title or "", {**metadata, "sheets": book.sheetnames})
+    metadata = {**read_properties(book.properties), "sheets": book.sheetnames}
+    return builder.build(book.properties.title or "", metadata)
 
 
-def _iter_filled_rows(sheet: Any) -> Iterator[tuple[int, list[str]]]:
-    """The rows that hold something, by number; what the file says of the sheet's size is not believed."""
+def _iter_filled_rows(sheet: Any) -> Iterator[_NumberedRow]:
+    """Yield the rows that are not empty; the size that the file declares is not trusted."""
     sheet.reset_dimensions()
-    cells = 0
+    cell_count = 0
     for number, row in enumerate(sheet.iter_rows(), 1):
-        cells += len(row)
-        if cells > limits.MAX_SHEET_CELLS or number > limits.MAX_SHEET_ROWS:
-            raise size_limit_error(
-                "The file", f"has a sheet of more than {limits.MAX_SHEET_CELLS:,} cells"
-            )
-        shown = [_format_cell(cell) for cell in row]
-        if any(shown):
-            yield number, shown
+        cell_count += len(row)
+        if cell_count > limits.MAX_SHEET_CELLS or number > limits.MAX_SHEET_ROWS:
+            problem = f"has a sheet of more than {limits.MAX_SHEET_CELLS:,} cells"
+            raise size_limit_error("The file", problem)
+        texts = [_format_cell(cell) for cell in row]
+        if any(texts):
+            yield number, texts
 
 
-def _write_sheet(rows: Sequence[tuple[int, Sequence[str]]], builder: TextBuilder) -> None:
-    used = sorted({index for _, row in rows for index, cell in enumerate(row) if cell})
-    filled = [
-        (number, [row[index] if index < len(row) else "" for index in used]) for number, row in rows
-    ]
-    for first, table in _split_tables(filled):
-        # A lone cell above a table is its caption, not its header.
-        captions = next((at for at, row in enumerate(table) if sum(map(bool, row)) > 1), 0)
-        for number in range(captions):
-            builder.add_table([table[number]], first + number)
-        builder.add_table(table[captions:], first + captions)
+def _write_sheet(rows: Sequence[_NumberedRow], builder: TextBuilder) -> None:
+    for first_row, table in _split_tables(_drop_empty_columns(rows)):
+        # A single cell above a table is its caption, not its header.
+        is_header = (sum(map(bool, row)) > 1 for row in table)
+        caption_count = next((index for index, found in enumerate(is_header) if found), 0)
+        for index in range(caption_count):
+            builder.add_table([table[index]], first_row + index)
+        builder.add_table(table[caption_count:], first_row + caption_count)
 
 
-def _split_tables(
-    rows: Sequence[tuple[int, Sequence[str]]],
-) -> Iterator[tuple[int, list[Sequence[str]]]]:
-    """Runs of rows between empty ones, each with the number of its first row."""
-    for _, group in groupby(enumerate(rows), key=lambda placed: placed[1][0] - placed[0]):
-        numbered = [row for _, row in group]
-        yield numbered[0][0], [row for _, row in numbered]
+def _drop_empty_columns(rows: Sequence[_NumberedRow]) -> list[_NumberedRow]:
+    used: set[int] = set()
+    for _, row in rows:
+        used.update(index for index, cell in enumerate(row) if cell)
+    columns = sorted(used)
+    width = max(columns, default=-1) + 1
+    padded = ((number, [*row, *[""] * (width - len(row))]) for number, row in rows)
+    return [(number, [row[index] for index in columns]) for number, row in padded]
+
+
+def _split_tables(rows: Sequence[_NumberedRow]) -> Iterator[tuple[int, list[Sequence[str]]]]:
+    """Yield the rows between empty ones, with the number of the first."""
+    # The number less the index is the same for rows that follow each other.
+    for _, group in groupby(enumerate(rows), key=lambda entry: entry[1][0] - entry[0]):
+        table = [row for _, row in group]
+        yield table[0][0], [cells for _, cells in table]
 
 
 def _format_cell(cell: object) -> str:
-    """A value much as the sheet shows it."""
+    """Return a value much as the sheet shows it."""
     value = getattr(cell, "value", None)
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return str(value).upper()
-    if isinstance(value, datetime):
-        return (
-            value.date().isoformat()
-            if value.time() == _MIDNIGHT
-            else value.isoformat(" ", "minutes")
-        )
-    if isinstance(value, date | time):
-        return value.isoformat()
-    if isinstance(value, int | float):
-        percent = str(getattr(cell, "number_format", "")).endswith("%")
-        return f"{value * 100:.10g}%" if percent else f"{value:.12g}"
+    match value:
+        case None:
+            return ""
+        case bool():
+            return str(value).upper()
+        case datetime():
+            has_time = value.time() != _MIDNIGHT
+            return value.isoformat(" ", "minutes") if has_time else value.date().isoformat()
+        case date() | time():
+            return value.isoformat()
+        case int() | float():
+            is_percentage = str(getattr(cell, "number_format", "")).endswith("%")
+            return f"{value * 100:.10g}%" if is_percentage else f"{value:.12g}"
     return str(value).strip()

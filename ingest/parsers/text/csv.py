@@ -12,25 +12,21 @@ _SAMPLE_CHARACTERS = 8192
 
 
 def parse(data: bytes) -> ParsedDocument:
-    """Read a CSV or TSV file in any encoding, whatever its delimiter."""
+    """Parse a CSV or TSV file in any encoding and with any delimiter."""
     text = decode_text(data)
+    delimiter = _detect_delimiter(text[:_SAMPLE_CHARACTERS])
     builder = TextBuilder()
-    builder.add_table(
-        csv.reader(
-            io.StringIO(text, newline=""), delimiter=_detect_delimiter(text[:_SAMPLE_CHARACTERS])
-        ),
-        first_row=1,
-    )
+    builder.add_table(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), first_row=1)
     return builder.build()
 
 
 def _detect_delimiter(sample: str) -> str:
-    """The one that cuts the first lines into the same number of cells, and into most of them."""
+    """Return the delimiter that cuts most lines into the same number of cells, above one."""
     lines = [line for line in sample.splitlines() if line.strip()][:20]
 
-    def fitness(delimiter: str) -> tuple[float, int]:
+    def rate_delimiter(delimiter: str) -> tuple[float, int]:
         widths = [len(row) for row in csv.reader(lines, delimiter=delimiter)]
         usual = max(set(widths), key=widths.count, default=1)
         return (widths.count(usual) / len(widths) if usual > 1 else 0.0, usual)
 
-    return max(_DELIMITERS, key=fitness)
+    return max(_DELIMITERS, key=rate_delimiter)

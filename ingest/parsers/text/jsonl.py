@@ -1,4 +1,4 @@
-"""JSON Lines: a record a line."""
+"""JSON Lines: one record per line."""
 
 import json
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from ingest.parsers.types import ParsedDocument
 
 
 def parse(data: bytes) -> ParsedDocument:
-    """Read JSON Lines; blank lines are passed over."""
+    """Parse JSON Lines; blank lines are skipped."""
     records = [json.loads(line) for line in decode_text(data).split("\n") if line.strip()]
     builder = TextBuilder()
     if all(isinstance(record, Mapping) for record in records):

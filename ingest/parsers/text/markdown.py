@@ -1,8 +1,9 @@
-"""Markdown (CommonMark with tables): what a reader sees, without the mark-up; front matter becomes metadata."""
+"""Markdown (CommonMark with tables), as a reader sees it; front matter becomes metadata."""
 
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import count, pairwise, repeat
 
 import yaml
 from markdown_it import MarkdownIt
@@ -14,20 +15,22 @@ from ingest.parsers.encoding import decode_text
 from ingest.parsers.html.parser import HiddenElementTracker, write_html
 from ingest.parsers.types import ParsedDocument
 
-_MAX_PARAGRAPH_CHARACTERS = (
-    20_000  # Characters of a paragraph; a longer one is bait, and read as it stands.
-)
+# markdown-it's time can grow with the square of a paragraph's length: a longer one stays as it is.
+_MAX_PARAGRAPH_CHARACTERS = 20_000
 _YAML_FRONT_MATTER = re.compile(
     r"\A---[ \t]*\n(.*?)^(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE
 )
 _TOML_FRONT_MATTER = re.compile(
     r"\A\+\+\+[ \t]*\n(.*?)^\+\+\+[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE
 )
-_MAX_FRONT_MATTER_CHARACTERS = 200_000  # Characters.
+_FRONT_MATTER_START = re.compile(r"\s*[\w-]+[ \t]*[:=]")
+_MAX_FRONT_MATTER_CHARACTERS = 200_000
+# The YAML loader in C crashes on a hundred thousand nested brackets.
 _DEEP_NESTING = re.compile(r"(?:[\[{]\s*){50}|^(?:[-?:] ){50}|^ {500}", re.MULTILINE)
+_YAML_ANCHOR = re.compile(r"(?:^|[\s\[{,])[&*]\w")  # makes a few lines expand to gigabytes
 _YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _BREAK_TAG = re.compile(r"<(?:br|/?p|/?div|/?li)\b", re.IGNORECASE)
-# Site generators' own mark-up: Hugo's shortcodes and Kramdown's attribute lists. No reader of the page sees them.
+# Hugo's shortcodes and Kramdown's attribute lists, which the rendered page does not show.
 _SITE_GENERATOR_MARKUP = re.compile(
     r"\{\{[<%][^{}\n]*[>%]\}\}|^[ \t]*\{:[^}\n]*\}[ \t]*$", re.MULTILINE
 )
@@ -35,50 +38,45 @@ _ALERT_MARKER = re.compile(r"^\[!(\w+)\][ \t]*")
 
 
 def parse(data: bytes) -> ParsedDocument:
-    """Read Markdown in any encoding."""
-    return parse_text(decode_text(data))
-
-
-def parse_text(text: str) -> ParsedDocument:
-    """Read Markdown that is decoded already."""
-    metadata, body = split_front_matter(text.replace("\r\n", "\n"))
+    """Parse Markdown in any encoding."""
+    metadata, body = _split_front_matter(decode_text(data).replace("\r\n", "\n"))
     builder = TextBuilder()
     _MarkdownWriter(builder).write(_MARKDOWN_PARSER.parse(_SITE_GENERATOR_MARKUP.sub("", body)))
     title = metadata.get("title")
     return builder.build(title if isinstance(title, str) else "", metadata)
 
 
-def split_front_matter(text: str) -> tuple[Mapping[str, object], str]:
-    """The metadata at the top of `text` and the rest; text that only looks like front matter stays text."""
+def _split_front_matter(text: str) -> tuple[Mapping[str, object], str]:
+    """Return the metadata at the top of `text`, and the rest.
+
+    Text between the same markers that is not front matter stays text.
+    """
     for pattern, load in ((_YAML_FRONT_MATTER, _load_yaml), (_TOML_FRONT_MATTER, tomllib.loads)):
-        if match := pattern.match(text):
-            try:
-                values = load(match[1])
-            except (yaml.YAMLError, tomllib.TOMLDecodeError, ValueError, RecursionError):
-                values = {}
-                if not re.match(r"\s*[\w-]+[ \t]*[:=]", match[1]):
-                    return {}, text
-            if isinstance(values, Mapping):
-                return {str(key): to_json_value(value) for key, value in values.items()}, text[
-                    match.end() :
-                ]
+        match = pattern.match(text)
+        if match is None:
+            continue
+        try:
+            values = load(match[1])
+        except (yaml.YAMLError, tomllib.TOMLDecodeError, ValueError, RecursionError):
+            values = {}
+            if not _FRONT_MATTER_START.match(match[1]):
+                return {}, text
+        if isinstance(values, Mapping):
+            metadata = {str(key): to_json_value(value) for key, value in values.items()}
+            return metadata, text[match.end() :]
     return {}, text
 
 
 def _load_yaml(text: str) -> object:
-    if len(text) > _MAX_FRONT_MATTER_CHARACTERS or _DEEP_NESTING.search(
-        text
-    ):  # The loader in C doesn't survive a hundred thousand brackets.
+    if len(text) > _MAX_FRONT_MATTER_CHARACTERS or _DEEP_NESTING.search(text):
         raise yaml.YAMLError("too long or too deep")
-    if re.search(
-        r"(?:^|[\s\[{,])[&*]\w", text
-    ):  # Anchors can make a few lines expand to gigabytes.
+    if _YAML_ANCHOR.search(text):
         raise yaml.YAMLError("anchors are not read")
-    return yaml.load(text, Loader=_YAML_LOADER)
+    return yaml.load(text, Loader=_YAML_LOADER)  # noqa: S506 - a safe loader
 
 
 def _parse_inline(state: StateCore) -> None:
-    """What markdown-it does within paragraphs, whose time can grow with the square of their length."""
+    """Replace markdown-it's rule for the content of paragraphs by one with a limit."""
     for token in state.tokens:
         if token.type == "inline":
             token.children = []
@@ -93,37 +91,28 @@ _MARKDOWN_PARSER.core.ruler.at("inline", _parse_inline)
 
 
 class _MarkdownWriter:
-    """Walks markdown-it's flat list of tokens and tells the builder what it meets."""
+    """Writes markdown-it's flat list of tokens to the builder."""
 
     def __init__(self, builder: TextBuilder) -> None:
         self._builder = builder
         self._hidden_elements = HiddenElementTracker()
         self._items: list[ListItem] = []
-        self._markers: list[Iterator[str]] = []
-        self._marker: str | None = None
+        self._markers: list[Iterator[str]] = []  # of the open lists, the innermost last
+        self._marker: str | None = None  # of the open item, until its first paragraph
         self._rows: list[list[str]] = []
 
     def write(self, tokens: Sequence[Token]) -> None:
-        for previous, token in zip([None, *tokens], tokens, strict=False):
+        for previous, token in pairwise([Token("", "", 0), *tokens]):
             match token.type:
                 case "inline":
-                    self._write_inline(
-                        previous, _visible_text(token.children or [], self._hidden_elements)
-                    )
+                    text = _visible_text(token.children or [], self._hidden_elements)
+                    self._write_inline(previous, text)
                 case "fence" | "code_block":
                     self._flush_list()
                     if not self._hidden_elements:
                         self._builder.add_code(token.content)
                 case "html_block":
                     self._write_html_block(token.content)
-                case "bullet_list_open" | "ordered_list_open":
-                    self._markers.append(_iter_markers(token))
-                case "bullet_list_close" | "ordered_list_close":
-                    self._markers.pop()
-                    if not self._markers:
-                        self._flush_list()
-                case "list_item_open":
-                    self._marker = next(self._markers[-1])
                 case "table_open":
                     self._flush_list()
                     self._rows = []
@@ -131,12 +120,27 @@ class _MarkdownWriter:
                     self._rows.append([])
                 case "table_close":
                     self._builder.add_table(self._rows)
+                case _:
+                    self._follow_list(token)
 
-    def _write_inline(self, opening: Token | None, text: str) -> None:
-        kind = opening.type if opening else ""
-        if kind in ("th_open", "td_open"):
+    def _follow_list(self, token: Token) -> None:
+        match token.type:
+            case "bullet_list_open":
+                self._markers.append(repeat("-"))
+            case "ordered_list_open":
+                numbers = count(int(token.attrs.get("start", 1)))
+                self._markers.append(f"{number}." for number in numbers)
+            case "list_item_open":
+                self._marker = next(self._markers[-1])
+            case "bullet_list_close" | "ordered_list_close":
+                self._markers.pop()
+                if not self._markers:
+                    self._flush_list()
+
+    def _write_inline(self, opening: Token, text: str) -> None:
+        if opening.type in ("th_open", "td_open"):
             self._rows[-1].append(text)
-        elif kind == "heading_open" and opening:
+        elif opening.type == "heading_open":
             self._flush_list()
             self._builder.add_heading(int(opening.tag[1]), text)
         elif self._markers and self._marker is not None:
@@ -155,23 +159,13 @@ class _MarkdownWriter:
             write_html(source, self._builder)
 
     def _flush_list(self) -> None:
-        """Write the list so far: its end, or something inside an item that is a block of its own."""
+        """Write the list so far: at its end, or at a block inside an item."""
         self._builder.add_list(self._items)
         self._items = []
 
 
-def _iter_markers(token: Token) -> Iterator[str]:
-    if token.type == "bullet_list_open":
-        while True:
-            yield "-"
-    number = int(token.attrs.get("start", 1))
-    while True:
-        yield f"{number}."
-        number += 1
-
-
 def _visible_text(tokens: Sequence[Token], hidden: HiddenElementTracker) -> str:
-    """The visible text of inline tokens; a newline stands for a hard line break."""
+    """Return the visible text of inline tokens, with a newline for each hard line break."""
     parts = []
     for token in tokens:
         if token.type == "html_inline":

@@ -265,7 +265,7 @@ class Says:
         self._text = text
         self.pictures: list[bytes] = []
 
-    def text(self, image: bytes) -> str:
+    def read_text(self, image: bytes) -> str:
         self.pictures.append(image)
         return self._text
 
