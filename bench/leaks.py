@@ -27,7 +27,7 @@ import secrets
 import sys
 import tempfile
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,6 +46,7 @@ from core.services import Services, open_services
 from core.settings import Settings
 from flows.prefect_server import PrefectServer
 from ingest import pipeline
+from serving.answering.generator.answer_generator import AnswerGenerator
 from serving.api.app import build_api
 from serving.api.identity import LocalIdentity
 from serving.gateway.types import ModelFailed
@@ -166,10 +167,10 @@ def failing(client: TestClient, text: str, heard: Heard) -> None:
     def broken(*_: object, **__: object) -> Iterator[Any]:
         raise RuntimeError(text)
 
-    class Failing:
+    class Failing(AnswerGenerator):
         name = "failing"
 
-        def generate(self, _: object) -> Iterator[Any]:
+        def generate(self, evidence: object) -> Generator[Any]:
             raise ModelFailed("The model broke off.") from ValueError(text)
 
     def late(*_: object, **__: object) -> Iterator[Any]:

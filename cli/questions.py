@@ -57,7 +57,7 @@ def search(
     from retrieval.filters import parse_where
     from retrieval.retriever import check_question, retrieve
 
-    check_question(question)
+    question = check_question(question)
     narrowed = parse_where(where or ())
     settings = load_settings()
     with open_configured_services(settings) as services:
@@ -92,12 +92,12 @@ def ask(
     from retrieval.filters import parse_where
     from retrieval.retriever import check_question
     from serving.answering.conversation.conversation import answer_in_conversation
-    from serving.answering.generator.llm import create_generator
+    from serving.answering.generator.registry import create_generator
     from serving.answering.guardrails.redaction import open_models
     from serving.answering.pipeline import answer_question, extract_answer
     from serving.usage.meter import PostgresMeter
 
-    check_question(question)
+    question = check_question(question)
     narrowed = parse_where(where or ())
     settings = load_settings()
     with (
@@ -105,7 +105,7 @@ def ask(
         open_models(settings, PostgresMeter(services.database)) as models,
     ):
         asker = build_principal(settings, tenant, groups)
-        writer = create_generator(models, asker)
+        writer = create_generator(settings, models, asker)
         if conversation:
             place = _resolve_conversation(services, asker, conversation)
             events = answer_in_conversation(

@@ -55,7 +55,11 @@ class Settings(BaseSettings):
         default="",
         description="File that lists the language models; empty: answers quote the documents.",
     )
-    chunker: Literal["structure", "fixed", "sentence-window"] = Field(
+    generator: str = Field(
+        default="",
+        description="Answer generator: `model` or `extractive`; empty: `model` with a models file.",
+    )
+    chunker: str = Field(
         default="structure", description="Method that splits documents into chunks."
     )
     sentence_vectors: Literal["on", "off"] = Field(
@@ -101,7 +105,7 @@ class Settings(BaseSettings):
     port: int = Field(
         default=8080, ge=1, le=65535, description="Port that `groundwork serve` listens on."
     )
-    identity: Literal["local", "jwt"] = Field(
+    identity: str = Field(
         default="local",
         description="Callers: `local` trusts the request (loopback only), `jwt` checks a token.",
     )

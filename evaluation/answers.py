@@ -23,7 +23,7 @@ from evaluation.metrics import (
 )
 from evaluation.retrieval import StepCallback
 from serving.answering.answerability import load_threshold
-from serving.answering.generator.llm import create_generator
+from serving.answering.generator.registry import create_generator
 from serving.answering.pipeline import answer_question
 from serving.answering.types import Answer, Citation
 from serving.gateway.types import Models
@@ -166,7 +166,10 @@ def evaluate_questions(
     for question in questions:
         given.append(
             answer_question(
-                services, asker, question.question, generator=create_generator(models, asker)
+                services,
+                asker,
+                question.question,
+                generator=create_generator(services.settings, models, asker),
             )
         )
         on_progress(1)

@@ -1,19 +1,18 @@
-"""Answers given before, given again: at once, at no cost, and only to who would be given the same.
+"""Answer cache. A cached answer is only served to callers with the same permissions.
 
-An answer is found again under its tenant, groups, question, filter, legs of the search, writer and release, and while
-nothing has changed in the documents that these groups may read: their epoch moves in the transaction of every change,
-and takes the answers with it (core/db/schema/08_responses.sql). Refusals are kept like answers; what was
-degraded is not, since the next try may do better.
+The key holds the tenant, groups, question, search mode, filter, generator and release. An answer expires when a
+document that these groups may read changes: the same transaction raises the epoch of their reader set. Refusals are
+cached too, degraded answers are not.
 """
 
 import hashlib
 import json
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 from pgvector import HalfVector
 from pydantic import TypeAdapter
@@ -24,47 +23,22 @@ from core.services import Services
 from core.settings import Settings
 from retrieval.filters import Filter, filter_json
 from retrieval.types import SearchMode
+from serving.answering.generator.answer_generator import AnswerGenerator
 from serving.answering.types import Answer, AnswerEvent, SearchCompleted, SentenceVerified
 
 QUERIES = load_queries(Path(__file__).with_name("answer_cache.sql"))
 REPOSITORY_ROOT = Path(__file__).parents[2]
-MAX_ANSWERS_PER_TENANT = 5_000  # answers kept for a tenant, some 4 KB each
-HASHED_FOLDERS = ("core", "retrieval", "serving")  # what answers are made by
-IRRELEVANT_SETTINGS = {  # the settings that no answer depends on
-    "home",
-    "database_url",
-    "admin_database_url",
-    "tenant",
-    "chunker",
-    "sentence_vectors",
-    "web_allowed_hosts",
-    "host",
-    "port",
-    "identity",
-    "jwt_key",
-    "jwt_algorithm",
-    "jwt_audience",
-    "published_on_loopback",
-    "cache_hours",
-    "cache_likeness",
-    "conversation_days",
-}
-
+MAX_ANSWERS_PER_TENANT = 5_000  # about 4 KB each
+HASHED_FOLDERS = ("core", "retrieval", "serving")  # a change in their files empties the cache
+IRRELEVANT_SETTINGS = set(  # a change of these does not change any answer
+    "home database_url admin_database_url tenant chunker sentence_vectors web_allowed_hosts host port identity jwt_key"
+    " jwt_algorithm jwt_audience published_on_loopback cache_hours cache_likeness conversation_days".split()
+)
 ANSWER_ADAPTER = TypeAdapter(Answer)
 
 
-@runtime_checkable
-class CacheableGenerator(Protocol):
-    """A generator whose answers may be kept. `fingerprint` stands for all that they depend on beside the evidence, the
-    settings and the code: prompts, models, parameters.
-    """
-
-    name: str
-    fingerprint: str
-
-
 class AnswerCache:
-    """The answers that are kept, in the database, for every process that serves."""
+    """Cached answers in the database, shared by all processes that serve."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
@@ -76,57 +50,56 @@ class AnswerCache:
         question: str,
         mode: SearchMode,
         where: Filter | None,
-        generator: CacheableGenerator,
-    ) -> "CacheEntry":
-        """The place for an answer, and the answer if there is one that holds."""
+        generator: AnswerGenerator,
+    ) -> "CacheEntry | None":
+        """Return the entry of a question, with its answer if there is one; None if it must not be cached."""
+        if generator.fingerprint is None:
+            return None
         groups = sorted(set(principal.groups))
         context, key = compute_cache_keys(
             principal, question, mode, where, generator, self._release_hash
         )
-        asked: dict[str, Any] = {
+        settings = self._services.settings
+        values: dict[str, Any] = {
             "tenant": principal.tenant,
             "groups": groups,
             "context": context,
             "key": key,
-            "hours": self._services.settings.cache_hours,
-            "likeness": self._services.settings.cache_likeness,
+            "question_vector": None,
+            "max_age_hours": settings.cache_hours,
+            "min_similarity": settings.cache_likeness,
         }
-        with self._services.database.reading(
-            Principal(principal.tenant, tuple(groups))
-        ) as connection:
-            row = connection.execute(QUERIES["response"], asked).fetchone()
+        reader = Principal(principal.tenant, tuple(groups))
+        with self._services.database.reading(reader) as connection:
+            row = connection.execute(QUERIES["find_answer"], values).fetchone()
             assert row is not None
-            asked |= {"epoch": row[0], "question": None}
-            if row[1] is None and asked["likeness"] < 1:
-                asked["question"] = self._embed_question(question)
-                row = connection.execute(QUERIES["like_response"], asked).fetchone()
-        found = row[-1] if row else None
-        return CacheEntry(
-            self._services, asked, ANSWER_ADAPTER.validate_json(found) if found else None
-        )
-
-    def _embed_question(self, question: str) -> HalfVector:
-        return HalfVector(self._services.embedder().encode([question])[0].tolist())
+            values["epoch"], stored = row
+            if stored is None and settings.cache_likeness < 1:
+                vector = self._services.embedder().encode([question])[0]
+                values["question_vector"] = HalfVector(vector.tolist())
+                row = connection.execute(QUERIES["find_similar_answer"], values).fetchone()
+                stored = row[0] if row else None
+        answer = ANSWER_ADAPTER.validate_json(stored) if stored else None
+        return CacheEntry(self._services, values, answer)
 
 
 @dataclass(frozen=True, slots=True)
 class CacheEntry:
-    """The place of one question's answer; `answer` is what was kept there, if anything."""
+    """The cache entry of one question; `answer` is None until one is stored."""
 
     services: Services
     query_values: dict[str, Any]
     answer: Answer | None
 
     def store_answer(self, answer: Answer) -> None:
-        """Keep an answer for the next who asks; not one that is less than was asked for."""
+        """Store an answer, unless it is degraded: the next attempt may succeed."""
         if answer.degraded is not None:
             return
-        kept = ANSWER_ADAPTER.dump_json(replace(answer, question="", milliseconds={})).decode()
-        with self.services.database.writing(self.query_values["tenant"]) as connection:
-            connection.execute(QUERIES["keep_response"], {**self.query_values, "answer": kept})
-            connection.execute(
-                QUERIES["evict_responses"], {**self.query_values, "most": MAX_ANSWERS_PER_TENANT}
-            )
+        stored = ANSWER_ADAPTER.dump_json(replace(answer, question="", milliseconds={})).decode()
+        values = self.query_values | {"answer": stored, "max_answers": MAX_ANSWERS_PER_TENANT}
+        with self.services.database.writing(values["tenant"]) as connection:
+            connection.execute(QUERIES["store_answer"], values)
+            connection.execute(QUERIES["evict_answers"], values)
 
 
 def compute_cache_keys(
@@ -134,10 +107,10 @@ def compute_cache_keys(
     question: str,
     mode: SearchMode,
     where: Filter | None,
-    generator: CacheableGenerator,
+    generator: AnswerGenerator,
     release_hash: str,
 ) -> tuple[str, str]:
-    """What an answer is found by, without the question and with it. Only the space in a question does not count."""
+    """Return the keys of an answer without and with its question. Whitespace in the question is ignored."""
     context = hash_values(
         principal.tenant,
         sorted(set(principal.groups)),
@@ -150,53 +123,46 @@ def compute_cache_keys(
 
 
 def create_answer_cache(services: Services) -> AnswerCache | None:
-    """The cache, unless the settings keep answers for no hour."""
+    """Return the cache, or None if the settings switch it off."""
     return AnswerCache(services) if services.settings.cache_hours else None
 
 
-def replay_events(answer: Answer) -> Iterator[AnswerEvent]:
-    """The events of an answer that is already whole, as if it were on its way."""
+def replay_events(answer: Answer) -> Generator[AnswerEvent]:
+    """Yield the events of a complete answer as if it were being written."""
     yield SearchCompleted(answer.documents, answer.passages)
-    cited = {citation.number: citation for citation in answer.citations}
+    new_citations = {citation.number: citation for citation in answer.citations}
     for sentence in answer.sentences:
-        yield SentenceVerified(
-            sentence, tuple(cited.pop(number) for number in sentence.citations if number in cited)
-        )
+        cited = [number for number in sentence.citations if number in new_citations]
+        yield SentenceVerified(sentence, tuple(new_citations.pop(number) for number in cited))
     yield answer
 
 
 def clear_cache(services: Services, tenant: str) -> int:
-    """Forget a tenant's answers; returns how many there were."""
+    """Delete a tenant's cached answers and return their number."""
     with services.database.writing(tenant) as connection:
-        return connection.execute(QUERIES["clear_responses"], {"tenant": tenant}).rowcount
+        return connection.execute(QUERIES["clear_answers"], {"tenant": tenant}).rowcount
 
 
 def compute_release_hash(settings: Settings) -> str:
-    """What stands for the code, the settings and the models that make answers: change one, and all starts anew."""
+    """Return a hash of the code, settings and models file; a change of any of them empties the cache."""
     models = Path(settings.models).read_text(encoding="utf-8") if settings.models else ""
-    return hash_values(
-        hash_code(), settings.model_dump(mode="json", exclude=IRRELEVANT_SETTINGS), models
-    )
+    relevant = settings.model_dump(mode="json", exclude=IRRELEVANT_SETTINGS)
+    return hash_values(hash_code(), relevant, models)
 
 
 @cache
 def hash_code() -> str:
-    """The SHA-256 of the code that makes answers, and of the coefficients and prompts beside it."""
-    whole = hashlib.sha256()
+    """Return the SHA-256 of the files that decide answers: code, SQL, fitted weights and prompts."""
+    digest = hashlib.sha256()
     for folder in HASHED_FOLDERS:
         for file in sorted((REPOSITORY_ROOT / folder).rglob("*")):
             if file.is_file() and "__pycache__" not in file.parts:
-                whole.update(
-                    str(file.relative_to(REPOSITORY_ROOT)).encode()
-                    + b"\0"
-                    + file.read_bytes()
-                    + b"\0"
-                )
-    return whole.hexdigest()
+                digest.update(f"{file.relative_to(REPOSITORY_ROOT)}\0".encode())
+                digest.update(file.read_bytes() + b"\0")
+    return digest.hexdigest()
 
 
-def hash_values(*parts: Any) -> str:
-    """The SHA-256 of some values."""
-    return hashlib.sha256(
-        json.dumps(parts, sort_keys=True, ensure_ascii=False).encode()
-    ).hexdigest()
+def hash_values(*values: Any) -> str:
+    """Return the SHA-256 of values that JSON can hold."""
+    text = json.dumps(values, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,7 +1,8 @@
-"""From verified sentences to an answer: citations get their numbers, and a refusal its closest passages."""
+"""Citations of an answer and their numbers, and the closest passages of a refusal."""
 
 from collections.abc import Iterable, Sequence
 from itertools import combinations
+from uuid import UUID
 
 from retrieval.types import Hit, SearchResult
 from serving.answering.guardrails.prompt_injection import find_injections, overlaps_injection
@@ -15,11 +16,11 @@ from serving.answering.types import (
 from serving.answering.verification.claims import Claim
 from serving.answering.verification.literal_checks import are_contradictory
 
-MAX_CLOSEST_PASSAGES = 3  # passages shown with a refusal
+MAX_CLOSEST_PASSAGES = 3  # shown with a refusal
 
 
 class CitationNumbering:
-    """The citations of one answer, one for each distinct quote, numbered in the order of reading."""
+    """The citations of one answer: one for each distinct quote, numbered in reading order."""
 
     def __init__(self, evidence: SearchResult) -> None:
         self._evidence = evidence
@@ -28,56 +29,52 @@ class CitationNumbering:
         self.citations: list[Citation] = []
 
     def contains_sentence(self, sentence: DraftSentence) -> bool:
-        """Whether the same has been said."""
-        return any(said.text == sentence.text for said in self.sentences)
+        """Return True if the answer has the same sentence already."""
+        return any(known.text == sentence.text for known in self.sentences)
 
     def add_sentence(self, sentence: DraftSentence) -> SentenceVerified:
-        """The sentence with the numbers of its citations, and the citations that are new with it."""
-        new = [
-            support for support in dict.fromkeys(sentence.support) if support not in self._numbers
-        ]
-        for support in new:
-            self._numbers[support] = len(self._numbers) + 1
-        cited = [self._create_citation(support) for support in new]
-        said = AnswerSentence(
-            sentence.text, tuple(dict.fromkeys(self._numbers[each] for each in sentence.support))
-        )
-        self.sentences.append(said)
-        self.citations += cited
-        return SentenceVerified(said, tuple(cited))
-
-    def _create_citation(self, support: SupportingSpan) -> Citation:
-        return _build_citation(
-            self._numbers[support], self._evidence.hits[support.hit_index], support
-        )
+        """Number the citations of a sentence; return it with the citations that are new."""
+        new_citations = []
+        for support in sentence.support:
+            if support not in self._numbers:
+                number = self._numbers[support] = len(self._numbers) + 1
+                hit = self._evidence.hits[support.hit_index]
+                new_citations.append(_build_citation(number, hit, support))
+        numbers = dict.fromkeys(self._numbers[support] for support in sentence.support)
+        cited_sentence = AnswerSentence(sentence.text, tuple(numbers))
+        self.sentences.append(cited_sentence)
+        self.citations += new_citations
+        return SentenceVerified(cited_sentence, tuple(new_citations))
 
 
 def find_conflicts(citations: Sequence[Citation]) -> tuple[int, ...]:
-    """The numbers of the citations that count one thing differently, in different documents."""
+    """Return the numbers of citations from different documents that contradict each other."""
     numbers = set[int]()
-    for one, other in combinations(citations, 2):
-        if one.document_id != other.document_id and are_contradictory(
-            Claim.parse(one.quote), Claim.parse(other.quote)
-        ):
-            numbers |= {one.number, other.number}
+    for first, second in combinations(citations, 2):
+        if first.document_id == second.document_id:
+            continue
+        if are_contradictory(Claim.parse(first.quote), Claim.parse(second.quote)):
+            numbers |= {first.number, second.number}
     return tuple(sorted(numbers))
 
 
 def find_closest_passages(hits: Iterable[Hit]) -> list[Citation]:
-    """The passages that came closest, one a document, each shown by its best sentence."""
-    chosen: dict[object, Citation] = {}
-    for place, hit in enumerate(hits):
+    """Return the closest passages, one a document, each as its best sentence."""
+    closest: dict[UUID, Citation] = {}
+    for hit_index, hit in enumerate(hits):
+        if len(closest) == MAX_CLOSEST_PASSAGES:
+            break
+        injections = find_injections(hit)
         sentences = [
-            each
-            for each in hit.sentences
-            if not overlaps_injection(each.span, find_injections(hit))
+            sentence
+            for sentence in hit.sentences
+            if not overlaps_injection(sentence.span, injections)
         ]
-        if hit.document_id not in chosen and len(chosen) < MAX_CLOSEST_PASSAGES and sentences:
+        if hit.document_id not in closest and sentences:
             best = max(sentences, key=lambda sentence: sentence.cosine or 0.0)
-            chosen[hit.document_id] = _build_citation(
-                len(chosen) + 1, hit, SupportingSpan(place, best.span)
-            )
-    return list(chosen.values())
+            support = SupportingSpan(hit_index, best.span)
+            closest[hit.document_id] = _build_citation(len(closest) + 1, hit, support)
+    return list(closest.values())
 
 
 def _build_citation(number: int, hit: Hit, support: SupportingSpan) -> Citation:

@@ -8,7 +8,7 @@ most probable sentence, and further ones until the answer is probably among them
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
@@ -29,12 +29,13 @@ from serving.answering.evidence import (
     format_quote,
     score_answer_kind,
 )
+from serving.answering.generator.answer_generator import AnswerGenerator
 from serving.answering.question import (
     QuestionAnalysis,
     analyze_question,
     mentions_other_designation,
 )
-from serving.answering.types import DraftAnswer, DraftSentence, SupportingSpan
+from serving.answering.types import DraftSentence, SupportingSpan
 from serving.answering.verification.claims import Claim
 from serving.answering.verification.literal_checks import are_contradictory
 
@@ -80,17 +81,17 @@ class RankedSentence:
         return is_same_table and self.matched_terms < other.matched_terms
 
 
-class ExtractiveGenerator:
+class ExtractiveGenerator(AnswerGenerator):
     """A generator that quotes."""
 
     name = "extractive"
     fingerprint = ""  # depends on nothing but its code
 
-    def generate(self, evidence: SearchResult) -> DraftAnswer:
-        """Return the sentences that answer, best first; neighboring sentences are one quote."""
+    def generate(self, evidence: SearchResult) -> Generator[DraftSentence]:
+        """Yield the sentences that answer, best first; neighboring sentences are one quote."""
         chosen = _put_newer_first(select_sentences(rank_sentences(evidence)), evidence)
-        groups = _group_adjacent(chosen)
-        return DraftAnswer(tuple(_draft_sentence(evidence, group) for group in groups))
+        for group in _group_adjacent(chosen):
+            yield _draft_sentence(evidence, group)
 
 
 def rank_sentences(evidence: SearchResult) -> list[RankedSentence]:

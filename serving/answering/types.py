@@ -1,6 +1,5 @@
-"""What the service hands out: an answer whose every sentence is cited, or a refusal with its reason."""
+"""Types of answering: an answer with cited sentences, or a refusal with its reason."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 from uuid import UUID
@@ -12,7 +11,6 @@ AnswerStatus = Literal["answered", "refused"]
 RefusalCode = Literal[
     "no_evidence", "partial_evidence", "may_not_know", "out_of_scope", "unsafe_request"
 ]
-
 FaultCode = Literal[
     "no_evidence",
     "unsupported",
@@ -31,9 +29,9 @@ FaultCode = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Citation:
-    """An exact quote and where it stands: `quote` equals the document's text from `span.start` to `span.end`.
+    """An exact quote and its place: `quote` equals the document's text from `span.start` to `span.end`.
 
-    `also` names the documents in which the very same stands at the same place, since their files are the same.
+    `also` lists the documents with the same file, which therefore have the quote at the same place.
     """
 
     number: int
@@ -49,7 +47,7 @@ class Citation:
 
 @dataclass(frozen=True, slots=True)
 class AnswerSentence:
-    """A sentence of an answer and the numbers of the citations that carry it; there is always at least one."""
+    """A sentence of an answer and the numbers of its citations, at least one."""
 
     text: str
     citations: tuple[int, ...]
@@ -57,7 +55,7 @@ class AnswerSentence:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why there is no answer, and the passages that came closest."""
+    """The reason why there is no answer, and the closest passages."""
 
     code: RefusalCode
     reason: str
@@ -66,8 +64,9 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class InjectionFlag:
-    """A place in a passage that speaks to a machine: how sure that is (from 1 on), and by which signs. It is no
-    evidence, and no model reads it.
+    """A suspected prompt injection in a retrieved passage. It is neither quoted nor sent to a model.
+
+    `score` is the sum of its signs, at least 1.
     """
 
     document_id: UUID
@@ -80,15 +79,14 @@ class InjectionFlag:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Either sentences with citations, or a refusal. `documents` and `passages` count what was searched.
+    """Sentences with citations, or a refusal. `documents` and `passages` count what was searched.
 
-    `confidence` is the probability, 0 to 1, that the evidence holds an answer; below a threshold it is refused.
-    `removed` has, for each sentence of the generator's that its evidence did not carry, what was wrong with it, and
-    `repaired` counts those that were mended. `model` and `prompt` (the SHA-256 of the rendered template) say which
-    language model wrote and what it was told, `prompt_version` the template's name and version; None where none did.
-    `conflict` has the numbers of the citations that contradict each other. `flagged` has what
-    spoke to a machine in the passages that were found. `degraded` says why the answer is not what was asked for: no
-    model answered, or it broke off. `cached` says that it was given before, to somebody who may read the same.
+    `confidence` is the probability, 0 to 1, that the evidence holds an answer. `removed` has the fault of each dropped
+    sentence; `repaired` counts the sentences whose evidence or wording was replaced. `model`, `prompt` (SHA-256 of the
+    rendered prompt) and `prompt_version` are None if no language model wrote it. `flagged` lists suspected prompt
+    injections. `degraded` is the reason why a weaker answer was given. `conflict` has the numbers of citations that
+    contradict each other. `asked_as` is the standalone form of a follow-up question. `cached` is True for an answer
+    from the cache.
     """
 
     question: str
@@ -115,13 +113,13 @@ class Answer:
 
     @property
     def text(self) -> str:
-        """The answer as running text, without its citations."""
+        """Return the answer as running text, without citations."""
         return " ".join(sentence.text for sentence in self.sentences)
 
 
 @dataclass(frozen=True, slots=True)
 class SearchCompleted:
-    """The first event of an answer on its way: how much was searched, before anything is said."""
+    """First event of a streamed answer: how much was searched."""
 
     documents: int
     passages: int
@@ -129,18 +127,18 @@ class SearchCompleted:
 
 @dataclass(frozen=True, slots=True)
 class SentenceVerified:
-    """An event of an answer on its way: a verified sentence, and those of its citations that are new."""
+    """Event of a streamed answer: a verified sentence and those of its citations that are new."""
 
     sentence: AnswerSentence
     citations: tuple[Citation, ...]
 
 
-AnswerEvent = SearchCompleted | SentenceVerified | Answer  # the answer itself comes last
+AnswerEvent = SearchCompleted | SentenceVerified | Answer  # `Answer` is the last event
 
 
 @dataclass(frozen=True, slots=True)
 class SupportingSpan:
-    """A claim of evidence: a span of a document's text, inside the hit at this place of the evidence (from 0)."""
+    """Evidence of a draft sentence: a span of a document's text, inside the hit at `hit_index` (from 0)."""
 
     hit_index: int
     span: Span
@@ -148,18 +146,7 @@ class SupportingSpan:
 
 @dataclass(frozen=True, slots=True)
 class DraftSentence:
-    """What a generator wrote, and the evidence it names for it; nothing of this is trusted before it is verified."""
+    """A sentence as a generator wrote it, and the evidence that it names. Nothing of it is trusted."""
 
     text: str
     support: tuple[SupportingSpan, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class DraftAnswer:
-    """A generator's answer before verification, where it has all of it at once."""
-
-    sentences: tuple[DraftSentence, ...]
-
-    def __iter__(self) -> Iterator[DraftSentence]:
-        """The sentences in order."""
-        return iter(self.sentences)

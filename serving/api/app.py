@@ -29,7 +29,7 @@ from retrieval.retriever import check_question, retrieve
 from serving.answering import answer_cache
 from serving.answering.conversation.conversation import answer_in_conversation
 from serving.answering.conversation.history import ConversationHistory
-from serving.answering.generator.llm import create_generator
+from serving.answering.generator.registry import create_generator
 from serving.answering.pipeline import stream_answer
 from serving.answering.types import AnswerEvent
 from serving.api.identity import LOOPBACK_HOSTS, IdentityProvider
@@ -110,22 +110,22 @@ def build_api(
     def answering(
         body: Question, asker: Principal, disconnected: threading.Event
     ) -> Iterator[AnswerEvent]:
+        question = check_question(body.question)
         own_models = CancellableModels(models, disconnected) if models else None
         how: dict[str, Any] = {
-            "generator": create_generator(own_models, asker),
+            "generator": create_generator(services.settings, own_models, asker),
             "mode": body.mode,
             "where": body.read_filter(),
             "answer_cache": responses,
         }
         if body.conversation is None:
-            return stream_answer(services, asker, body.question, **how)
-        check_question(body.question)
+            return stream_answer(services, asker, question, **how)
         begun = (
             ConversationHistory(services, asker).create_conversation()
             if body.conversation == "new"
             else body.conversation
         )
-        return answer_in_conversation(services, asker, body.question, begun, own_models, **how)
+        return answer_in_conversation(services, asker, question, begun, own_models, **how)
 
     @api.post(
         "/v1/ask",

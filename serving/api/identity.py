@@ -1,6 +1,6 @@
-"""Who is asking. A provider turns a request's headers into a principal; to add one, write a class and name it here."""
+"""Identity of the caller. To add a provider, write a class like the two below and add a line to `PROVIDERS`."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import jwt
@@ -10,34 +10,54 @@ from core.principal import Principal
 from core.settings import Settings
 
 LOOPBACK_HOSTS = ("127.0.0.1", "::1", "localhost")
-MIN_SECRET_BYTES = 32  # bytes, the key length of HMAC-SHA-256 (RFC 7518, section 3.2)
+MIN_SECRET_BYTES = 32  # the key length of HMAC-SHA-256 (RFC 7518, section 3.2)
 
 
 class IdentityProvider(Protocol):
-    """Finds out who sent a request; raises Unauthenticated when it can't."""
+    """Turns the headers of a request into a principal."""
 
     @property
     def name(self) -> str:
-        """`local` or `jwt`."""
+        """Name in `PROVIDERS` and in GROUNDWORK_IDENTITY."""
 
     @property
     def tenants(self) -> tuple[str, ...]:
-        """The tenants that the page lets a person choose from; none where a token decides."""
+        """Tenants that the page offers; empty if the provider decides the tenant."""
 
     def identify(self, headers: Mapping[str, str]) -> Principal:
-        """The principal behind a request's headers (names in lower case)."""
+        """Return the caller. Header names are in lower case.
+
+        Raises:
+            Unauthenticated: the headers do not prove an identity.
+        """
 
 
 class LocalIdentity:
-    """Believes what the request says. For one's own machine: it answers on loopback only."""
+    """Believes the request. For one machine only: the service then listens on loopback."""
 
     name = "local"
 
     def __init__(self, tenants: tuple[str, ...]) -> None:
         self.tenants = tenants
 
+    @classmethod
+    def from_settings(
+        cls, settings: Settings, host: str, tenants: tuple[str, ...]
+    ) -> "LocalIdentity":
+        """Return the provider, which offers `tenants`; the first is the default.
+
+        Raises:
+            GroundworkError: the service would listen where other machines reach it.
+        """
+        if host not in LOOPBACK_HOSTS and not settings.published_on_loopback:
+            raise GroundworkError(
+                f"With GROUNDWORK_IDENTITY=local, anyone who reaches {host} could read everything. Listen on"
+                " 127.0.0.1, or set GROUNDWORK_IDENTITY=jwt."
+            )
+        return cls(tenants or (settings.tenant,))
+
     def identify(self, headers: Mapping[str, str]) -> Principal:
-        """From X-Groundwork-Tenant, -Groups (separated by commas), -Subject and -Team."""
+        """Read X-Groundwork-Tenant, -Groups (separated by commas), -Subject and -Team."""
         groups = headers.get("x-groundwork-groups", "").split(",")
         return Principal(
             headers.get("x-groundwork-tenant", "") or self.tenants[0],
@@ -48,7 +68,7 @@ class LocalIdentity:
 
 
 class JwtIdentity:
-    """Checks a bearer token: its signature, expiry and audience; takes `tenant`, `groups`, `team` and `sub` from it."""
+    """Checks a bearer token's signature, expiry and audience, and reads `tenant`, `groups`, `team` and `sub` from it."""
 
     name = "jwt"
     tenants: tuple[str, ...] = ()
@@ -56,11 +76,33 @@ class JwtIdentity:
     def __init__(self, key: str, algorithm: str, audience: str) -> None:
         self._key, self._algorithm, self._audience = key, algorithm, audience
 
+    @classmethod
+    def from_settings(
+        cls, settings: Settings, host: str, tenants: tuple[str, ...]
+    ) -> "JwtIdentity":
+        """Return the provider with the configured key.
+
+        Raises:
+            InvalidInput: the key is too short, or does not fit the algorithm.
+        """
+        key = settings.jwt_key.get_secret_value()
+        if len(key.encode()) < MIN_SECRET_BYTES:
+            raise InvalidInput(
+                f"GROUNDWORK_JWT_KEY is too short. Use a key of at least {MIN_SECRET_BYTES} bytes."
+            )
+        try:
+            jwt.get_algorithm_by_name(settings.jwt_algorithm).prepare_key(key)
+        except (jwt.InvalidKeyError, ValueError, TypeError) as error:
+            raise InvalidInput(
+                f"GROUNDWORK_JWT_KEY is not a key for {settings.jwt_algorithm}. Correct one of them."
+            ) from error
+        return cls(key, settings.jwt_algorithm, settings.jwt_audience)
+
     def identify(self, headers: Mapping[str, str]) -> Principal:
-        """See `IdentityProvider`."""
+        """Verify the bearer token in `Authorization`."""
         scheme, _, token = headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not token:
-            raise Unauthenticated("Sign in first: the request carries no bearer token.")
+            raise Unauthenticated("The request has no bearer token. Sign in first.")
         try:
             claims: dict[str, Any] = jwt.decode(
                 token,
@@ -69,52 +111,41 @@ class JwtIdentity:
                 audience=self._audience,
                 options={"require": ["exp", "aud", "sub"]},
             )
-            tenant, groups, team = (
-                claims["tenant"],
-                claims.get("groups", []),
-                claims.get("team", ""),
-            )
-            if not isinstance(groups, list) or not all(isinstance(group, str) for group in groups):
-                raise Unauthenticated(
-                    "The token's groups are not a list of names; ask whoever issues it."
-                )
-            if not isinstance(tenant, str) or not isinstance(team, str):
-                raise Unauthenticated(
-                    "The token's tenant or team is not a name; ask whoever issues it."
-                )
-            return Principal(tenant, tuple(groups), str(claims["sub"]), team)
         except jwt.PyJWTError as error:
-            raise Unauthenticated(f"The token is not accepted ({error}); sign in again.") from error
-        except (KeyError, InvalidInput) as error:
+            raise Unauthenticated(f"The token is not accepted ({error}). Sign in again.") from error
+        tenant, groups, team = (
+            claims.get("tenant"),
+            claims.get("groups", []),
+            claims.get("team", ""),
+        )
+        if not isinstance(groups, list) or not all(isinstance(group, str) for group in groups):
+            raise Unauthenticated("The token's groups are not a list of names. Ask its issuer.")
+        if not isinstance(tenant, str) or not isinstance(team, str):
+            raise Unauthenticated("The token's tenant or team is not a name. Ask its issuer.")
+        try:
+            return Principal(tenant, tuple(groups), str(claims["sub"]), team)
+        except InvalidInput as error:
             raise Unauthenticated(
-                "The token names no valid tenant or group; ask whoever issues it."
+                "The token has no valid tenant, group or team. Ask its issuer."
             ) from error
+
+
+PROVIDERS: Mapping[str, Callable[[Settings, str, tuple[str, ...]], IdentityProvider]] = {
+    LocalIdentity.name: LocalIdentity.from_settings,
+    JwtIdentity.name: JwtIdentity.from_settings,
+}
 
 
 def open_identity_provider(
     settings: Settings, host: str, tenants: tuple[str, ...]
 ) -> IdentityProvider:
-    """The configured provider; `tenants` are those that `local` offers, the first when a request names none.
+    """Return the configured provider for a service that listens on `host`. `tenants` are those that the page offers.
 
     Raises:
-        GroundworkError: `local` on an address that others can reach, or `jwt` without a proper key.
+        GroundworkError: the provider is unknown, or can't be used with these settings.
     """
-    if settings.identity == "jwt":
-        key = settings.jwt_key.get_secret_value()
-        if len(key.encode()) < MIN_SECRET_BYTES:
-            raise InvalidInput(
-                f"GROUNDWORK_JWT_KEY must hold a key of at least {MIN_SECRET_BYTES} bytes."
-            )
-        try:
-            jwt.get_algorithm_by_name(settings.jwt_algorithm).prepare_key(key)
-        except (jwt.InvalidKeyError, ValueError, TypeError) as error:
-            raise InvalidInput(
-                f"GROUNDWORK_JWT_KEY holds no key for {settings.jwt_algorithm}; correct one."
-            ) from error
-        return JwtIdentity(key, settings.jwt_algorithm, settings.jwt_audience)
-    if host not in LOOPBACK_HOSTS and not settings.published_on_loopback:
-        raise GroundworkError(
-            f"With GROUNDWORK_IDENTITY=local anyone who reaches {host} could read everything; listen on 127.0.0.1,"
-            " or set GROUNDWORK_IDENTITY=jwt."
+    if settings.identity not in PROVIDERS:
+        raise InvalidInput(
+            f"GROUNDWORK_IDENTITY={settings.identity} is not a known provider. Use one of: {', '.join(PROVIDERS)}."
         )
-    return LocalIdentity(tenants or (settings.tenant,))
+    return PROVIDERS[settings.identity](settings, host, tenants)

@@ -1,13 +1,15 @@
-"""Questions that follow on one another. Read `converse` first; `followups.py` has the rules, `history.py` the rest."""
+"""Follow-up questions. Read `answer_in_conversation` first."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import replace
-from typing import Any
 from uuid import UUID
 
 from core.principal import Principal
 from core.services import Services
+from retrieval.filters import Filter
 from retrieval.retriever import check_question
+from retrieval.types import SearchMode
+from serving.answering.answer_cache import AnswerCache
 from serving.answering.conversation.followups import (
     StandaloneQuestion,
     is_follow_up,
@@ -15,6 +17,7 @@ from serving.answering.conversation.followups import (
 )
 from serving.answering.conversation.history import ConversationHistory, Turn
 from serving.answering.conversation.rewriting import rewrite_question
+from serving.answering.generator.answer_generator import AnswerGenerator
 from serving.answering.guardrails.screening import screen_question
 from serving.answering.pipeline import stream_answer
 from serving.answering.types import Answer, AnswerEvent
@@ -27,51 +30,54 @@ def answer_in_conversation(
     question: str,
     conversation: UUID,
     models: Models | None = None,
-    **how: Any,
-) -> Iterator[AnswerEvent]:
-    """Answer a question in a conversation of the principal's; `how` goes to `answering.stream`.
+    *,
+    generator: AnswerGenerator | None = None,
+    mode: SearchMode = "hybrid",
+    where: Filter | None = None,
+    answer_cache: AnswerCache | None = None,
+) -> Generator[AnswerEvent]:
+    """Answer a question in a conversation of the principal; the options are those of `stream_answer`.
 
-    What is searched for, answered and kept is the question as it is understood, and the answer says so. What may not
-    be answered is refused as it is put, before a model could word it otherwise, and by `stream` as it is understood.
+    The standalone form of the question is searched, answered and stored, and the answer shows it.
 
     Raises:
-        NotFound: no such conversation of theirs.
-        InvalidInput: see `answering.answer`.
+        NotFound: the principal has no such conversation.
+        InvalidInput: the standalone question is too long.
     """
-    question = check_question(question)
     history = ConversationHistory(services, principal)
     turns = history.recent_turns(conversation)
-    asked = (
-        StandaloneQuestion(question)
-        if screen_question(question)
-        else resolve_question(question, turns, principal, models)
+    standalone = StandaloneQuestion(question)
+    if not screen_question(question):  # else a model could reword it into an allowed question
+        standalone = resolve_question(question, turns, principal, models)
+    events = stream_answer(
+        services,
+        principal,
+        check_question(standalone.text),
+        generator=generator,
+        mode=mode,
+        where=where,
+        answer_cache=answer_cache,
     )
-    for event in stream_answer(services, principal, asked.text, **how):
+    for event in events:
         if not isinstance(event, Answer):
             yield event
             continue
-        _store_turn(history, conversation, question, asked, event)
-        changed = asked.text if asked.text != question else None
-        yield replace(event, question=question, asked_as=changed, conversation=conversation)
+        _store_turn(history, conversation, question, standalone, event)
+        asked_as = standalone.text if standalone.text != question else None
+        yield replace(event, question=question, asked_as=asked_as, conversation=conversation)
 
 
 def resolve_question(
     question: str, turns: list[Turn], principal: Principal, models: Models | None
 ) -> StandaloneQuestion:
-    """The question as it stands alone: as a model words it where one is configured and keeps to what was said, else by
-    the rules.
-    """
+    """Return a question that can be understood alone: worded by a model if one answers, else by rules."""
     if not turns or not is_follow_up(question):
         return StandaloneQuestion(question)
-    by_rule = make_standalone(question, turns)
     text = rewrite_question(models, principal, question, turns) if models else None
-    return (
-        StandaloneQuestion(
-            check_question(text), turns[-1].documents[0] if turns[-1].documents else None
-        )
-        if text
-        else by_rule
-    )
+    if text is None:
+        return make_standalone(question, turns)
+    cited = turns[-1].documents
+    return StandaloneQuestion(text, cited[0] if cited else None)
 
 
 def _store_turn(
@@ -81,12 +87,12 @@ def _store_turn(
     standalone: StandaloneQuestion,
     answer: Answer,
 ) -> None:
-    cited = list(dict.fromkeys(citation.document_id for citation in answer.citations))
+    cited = dict.fromkeys(citation.document_id for citation in answer.citations)
     history.add_turn(
         conversation,
         question,
         standalone.text,
-        cited,
+        list(cited),
         answered=answer.status == "answered",
         leans_on=standalone.leans_on,
     )

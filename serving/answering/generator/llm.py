@@ -1,16 +1,16 @@
-"""A language model writes the answer: it is shown the passages, and every sentence it writes is held to them.
+"""Answer generator that calls a language model. It shows the passages and checks each quote that comes back.
 
-render   the question and as many passages as the model has room for, between delimiters that nobody can guess
-ask      whichever model the gateway chooses, held to a JSON schema where it can be
-read     each sentence as soon as it is whole, with the passages and the quotes that it names (serving/answering/generator/reply_parser.py)
-find     the quotes in the passages (serving/answering/generator/quote_matching.py)
+render    the question and as many passages as fit the model, between random delimiters
+call      whichever model the gateway selects, with a JSON schema if the endpoint supports one
+parse     each sentence once it is complete, with its passages and quotes (reply_parser.py)
+locate    the quotes in the passages (quote_matching.py)
 
-What comes out is a draft: the guardrails and serving/answering/verification/verifier.py say what of it reaches the reader.
+The result is a draft. Guardrails and ../verification/verifier.py decide what reaches the reader.
 """
 
 import secrets
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from core.errors import OverBudget
 from core.principal import Principal
 from core.text.invisible import remove_invisible
 from retrieval.types import Hit, SearchResult
-from serving.answering.extractive import ExtractiveGenerator
+from serving.answering.generator.answer_generator import AnswerGenerator
 from serving.answering.generator.prompts.template import (
     PROMPT_FOLDER,
     PromptTemplate,
@@ -36,24 +36,22 @@ from serving.answering.types import DraftSentence, FaultCode, SupportingSpan
 from serving.gateway.gateway import estimate_tokens
 from serving.gateway.types import (
     DEFAULT_CONTEXT_TOKENS,
-    Message,
     ModelFailed,
     ModelRequest,
     Models,
     NoModelAvailable,
 )
 
-ANSWER_TIMEOUT_SECONDS = 30.0  # for all that is asked of models for one answer
-MIN_REPAIR_SECONDS = 2.0  # below which a sentence is not mended any more
-MAX_ANSWER_TOKENS = 700  # for a reply: some eight sentences with a quote each
+ANSWER_TIMEOUT_SECONDS = 30.0  # for all model calls of one answer
+MIN_REPAIR_SECONDS = 2.0  # no repair is tried if less time is left
+MAX_ANSWER_TOKENS = 700  # of a reply: about eight sentences with a quote each
 MAX_REPAIR_TOKENS = 250
-MAX_REPLY_SENTENCES = 8  # of a reply that are read; a model that goes on is repeating itself
-MIN_CHARACTERS_PER_TOKEN = (
-    3  # of English; rather too few, so that a prompt fits though its tokens are short
-)
-TOKENS_PER_MESSAGE = 8  # tokens around each turn
+MAX_REPLY_SENTENCES = 8  # a model that writes more is repeating itself
+MIN_CHARACTERS_PER_TOKEN = 3  # English has about four; a low figure makes sure that a prompt fits
+TOKENS_PER_MESSAGE = 8  # overhead of each message
 OMISSION_MARK = "[...]"
 
+# These texts are part of the repair prompt: a change here is a change of the prompt.
 FAULT_DESCRIPTIONS: dict[FaultCode, str] = {
     "no_evidence": "no passage carries it",
     "unsupported": "no sentence of the passages says all of this",
@@ -68,22 +66,11 @@ FAULT_DESCRIPTIONS: dict[FaultCode, str] = {
 }
 
 
-def create_generator(
-    models: Models | None, principal: Principal
-) -> "LLMGenerator | ExtractiveGenerator":
-    """What writes an answer for somebody: a language model where a models file is named, else the documents do."""
-    return (
-        LLMGenerator(models, principal, context_tokens=models.context_size(principal))
-        if models
-        else ExtractiveGenerator()
-    )
+class LLMGenerator(AnswerGenerator):
+    """Generator on language models.
 
-
-class LLMGenerator:
-    """A generator on language models, for one question of one person.
-
-    `context` is the tokens that a model takes, `sentences` how many of a reply are read, `folder` that of the prompts.
-    Once it has been asked, `model` says which model wrote, and `prompt` is the SHA-256 of what it was told.
+    `context_tokens` is the size of the model's context, prompt and reply together. `max_sentences` limits how much of
+    a reply is read.
     """
 
     name = "model"
@@ -97,196 +84,178 @@ class LLMGenerator:
         max_sentences: int = MAX_REPLY_SENTENCES,
         prompt_folder: Path = PROMPT_FOLDER,
     ) -> None:
-        self._models, self._principal, self._context, self._most = (
-            models,
-            principal,
-            context_tokens,
-            max_sentences,
-        )
-        self._ends = time.monotonic() + ANSWER_TIMEOUT_SECONDS
-        self._template, self._mending = (
-            load_prompt("answer", prompt_folder),
-            load_prompt("mend", prompt_folder),
-        )
-        self._shown: tuple[str, ...] = ()
-        self.model: str | None = None
-        self.prompt = ""
+        self._models, self._principal = models, principal
+        self._context_tokens, self._max_sentences = context_tokens, max_sentences
+        self._deadline = time.monotonic() + ANSWER_TIMEOUT_SECONDS
+        self._answer_template = load_prompt("answer", prompt_folder)
+        self._repair_template = load_prompt("mend", prompt_folder)
+        self._shown_passages: tuple[str, ...] = ()
 
     @property
     def prompt_version(self) -> str:
-        """Name and version of the prompt that it writes from."""
-        return self._template.label
-
-    @property
-    def fingerprint(self) -> str:
-        """What its answers depend on beside evidence and code: the prompts and the models file. Models that come from
-        no file may change at any time, so with them no answer is like another.
-        """
-        prompts = [(each.file.messages, each.schema) for each in (self._template, self._mending)]
-        models = self._models.fingerprint
-        return sha256(f"{prompts}\n{models}\n{self._context}\n{self._most}".encode()).hexdigest()
+        return self._answer_template.label
 
     @property
     def instructions(self) -> str:
-        """What the models are told in our words, which no answer may repeat."""
-        return f"{self._template.instructions}\n{self._mending.instructions}"
+        return f"{self._answer_template.instructions}\n{self._repair_template.instructions}"
 
-    def generate(self, evidence: SearchResult) -> Iterator[DraftSentence]:
-        """The sentences of the reply, each as soon as it is whole. Closing this cancels the call."""
+    @property
+    def fingerprint(self) -> str:
+        templates = (self._answer_template, self._repair_template)
+        prompts = [(template.file.messages, template.schema) for template in templates]
+        limits = f"{self._context_tokens}\n{self._max_sentences}"
+        return sha256(f"{prompts}\n{self._models.fingerprint}\n{limits}".encode()).hexdigest()
+
+    def generate(self, evidence: SearchResult) -> Generator[DraftSentence]:
         rendered = self._render_answer_prompt(evidence)
         self.prompt = rendered.sha256
-        for written in self._stream_sentences(
-            rendered.messages, self._template, MAX_ANSWER_TOKENS, evidence.question
-        ):
-            yield draft_sentence(written, evidence)
+        request = self._build_request(
+            self._answer_template, rendered, MAX_ANSWER_TOKENS, evidence.question
+        )
+        for reply_sentence in self._stream_sentences(request):
+            yield draft_sentence(reply_sentence, evidence)
 
-    def mend(
+    def repair_sentence(
         self, evidence: SearchResult, sentence: DraftSentence, fault: FaultCode
     ) -> DraftSentence | None:
-        """Another wording of a sentence by the model that wrote it, from the passages that it names or else from all;
-        None where time is short, that model does not answer, or nobody can pay for it.
+        """Ask the model that wrote a sentence to word it again, from the passages it cites, or else from all.
+
+        Return None if time is short, that model does not answer, or the budget is used up.
         """
-        if self._ends - time.monotonic() < MIN_REPAIR_SECONDS or fault not in FAULT_DESCRIPTIONS:
+        if (
+            self._deadline - time.monotonic() < MIN_REPAIR_SECONDS
+            or fault not in FAULT_DESCRIPTIONS
+        ):
             return None
-        cited = dict.fromkeys(
-            each.hit_index for each in sentence.support if 0 <= each.hit_index < len(evidence.hits)
+        hit_indexes = dict.fromkeys(
+            support.hit_index
+            for support in sentence.support
+            if 0 <= support.hit_index < len(evidence.hits)
         )
-        shown = [
-            render_passage(place + 1, evidence.hits[place])
-            for place in cited or range(len(self._shown))
+        passages = [
+            render_passage(index + 1, evidence.hits[index])
+            for index in hit_indexes or range(len(self._shown_passages))
         ]
-        rendered = self._mending.render(
+        rendered = self._repair_template.render(
             boundary=create_boundary(),
             fault=FAULT_DESCRIPTIONS[fault],
-            passages="\n\n".join(shown),
+            passages="\n\n".join(passages),
             question=remove_invisible(evidence.question),
             sentence=remove_invisible(sentence.text),
         )
+        request = self._build_request(
+            self._repair_template, rendered, MAX_REPAIR_TOKENS, evidence.question, self.model or ""
+        )
         try:
-            found = list(
-                self._stream_sentences(
-                    rendered.messages,
-                    self._mending,
-                    MAX_REPAIR_TOKENS,
-                    evidence.question,
-                    self.model or "",
-                )
-            )
-        except (NoModelAvailable, ModelFailed, OverBudget):  # what is said already stays said
-            return None
-        return draft_sentence(found[0], evidence) if found else None
+            replies = list(self._stream_sentences(request))
+        except (NoModelAvailable, ModelFailed, OverBudget):
+            return None  # the sentences that are out already stay valid
+        return draft_sentence(replies[0], evidence) if replies else None
 
     def _render_answer_prompt(self, evidence: SearchResult) -> RenderedPrompt:
-        """The prompt with the passages that there is room for."""
+        question = remove_invisible(evidence.question)
+        empty = self._answer_template.render(
+            boundary=create_boundary(), passages="", question=question
+        )
+        overhead = sum(
+            estimate_tokens(message.content) + TOKENS_PER_MESSAGE for message in empty.messages
+        )
+        token_budget = self._context_tokens - MAX_ANSWER_TOKENS - overhead
         passages = [
             render_passage(number, hit) for number, hit in enumerate(evidence.hits, start=1)
         ]
-        empty = self._template.render(
-            boundary=create_boundary(), passages="", question=remove_invisible(evidence.question)
-        )
-        room = (
-            self._context
-            - MAX_ANSWER_TOKENS
-            - sum(estimate_tokens(turn.content) + TOKENS_PER_MESSAGE for turn in empty.messages)
-        )
-        self._shown = tuple(_fit_passages(passages, room))
-        return self._template.render(
+        self._shown_passages = tuple(_fit_passages(passages, token_budget))
+        return self._answer_template.render(
             boundary=create_boundary(),
-            passages="\n\n".join(self._shown),
-            question=remove_invisible(evidence.question),
+            passages="\n\n".join(self._shown_passages),
+            question=question,
         )
 
-    def _stream_sentences(
+    def _build_request(
         self,
-        messages: Sequence[Message],
-        prompt: PromptTemplate,
+        template: PromptTemplate,
+        rendered: RenderedPrompt,
         max_tokens: int,
         question: str,
         model: str = "",
-    ) -> Iterator[ReplySentence]:
-        """The sentences of a reply, of `model` where one is named; whoever leaves early closes it."""
-        reply = self._models.stream(
-            ModelRequest(
-                messages,
-                self._principal,
-                prompt.file.name,
-                schema=prompt.schema,
-                max_tokens=max_tokens,
-                timeout_seconds=max(self._ends - time.monotonic(), 0.1),
-                question=question,
-                model=model,
-            )
+    ) -> ModelRequest:
+        return ModelRequest(
+            rendered.messages,
+            self._principal,
+            template.file.name,
+            schema=template.schema,
+            max_tokens=max_tokens,
+            timeout_seconds=max(self._deadline - time.monotonic(), 0.1),
+            question=question,
+            model=model,
         )
-        self.model, reading, count = reply.model, ReplyParser(), 0
+
+    def _stream_sentences(self, request: ModelRequest) -> Iterator[ReplySentence]:
+        reply = self._models.stream(request)
+        self.model, parser, count = reply.model, ReplyParser(), 0
         try:
             for piece in reply:
-                for written in reading.feed(piece):
-                    yield written
+                for sentence in parser.feed(piece):
+                    yield sentence
                     count += 1
-                    if count == self._most:
+                    if count == self._max_sentences:
                         return
-            yield from reading.end()
+            yield from parser.end()
         finally:
             reply.close()
 
 
 def draft_sentence(reply_sentence: ReplySentence, evidence: SearchResult) -> DraftSentence:
-    """A sentence with the spans that it names: its quotes where they stand, else what is nearest in those passages.
+    """Return a sentence with the spans it cites: its quotes if they exist, else the nearest sentences of those passages.
 
-    Nothing is trusted here: what it names may be in no passage, or say something else.
+    Nothing is verified here: a passage number may be wrong, and a quote may say something else.
     """
-    found = [
-        support
-        for named in reply_sentence.passage_refs
-        for support in _locate_support(reply_sentence.text, named, evidence)
-    ]
-    return DraftSentence(reply_sentence.text, tuple(dict.fromkeys(found)))
+    support: list[SupportingSpan] = []
+    for passage_ref in reply_sentence.passage_refs:
+        support += _locate_support(reply_sentence.text, passage_ref, evidence)
+    return DraftSentence(reply_sentence.text, tuple(dict.fromkeys(support)))
 
 
 def _locate_support(
     text: str, passage_ref: PassageRef, evidence: SearchResult
 ) -> list[SupportingSpan]:
-    place = passage_ref.passage - 1
-    if not 0 <= place < len(evidence.hits):
+    hit_index = passage_ref.passage - 1
+    if not 0 <= hit_index < len(evidence.hits):
         return []
-    hit = evidence.hits[place]
+    hit = evidence.hits[hit_index]
     span = locate_quote(passage_ref.quote, hit)
-    spans = (
-        [widen_to_sentences(span, hit)]
-        if span
-        else find_nearest_sentences(f"{text} {passage_ref.quote}", hit)
-    )
-    return [SupportingSpan(place, each) for each in spans]
+    if span:
+        return [SupportingSpan(hit_index, widen_to_sentences(span, hit))]
+    nearest = find_nearest_sentences(f"{text} {passage_ref.quote}", hit)
+    return [SupportingSpan(hit_index, span) for span in nearest]
 
 
 def render_passage(number: int, hit: Hit) -> str:
-    """A passage as a model reads it: its number, where it stands, and its text, without what speaks to a machine or
-    shows nothing.
-    """
-    above = [
-        line for line in (hit.title, *hit.context.splitlines()) if line and not is_injection(line)
-    ]
-    head = remove_invisible(" > ".join(dict.fromkeys(above)))
-    text, done = "", hit.span.start
-    for each in find_injections(hit):
-        text += hit.text[done - hit.span.start : each.span.start - hit.span.start] + OMISSION_MARK
-        done = each.span.end
-    return f"[{number}] {head}\n{remove_invisible(text + hit.text[done - hit.span.start :])}"
+    """Return a passage for a prompt: number, headings and text, without planted instructions and hidden characters."""
+    lines = [hit.title, *hit.context.splitlines()]
+    headings = dict.fromkeys(line for line in lines if line and not is_injection(line))
+    text, end = "", hit.span.start
+    for injection in find_injections(hit):
+        text += hit.text[end - hit.span.start : injection.span.start - hit.span.start]
+        text += OMISSION_MARK
+        end = injection.span.end
+    text += hit.text[end - hit.span.start :]
+    return f"[{number}] {remove_invisible(' > '.join(headings))}\n{remove_invisible(text)}"
 
 
 def create_boundary() -> str:
-    """A delimiter that no document can have foreseen."""
+    """Return a delimiter that no document can have foreseen."""
     return secrets.token_hex(8)
 
 
 def _fit_passages(passages: Sequence[str], token_budget: int) -> Iterator[str]:
-    """The first passages that there is room for; of the very first as much as there is."""
-    for number, passage in enumerate(passages):
-        if estimate_tokens(passage) > token_budget:
-            if not number:
-                yield passage[: max(token_budget, 0) * MIN_CHARACTERS_PER_TOKEN].rpartition(
-                    "\n" if "\n" in passage else " "
-                )[0]
+    """Yield the first passages that fit the budget; cut the very first if it is too long."""
+    for index, passage in enumerate(passages):
+        tokens = estimate_tokens(passage)
+        if tokens > token_budget:
+            if index == 0:
+                cut = passage[: max(token_budget, 0) * MIN_CHARACTERS_PER_TOKEN]
+                yield cut.rpartition("\n" if "\n" in passage else " ")[0]
             return
-        token_budget -= estimate_tokens(passage) + 1
+        token_budget -= tokens + 1
         yield passage

@@ -5,7 +5,7 @@ prompts    models read names such as <EMAIL_1>; what they write about them is pu
 answers    prompts, and in answers and their quotes [EMAIL] stands for the value
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
 
@@ -85,15 +85,11 @@ def open_models(settings: Settings, meter: Meter | None = None) -> Iterator[Mode
         yield gateway if settings.redact == "logs" else RedactingModels(gateway)
 
 
-def mask_events(events: Iterator[AnswerEvent], settings: Settings) -> Iterator[AnswerEvent]:
-    """An answer on its way, without secrets and personal data where the policy says so. `close` closes `events`."""
-    try:
+def mask_events(events: Generator[AnswerEvent], settings: Settings) -> Generator[AnswerEvent]:
+    """Yield the events, with secrets and personal data masked if the settings say so. Closing closes `events`."""
+    with closing(events):
         for event in events:
             yield _mask_event(event) if settings.redact == "answers" else event
-    finally:
-        close = getattr(events, "close", None)
-        if close:
-            close()
 
 
 def _mask_event(event: AnswerEvent) -> AnswerEvent:

@@ -22,7 +22,7 @@ from serving.answering.evidence import (
 )
 from serving.answering.pipeline import answer_question
 from serving.answering.question import analyze_question, mentions_other_designation
-from serving.answering.types import DraftAnswer, DraftSentence, SupportingSpan
+from serving.answering.types import DraftSentence, SupportingSpan
 from serving.answering.verification.verifier import Verifier
 from tests.conftest import ROOT
 
@@ -193,7 +193,7 @@ def test_probabilities_of_sentences_add_up(leave):
 
 
 def test_evidence_without_a_hit_gives_no_answer(leave):
-    assert extractive.ExtractiveGenerator().generate(replace(leave, hits=())) == DraftAnswer(())
+    assert list(extractive.ExtractiveGenerator().generate(replace(leave, hits=()))) == []
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Who is asking: tokens that are right, tokens that are wrong in every way, and requests that are simply believed."""
+"""Identity over HTTP: the token decides, and nothing else does."""
 
 import time
 from typing import Any
@@ -25,8 +25,8 @@ def token(key: Any = KEY, algorithm: str = "HS256", **changes: Any) -> str:
     return jwt.encode(claims, key, algorithm)
 
 
-def test_over_http_the_token_decides(sample_services: Services) -> None:
-    """And nothing else: no header of `local`, no query parameter; the service tells nobody which tenants there are."""
+def test_over_http_only_the_token_decides(sample_services: Services) -> None:
+    """Headers of `local` and query parameters are ignored, and no response lists the tenants."""
     client = TestClient(build_api(sample_services, JwtIdentity(KEY, "HS256", "groundwork")))
     for request in (client.get("/v1/me"), client.post("/v1/ask", json={"question": "Why?"})):
         assert request.status_code == 401

@@ -15,11 +15,9 @@ from retrieval.context import build_context
 from retrieval.retriever import retrieve
 from retrieval.types import SearchResult
 from serving.answering.evidence import extract_sentences
-from serving.answering.extractive import ExtractiveGenerator
 from serving.answering.generator import llm
 from serving.answering.generator.llm import (
     LLMGenerator,
-    create_generator,
     draft_sentence,
     estimate_tokens,
     render_passage,
@@ -207,11 +205,6 @@ def test_the_prompt_fits_the_model(leave):
         shown.append(sum(f"\n[{place}] " in models.told for place in range(1, len(leave.hits) + 1)))
     assert shown == sorted(shown)
     assert (shown[0], shown[-1]) == (1, len(leave.hits))
-
-
-def test_a_generator_is_a_models_only_where_there_are_models():
-    assert isinstance(create_generator(None, ALDER), ExtractiveGenerator)
-    assert isinstance(create_generator(ScriptedModels(), ALDER), LLMGenerator)
 
 
 def test_over_http_a_configured_model_writes(sample_services, leave):

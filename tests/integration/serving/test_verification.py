@@ -18,6 +18,7 @@ from core.types import Span
 from retrieval.retriever import retrieve
 from retrieval.types import SearchResult, SentenceHit
 from serving.answering.evidence import extract_sentences
+from serving.answering.generator.answer_generator import AnswerGenerator
 from serving.answering.pipeline import answer_question, stream_answer
 from serving.answering.types import (
     Answer,
@@ -227,7 +228,7 @@ def test_a_true_sentence_that_is_cited_wrongly_gets_the_passage_that_carries_it(
     assert verdict.sentence == DraftSentence(text, (right,))
 
 
-class Scripted:
+class Scripted(AnswerGenerator):
     """A generator that writes what it is told to, and says when it is closed."""
 
     name = "scripted"

@@ -24,8 +24,7 @@ def test_a_variable_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("PORT", "abc"),
         ("PORT", "70000"),
-        ("IDENTITY", "ldap"),
-        ("CHUNKER", "words"),
+        ("REDACT", "nothing"),
         ("EMBEDDING_DTYPE", "int4"),
     ],
 )
