@@ -21,12 +21,7 @@ def test_a_variable_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [
-        ("PORT", "abc"),
-        ("PORT", "70000"),
-        ("REDACT", "nothing"),
-        ("EMBEDDING_DTYPE", "int4"),
-    ],
+    [("PORT", "abc"), ("PORT", "70000"), ("REDACT", "nothing"), ("EMBEDDING_DTYPE", "int4")],
 )
 def test_nonsense_is_refused_by_name(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str
