@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.db.index_version import live_index
 from core.embedding import Embedder
 from core.errors import InvalidInput
 from core.services import Services
@@ -78,9 +77,7 @@ def ingest_corpus(
         batch = missing[start : start + MAX_BATCH_FILES * 4]
         for item in _embed_passages(embedder, batch):
             with services.database.writing(tenant) as connection:
-                documents.store_document(
-                    connection, live_index(connection), tenant, run_id, item, recipe
-                )
+                documents.store_documents(connection, tenant, run_id, [item], recipe)
         yield len(batch)
 
 

@@ -28,7 +28,6 @@ from llama_index.core.vector_stores.types import (
 from llama_index.core.vector_stores.utils import node_to_metadata_dict
 
 from core.db.database import Database
-from core.db.index_version import live_index
 from core.embedding import Embedder, Vectors
 from core.errors import InvalidInput
 from core.principal import Principal
@@ -120,11 +119,7 @@ class GroundworkVectorStore(BasePydanticVectorStore):
         )
         items = list(_embed_nodes(embedder, latest, self._allowed_groups))
         with self._services.database.writing(self._principal.tenant) as connection:
-            index = live_index(connection)
-            for item in items:
-                documents.store_document(
-                    connection, index, self._principal.tenant, run_id, item, recipe
-                )
+            documents.store_documents(connection, self._principal.tenant, run_id, items, recipe)
         return [node.node_id for node in nodes]
 
     def query(self, query: VectorStoreQuery, **kwargs: Any) -> VectorStoreQueryResult:
@@ -214,10 +209,8 @@ class GroundworkVectorStore(BasePydanticVectorStore):
             )
         run_id = uuid.uuid4()
         with self._services.database.writing(self._principal.tenant) as connection:
-            for node in nodes:
-                documents.delete_document(
-                    connection, self._principal.tenant, NODE_URI_PREFIX + node.node_id, run_id
-                )
+            uris = [NODE_URI_PREFIX + node.node_id for node in nodes]
+            documents.delete_documents(connection, self._principal.tenant, uris, run_id)
 
 
 # --- what is asked for ----------------------------------------------------------------------------------------------
