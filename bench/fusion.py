@@ -15,7 +15,6 @@ from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
-from pgvector import HalfVector
 from psycopg.rows import dict_row
 from rich.console import Console
 from rich.progress import track
@@ -29,21 +28,20 @@ from core.settings import load_settings
 from core.text.terms import count_query_terms, extract_terms
 from evaluation.corpus import corpus_tenant, ingest_corpus
 from evaluation.metrics import mean, ndcg
-from retrieval.filter_plan import NO_FILTER
-from retrieval.retriever import (
+from retrieval.search_plan import UNFILTERED_SETTINGS, read_corpus_stats
+from retrieval.search_statement import (
     BM25_B,
     BM25_K1,
-    COVERAGE_WEIGHT,
-    PASSAGE_WEIGHT,
-    SENTENCE_WEIGHT,
+    WEIGHTS,
+    SearchRequest,
     build_search_statement,
 )
-from retrieval.search_plan import UNFILTERED_SETTINGS, read_corpus_stats
 
 Array = NDArray[np.float64]
 
 DEPTH = 100
 FOLDS = 5
+_, COVERAGE_WEIGHT, PASSAGE_WEIGHT, SENTENCE_WEIGHT = WEIGHTS["hybrid"]
 DENSE_WEIGHT = PASSAGE_WEIGHT + SENTENCE_WEIGHT
 SENTENCE_SHARE = SENTENCE_WEIGHT / DENSE_WEIGHT
 CLASSIC = (1.2, 0.75)  # k1 and b as most libraries have them
@@ -232,7 +230,7 @@ def ask(services: Services, benchmark: Benchmark) -> Asked:
     shown = Console(stderr=True)
     pools = {
         bm25: [
-            _pool(services, tenant, query.text, HalfVector(vector), bm25)
+            _pool(services, tenant, query.text, vector.tolist(), bm25)
             for query, vector in track(
                 list(zip(benchmark.queries, vectors, strict=True)),
                 f"{benchmark.name}, k1 {bm25[0]}",
@@ -252,18 +250,21 @@ def ask(services: Services, benchmark: Benchmark) -> Asked:
 
 
 def _pool(
-    services: Services, tenant: str, question: str, vector: HalfVector, bm25: tuple[float, float]
+    services: Services,
+    tenant: str,
+    question: str,
+    vector: Sequence[float],
+    bm25: tuple[float, float],
 ) -> Pool:
-    wanted, (k1, b) = count_query_terms(question), bm25
+    term_counts, (k1, b) = count_query_terms(question), bm25
     with services.database.reading(Principal(tenant), UNFILTERED_SETTINGS) as connection:
-        reach = read_corpus_stats(connection, tenant)
-        query, values = build_search_statement(
-            reach, tenant, wanted, vector, DEPTH, "hybrid", NO_FILTER
-        )
+        stats = read_corpus_stats(connection, tenant)
+        request = SearchRequest(question, limit=DEPTH, vector=vector)
+        query, values = build_search_statement(tenant, stats, request)
         values |= {
-            "base": k1 * (1 - b),
-            "slope": k1 * b * reach.chunks / reach.terms,
-            "budget": sys.maxsize,
+            "bm25_base": k1 * (1 - b),
+            "bm25_slope": k1 * b * stats.chunks / stats.terms,
+            "max_postings": sys.maxsize,
             "limit": 2 * DEPTH,
         }
         with connection.cursor(row_factory=dict_row) as cursor:
@@ -287,7 +288,7 @@ def _pool(
         dense_rank=np.array([row["dense_rank"] or np.inf for row in rows]),
         coverage=np.array([_coverage(idf, row) for row in rows]),
         pairs=np.array([_pairs(idf, following, row) for row in rows]),
-        most=sum(idf[term] * count for term, count in wanted.items()) or 1.0,
+        most=sum(idf[term] * count for term, count in term_counts.items()) or 1.0,
     )
 
 

@@ -52,7 +52,7 @@ from core.text.sentences import split_sentences
 from core.text.terms import extract_terms
 from core.types import Span
 from evaluation.metrics import percentile
-from retrieval import retriever
+from retrieval import search_statement
 from retrieval.filters import Filter, Range
 from retrieval.retriever import retrieve
 from retrieval.types import SearchMode
@@ -491,7 +491,7 @@ def _kept(
         return [{hit.chunk_id for hit in evidence.hits} for evidence in found]
 
     some = first_ten()
-    with patch.object(retriever, "MAX_POSTINGS_READ", sys.maxsize):
+    with patch.object(search_statement, "MAX_POSTINGS_READ", sys.maxsize):
         whole = first_ten()
     return sum(len(one & other) for one, other in zip(some, whole, strict=True)) / max(
         1, sum(map(len, whole))

@@ -32,8 +32,9 @@ from core.text.terms import extract_terms
 from evaluation.corpus import CorpusPassage, corpus_tenant, ingest_corpus, read_corpus
 from evaluation.datasets import Qrels, Query, read_qrels, read_queries
 from evaluation.metrics import mean, ndcg, percentile, recall, success_at_k
-from retrieval.retriever import BM25_B, BM25_K1, MIN_SEARCH_DEPTH, QUERIES, retrieve
+from retrieval.retriever import retrieve
 from retrieval.search_plan import UNFILTERED_SETTINGS, read_corpus_stats
+from retrieval.search_statement import BM25_B, BM25_K1, MIN_SEARCH_DEPTH, QUERIES
 from retrieval.types import SearchMode
 
 Search = Callable[[str], Sequence[str]]
@@ -155,7 +156,7 @@ def index_recall(services: Services, benchmark: Benchmark) -> float:
     with services.database.reading(Principal(tenant), UNFILTERED_SETTINGS) as connection:
         table = sql.Identifier(read_corpus_stats(connection, tenant).index.vector_table_name)
         by_index, exact = (
-            sql.SQL(QUERIES[name]).format(vectors=table, passes=sql.SQL("true"))
+            sql.SQL(QUERIES[name]).format(vectors=table, chunk_condition=sql.SQL("true"))
             for name in ("nearest_index", "nearest_exact")
         )
         for vector in vectors:

@@ -1,4 +1,4 @@
-"""Is it any good: `groundwork eval retrieval` and `eval answers`."""
+"""Evaluation commands: `groundwork eval retrieval`, `eval answers` and `eval conversation`."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,23 +18,30 @@ from cli.console import (
 )
 from core.errors import InvalidInput
 from core.principal import Principal
-from core.settings import load_settings
+from core.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from core.services import Services
+    from evaluation.corpus import CorpusPassage
 
 
 def eval_retrieval(
-    folder: Annotated[Path, typer.Argument(help="A folder in BEIR's form.")],
-    corpus: Annotated[Path | None, typer.Option(help="Instead of DIR/corpus.jsonl.")] = None,
-    queries: Annotated[Path | None, typer.Option(help="Instead of DIR/queries.jsonl.")] = None,
-    qrels: Annotated[Path | None, typer.Option(help="Instead of DIR/qrels.tsv.")] = None,
+    folder: Annotated[Path, typer.Argument(help="Folder with a benchmark in BEIR's format.")],
+    corpus: Annotated[
+        Path | None, typer.Option(help="Passages. Default: corpus.jsonl in the folder.")
+    ] = None,
+    queries: Annotated[
+        Path | None, typer.Option(help="Queries. Default: queries.jsonl in the folder.")
+    ] = None,
+    qrels: Annotated[
+        Path | None, typer.Option(help="Relevance judgements. Default: qrels.tsv in the folder.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Measure nDCG@10, recall@100 and MRR@10 of lexical, dense and hybrid retrieval.
 
-    Where GROUNDWORK_RERANKER names a reranker, also of hybrid retrieval with it.
-    The corpus is kept as a tenant of its own, so that a second evaluation doesn't embed it again.
+    If GROUNDWORK_RERANKER names a reranker, hybrid retrieval is also measured with it.
+    The corpus becomes a tenant of its own, so that a second evaluation need not embed it again.
     """
     from evaluation.corpus import corpus_tenant, read_corpus
     from evaluation.datasets import read_qrels, read_queries
@@ -42,101 +49,105 @@ def eval_retrieval(
     from retrieval.reranker import load_reranker
 
     judgements = read_qrels(qrels or folder / "qrels.tsv")
-    asked = select_judged_queries(read_queries(queries or folder / "queries.jsonl"), judgements)
+    judged = select_judged_queries(read_queries(queries or folder / "queries.jsonl"), judgements)
     passages = read_corpus(corpus or folder / "corpus.jsonl")
     settings = load_settings()
     reranker = load_reranker(settings)
     with open_configured_services(settings) as services, create_progress_bar() as progress:
         tenant = corpus_tenant(passages)
         _ingest_corpus(services, tenant, passages, progress)
-        bar = progress.add_task("Asking", total=(4 if reranker else 3) * len(asked))
+        bar = progress.add_task("Asking", total=(4 if reranker else 3) * len(judged))
         reports = evaluate_retrieval(
             services,
             Principal(tenant),
-            asked,
+            judged,
             judgements,
             ("lexical", "dense", "hybrid"),
             create_progress_callback(progress, bar),
             reranker,
         )
+    modes = {report.name: report.as_dict() for report in reports}
     if as_json:
-        print_json(
-            {
-                "passages": len(passages),
-                "queries": len(asked),
-                "modes": {r.name: r.as_dict() for r in reports},
-            }
-        )
+        print_json({"passages": len(passages), "queries": len(judged), "modes": modes})
     else:
-        print_rows("Retrieval", [{"mode": r.name, **flatten_row(r.as_dict())} for r in reports])
+        rows = [{"mode": mode, **flatten_row(figures)} for mode, figures in modes.items()]
+        print_rows("Retrieval", rows)
 
 
 def eval_answers(
     golden: Annotated[
-        Path, typer.Argument(help="A golden file; its tenants must have been ingested.")
+        Path, typer.Argument(help="Golden file. Its tenants must have been ingested.")
     ] = Path("sample/golden.yaml"),
     corpus: Annotated[
-        Path | None, typer.Option(help="With --questions: passages, as BEIR's corpus.jsonl.")
+        Path | None, typer.Option(help="With --questions: passages in BEIR's corpus.jsonl format.")
     ] = None,
     questions: Annotated[
-        Path | None, typer.Option(help="With --corpus: questions with their gold answers.")
+        Path | None, typer.Option(help="With --corpus: questions with their accepted answers.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure answers, citations and refusals: on a golden file, or on --corpus and --questions in SQuAD's form. Where
-    settings name language models, or an entailment model, those write the answers, and this has to agree.
-    """
-    from evaluation.answers import evaluate_golden, evaluate_questions
-    from evaluation.datasets import read_golden, read_questions
+    """Measure answers, citations and refusals: on a golden file, or on --corpus and --questions as made from SQuAD.
 
+    With --corpus, configured language models write the answers. A configured entailment model must agree with each
+    sentence in both cases.
+    """
     if (corpus is None) != (questions is None):
         raise InvalidInput(
             "Give --corpus and --questions together, or neither to use a golden file."
         )
     settings = load_settings()
     if corpus is not None and questions is not None:
-        from evaluation.corpus import corpus_tenant, read_corpus
-        from serving.answering.guardrails.redaction import open_models
-
-        passages, asked = read_corpus(corpus), read_questions(questions)
-        tenant = corpus_tenant(passages)
-        with (
-            open_configured_services(settings) as services,
-            open_models(settings) as models,
-            create_progress_bar() as progress,
-        ):
-            _ingest_corpus(services, tenant, passages, progress)
-            bar = progress.add_task("Asking", total=len(asked))
-            there = {passage.passage_id for passage in passages}
-            report = evaluate_questions(
-                services, tenant, asked, there, create_progress_callback(progress, bar), models
-            ).as_dict()
+        report = _evaluate_corpus_questions(settings, corpus, questions)
     else:
-        cases = read_golden(golden)
-        with open_configured_services(settings) as services, create_progress_bar() as progress:
-            bar = progress.add_task("Asking", total=len(cases))
-            report = evaluate_golden(
-                services, cases, create_progress_callback(progress, bar)
-            ).as_dict()
+        report = _evaluate_golden(settings, golden)
     if as_json:
         print_json(report)
-    else:
-        print_rows(
-            "Answers",
-            [{key: value for key, value in report.items() if not isinstance(value, list | dict)}],
-        )
-        for wrong in report.get("failed", []):
-            out.print(f"{wrong['question_id']}: {'; '.join(wrong['failures'])}")
+        return
+    row = {name: value for name, value in report.items() if not isinstance(value, list | dict)}
+    print_rows("Answers", [row])
+    for failed in report.get("failed", []):
+        out.print(f"{failed['question_id']}: {'; '.join(failed['failures'])}")
+
+
+def _evaluate_corpus_questions(settings: Settings, corpus: Path, questions: Path) -> dict[str, Any]:
+    from evaluation.answers import evaluate_questions
+    from evaluation.corpus import corpus_tenant, read_corpus
+    from evaluation.datasets import read_questions
+    from serving.answering.guardrails.redaction import open_models
+
+    passages, asked = read_corpus(corpus), read_questions(questions)
+    tenant = corpus_tenant(passages)
+    with (
+        open_configured_services(settings) as services,
+        open_models(settings) as models,
+        create_progress_bar() as progress,
+    ):
+        _ingest_corpus(services, tenant, passages, progress)
+        bar = progress.add_task("Asking", total=len(asked))
+        passage_ids = {passage.passage_id for passage in passages}
+        on_progress = create_progress_callback(progress, bar)
+        return evaluate_questions(services, tenant, asked, passage_ids, on_progress, models)
+
+
+def _evaluate_golden(settings: Settings, golden: Path) -> dict[str, Any]:
+    from evaluation.answers import evaluate_golden
+    from evaluation.datasets import read_golden
+
+    questions = read_golden(golden)
+    with open_configured_services(settings) as services, create_progress_bar() as progress:
+        bar = progress.add_task("Asking", total=len(questions))
+        on_progress = create_progress_callback(progress, bar)
+        return evaluate_golden(services, questions, on_progress).as_dict()
 
 
 def eval_conversation(
     dialogues: Annotated[
-        Path, typer.Argument(help="Golden dialogues; their tenant must have been ingested.")
+        Path, typer.Argument(help="Golden dialogues. Their tenant must have been ingested.")
     ] = Path("sample/dialogues.yaml"),
-    tenant: Annotated[str, typer.Option(help="The tenant that the dialogues are about.")] = "alder",
+    tenant: Annotated[str, typer.Option(help="Tenant of the dialogues.")] = "alder",
     as_json: JsonOption = False,
 ) -> None:
-    """Measure whether follow-up questions are understood: what they find as they are put, and rewritten."""
+    """Measure follow-up questions: whether they find the answer as they are, and rewritten."""
     from evaluation.dialogues import evaluate_dialogues, read_dialogues, summarise_outcomes
     from serving.answering.guardrails.redaction import open_models
 
@@ -148,27 +159,27 @@ def eval_conversation(
         create_progress_bar() as progress,
     ):
         bar = progress.add_task("Asking", total=sum(map(len, golden)))
-        outcomes = evaluate_dialogues(
-            services, Principal(tenant), golden, create_progress_callback(progress, bar), models
-        )
+        on_progress = create_progress_callback(progress, bar)
+        outcomes = evaluate_dialogues(services, Principal(tenant), golden, on_progress, models)
     wrong = [
         {"dialogue": o.turn.dialogue, "question": o.turn.question, "asked_as": o.asked_as}
         for o in outcomes
         if not o.found_with_rewriting or o.was_rewritten != o.turn.is_follow_up
     ]
+    summary = summarise_outcomes(outcomes)
     if as_json:
-        print_json({**summarise_outcomes(outcomes), "wrong": wrong})
-    else:
-        print_rows("Conversation", [dict(summarise_outcomes(outcomes))])
-        for each in wrong:
-            out.print(f"{each['dialogue']}: {each['question']} -> {each['asked_as']}")
+        print_json({**summary, "wrong": wrong})
+        return
+    print_rows("Conversation", [dict(summary)])
+    for turn in wrong:
+        out.print(f"{turn['dialogue']}: {turn['question']} -> {turn['asked_as']}")
 
 
 def _ingest_corpus(
-    services: "Services", tenant: str, passages: list[Any], progress: Progress
+    services: "Services", tenant: str, passages: "list[CorpusPassage]", progress: Progress
 ) -> None:
     from evaluation.corpus import ingest_corpus
 
     bar = progress.add_task("Embedding the corpus", total=len(passages))
-    for settled in ingest_corpus(services, tenant, passages):
-        progress.advance(bar, settled)
+    for stored in ingest_corpus(services, tenant, passages):
+        progress.advance(bar, stored)

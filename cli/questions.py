@@ -54,10 +54,10 @@ def search(
     as_json: JsonOption = False,
 ) -> None:
     """Find the passages that answer a question best, and show each leg's rank."""
-    from retrieval.filters import parse_where
-    from retrieval.retriever import check_question, retrieve
+    from retrieval.filter_expressions import parse_where
+    from retrieval.retriever import check_limit, check_question, retrieve
 
-    question = check_question(question)
+    question, limit = check_question(question), check_limit(limit)
     narrowed = parse_where(where or ())
     settings = load_settings()
     with open_configured_services(settings) as services:
@@ -89,7 +89,7 @@ def ask(
     as_json: JsonOption = False,
 ) -> None:
     """Answer a question from the documents, every sentence with its citation, or say that they don't hold it."""
-    from retrieval.filters import parse_where
+    from retrieval.filter_expressions import parse_where
     from retrieval.retriever import check_question
     from serving.answering.conversation.conversation import answer_in_conversation
     from serving.answering.generator.registry import create_generator

@@ -1,4 +1,4 @@
-"""What `groundwork search --explain` prints: each hit's score by leg with its terms, then how the search came about."""
+"""Output of `groundwork search --explain`: the parts of each score, the terms, and the course of the search."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -11,6 +11,7 @@ from rich.text import Text
 if TYPE_CHECKING:
     from retrieval.types import (
         AccessPath,
+        DocumentCounts,
         DuplicateRef,
         Hit,
         RetrieverName,
@@ -24,138 +25,124 @@ RETRIEVER_LABELS: "dict[RetrieverName, str]" = {
     "dense": "passage",
     "sentence": "best sentence",
 }
-MAX_BAR_CHARACTERS = 24  # characters for the largest share
 RETRIEVER_STYLES: "dict[RetrieverName, str]" = {
     "lexical": "yellow",
     "dense": "cyan",
     "sentence": "magenta",
 }
+MAX_BAR_CHARACTERS = 24  # for the largest share
 
 
-def print_explanation(evidence: "SearchResult") -> None:
-    """Print why the hits of some evidence are where they are."""
-    if (explanation := evidence.explanation) is None:
+def print_explanation(result: "SearchResult") -> None:
+    """Print the reasons of each hit's rank."""
+    if (explanation := result.explanation) is None:
         return
     console = Console(highlight=False, markup=False)
-    reasons = [hit.reasons for hit in evidence.hits if hit.reasons]
+    reasons = [hit.reasons for hit in result.hits if hit.reasons]
     largest_share = max((max(each.shares.values()) for each in reasons), default=0.0)
-    for hit, hit_reasons in zip(evidence.hits, reasons, strict=True):
+    for hit, hit_reasons in zip(result.hits, reasons, strict=True):
         table = build_hits_table([hit])
         table.add_row("", "", _build_reasons_table(hit, hit_reasons, largest_share))
         console.print(table)
         console.print()
-    console.print(_build_facts_table(evidence, explanation))
+    facts = Table.grid(padding=(0, 2))
+    facts.add_column(no_wrap=True, style="bold")
+    facts.add_column(overflow="fold")
+    for name, fact in _explanation_facts(result, explanation):
+        facts.add_row(name, fact)
+    console.print(facts)
 
 
 def build_hits_table(hits: "Sequence[Hit]") -> Table:
-    """Two lines a hit: rank, score, place and the ranks that the legs gave it; and the beginning of its text."""
+    """Return two lines a hit: rank, score, path and the rank of each retriever; and the beginning of the text."""
     table = Table.grid(padding=(0, 2))
     table.add_column(justify="right", no_wrap=True, style="bold", min_width=2)
     table.add_column(no_wrap=True, style="bold")
     table.add_column(overflow="fold")
     for hit in hits:
-        ranks = [
+        parts = [hit.location.label()]
+        parts += [
             f"{RETRIEVER_LABELS[name]} {leg.rank}" for name, leg in hit.legs.items() if leg.rank
         ]
-        place = Text(
-            " · ".join(part for part in (hit.location.label(), *ranks) if part), style="dim"
-        )
-        table.add_row(
-            str(hit.rank), f"{hit.score:.3f}", Text(f"{hit.path} · ", style="bold").append(place)
-        )
-        table.add_row("", "", Text(" ".join(hit.text.split()), no_wrap=True, overflow="ellipsis"))
+        details = Text(" · ".join(filter(None, parts)), style="dim")
+        heading = Text(f"{hit.path} · ", style="bold").append(details)
+        table.add_row(str(hit.rank), f"{hit.score:.3f}", heading)
+        table.add_row("", "", _one_line(hit.text))
         if hit.also:
-            table.add_row(
-                "",
-                "",
-                Text(format_duplicates(hit.also), style="dim", no_wrap=True, overflow="ellipsis"),
-            )
+            table.add_row("", "", _one_line(format_duplicates(hit.also), style="dim"))
     return table
 
 
+def _one_line(text: str, style: str = "") -> Text:
+    return Text(" ".join(text.split()), style=style, no_wrap=True, overflow="ellipsis")
+
+
 def format_duplicates(duplicates: "Sequence[DuplicateRef]") -> str:
-    """The other documents that a passage stands for, in one line: those with the very same first."""
+    """Return the other documents of a hit in one line, those with the same file first."""
     same = ", ".join(other.path for other in duplicates if other.exact)
-    alike = ", ".join(other.path for other in duplicates if not other.exact)
-    return " · ".join(
-        part
-        for part in (f"same file: {same}" * bool(same), f"much the same: {alike}" * bool(alike))
-        if part
-    )
+    similar = ", ".join(other.path for other in duplicates if not other.exact)
+    parts = []
+    if same:
+        parts.append(f"same file: {same}")
+    if similar:
+        parts.append(f"much the same: {similar}")
+    return " · ".join(parts)
 
 
-def _build_reasons_table(hit: "Hit", reasons: "ScoreReasons", longest: float) -> Table:
+def _build_reasons_table(hit: "Hit", reasons: "ScoreReasons", largest_share: float) -> Table:
     table = Table.grid(padding=(0, 1))
     for name, leg in hit.legs.items():
         share = reasons.shares[name]
-        bar = "█" * round(MAX_BAR_CHARACTERS * max(0.0, share) / longest) if longest else ""
+        width = MAX_BAR_CHARACTERS * max(0.0, share) / largest_share if largest_share else 0.0
+        bar = Text(f"{'█' * round(width):<{MAX_BAR_CHARACTERS}}", style=RETRIEVER_STYLES[name])
         measure = "BM25" if name == "lexical" else "cosine"
-        said = f"{measure} {leg.score:.3f}" if leg.score is not None else "not asked"
-        table.add_row(
-            RETRIEVER_LABELS[name],
-            f"{share:.3f}",
-            Text(f"{bar:<{MAX_BAR_CHARACTERS}}", style=RETRIEVER_STYLES[name]),
-            said,
-        )
+        score = "not computed" if leg.score is None else f"{measure} {leg.score:.3f}"
+        table.add_row(RETRIEVER_LABELS[name], f"{share:.3f}", bar, score)
     if hit.reranked:
-        table.add_row(
-            "reranker", "", "", f"score {hit.reranked.score:.3f}, was rank {hit.reranked.before}"
-        )
-    words = Text(
-        " · ".join(f"{m.term} ×{m.frequency:g} +{m.score:.2f}" for m in reasons.terms)
-        or "no term of the question"
-    )
+        change = f"score {hit.reranked.score:.3f}, was rank {hit.reranked.before}"
+        table.add_row("reranker", "", "", change)
+    terms = [f"{match.term} ×{match.frequency:g} +{match.score:.2f}" for match in reasons.terms]
     outer = Table.grid()
     outer.add_row(table)
-    outer.add_row(words)
+    outer.add_row(Text(" · ".join(terms) or "no term of the question"))
     return outer
 
 
-def _build_facts_table(evidence: "SearchResult", explanation: "SearchExplanation") -> Table:
-    facts = Table.grid(padding=(0, 2))
-    facts.add_column(no_wrap=True, style="bold")
-    facts.add_column(overflow="fold")
-    for name, said in _explanation_facts(evidence, explanation):
-        facts.add_row(name, said)
-    return facts
-
-
 def _explanation_facts(
-    evidence: "SearchResult", explanation: "SearchExplanation"
+    result: "SearchResult", explanation: "SearchExplanation"
 ) -> Iterator[tuple[str, str]]:
     from retrieval.filters import filter_json
 
-    rarest = sorted(evidence.idf.items(), key=lambda pair: -pair[1])
+    rarest = sorted(result.idf.items(), key=lambda pair: -pair[1])
     yield "idf", " · ".join(f"{term} {idf:.2f}" for term, idf in rarest) or "no terms"
-    if evidence.filter and explanation.passed:
-        passed = f"{explanation.passed.documents:,} documents and {explanation.passed.passages:,} passages pass"
-        yield "filter", f"{json.dumps(filter_json(evidence.filter), ensure_ascii=False)}: {passed}"
+    if result.filter and explanation.passed:
+        filter_text = json.dumps(filter_json(result.filter), ensure_ascii=False)
+        yield "filter", f"{filter_text}: {_format_counts(explanation.passed)} pass"
     groups = ", ".join(explanation.groups) or "none"
-    searched = evidence.searched
-    visible = f"{searched.documents:,} documents and {searched.passages:,} passages visible"
+    visible = f"{_format_counts(result.searched)} visible"
     yield "access", f"tenant {explanation.tenant}, groups {groups}: {visible}"
     yield "index", f"version {explanation.index_version}, {explanation.model}"
     for access in explanation.accesses:
         yield f"{access.step} by {RETRIEVER_LABELS[access.leg]}", _describe_access(access)
-    if evidence.reranking:
-        moved = f"{evidence.reranking.scored} passages scored, {evidence.reranking.moved} of these moved"
-        yield "reranker", f"{evidence.reranking.name}: {moved}"
-    yield (
-        "milliseconds",
-        " · ".join(f"{stage} {spent:.1f}" for stage, spent in evidence.milliseconds.items()),
-    )
-    yield (
-        "database",
-        " · ".join(f"{stage} {spent:.1f} ms" for stage, spent in explanation.milliseconds.items()),
-    )
+    if reranking := result.reranking:
+        change = f"{reranking.scored} passages scored, {reranking.moved} of these moved"
+        yield "reranker", f"{reranking.name}: {change}"
+    stages = [f"{stage} {spent:.1f}" for stage, spent in result.milliseconds.items()]
+    yield "milliseconds", " · ".join(stages)
+    stages = [f"{stage} {spent:.1f} ms" for stage, spent in explanation.milliseconds.items()]
+    yield "database", " · ".join(stages)
+
+
+def _format_counts(counts: "DocumentCounts") -> str:
+    return f"{counts.documents:,} documents and {counts.passages:,} passages"
 
 
 def _describe_access(access: "AccessPath") -> str:
-    how = {
+    methods = {
         "index only": f"index only, {access.index}",
         "index": f"index {access.index}",
         "HNSW": f"HNSW, {access.index}",
         "exact": f"exact, each vector compared ({access.index or 'the whole table'})",
         "table": "the whole table",
-    }[access.method]
-    return f"{how}: {access.rows:,} rows"
+    }
+    return f"{methods[access.method]}: {access.rows:,} rows"

@@ -66,6 +66,13 @@ class EmbedderClass(Protocol):
         """
 
 
+def truncate_to_model(embedder: Embedder, text: str) -> str:
+    """Return the part of a text that fits the model's input."""
+    starts = embedder.token_starts(text)
+    limit = embedder.max_input_tokens
+    return text if len(starts) <= limit else text[: starts[limit]]
+
+
 def load_embedder(setting: str, dtype: str = "auto") -> Embedder:
     """Load the embedding model that a value of GROUNDWORK_EMBEDDING_MODEL selects.
 

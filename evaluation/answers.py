@@ -1,13 +1,13 @@
-"""Are the answers right, are they cited right, and is refused what can't be answered?
+"""Quality of answers, citations and refusals.
 
-Two kinds of questions: the golden file of the sample, where each question says what its answer must rest on, and
-questions with gold strings over a corpus, as SQuAD has them.
+There are two kinds of questions: the golden file of the sample, in which each question names the documents and strings
+that its answer needs, and questions with accepted answers about a corpus, as in SQuAD.
 """
 
 import time
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from core.principal import Principal
@@ -28,10 +28,13 @@ from serving.answering.pipeline import answer_question
 from serving.answering.types import Answer, Citation
 from serving.gateway.types import Models
 
+Report = dict[str, Any]
+"""Figures by name, for `--json`."""
+
 
 @dataclass(frozen=True, slots=True)
 class GoldenOutcome:
-    """One golden question: right when `failures` is empty, else each says what is wrong."""
+    """The answer to a golden question; without `failures` it is correct."""
 
     question_id: str
     kind: QuestionKind
@@ -42,108 +45,55 @@ class GoldenOutcome:
 
     @property
     def is_correct(self) -> bool:
-        """Whether nothing is wrong."""
+        """True without failures."""
         return not self.failures
 
 
 @dataclass(frozen=True, slots=True)
 class GoldenReport:
-    """All golden questions."""
+    """The outcomes of a golden file."""
 
     outcomes: tuple[GoldenOutcome, ...]
 
     @property
-    def correct_count(self) -> int:
-        """How many are right."""
-        return sum(outcome.is_correct for outcome in self.outcomes)
-
-    @property
     def correct_share(self) -> float:
-        """The share that is right."""
+        """The fraction of correct answers, 0 to 1."""
         return mean([outcome.is_correct for outcome in self.outcomes])
 
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values: the counts, each kind's, and what is wrong with the rest."""
-        kinds = list(dict.fromkeys(outcome.kind for outcome in self.outcomes))
+    def as_dict(self) -> Report:
+        """Return the counts, in all and of each kind, and the failures."""
+        by_kind: dict[str, list[GoldenOutcome]] = {}
+        for outcome in self.outcomes:
+            by_kind.setdefault(outcome.kind, []).append(outcome)
+        failed = [asdict(outcome) for outcome in self.outcomes if not outcome.is_correct]
         return {
-            "questions": len(self.outcomes),
-            "correct": self.correct_count,
+            **_count_correct(self.outcomes),
             "share": round(self.correct_share, 4),
-            "kinds": {
-                kind: _count_correct([o for o in self.outcomes if o.kind == kind]) for kind in kinds
-            },
-            "failed": [asdict(outcome) for outcome in self.outcomes if not outcome.is_correct],
+            "kinds": {kind: _count_correct(outcomes) for kind, outcomes in by_kind.items()},
+            "failed": failed,
         }
 
 
-@dataclass(frozen=True, slots=True)
-class QuestionsReport:
-    """Questions with gold strings. Shares are 0 to 1.
-
-    Those of `gold_...` are over all answerable questions, so that a refused one counts as missed; `right_passage` is
-    over the answers given to answerable questions. Refusing is the positive class of `refusal_...`. The balanced
-    accuracy is at the threshold that is served; `best_...` at the one that would suit these very questions best.
-
-    A question whose passage is not in the corpus is `absent`, and not answerable, whatever its file says. Of the others
-    the unanswerable ones are `adversarial`: something near is there, and it isn't the answer. None where there are none
-    of a kind.
-
-    `generators` counts who wrote the answers, `entailment` names the model that had to agree, if any, and `left_out`
-    counts the sentences that the verification kept back, by what was wrong with them: so two runs show what a language
-    model or an entailment model adds.
-    """
-
-    questions: int
-    answerable: int
-    adversarial: int
-    absent: int
-    answered_of_answerable: float
-    gold_in_answer: float
-    gold_in_quotes: float
-    gold_in_first_quote: float
-    right_passage: float
-    refusal_precision: float
-    refusal_recall: float
-    auroc: float
-    balanced_accuracy: float
-    best_balanced_accuracy: float
-    answerable_refused: float | None
-    adversarial_refused: float | None
-    adversarial_auroc: float | None
-    absent_refused: float | None
-    absent_auroc: float | None
-    sentences_per_answer: float
-    words_per_answer: float
-    answers_per_second: float
-    generators: Mapping[str, int]
-    entailment: str | None
-    left_out: Mapping[str, int]
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values, rounded to what can be told apart."""
-        return {
-            key: round(value, 4) if isinstance(value, float) else value
-            for key, value in asdict(self).items()
-        }
+def _count_correct(outcomes: Sequence[GoldenOutcome]) -> dict[str, int]:
+    return {"questions": len(outcomes), "correct": sum(outcome.is_correct for outcome in outcomes)}
 
 
 def evaluate_golden(
     services: Services, questions: Sequence[GoldenQuestion], on_progress: StepCallback
 ) -> GoldenReport:
-    """Ask every golden question as its asker; a step a question."""
+    """Ask each golden question as its principal; one step a question."""
     outcomes = []
     for golden in questions:
-        given = answer_question(services, Principal(golden.tenant, golden.groups), golden.question)
-        outcomes.append(
-            GoldenOutcome(
-                golden.question_id,
-                golden.kind,
-                golden.question,
-                given.text,
-                tuple(dict.fromkeys(citation.path for citation in given.citations)),
-                tuple(find_failures(golden, given, questions)),
-            )
+        answer = answer_question(services, Principal(golden.tenant, golden.groups), golden.question)
+        outcome = GoldenOutcome(
+            golden.question_id,
+            golden.kind,
+            golden.question,
+            answer.text,
+            tuple(dict.fromkeys(citation.path for citation in answer.citations)),
+            tuple(find_failures(golden, answer, questions)),
         )
+        outcomes.append(outcome)
         on_progress(1)
     return GoldenReport(tuple(outcomes))
 
@@ -155,101 +105,127 @@ def evaluate_questions(
     passage_ids: Collection[str],
     on_progress: StepCallback,
     models: Models | None = None,
-) -> QuestionsReport:
-    """Ask every question in a tenant whose documents are the passages of a corpus; a step a question.
+) -> Report:
+    """Ask each question of a tenant whose documents are the passages of a corpus; one step a question.
 
-    `passages` are the ids of those passages; `models` write the answers, where there are any.
+    `models` write the answers; without them the answers are quotes. Return figures for `--json`; fractions are 0 to 1,
+    None means no question of that kind.
+
+    A question whose passage is not in the corpus is `absent`. The other unanswerable questions are `adversarial`: the
+    corpus has a similar passage without the answer. `gold_...` count a refusal as a miss; `right_passage` counts only
+    answers to answerable questions. Refusal is the positive class of `refusal_...`. `balanced_accuracy` is at the
+    threshold in use; `best_...` is at the best threshold for these questions. `generators` counts the writers of the
+    answers, `entailment` names the entailment model, and `left_out` counts dropped sentences by fault: two runs show
+    the effect of a language model or an entailment model.
     """
-    asker = Principal(tenant)
-    services.embedder().encode(["A first text, so that loading the model is not measured."])
-    given, began = [], time.perf_counter()
+    principal = Principal(tenant)
+    services.embedder().encode(["A first text, so that the figures leave out loading the model."])
+    answers = []
+    started_at = time.perf_counter()
     for question in questions:
-        given.append(
-            answer_question(
-                services,
-                asker,
-                question.question,
-                generator=create_generator(services.settings, models, asker),
-            )
-        )
+        generator = create_generator(services.settings, models, principal)
+        answers.append(answer_question(services, principal, question.question, generator=generator))
         on_progress(1)
-    seconds = time.perf_counter() - began
-    asked = [_mark_absent_unanswerable(question, passage_ids) for question in questions]
-    return build_questions_report(
-        asked, given, passage_ids, seconds, services.settings.entailment or None
-    )
+    seconds = time.perf_counter() - started_at
+    groups = _group_answers(questions, answers, passage_ids)
+    figures = {
+        "questions": len(answers),
+        "answerable": len(groups.answerable),
+        "adversarial": len(groups.adversarial),
+        "absent": len(groups.absent),
+        **_measure_answers(groups.answerable),
+        **_measure_refusals(groups),
+        **_measure_texts(answers),
+        "answers_per_second": len(answers) / seconds if seconds else 0.0,
+        "generators": dict(Counter(answer.generator for answer in answers if _is_answered(answer))),
+        "entailment": services.settings.entailment or None,
+        "left_out": dict(Counter(fault for answer in answers for fault in answer.removed)),
+    }
+    return {
+        name: round(value, 4) if isinstance(value, float) else value
+        for name, value in figures.items()
+    }
 
 
-def _mark_absent_unanswerable(
-    question: CorpusQuestion, passage_ids: Collection[str]
-) -> CorpusQuestion:
-    """The question, not answerable where its passage is not among those that it was asked of."""
-    return question if question.passage_id in passage_ids else replace(question, answerable=False)
+@dataclass(frozen=True, slots=True)
+class _AnswerGroups:
+    answerable: list[tuple[CorpusQuestion, Answer]]
+    adversarial: list[Answer]
+    absent: list[Answer]
 
 
-def build_questions_report(
-    questions: Sequence[CorpusQuestion],
-    replies: Sequence[Answer],
-    passage_ids: Collection[str],
-    seconds: float,
-    entailment: str | None = None,
-) -> QuestionsReport:
-    """The report on answers that took `seconds` in all, and had an entailment model to agree with them if one is named;
-    `given[i]` answers `questions[i]`.
-    """
-    pairs = list(zip(questions, replies, strict=True))
-    answerable = [(question, reply) for question, reply in pairs if question.answerable]
-    others = [(question, reply) for question, reply in pairs if not question.answerable]
-    adversarial = [reply for question, reply in others if question.passage_id in passage_ids]
-    absent = [reply for question, reply in others if question.passage_id not in passage_ids]
-    answered = [(question, reply) for question, reply in answerable if reply.status == "answered"]
-    written = [reply for _, reply in pairs if reply.status == "answered"]
-    refused_rightly = sum(reply.status == "refused" for _, reply in others)
-    positive, negative = (
-        _list_confidences(reply for _, reply in answerable),
-        _list_confidences(reply for _, reply in others),
-    )
-    return QuestionsReport(
-        questions=len(pairs),
-        answerable=len(answerable),
-        adversarial=len(adversarial),
-        absent=len(absent),
-        answered_of_answerable=len(answered) / len(answerable) if answerable else 0.0,
-        gold_in_answer=mean([contains_any(q.answers, [r.text]) for q, r in answerable]),
-        gold_in_quotes=mean(
-            [contains_any(q.answers, _quote_texts(r.citations)) for q, r in answerable]
-        ),
-        gold_in_first_quote=mean(
-            [contains_any(q.answers, _quote_texts(r.citations[:1])) for q, r in answerable]
-        ),
-        right_passage=mean(
-            [q.passage_id in {citation.path for citation in r.citations} for q, r in answered]
-        ),
-        refusal_precision=precision(refused_rightly, len(answerable) - len(answered)),
-        refusal_recall=recall_of_class(refused_rightly, len(others) - refused_rightly),
-        auroc=auroc(positive, negative),
-        balanced_accuracy=balanced_accuracy(positive, negative, load_threshold()),
-        best_balanced_accuracy=best_balanced_accuracy(positive, negative),
-        answerable_refused=_refused_share([reply for _, reply in answerable]),
-        adversarial_refused=_refused_share(adversarial),
-        adversarial_auroc=_optional_auroc(positive, adversarial),
-        absent_refused=_refused_share(absent),
-        absent_auroc=_optional_auroc(positive, absent),
-        sentences_per_answer=mean([len(reply.sentences) for reply in written]),
-        words_per_answer=mean([len(reply.text.split()) for reply in written]),
-        answers_per_second=len(pairs) / seconds if seconds else 0.0,
-        generators=dict(Counter(reply.generator for reply in written)),
-        entailment=entailment,
-        left_out=dict(Counter(fault for reply in replies for fault in reply.removed)),
-    )
+def _group_answers(
+    questions: Sequence[CorpusQuestion], answers: Sequence[Answer], passage_ids: Collection[str]
+) -> _AnswerGroups:
+    groups = _AnswerGroups([], [], [])
+    for question, answer in zip(questions, answers, strict=True):
+        if question.passage_id not in passage_ids:
+            groups.absent.append(answer)
+        elif question.answerable:
+            groups.answerable.append((question, answer))
+        else:
+            groups.adversarial.append(answer)
+    return groups
 
 
-def _list_confidences(replies: Iterable[Answer]) -> list[float]:
-    return [reply.confidence for reply in replies]
+def _is_answered(answer: Answer) -> bool:
+    return answer.status == "answered"
 
 
-def _refused_share(replies: Sequence[Answer]) -> float | None:
-    return mean([reply.status == "refused" for reply in replies]) if replies else None
+def _measure_answers(pairs: Sequence[tuple[CorpusQuestion, Answer]]) -> Report:
+    answered, in_answer, in_quotes, in_first_quote, right_passage = [], [], [], [], []
+    for question, answer in pairs:
+        quotes = _quote_texts(answer.citations)
+        answered.append(_is_answered(answer))
+        in_answer.append(contains_any(question.answers, [answer.text]))
+        in_quotes.append(contains_any(question.answers, quotes))
+        in_first_quote.append(contains_any(question.answers, quotes[:1]))
+        if _is_answered(answer):
+            right_passage.append(question.passage_id in _cited_paths(answer))
+    return {
+        "answered_of_answerable": mean(answered),
+        "gold_in_answer": mean(in_answer),
+        "gold_in_quotes": mean(in_quotes),
+        "gold_in_first_quote": mean(in_first_quote),
+        "right_passage": mean(right_passage),
+    }
+
+
+def _measure_refusals(groups: _AnswerGroups) -> Report:
+    answerable = [answer for _, answer in groups.answerable]
+    unanswerable = [*groups.adversarial, *groups.absent]
+    answered_wrongly = sum(map(_is_answered, unanswerable))
+    refused_rightly = len(unanswerable) - answered_wrongly
+    refused_wrongly = len(answerable) - sum(map(_is_answered, answerable))
+    positive, negative = _list_confidences(answerable), _list_confidences(unanswerable)
+    return {
+        "refusal_precision": precision(refused_rightly, refused_wrongly),
+        "refusal_recall": recall_of_class(refused_rightly, answered_wrongly),
+        "auroc": auroc(positive, negative),
+        "balanced_accuracy": balanced_accuracy(positive, negative, load_threshold()),
+        "best_balanced_accuracy": best_balanced_accuracy(positive, negative),
+        "answerable_refused": _refused_share(answerable),
+        "adversarial_refused": _refused_share(groups.adversarial),
+        "adversarial_auroc": _optional_auroc(positive, groups.adversarial),
+        "absent_refused": _refused_share(groups.absent),
+        "absent_auroc": _optional_auroc(positive, groups.absent),
+    }
+
+
+def _measure_texts(answers: Sequence[Answer]) -> Report:
+    answered = [answer for answer in answers if _is_answered(answer)]
+    return {
+        "sentences_per_answer": mean([len(answer.sentences) for answer in answered]),
+        "words_per_answer": mean([len(answer.text.split()) for answer in answered]),
+    }
+
+
+def _list_confidences(answers: Iterable[Answer]) -> list[float]:
+    return [answer.confidence for answer in answers]
+
+
+def _refused_share(answers: Sequence[Answer]) -> float | None:
+    return mean([not _is_answered(answer) for answer in answers]) if answers else None
 
 
 def _optional_auroc(positive: Sequence[float], negative: Sequence[Answer]) -> float | None:
@@ -257,66 +233,62 @@ def _optional_auroc(positive: Sequence[float], negative: Sequence[Answer]) -> fl
 
 
 def find_failures(
-    golden: GoldenQuestion, reply: Answer, all_questions: Sequence[GoldenQuestion]
+    golden: GoldenQuestion, answer: Answer, all_questions: Sequence[GoldenQuestion]
 ) -> Iterable[str]:
-    """What is wrong with an answer, a sentence each."""
+    """Yield a sentence for each mistake in an answer."""
     if golden.kind == "answerable":
-        yield from _check_answer(golden, reply)
+        yield from _check_answer(golden, answer)
         return
-    if reply.status == "answered":
+    if _is_answered(answer):
         yield "It should have been refused."
     if golden.kind == "forbidden":
-        yield from _find_disclosures(golden, reply, all_questions)
+        yield from _find_disclosures(golden, answer, all_questions)
 
 
-def contains_any(strings: Iterable[str], texts: Iterable[str]) -> bool:
-    """Whether one of the strings stands in one of the texts; case and the width of blanks don't matter."""
-    folded = [_normalise_text(text) for text in texts]
-    return any(_normalise_text(string) in text for string in strings for text in folded)
-
-
-def _check_answer(golden: GoldenQuestion, reply: Answer) -> Iterable[str]:
-    if reply.status == "refused":
+def _check_answer(golden: GoldenQuestion, answer: Answer) -> Iterable[str]:
+    if not _is_answered(answer):
         yield "It was refused."
         return
-    if not {citation.path for citation in reply.citations}.intersection(golden.documents):
+    if not _cited_paths(answer).intersection(golden.documents):
         yield f"It cites none of {', '.join(golden.documents)}."
-    shown = [reply.text, *_quote_texts(reply.citations)]
-    yield from (
-        f"It lacks {string!r}." for string in golden.contains if not contains_any([string], shown)
-    )
+    texts = [answer.text, *_quote_texts(answer.citations)]
+    for string in golden.contains:
+        if not contains_any([string], texts):
+            yield f"It lacks {string!r}."
 
 
 def _find_disclosures(
-    golden: GoldenQuestion, reply: Answer, all_questions: Sequence[GoldenQuestion]
+    golden: GoldenQuestion, answer: Answer, all_questions: Sequence[GoldenQuestion]
 ) -> Iterable[str]:
-    """What a forbidden question may not show: the withheld documents, and what their readers are told instead."""
-    shown = [*reply.citations, *(reply.refusal.closest if reply.refusal else ())]
-    twins = [
-        other
-        for other in all_questions
-        if other.question == golden.question and other.kind == "answerable"
-    ]
-    withheld = {
-        *golden.withheld,
-        *(path for twin in twins if twin.tenant == golden.tenant for path in twin.documents),
-    }
-    yield from (
-        f"It shows {path}."
-        for path in sorted(withheld.intersection(citation.path for citation in shown))
-    )
-    secrets = sorted({string for twin in twins for string in twin.contains})
-    texts = [reply.text, reply.refusal.reason if reply.refusal else "", *_quote_texts(shown)]
-    yield from (f"It shows {string!r}." for string in secrets if contains_any([string], texts))
+    """Find withheld documents, and strings that only the permitted answer to the same question may contain."""
+    withheld, secrets = set(golden.withheld), set[str]()
+    for other in all_questions:
+        if other.question == golden.question and other.kind == "answerable":
+            secrets.update(other.contains)
+            if other.tenant == golden.tenant:
+                withheld.update(other.documents)
+    shown = [*answer.citations, *(answer.refusal.closest if answer.refusal else ())]
+    for path in sorted(withheld.intersection(citation.path for citation in shown)):
+        yield f"It shows {path}."
+    texts = [answer.text, answer.refusal.reason if answer.refusal else "", *_quote_texts(shown)]
+    for string in sorted(secrets):
+        if contains_any([string], texts):
+            yield f"It shows {string!r}."
+
+
+def contains_any(strings: Iterable[str], texts: Iterable[str]) -> bool:
+    """Return True if a text contains a string; case and the amount of white space don't matter."""
+    folded = [_fold(text) for text in texts]
+    return any(_fold(string) in text for string in strings for text in folded)
+
+
+def _fold(text: str) -> str:
+    return " ".join(text.casefold().split())
 
 
 def _quote_texts(citations: Iterable[Citation]) -> list[str]:
     return [citation.quote for citation in citations]
 
 
-def _normalise_text(text: str) -> str:
-    return " ".join(text.casefold().split())
-
-
-def _count_correct(outcomes: Sequence[GoldenOutcome]) -> dict[str, int]:
-    return {"questions": len(outcomes), "correct": sum(outcome.is_correct for outcome in outcomes)}
+def _cited_paths(answer: Answer) -> set[str]:
+    return {citation.path for citation in answer.citations}

@@ -1,4 +1,4 @@
-"""What is measured on: BEIR's queries and judgements, questions with gold answers, the golden file of the sample."""
+"""Files of evaluation: BEIR's queries and judgements, questions with accepted answers, and the golden file."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 import yaml
 
 from core.errors import InvalidInput
+from retrieval.retriever import check_question
 
 QuestionKind = Literal["answerable", "unanswerable", "forbidden"]
 Qrels = Mapping[str, Mapping[str, int]]
@@ -37,8 +38,8 @@ class CorpusQuestion:
 class GoldenQuestion:
     """A question to a tenant by a member of some groups.
 
-    An answer must cite one of `documents` and hold all of `contains`. `withheld` are paths that a forbidden question
-    must not bring to light.
+    An answer must cite one of `documents` and hold all of `contains`. The answer to a forbidden question must not show
+    the paths in `withheld`.
     """
 
     question_id: str
@@ -52,20 +53,20 @@ class GoldenQuestion:
 
 
 def read_queries(file: Path) -> list[Query]:
-    """The queries of a BEIR `queries.jsonl`.
+    """Return the queries of a BEIR `queries.jsonl`.
 
     Raises:
-        InvalidInput: no such file, nothing in it, or a line that is not an object with `_id` and `text`.
+        InvalidInput: there is no such file, it is empty, or a line is not an object with `_id` and `text`.
     """
-    rows = _read_json_lines(file, "queries.jsonl", ("_id", "text"))
-    return [Query(str(row["_id"]), str(row["text"])) for row in rows]
+    rows = read_json_lines(file, "queries.jsonl", ("_id", "text"))
+    return [Query(str(row["_id"]), check_question(str(row["text"]))) for row in rows]
 
 
 def read_qrels(file: Path) -> dict[str, dict[str, int]]:
-    """The judgements of a BEIR `qrels.tsv`: query id, document id, grade; a header line may stand above them.
+    """Return the judgements of a BEIR `qrels.tsv`: query id, document id, grade; the first line may be a header.
 
     Raises:
-        InvalidInput: no such file, nothing in it, or a line that is not these three.
+        InvalidInput: there is no such file, it is empty, or a line is not of these three.
     """
     qrels: dict[str, dict[str, int]] = {}
     for number, line in enumerate(_read_lines(file, "qrels.tsv"), start=1):
@@ -80,21 +81,21 @@ def read_qrels(file: Path) -> dict[str, dict[str, int]]:
                 f"{file}, line {number}: each line must be a query id, a document id and a whole number, with tabs."
             ) from error
     if not qrels:
-        raise InvalidInput(f"{file} holds no judgement.")
+        raise InvalidInput(f"{file} has no judgements. Use a qrels.tsv.")
     return qrels
 
 
 def read_questions(file: Path) -> list[CorpusQuestion]:
-    """The questions of a `questions.jsonl`.
+    """Return the questions of a `questions.jsonl`.
 
     Raises:
-        InvalidInput: no such file, nothing in it, or a line that is not an object with `question`, `passage_id` and
+        InvalidInput: there is no such file, it is empty, or a line is not an object with `question`, `passage_id` and
             `answerable`.
     """
-    rows = _read_json_lines(file, "questions.jsonl", ("question", "passage_id", "answerable"))
+    rows = read_json_lines(file, "questions.jsonl", ("question", "passage_id", "answerable"))
     return [
         CorpusQuestion(
-            str(row["question"]),
+            check_question(str(row["question"])),
             str(row["passage_id"]),
             bool(row["answerable"]),
             tuple(str(answer) for answer in row.get("answers") or ()),
@@ -104,75 +105,77 @@ def read_questions(file: Path) -> list[CorpusQuestion]:
 
 
 def read_golden(file: Path) -> list[GoldenQuestion]:
-    """The questions of a golden file.
+    """Return the questions of a golden file.
 
     Raises:
-        InvalidInput: no such file, no YAML list, or an entry that lacks something; the sentence names the entry.
+        InvalidInput: there is no such file, it is not a YAML list, or an entry lacks something.
     """
     if not file.is_file():
-        raise InvalidInput(f"There is no golden file at {file}; name a YAML list of questions.")
+        raise InvalidInput(f"There is no golden file at {file}. Name a YAML list of questions.")
     try:
         entries = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InvalidInput(f"{file} is not readable as YAML; correct it.") from error
+        raise InvalidInput(f"{file} is not YAML. Correct it.") from error
     if not isinstance(entries, list) or not entries:
-        raise InvalidInput(f"{file} holds no list of questions.")
-    return [
-        _parse_golden_question(file, number, entry) for number, entry in enumerate(entries, start=1)
-    ]
+        raise InvalidInput(
+            f"{file} is not a list of questions. Use the form of sample/golden.yaml."
+        )
+    return [_parse_golden(file, number, entry) for number, entry in enumerate(entries, start=1)]
 
 
-def _parse_golden_question(file: Path, number: int, entry: Any) -> GoldenQuestion:
+def _parse_golden(file: Path, number: int, entry: Any) -> GoldenQuestion:
     try:
-        kind: QuestionKind = entry["kind"]
-        lists = {
-            key: tuple(map(str, entry.get(key) or ()))
-            for key in ("groups", "documents", "contains", "withheld")
-        }
         golden = GoldenQuestion(
             question_id=str(entry["id"]),
-            question=str(entry["question"]),
+            question=check_question(str(entry["question"])),
             tenant=str(entry["tenant"]),
-            kind=kind,
-            **lists,
+            groups=_read_strings(entry, "groups"),
+            kind=entry["kind"],
+            documents=_read_strings(entry, "documents"),
+            contains=_read_strings(entry, "contains"),
+            withheld=_read_strings(entry, "withheld"),
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise InvalidInput(
             f"{file}, entry {number}: it needs id, question, tenant and kind."
         ) from error
-    if kind not in get_args(QuestionKind):
-        raise InvalidInput(
-            f"{file}, entry {golden.question_id}: its kind must be one of {', '.join(get_args(QuestionKind))}."
-        )
+    kinds = get_args(QuestionKind)
+    if golden.kind not in kinds:
+        raise InvalidInput(f"{file}, entry {number}: its kind must be one of {', '.join(kinds)}.")
     return golden
 
 
-def _read_json_lines(
+def _read_strings(entry: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    return tuple(map(str, entry.get(key) or ()))
+
+
+def read_json_lines(
     file: Path, format_name: str, keys: tuple[str, ...]
 ) -> Iterator[dict[str, Any]]:
-    found = False
-    for number, line in enumerate(_read_lines(file, format_name), start=1):
+    """Yield the object on each line of a file.
+
+    Raises:
+        InvalidInput: there is no such file, it is empty, or a line is not an object with all `keys`.
+    """
+    lines = _read_lines(file, format_name)
+    if not lines:
+        raise InvalidInput(f"{file} is empty. Name a {format_name}.")
+    for number, line in enumerate(lines, start=1):
         try:
             row = json.loads(line)
-            complete = all(key in row for key in keys)
-        except (ValueError, TypeError) as error:
-            raise InvalidInput(_format_missing_keys(file, number, keys)) from error
-        if not isinstance(row, dict) or not complete:
-            raise InvalidInput(_format_missing_keys(file, number, keys))
-        found = True
+        except ValueError:
+            row = None
+        if not isinstance(row, dict) or not row.keys() >= set(keys):
+            raise InvalidInput(
+                f"{file}, line {number}: each line must be a JSON object with {', '.join(keys)}."
+            )
         yield row
-    if not found:
-        raise InvalidInput(f"{file} is empty; name a {format_name}.")
-
-
-def _format_missing_keys(file: Path, number: int, keys: tuple[str, ...]) -> str:
-    return f"{file}, line {number}: each line must be a JSON object with {', '.join(keys)}."
 
 
 def _read_lines(file: Path, format_name: str) -> list[str]:
     if not file.is_file():
-        raise InvalidInput(f"There is no file at {file}; name a {format_name}.")
+        raise InvalidInput(f"There is no file at {file}. Name a {format_name}.")
     try:
         return [line for line in file.read_text(encoding="utf-8").split("\n") if line.strip()]
     except UnicodeDecodeError as error:
-        raise InvalidInput(f"{file} is not UTF-8 text.") from error
+        raise InvalidInput(f"{file} is not UTF-8 text. Convert it.") from error

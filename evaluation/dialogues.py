@@ -1,6 +1,6 @@
-"""Are follow-up questions understood? Golden dialogues through the real search, with rewriting and without."""
+"""Quality of follow-up questions: golden dialogues through the real search, with rewriting and without."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,17 +11,18 @@ import yaml
 from core.errors import InvalidInput
 from core.principal import Principal
 from core.services import Services
+from evaluation.retrieval import StepCallback
 from retrieval.retriever import retrieve
 from serving.answering.conversation.conversation import resolve_question
 from serving.answering.conversation.history import Turn
 from serving.gateway.types import Models
 
-MAX_RETRIEVED_PASSAGES = 5  # passages in which the answer must stand
+MAX_RETRIEVED_PASSAGES = 5  # passages that may contain the answer
 
 
 @dataclass(frozen=True, slots=True)
 class GoldenTurn:
-    """A question of a dialogue, what the passages found must hold, and whether it needs the turn before."""
+    """A question of a dialogue, and the strings of its answer; a follow-up needs the turn before."""
 
     dialogue: str
     question: str
@@ -31,7 +32,7 @@ class GoldenTurn:
 
 @dataclass(frozen=True, slots=True)
 class DialogueOutcome:
-    """How one turn went: as what it was asked, and whether it was found as put and as asked."""
+    """The search for one turn, with the question as it is and as it was asked."""
 
     turn: GoldenTurn
     asked_as: str
@@ -40,39 +41,41 @@ class DialogueOutcome:
 
     @property
     def was_rewritten(self) -> bool:
-        """Whether the question was rewritten."""
+        """True if the question was rewritten."""
         return self.asked_as != self.turn.question
 
 
 def read_dialogues(path: Path) -> list[list[GoldenTurn]]:
-    """The dialogues of a file in the form of sample/dialogues.yaml.
+    """Return the dialogues of a file like sample/dialogues.yaml.
 
     Raises:
-        InvalidInput: it is not there, or not of that form.
+        InvalidInput: there is no such file, or it has another form.
     """
+    dialogues = []
     try:
-        listed = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return [
-            [
-                GoldenTurn(d["id"], t["question"], tuple(t["contains"]), t["follows"])
-                for t in d["turns"]
+        for dialogue in yaml.safe_load(path.read_text(encoding="utf-8")):
+            turns = [
+                GoldenTurn(
+                    dialogue["id"], turn["question"], tuple(turn["contains"]), turn["follows"]
+                )
+                for turn in dialogue["turns"]
             ]
-            for d in listed
-        ]
+            dialogues.append(turns)
     except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
         raise InvalidInput(
-            f"{path} holds no dialogues; sample/dialogues.yaml shows their form."
+            f"{path} does not hold dialogues. Use the form of sample/dialogues.yaml."
         ) from error
+    return dialogues
 
 
 def evaluate_dialogues(
     services: Services,
     principal: Principal,
     dialogues: list[list[GoldenTurn]],
-    on_progress: Callable[[int], None] = lambda _: None,
+    on_progress: StepCallback = lambda _: None,
     models: Models | None = None,
 ) -> list[DialogueOutcome]:
-    """Each turn asked as it is put and as it is understood after the turns before it."""
+    """Search for each turn with the question as it is, and as it is understood after the turns before."""
     outcomes: list[DialogueOutcome] = []
     for dialogue in dialogues:
         for outcome in _evaluate_dialogue(services, principal, dialogue, models):
@@ -86,39 +89,38 @@ def _evaluate_dialogue(
 ) -> Iterator[DialogueOutcome]:
     turns: list[Turn] = []
     for golden in dialogue:
-        asked = resolve_question(golden.question, turns, principal, models).text
-        found, titles = _search_for_answer(services, principal, golden, asked)
-        as_put = (
-            found
-            if asked == golden.question
-            else _search_for_answer(services, principal, golden, golden.question)[0]
-        )
-        turns.append(Turn(golden.question, asked, True, titles, [], datetime.now(UTC)))
-        yield DialogueOutcome(golden, asked, as_put, found)
+        asked_as = resolve_question(golden.question, turns, principal, models).text
+        found, titles = _search_for_answer(services, principal, golden, asked_as)
+        found_as_is = found
+        if asked_as != golden.question:
+            found_as_is, _ = _search_for_answer(services, principal, golden, golden.question)
+        turns.append(Turn(golden.question, asked_as, True, titles, [], datetime.now(UTC)))
+        yield DialogueOutcome(golden, asked_as, found_as_is, found)
 
 
 def _search_for_answer(
     services: Services, principal: Principal, golden: GoldenTurn, question: str
 ) -> tuple[bool, list[str]]:
+    """Return True if a passage contains the answer, and the title of the best passage."""
     hits = retrieve(services, principal, question, limit=MAX_RETRIEVED_PASSAGES).hits
-    held = [
-        hit for hit in hits if all(piece.lower() in hit.text.lower() for piece in golden.contains)
-    ]
-    return bool(held), list(dict.fromkeys(hit.title for hit in hits[:1]))
+    texts = [hit.text.lower() for hit in hits]
+    strings = [string.lower() for string in golden.contains]
+    found = any(all(string in text for string in strings) for text in texts)
+    return found, [hit.title for hit in hits[:1]]
 
 
 def summarise_outcomes(outcomes: list[DialogueOutcome]) -> Mapping[str, Any]:
-    """Shares of follow-ups found as put and as asked, and of standing questions left alone."""
-    following = [outcome for outcome in outcomes if outcome.turn.is_follow_up]
-    standing = [outcome for outcome in outcomes if not outcome.turn.is_follow_up]
+    """Return the fractions of follow-ups found without and with rewriting, and of other questions left unchanged."""
+    follow_ups = [outcome for outcome in outcomes if outcome.turn.is_follow_up]
+    others = [outcome for outcome in outcomes if not outcome.turn.is_follow_up]
     return {
         "turns": len(outcomes),
-        "follow_ups": len(following),
-        "found_as_put": _share_true([outcome.found_without_rewriting for outcome in following]),
-        "found_rewritten": _share_true([outcome.found_with_rewriting for outcome in following]),
-        "standing": len(standing),
-        "left_alone": _share_true([not outcome.was_rewritten for outcome in standing]),
-        "found_standing": _share_true([outcome.found_with_rewriting for outcome in standing]),
+        "follow_ups": len(follow_ups),
+        "found_as_put": _share_true([outcome.found_without_rewriting for outcome in follow_ups]),
+        "found_rewritten": _share_true([outcome.found_with_rewriting for outcome in follow_ups]),
+        "standing": len(others),
+        "left_alone": _share_true([not outcome.was_rewritten for outcome in others]),
+        "found_standing": _share_true([outcome.found_with_rewriting for outcome in others]),
     }
 
 

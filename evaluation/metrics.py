@@ -1,91 +1,84 @@
-"""The figures that say how good retrieval and refusal are; each is a few lines, and its formula has a source.
+"""Metrics of retrieval and refusal, each with the source of its formula.
 
 A ranking is a list of document ids, best first, none twice. Judgements map ids to grades; a grade above 0 is relevant.
 """
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from core.errors import InvalidInput
 
 
 def ndcg(ranking: Sequence[str], judgements: Mapping[str, int], cutoff: int = 10) -> float:
-    """Normalised discounted cumulative gain, 0 to 1: the sum of grade / log2(rank + 1), over the best such sum.
+    """Return the normalised discounted cumulative gain, 0 to 1: the sum of grade / log2(rank + 1), over the best sum.
 
-    Järvelin and Kekäläinen, "Cumulated gain-based evaluation of IR techniques" (2002), with linear gain as trec_eval
-    and BEIR have it. 0 where nothing is relevant.
+    Järvelin and Kekäläinen, "Cumulated gain-based evaluation of IR techniques" (2002), with linear gain as in
+    trec_eval and BEIR. 0 if nothing is relevant.
     """
-    best = _discounted_gain(
-        sorted((grade for grade in judgements.values() if grade > 0), reverse=True)[:cutoff]
-    )
-    return (
-        _discounted_gain([max(judgements.get(name, 0), 0) for name in ranking[:cutoff]]) / best
-        if best
-        else 0.0
-    )
+    ideal = sorted((grade for grade in judgements.values() if grade > 0), reverse=True)
+    best = _discounted_gain(ideal[:cutoff])
+    gains = [max(judgements.get(name, 0), 0) for name in ranking[:cutoff]]
+    return _discounted_gain(gains) / best if best else 0.0
 
 
 def recall(ranking: Sequence[str], judgements: Mapping[str, int], cutoff: int = 100) -> float:
-    """The share of the relevant documents that stand among the first `cutoff`; 0 where nothing is relevant.
+    """Return the fraction of the relevant documents among the first `cutoff`; 0 if nothing is relevant.
 
     Manning, Raghavan and Schütze, "Introduction to Information Retrieval" (2008), chapter 8.
     """
-    wanted = _relevant_documents(judgements)
-    return len(wanted.intersection(ranking[:cutoff])) / len(wanted) if wanted else 0.0
+    relevant = _relevant_documents(judgements)
+    return _safe_ratio(len(relevant.intersection(ranking[:cutoff])), len(relevant))
 
 
 def reciprocal_rank(
     ranking: Sequence[str], judgements: Mapping[str, int], cutoff: int = 10
 ) -> float:
-    """1 / rank of the first relevant document among the first `cutoff`, else 0. Its mean over questions is MRR.
+    """Return 1 / rank of the first relevant document among the first `cutoff`, else 0. Its mean over queries is MRR.
 
     Voorhees, "The TREC-8 Question Answering Track Report" (1999).
     """
-    wanted = _relevant_documents(judgements)
-    return next(
-        (1 / rank for rank, name in enumerate(ranking[:cutoff], start=1) if name in wanted), 0.0
-    )
+    relevant = _relevant_documents(judgements)
+    for rank, name in enumerate(ranking[:cutoff], start=1):
+        if name in relevant:
+            return 1 / rank
+    return 0.0
 
 
 def success_at_k(ranking: Sequence[str], judgements: Mapping[str, int], cutoff: int = 1) -> float:
-    """1 where a relevant document stands among the first `cutoff`, else 0; also called success at k."""
+    """Return 1 if a relevant document is among the first `cutoff`, else 0."""
     return float(bool(_relevant_documents(judgements).intersection(ranking[:cutoff])))
 
 
 def auroc(positive: Collection[float], negative: Collection[float]) -> float:
-    """The chance that a positive scores above a negative, ties counted half; 0.5 is guessing, also for no data.
+    """Return the probability that a positive scores above a negative; a tie counts half. 0.5 is guessing, or no data.
 
     It equals the area under the ROC curve: Hanley and McNeil (1982), by the rank sum of Mann and Whitney (1947).
     """
     if not positive or not negative:
         return 0.5
-    ordered = sorted([(score, True) for score in positive] + [(score, False) for score in negative])
-    ranks, at = 0.0, 0
-    while at < len(ordered):
-        end = at
-        while end < len(ordered) and ordered[end][0] == ordered[at][0]:
-            end += 1
-        ranks += (
-            sum(is_positive for _, is_positive in ordered[at:end]) * (at + 1 + end) / 2
-        )  # tied: their mean rank
-        at = end
-    return (ranks - len(positive) * (len(positive) + 1) / 2) / (len(positive) * len(negative))
+    rank_sum, below = 0.0, 0
+    for positives, negatives in _count_by_score(positive, negative):
+        mean_rank = below + (positives + negatives + 1) / 2  # of the tied scores
+        rank_sum += positives * mean_rank
+        below += positives + negatives
+    return (rank_sum - len(positive) * (len(positive) + 1) / 2) / (len(positive) * len(negative))
 
 
 def precision(true_positives: int, false_positives: int) -> float:
-    """The share of what was called positive that is; 0 where nothing was."""
+    """Return the fraction of the predicted positives that are positive; 0 without any."""
     return _safe_ratio(true_positives, true_positives + false_positives)
 
 
 def recall_of_class(true_positives: int, false_negatives: int) -> float:
-    """The share of the positives that were called so; 0 where there are none."""
+    """Return the fraction of the positives that were predicted; 0 without any."""
     return _safe_ratio(true_positives, true_positives + false_negatives)
 
 
 def balanced_accuracy(
     positive: Collection[float], negative: Collection[float], threshold: float
 ) -> float:
-    """The mean of the shares of positives at or above the threshold and of negatives below it; 0.5 is guessing.
+    """Return the mean of the fractions of positives at or above the threshold and of negatives below it.
 
     Brodersen and others, "The balanced accuracy and its posterior distribution" (2010).
     """
@@ -95,33 +88,43 @@ def balanced_accuracy(
 
 
 def best_balanced_accuracy(positive: Collection[float], negative: Collection[float]) -> float:
-    """The highest balanced accuracy that any threshold gives on these very scores: what is in them at the most."""
-    ordered = sorted([(score, True) for score in positive] + [(score, False) for score in negative])
+    """Return the highest balanced accuracy that any threshold gives on these scores."""
     if not positive or not negative:
         return 0.5
     above, below, best = len(positive), 0, 0.5
-    for place, (score, is_positive) in enumerate(ordered):
-        above, below = above - is_positive, below + (not is_positive)
-        if place + 1 == len(ordered) or ordered[place + 1][0] != score:
-            best = max(best, (above / len(positive) + below / len(negative)) / 2)
+    for positives, negatives in _count_by_score(positive, negative):
+        above -= positives
+        below += negatives
+        best = max(best, (above / len(positive) + below / len(negative)) / 2)
     return best
 
 
 def percentile(values: Collection[float], percent: float) -> float:
-    """The smallest value that at least `percent` of them do not exceed (nearest rank); 0 for no values.
+    """Return the smallest value that at least `percent` of the values do not exceed (nearest rank); 0 for no values.
 
     Raises:
         InvalidInput: `percent` outside 0..100.
     """
     if not 0 <= percent <= 100:
-        raise InvalidInput(f"A percentile is between 0 and 100; {percent} is not.")
-    ordered = sorted(values)
-    return ordered[max(math.ceil(percent / 100 * len(ordered)), 1) - 1] if ordered else 0.0
+        raise InvalidInput(f"The percentile {percent} is out of range. Use 0 to 100.")
+    if not values:
+        return 0.0
+    rank = max(math.ceil(percent / 100 * len(values)), 1)
+    return sorted(values)[rank - 1]
 
 
 def mean(values: Collection[float]) -> float:
-    """The arithmetic mean; 0 for no values."""
+    """Return the arithmetic mean; 0 for no values."""
     return math.fsum(values) / len(values) if values else 0.0
+
+
+def _count_by_score(
+    positive: Collection[float], negative: Collection[float]
+) -> Iterator[tuple[int, int]]:
+    """Yield the numbers of positives and negatives with each score, the lowest score first."""
+    positives, negatives = Counter(positive), Counter(negative)
+    for score in sorted(positives | negatives):
+        yield positives[score], negatives[score]
 
 
 def _safe_ratio(part: int, whole: int) -> float:

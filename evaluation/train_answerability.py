@@ -1,67 +1,54 @@
-"""Fit the model that refuses, serving/answering/answerability.json, and draw the curve its threshold was chosen on.
+"""Fit the model that refuses, serving/answering/answerability.json, and draw the curve behind its threshold.
 
     python -m evaluation.train_answerability ../shared/data/squad TENANT TENANT_WITHOUT [picture.svg]
 
-The folder holds a questions.jsonl. TENANT has its whole corpus.jsonl ingested, TENANT_WITHOUT the same corpus without
-the articles that the questions are about. An answerable question asked of the first is a positive; every question
-asked of the second is a negative. Questions that are unanswerable though their article is there are measured, not
-learnt from: what tells them apart is reading, and learning from them costs more of the rest than it gains. A quarter
-of the articles is held out in turn; threshold and figures are of held-out articles, the weights of all. The picture
-needs matplotlib.
+The folder holds a questions.jsonl. TENANT has the whole corpus.jsonl ingested; TENANT_WITHOUT has the same corpus without
+the articles of the questions. An answerable question to TENANT is a positive; each question to TENANT_WITHOUT is a
+negative. Unanswerable questions whose article is there are measured, but not learnt from: only reading tells them apart,
+and learning from them costs more of the other questions than it gains. The threshold and the figures come from held-out
+articles, the weights from all articles. The picture needs matplotlib.
 """
 
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.optimize import minimize
 
 from core.principal import Principal
-from core.services import open_services
+from core.services import Services, open_services
 from core.settings import load_settings
-from evaluation.cross_validation import CROSS_VALIDATION_FOLDS, question_article
 from evaluation.datasets import CorpusQuestion, read_questions
 from evaluation.metrics import auroc
+from evaluation.training import (
+    RIDGE_PENALTY,
+    FloatArray,
+    minimise_loss,
+    round_weights,
+    split_by_article,
+    write_model,
+)
 from retrieval.context import CANDIDATE_HITS, build_context
 from retrieval.retriever import retrieve
-from retrieval.types import SearchResult
 from serving.answering import answerability
 
-FloatArray = NDArray[np.float64]
-RIDGE_PENALTY = 1.0  # weight of the squared length of the weights, over features of variance 1
-MAX_WRONG_REFUSAL_SHARE = (
-    0.045  # share of held-out answerable questions that the threshold may refuse
-)
+MAX_WRONG_REFUSAL_SHARE = 0.045  # of held-out answerable questions, by the threshold
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingSample:
-    """A question's features with its article there, and without."""
+    """The features of a question whose article is in the corpus (present), and is not (absent)."""
 
     question: CorpusQuestion
     present: dict[str, float]
     absent: dict[str, float]
 
 
-def build_sample(
-    question: CorpusQuestion, present: SearchResult, absent: SearchResult
-) -> TrainingSample:
-    """What the model learns of a question."""
-    return TrainingSample(
-        question,
-        answerability.extract_answerability_features(present),
-        answerability.extract_answerability_features(absent),
-    )
-
-
 def fit_classifier(samples: Sequence[TrainingSample]) -> tuple[FloatArray, float]:
-    """Weights, shape (features,), and intercept; positives and negatives weigh alike."""
-    positive = [list(each.present.values()) for each in samples if each.question.answerable]
-    negative = [list(each.absent.values()) for each in samples]
+    """Return weights, shape (features,), and intercept; positives and negatives count alike."""
+    positive = [list(sample.present.values()) for sample in samples if sample.question.answerable]
+    negative = [list(sample.absent.values()) for sample in samples]
     X, y = np.array(positive + negative), np.array([1.0] * len(positive) + [0.0] * len(negative))
     importance = np.where(y == 1, 1.0, len(positive) / len(negative))
     middle, spread = X.mean(axis=0), X.std(axis=0) + 1e-9
@@ -69,91 +56,76 @@ def fit_classifier(samples: Sequence[TrainingSample]) -> tuple[FloatArray, float
 
     def loss(weights: FloatArray) -> tuple[float, FloatArray]:
         score = X @ weights
-        shrunk = np.append(weights[:-1], 0.0)
-        value = (
-            importance * (np.logaddexp(0, score) - y * score)
-        ).sum() + RIDGE_PENALTY / 2 * shrunk @ shrunk
-        return float(value), X.T @ (
-            importance * (1 / (1 + np.exp(-score)) - y)
-        ) + RIDGE_PENALTY * shrunk
+        penalised = np.append(weights[:-1], 0.0)  # all but the intercept
+        likelihood = (importance * (np.logaddexp(0, score) - y * score)).sum()
+        value = likelihood + RIDGE_PENALTY / 2 * penalised @ penalised
+        gradient = X.T @ (importance * (1 / (1 + np.exp(-score)) - y))
+        return float(value), gradient + RIDGE_PENALTY * penalised
 
-    found: FloatArray = minimize(loss, np.zeros(X.shape[1]), jac=True, method="L-BFGS-B").x
-    weights = found[:-1] / spread
-    return weights, float(found[-1] - weights @ middle)
+    scaled = minimise_loss(loss, X.shape[1])
+    weights = scaled[:-1] / spread
+    return weights, float(scaled[-1] - weights @ middle)
 
 
 def predict_probabilities(
     rows: Sequence[dict[str, float]], model: tuple[FloatArray, float]
 ) -> FloatArray:
-    """The probability for each row of features, shape (rows,)."""
+    """Return the probability for each row of features, shape (rows,)."""
     weights, intercept = model
-    return np.asarray(
-        1 / (1 + np.exp(-(np.array([list(row.values()) for row in rows]) @ weights + intercept)))
-    )
+    features = np.array([list(row.values()) for row in rows])
+    return np.asarray(1 / (1 + np.exp(-(features @ weights + intercept))))
 
 
 def predict_held_out(samples: Sequence[TrainingSample]) -> dict[str, FloatArray]:
-    """The probabilities of questions by models that never saw their articles: answerable, absent, adversarial."""
-    parts: dict[str, list[FloatArray]] = {"answerable": [], "absent": [], "adversarial": []}
-    articles = sorted({question_article(each.question) for each in samples})
-    for number in range(CROSS_VALIDATION_FOLDS):
-        tested_articles = set(articles[number::CROSS_VALIDATION_FOLDS])
-        model = fit_classifier(
-            [each for each in samples if question_article(each.question) not in tested_articles]
-        )
-        tested = [each for each in samples if question_article(each.question) in tested_articles]
-        parts["answerable"].append(
-            predict_probabilities(
-                [each.present for each in tested if each.question.answerable], model
-            )
-        )
-        parts["adversarial"].append(
-            predict_probabilities(
-                [each.present for each in tested if not each.question.answerable], model
-            )
-        )
-        parts["absent"].append(predict_probabilities([each.absent for each in tested], model))
-    return {name: np.concatenate(scores) for name, scores in parts.items()}
+    """Return the probabilities of each kind of question, by models that did not learn from its article."""
+    probabilities: dict[str, list[FloatArray]] = {"answerable": [], "absent": [], "adversarial": []}
+    for training, test in split_by_article(samples):
+        model = fit_classifier(training)
+        rows = {
+            "answerable": [sample.present for sample in test if sample.question.answerable],
+            "absent": [sample.absent for sample in test],
+            "adversarial": [sample.present for sample in test if not sample.question.answerable],
+        }
+        for kind in probabilities:
+            probabilities[kind].append(predict_probabilities(rows[kind], model))
+    return {kind: np.concatenate(parts) for kind, parts in probabilities.items()}
 
 
-def build_model_file(
-    samples: Sequence[TrainingSample],
-) -> tuple[dict[str, object], dict[str, FloatArray]]:
-    """What is written to the file, and the held-out probabilities behind it."""
-    tested = predict_held_out(samples)
-    threshold = float(np.quantile(tested["answerable"], MAX_WRONG_REFUSAL_SHARE))
+def build_model(
+    samples: Sequence[TrainingSample], held_out: dict[str, FloatArray]
+) -> dict[str, object]:
+    """Return the content of answerability.json."""
+    threshold = float(np.quantile(held_out["answerable"], MAX_WRONG_REFUSAL_SHARE))
+    positive = held_out["answerable"].tolist()
+    figures = {"answerable_refused": _refused_share(held_out["answerable"], threshold)}
+    for kind in ("absent", "adversarial"):
+        figures[f"{kind}_refused"] = _refused_share(held_out[kind], threshold)
+        figures[f"{kind}_auroc"] = round(auroc(positive, held_out[kind].tolist()), 4)
     weights, intercept = fit_classifier(samples)
-    positive = tested["answerable"].tolist()
-    measured = {
-        "answerable_refused": round(float(np.mean(tested["answerable"] < threshold)), 4),
-        "absent_refused": round(float(np.mean(tested["absent"] < threshold)), 4),
-        "absent_auroc": round(auroc(positive, tested["absent"].tolist()), 4),
-        "adversarial_refused": round(float(np.mean(tested["adversarial"] < threshold)), 4),
-        "adversarial_auroc": round(auroc(positive, tested["adversarial"].tolist()), 4),
-    }
     return {
         "made_by": "python -m evaluation.train_answerability",
         "questions": len(samples),
-        "held_out_articles": measured,
+        "held_out_articles": figures,
         "threshold": round(threshold, 4),
         "intercept": round(intercept, 4),
-        "weights": {
-            name: round(float(w), 4) for name, w in zip(samples[0].present, weights, strict=True)
-        },
-    }, tested
+        "weights": round_weights(list(samples[0].present), weights),
+    }
 
 
-def draw_refusal_curve(tested: dict[str, FloatArray], threshold: float, file: Path) -> None:
-    """The share refused of each kind of question at every threshold."""
+def _refused_share(probabilities: FloatArray, threshold: float) -> float:
+    return round(float(np.mean(probabilities < threshold)), 4)
+
+
+def draw_refusal_curve(held_out: dict[str, FloatArray], threshold: float, file: Path) -> None:
+    """Draw the fraction that each threshold refuses of each kind of question."""
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(7, 4), layout="constrained")
-    cuts = np.linspace(0, 1, 501)
+    thresholds = np.linspace(0, 1, 501)
     labels = {"absent": "article not in the corpus", "adversarial": "article there, answer not"}
-    for name, scores in tested.items():
-        axes.plot(
-            cuts, [float(np.mean(scores < cut)) for cut in cuts], label=labels.get(name, name)
-        )
+    for kind, scores in held_out.items():
+        refused = [float(np.mean(scores < each)) for each in thresholds]
+        axes.plot(thresholds, refused, label=labels.get(kind, kind))
     axes.axvline(threshold, color="grey", linestyle=":", label=f"threshold {threshold:.2f}")
     axes.set(
         xlabel="refused below this confidence", ylabel="share refused", xlim=(0, 1), ylim=(0, 1)
@@ -163,29 +135,30 @@ def draw_refusal_curve(tested: dict[str, FloatArray], threshold: float, file: Pa
 
 
 def main(folder: Path, tenant: str, tenant_without: str, picture: Path | None) -> None:
-    """Ask, fit, measure on held-out articles, write."""
-    samples = []
+    """Ask the questions, fit the model, measure it on held-out articles, and write it."""
     with open_services(load_settings()) as services:
-        for question in read_questions(folder / "questions.jsonl"):
-            present, absent = (
-                build_context(
-                    retrieve(services, Principal(name), question.question, limit=CANDIDATE_HITS)
-                )
-                for name in (tenant, tenant_without)
+        samples = [
+            TrainingSample(
+                question,
+                _extract_features(services, tenant, question),
+                _extract_features(services, tenant_without, question),
             )
-            samples.append(build_sample(question, present, absent))
-    written, tested = build_model_file(samples)
-    text = json.dumps(written, indent=2) + "\n"
-    Path(answerability.__file__).with_suffix(".json").write_text(text, encoding="utf-8")
-    sys.stdout.write(text)
+            for question in read_questions(folder / "questions.jsonl")
+        ]
+    held_out = predict_held_out(samples)
+    model = build_model(samples, held_out)
+    write_model(answerability.__file__, model)
     if picture:
-        draw_refusal_curve(tested, float(str(written["threshold"])), picture)
+        draw_refusal_curve(held_out, float(str(model["threshold"])), picture)
+
+
+def _extract_features(
+    services: Services, tenant: str, question: CorpusQuestion
+) -> dict[str, float]:
+    result = retrieve(services, Principal(tenant), question.question, limit=CANDIDATE_HITS)
+    return answerability.extract_answerability_features(build_context(result))
 
 
 if __name__ == "__main__":
-    main(
-        Path(sys.argv[1]),
-        sys.argv[2],
-        sys.argv[3],
-        Path(sys.argv[4]) if len(sys.argv) > 4 else None,
-    )
+    folder, tenant, tenant_without, *picture = sys.argv[1:]
+    main(Path(folder), tenant, tenant_without, Path(picture[0]) if picture else None)

@@ -3,12 +3,11 @@
     python -m evaluation.train_extractive ../shared/data/squad TENANT
 
 The folder holds a questions.jsonl; TENANT has its corpus.jsonl ingested (`groundwork eval answers --corpus ...
---questions ...` does that and names the tenant). The model is a conditional logit (McFadden, 1974): of the
-sentences of the evidence, those that hold a gold string of the right passage shall have all the probability. A quarter
-of the articles is held out in turn to say how good it is on others; the committed weights are of all of them.
+--questions ...` does that and names the tenant). The model is a conditional logit (McFadden, 1974): among the sentences of
+the evidence, those of the right passage with an accepted answer should have all the probability. The figures come from
+held-out articles, the weights from all articles.
 """
 
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,14 +15,20 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 
 from core.principal import Principal
 from core.services import open_services
 from core.settings import load_settings
 from evaluation.answers import contains_any
-from evaluation.cross_validation import CROSS_VALIDATION_FOLDS, question_article
 from evaluation.datasets import CorpusQuestion, read_questions
+from evaluation.training import (
+    RIDGE_PENALTY,
+    FloatArray,
+    minimise_loss,
+    round_weights,
+    split_by_article,
+    write_model,
+)
 from retrieval.context import CANDIDATE_HITS, build_context
 from retrieval.retriever import retrieve
 from retrieval.types import SearchResult
@@ -31,122 +36,97 @@ from serving.answering import extractive
 from serving.answering.evidence import extract_sentences
 from serving.answering.question import analyze_question
 
-FloatArray = NDArray[np.float64]
-RIDGE_PENALTY = 1.0  # weight of the squared length of the weights, over features of variance 1
+MEASURED_COUNTS = (1, 2, 3)  # first sentences in which an accepted answer is looked for
 
 
 @dataclass(frozen=True, slots=True)
-class TrainingCase:
-    """A question's sentences: features, shape (sentences, features), and which of them are right, and hold gold."""
+class TrainingSample:
+    """The sentences of a question's evidence: features, shape (sentences, features), and which hold an answer."""
 
     question: CorpusQuestion
+    feature_names: tuple[str, ...]
     features: FloatArray
     is_correct: NDArray[np.bool_]
     holds_gold: NDArray[np.bool_]
 
 
-def build_case(question: CorpusQuestion, evidence: SearchResult) -> TrainingCase:
-    """A question with its evidence, as the model learns from it."""
-    candidates = extract_sentences(evidence)
-    found = extractive.extract_sentence_features(evidence, analyze_question(evidence), candidates)
-    gold = np.array(
-        [contains_any(question.answers, [unit.text]) for unit in candidates], dtype=bool
+def build_sample(question: CorpusQuestion, evidence: SearchResult) -> TrainingSample:
+    """Return the features of a question's evidence."""
+    sentences = extract_sentences(evidence)
+    analysis = analyze_question(evidence)
+    rows = extractive.extract_sentence_features(evidence, analysis, sentences)
+    paths = [evidence.hits[sentence.hit_index].path for sentence in sentences]
+    is_gold = [contains_any(question.answers, [sentence.text]) for sentence in sentences]
+    is_own = [path == question.passage_id for path in paths]
+    holds_gold = np.array(is_gold, dtype=bool)
+    return TrainingSample(
+        question,
+        tuple(rows[0]) if rows else (),
+        np.array([list(row.values()) for row in rows]),
+        holds_gold & np.array(is_own, dtype=bool),
+        holds_gold,
     )
-    own = np.array(
-        [evidence.hits[unit.hit_index].path == question.passage_id for unit in candidates],
-        dtype=bool,
-    )
-    return TrainingCase(question, np.array([list(row.values()) for row in found]), gold & own, gold)
 
 
-def fit_weights(cases: Sequence[TrainingCase]) -> FloatArray:
-    """The weights that make the right sentences most probable; shape (features,)."""
-    cases = [each for each in cases if each.is_correct.any()]
-    X = np.concatenate([each.features for each in cases])
+def fit_weights(samples: Sequence[TrainingSample]) -> FloatArray:
+    """Return the weights that make the correct sentences most probable; shape (features,)."""
+    samples = [sample for sample in samples if sample.is_correct.any()]
+    X = np.concatenate([sample.features for sample in samples])
     spread = X.std(axis=0) + 1e-9
     X = X / spread
-    right = np.concatenate([each.is_correct for each in cases]).astype(np.float64)
-    sizes = [len(each.is_correct) for each in cases]
-    owner, starts = (
-        np.repeat(np.arange(len(cases)), sizes),
-        np.concatenate([[0], np.cumsum(sizes)[:-1]]),
-    )
+    is_correct = np.concatenate([sample.is_correct for sample in samples]).astype(np.float64)
+    sizes = [len(sample.is_correct) for sample in samples]
+    owner = np.repeat(np.arange(len(samples)), sizes)
+    starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
 
     def loss(weights: FloatArray) -> tuple[float, FloatArray]:
         scores = X @ weights
         odds = np.exp(scores - np.maximum.reduceat(scores, starts)[owner])
-        every, correct = np.add.reduceat(odds, starts), np.add.reduceat(odds * right, starts)
-        gradient = X.T @ (odds / every[owner] - odds * right / correct[owner])
-        return float(
-            -np.log(correct / every).sum() + RIDGE_PENALTY / 2 * weights @ weights
-        ), gradient + RIDGE_PENALTY * weights
+        total = np.add.reduceat(odds, starts)
+        correct = np.add.reduceat(odds * is_correct, starts)
+        value = -np.log(correct / total).sum() + RIDGE_PENALTY / 2 * weights @ weights
+        gradient = X.T @ (odds / total[owner] - odds * is_correct / correct[owner])
+        return float(value), gradient + RIDGE_PENALTY * weights
 
-    found: FloatArray = minimize(loss, np.zeros(X.shape[1]), jac=True, method="L-BFGS-B").x
-    weights: FloatArray = found / spread
+    weights: FloatArray = minimise_loss(loss, X.shape[1]) / spread
     return weights
 
 
-def is_gold_among_first(
-    cases: Sequence[TrainingCase], weights: FloatArray, count: int
-) -> list[bool]:
-    """For each question, whether a gold string stands in one of the `count` most probable sentences."""
-    return [
-        bool(each.holds_gold[np.argsort(-(each.features @ weights))[:count]].any())
-        for each in cases
-    ]
+def is_gold_among_first(sample: TrainingSample, weights: FloatArray, count: int) -> bool:
+    """Return True if one of the `count` most probable sentences holds an accepted answer."""
+    order = np.argsort(-(sample.features @ weights))
+    return bool(sample.holds_gold[order[:count]].any())
+
+
+def measure_held_out(samples: Sequence[TrainingSample]) -> dict[str, float]:
+    """Return the fraction of questions with an accepted answer in the first sentences, by held-out models."""
+    hits: dict[int, list[bool]] = {count: [] for count in MEASURED_COUNTS}
+    for training, test in split_by_article(samples):
+        weights = fit_weights(training)
+        for count in MEASURED_COUNTS:
+            hits[count] += [is_gold_among_first(sample, weights, count) for sample in test]
+    return {
+        f"gold_in_first_{count}": round(float(np.mean(found)), 4) for count, found in hits.items()
+    }
 
 
 def main(folder: Path, tenant: str) -> None:
-    """Fit on all articles, say how it does on held-out ones, and write the weights."""
-    questions = [
-        question for question in read_questions(folder / "questions.jsonl") if question.answerable
-    ]
+    """Ask the answerable questions, measure the model on held-out articles, fit it on all, and write it."""
+    samples = []
     with open_services(load_settings()) as services:
-        evidence = [
-            build_context(
-                retrieve(services, Principal(tenant), each.question, limit=CANDIDATE_HITS)
-            )
-            for each in questions
-        ]
-    cases = [
-        build_case(question, found) for question, found in zip(questions, evidence, strict=True)
-    ]
-    articles = sorted({question_article(question) for question in questions})
-    held_out: dict[int, list[bool]] = {1: [], 2: [], 3: []}
-    for number in range(CROSS_VALIDATION_FOLDS):
-        left_out = set(articles[number::CROSS_VALIDATION_FOLDS])
-        weights = fit_weights(
-            [each for each in cases if question_article(each.question) not in left_out]
-        )
-        tested = [each for each in cases if question_article(each.question) in left_out]
-        for count in held_out:
-            held_out[count] += is_gold_among_first(tested, weights, count)
-    measured = {
-        f"gold_in_first_{count}": round(float(np.mean(found)), 4)
-        for count, found in held_out.items()
-    }
-    names = list(_feature_names(evidence[0]))
-    written = {
+        for question in read_questions(folder / "questions.jsonl"):
+            if question.answerable:
+                result = retrieve(
+                    services, Principal(tenant), question.question, limit=CANDIDATE_HITS
+                )
+                samples.append(build_sample(question, build_context(result)))
+    model = {
         "made_by": "python -m evaluation.train_extractive",
-        "questions": len(cases),
-        "held_out_articles": measured,
-        "weights": {
-            name: round(float(weight), 4)
-            for name, weight in zip(names, fit_weights(cases), strict=True)
-        },
+        "questions": len(samples),
+        "held_out_articles": measure_held_out(samples),
+        "weights": round_weights(samples[0].feature_names, fit_weights(samples)),
     }
-    Path(extractive.__file__).with_suffix(".json").write_text(
-        json.dumps(written, indent=2) + "\n", encoding="utf-8"
-    )
-    sys.stdout.write(json.dumps(written, indent=2) + "\n")
-
-
-def _feature_names(evidence: SearchResult) -> list[str]:
-    return list(
-        extractive.extract_sentence_features(
-            evidence, analyze_question(evidence), extract_sentences(evidence)
-        )[0]
-    )
+    write_model(extractive.__file__, model)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Prefect server for the flows of this process: the configured one, or a temporary one.
+"""Prefect's API for a flow of this process: the configured server, or one of our own that lives as long as we do.
 
-Prefect can start a temporary server itself, but that one outlives a parent that is killed. This
-one reads a pipe whose other end only the parent holds, and stops when the pipe closes.
+Prefect can start such a server itself, but one started so outlives a parent that is killed. Ours reads a pipe whose
+other end only the parent holds: when that closes, for whatever reason, it stops.
 """
 
 import os
@@ -19,11 +19,13 @@ from core import logs
 from core.errors import Unavailable
 
 DRAIN_TIMEOUT_SECONDS = 10.0
-START_TIMEOUT_SECONDS = 120  # the first start creates Prefect's own database
+START_TIMEOUT_SECONDS = (
+    120  # the first start makes Prefect's own database, on a slow disk this takes a while
+)
 
 
 class PrefectServer:
-    """A Prefect server. `start` starts it in the background, `with connect():` uses it."""
+    """Prefect's API: `start` begins to start it in the background, `with ready():` runs a flow against it."""
 
     def __init__(self, home: Path) -> None:
         self._home = home.resolve()
@@ -31,7 +33,7 @@ class PrefectServer:
         self._port = 0
 
     def start(self) -> "PrefectServer":
-        """Start the server in the background, unless one is configured; return at once."""
+        """Begin to start the server, unless one is configured; returns at once."""
         os.environ.setdefault("PREFECT_HOME", str(self._home))
         if os.environ.get("PREFECT_API_URL") or self._process:
             return self
@@ -48,25 +50,26 @@ class PrefectServer:
 
     @contextmanager
     def connect(self) -> Iterator[None]:
-        """Use the server for the flows that run in the block.
+        """Run what is inside against the server.
 
         Raises:
-            Unavailable: the temporary server did not start; the message names its log.
+            Unavailable: our own server did not come up; the message names its log.
         """
         if not self._process:
             yield
             return
         from prefect.settings import PREFECT_API_URL, temporary_settings
 
-        api_url = f"http://127.0.0.1:{self._wait_until_healthy()}/api"
-        with temporary_settings({PREFECT_API_URL: api_url}):
+        with temporary_settings(
+            {PREFECT_API_URL: f"http://127.0.0.1:{self._wait_until_healthy()}/api"}
+        ):
             try:
                 yield
             finally:
                 _flush_events_and_logs()
 
     def stop(self) -> None:
-        """Stop the temporary server, by closing its pipe."""
+        """Stop our own server; closing its pipe is enough."""
         if self._process and self._process.stdin:
             self._process.stdin.close()
             self._process.wait()
@@ -83,17 +86,18 @@ class PrefectServer:
         assert self._process is not None
         if not self._port and self._process.stdout:
             self._port = int(self._process.stdout.readline() or 0)
-        deadline = time.monotonic() + START_TIMEOUT_SECONDS
-        while self._process.poll() is None and time.monotonic() < deadline:
+        until = time.monotonic() + START_TIMEOUT_SECONDS
+        while self._process.poll() is None and time.monotonic() < until:
             if _is_healthy(self._port):
                 return self._port
             time.sleep(0.05)
-        log = self._home / "server.log"
-        raise Unavailable(f"Prefect's local server did not start. Read its log: {log}")
+        raise Unavailable(
+            f"Prefect's local server did not start; its log says why: {self._home / 'server.log'}"
+        )
 
 
 def _flush_events_and_logs() -> None:
-    """Wait until Prefect's own threads have sent their events and logs to the server."""
+    """Prefect tells its server of events and logs from threads of its own; they must finish before the server stops."""
     from prefect.events.worker import EventsWorker
     from prefect.logging.handlers import APILogWorker
 
@@ -110,7 +114,7 @@ def _is_healthy(port: int) -> bool:
 
 
 def _run_prefect_api() -> None:
-    """Serve Prefect's API on a free loopback port, and print the port, until stdin closes."""
+    """The server process: Prefect's API on a free loopback port, which it prints, until standard input closes."""
     os.environ["PREFECT_UI_ENABLED"] = "0"
     os.environ["PREFECT__SERVER_EPHEMERAL"] = "1"
     os.environ["PREFECT__SERVER_FINAL"] = "1"
@@ -131,7 +135,7 @@ def _run_prefect_api() -> None:
 
 def _exit_with_parent() -> None:
     sys.stdin.buffer.read()
-    os._exit(0)  # nothing is lost: the queue in PostgreSQL records all progress
+    os._exit(0)  # Prefect's state is a cache of ours; the ledger in PostgreSQL is the truth
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""From the hits of a search to the evidence of an answer: fewer passages, each whole, from several documents.
+"""From the hits of a search to the evidence of an answer: fewer passages, each complete, from several documents.
 
-merge      neighbouring chunks of one document become one passage
-thin out   a passage that says what an earlier one says is left out, unless it gives other numbers: two documents that
-           disagree must both be seen
-spread     no document gives more than its share while others have something to say
-fit        what an answer may draw on has a budget, so that a language model can read all of it
+merge    neighbouring chunks of one document become one passage
+drop     a passage that repeats an earlier one is left out, unless its numbers differ: two documents that disagree must
+         both be seen
+spread   no document fills the evidence while others have passages
+fit      the evidence has a token budget, so that a language model can read all of it
 """
 
 from collections import Counter
@@ -18,19 +18,13 @@ from core.types import Span
 from retrieval.types import Hit, SearchResult
 
 MAX_PASSAGES = 8  # of an answer's evidence: the sentence model was fitted on as many
-CANDIDATE_HITS = (
-    24  # hits to choose from: three times as many, so that merging and spreading leave enough
-)
-MAX_CONTEXT_TOKENS = (
-    3_000  # of all passages together: with the prompt and the answer they fit a window of 4,096
-)
+CANDIDATE_HITS = 24  # hits to choose from: merging and spreading must leave enough
+MAX_CONTEXT_TOKENS = 3_000  # with the prompt and the answer this fits a window of 4,096
 MAX_PASSAGES_PER_DOCUMENT = 4  # half of the passages
 CHARACTERS_PER_TOKEN = 4  # of English prose, by the common tokenizers
-MAX_GAP_CHARACTERS = (
-    2  # characters between neighbours: a blank or an empty line. More would hide a heading
-)
-MAX_MERGED_CHUNKS = 3  # chunks in a passage: a citation should still point at a place
-MIN_TERM_OVERLAP = 0.9  # of the terms of two passages together that both have, from where on one says what the other says
+MAX_GAP_CHARACTERS = 2  # between neighbours: a blank or an empty line. More would hide a heading
+MAX_MERGED_CHUNKS = 3  # a citation should still point at one place
+MIN_TERM_OVERLAP = 0.9  # Jaccard index of the terms of two passages that repeat each other
 
 
 def build_context(
@@ -40,41 +34,52 @@ def build_context(
     max_tokens: int = MAX_CONTEXT_TOKENS,
     max_per_document: int = MAX_PASSAGES_PER_DOCUMENT,
 ) -> SearchResult:
-    """The evidence with at most so many passages of so many tokens in all, best first; at least one, if it had any.
+    """Return the result with at most `max_passages` passages of `max_tokens` in all, best first; one in any case.
 
-    A document gives `of_one_document` passages, and more only where the others don't fill the rest. A passage stands
-    where its best chunk stood, with that chunk's id, score and legs. All offsets stay those of the document, and the
-    characters between two merged chunks, which are blank, are there as line breaks; no sentence lies across them.
+    A document gets more than `max_per_document` passages only if the other documents leave room. A merged passage has the
+    rank, id and scores of its best chunk. All offsets stay those of the document; the blanks between merged chunks become
+    line breaks, and no sentence crosses them.
     """
-    whole = _drop_near_copies(_merge_adjacent(result.hits))
-    counted, first, later = Counter[UUID](), list[Hit](), list[Hit]()
-    for hit in whole:
-        counted[hit.document_id] += 1
-        (first if counted[hit.document_id] <= max_per_document else later).append(hit)
-    chosen, left = list[Hit](), max_tokens
-    for hit in [*first, *later]:
-        if len(chosen) < max_passages and (estimate_hit_tokens(hit) <= left or not chosen):
-            chosen.append(hit)
-            left -= estimate_hit_tokens(hit)
+    passages = _drop_near_copies(_merge_adjacent(result.hits))
+    passages = _put_excess_last(passages, max_per_document)
+    chosen = _fit_budget(passages, max_passages, max_tokens)
     chosen.sort(key=lambda hit: hit.rank)
-    return replace(
-        result, hits=tuple(replace(hit, rank=rank) for rank, hit in enumerate(chosen, start=1))
-    )
+    hits = tuple(replace(hit, rank=rank) for rank, hit in enumerate(chosen, start=1))
+    return replace(result, hits=hits)
+
+
+def _put_excess_last(hits: Sequence[Hit], max_per_document: int) -> list[Hit]:
+    counts, first, excess = Counter[UUID](), list[Hit](), list[Hit]()
+    for hit in hits:
+        counts[hit.document_id] += 1
+        (first if counts[hit.document_id] <= max_per_document else excess).append(hit)
+    return first + excess
+
+
+def _fit_budget(hits: Sequence[Hit], max_passages: int, max_tokens: int) -> list[Hit]:
+    chosen = list[Hit]()
+    for hit in hits:
+        tokens = estimate_hit_tokens(hit)
+        if len(chosen) < max_passages and (tokens <= max_tokens or not chosen):
+            chosen.append(hit)
+            max_tokens -= tokens
+    return chosen
 
 
 def estimate_hit_tokens(hit: Hit) -> int:
-    """About how many tokens a language model reads a passage and its headings as; rounded up."""
+    """Estimate the tokens of a passage with its headings; rounded up."""
     return -(-(len(hit.context) + len(hit.text)) // CHARACTERS_PER_TOKEN)
 
 
 def _merge_adjacent(hits: Sequence[Hit]) -> list[Hit]:
-    """The hits with neighbours in one, in the order of the best of each."""
+    """Merge neighbours, in the order of the best chunk of each passage."""
     passages: list[list[Hit]] = []
     for hit in hits:
-        beside = [passage for passage in passages if _is_adjacent_to_passage(hit, passage)]
-        if beside and sum(map(len, beside)) < MAX_MERGED_CHUNKS:
-            beside[0][:] = [each for passage in beside for each in passage] + [hit]
-            passages = [passage for passage in passages if passage not in beside[1:]]
+        adjacent = [passage for passage in passages if _is_adjacent_to_passage(hit, passage)]
+        if adjacent and sum(map(len, adjacent)) < MAX_MERGED_CHUNKS:
+            merged = [chunk for passage in adjacent for chunk in passage] + [hit]
+            adjacent[0][:] = merged
+            passages = [passage for passage in passages if passage not in adjacent[1:]]
         else:
             passages.append([hit])
     return [_join_chunks(passage) for passage in passages]
@@ -85,48 +90,49 @@ def _is_adjacent_to_passage(hit: Hit, passage: Sequence[Hit]) -> bool:
 
 
 def _is_next_chunk(before: Hit, after: Hit) -> bool:
-    """Whether one is the next chunk after the other, under the same headings and with nothing but a blank between."""
-    same = (before.document_id, before.version, before.context, before.location) == (
-        after.document_id,
-        after.version,
-        after.context,
-        after.location,
-    )
+    """Return True if one chunk follows the other, under the same headings and with only a blank between."""
+    gap = after.span.start - before.span.end
     return (
-        same
-        and after.ordinal == before.ordinal + 1
-        and 0 <= after.span.start - before.span.end <= MAX_GAP_CHARACTERS
+        after.ordinal == before.ordinal + 1
+        and 0 <= gap <= MAX_GAP_CHARACTERS
+        and _section_of(before) == _section_of(after)
     )
+
+
+def _section_of(hit: Hit) -> tuple[object, ...]:
+    return hit.document_id, hit.version, hit.context, hit.location
 
 
 def _join_chunks(chunks: Sequence[Hit]) -> Hit:
-    """One passage of neighbours; what ranks it is the first chunk's, which was found best."""
+    """Join neighbours into one passage, with the scores of the first chunk, which ranked best."""
     in_order = sorted(chunks, key=lambda chunk: chunk.span)
     text, end = "", in_order[0].span.start
     for chunk in in_order:
         text += "\n" * (chunk.span.start - end) + chunk.text
         end = chunk.span.end
+    shared = [other for other in chunks[0].also if all(other in chunk.also for chunk in chunks)]
     return replace(
         chunks[0],
         span=Span(in_order[0].span.start, end),
         text=text,
         sentences=tuple(sentence for chunk in in_order for sentence in chunk.sentences),
-        also=tuple(
-            other for other in chunks[0].also if all(other in chunk.also for chunk in chunks)
-        ),
+        also=tuple(shared),
     )
 
 
 def _drop_near_copies(hits: Sequence[Hit]) -> list[Hit]:
-    """The hits without those that say what an earlier one says in nearly the same words, and the same numbers."""
-    kept: list[tuple[Hit, frozenset[str], set[float]]] = []
+    """Drop hits with nearly the same words, and the same numbers, as an earlier hit."""
+    kept: list[Hit] = []
+    contents: list[tuple[frozenset[str], set[float]]] = []
     for hit in hits:
-        said, numbers = frozenset(extract_terms(hit.text)), find_numbers(hit.text)
+        terms, numbers = frozenset(extract_terms(hit.text)), find_numbers(hit.text)
         if not any(
-            numbers == others and _have_same_terms(said, known) for _, known, others in kept
+            numbers == other_numbers and _have_same_terms(terms, other_terms)
+            for other_terms, other_numbers in contents
         ):
-            kept.append((hit, said, numbers))
-    return [hit for hit, _, _ in kept]
+            kept.append(hit)
+            contents.append((terms, numbers))
+    return kept
 
 
 def _have_same_terms(one: frozenset[str], other: frozenset[str]) -> bool:

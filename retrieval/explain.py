@@ -1,12 +1,11 @@
-"""Why these hits, in this order: how their scores came about, and how the database found them.
+"""Explanation of a search: the parts of each score, and the indexes that the database used.
 
-The database is asked for the plan of the very statement that searched, in the same snapshot, with the counts of what
-was really read (EXPLAIN ANALYZE: it runs once more, planned for its values, while a connection may keep one plan for
-all questions; which index serves a leg is in the statement and its settings). Only what is counted after row-level
-security is handed on; the planner's own estimates are drawn from everybody's rows, and stay inside.
+EXPLAIN ANALYZE runs the same statement again in the same snapshot and counts the rows that it really reads. It is planned
+for its values, while a connection may keep one plan for all questions; the statement and the settings decide the index in
+both cases. Only counts after row-level security are returned; the planner's estimates cover the rows of all tenants.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from core.db.queries import load_queries
 from core.principal import Principal
 from retrieval.filter_plan import count_matches
 from retrieval.filters import Filter
+from retrieval.search_statement import ExecutedSearch
 from retrieval.types import (
     AccessMethod,
     AccessPath,
@@ -31,7 +31,10 @@ from retrieval.types import (
 
 QUERIES = load_queries(Path(__file__).with_name("explain.sql"))
 EXPLAIN_PREFIX = sql.SQL("explain (analyze, format json, timing off, buffers off) ")
-CANDIDATE_ALIAS = "p"  # what the dense leg calls the rows among which it looks for candidates; see retrieval/filter_plan.py
+CANDIDATE_ALIAS = "p"  # of the vectors among which the dense search finds candidates, in search.sql
+ACCESS_METHODS: Mapping[str, AccessMethod] = {"Index Only Scan": "index only", "Seq Scan": "table"}
+
+PlanNode = Mapping[str, Any]
 
 
 def explain_search(
@@ -39,49 +42,50 @@ def explain_search(
     principal: Principal,
     index: IndexVersion,
     where: Filter | None,
-    statement: tuple[sql.Composed, Mapping[str, Any]],
-    hits: Sequence[Hit],
-    idf: Mapping[str, float],
+    search: ExecutedSearch,
 ) -> tuple[SearchExplanation, tuple[Hit, ...]]:
-    """Explain a search that just ran on the connection; return the explanation, and the hits with their reasons.
-
-    `statement` is the search's statement with its values.
-    """
-    query, values = statement
-    row = connection.execute(EXPLAIN_PREFIX + query, values).fetchone()
+    """Explain a search that just ran on the connection; return also its hits with their reasons."""
+    row = connection.execute(EXPLAIN_PREFIX + search.statement, search.values).fetchone()
     assert row is not None
     [plan] = row[0]
-    legs: dict[str, RetrieverName] = {
+    retrievers_by_table: dict[str, RetrieverName] = {
         "posting": "lexical",
         index.vector_table_name: "dense",
         index.sentence_table_name: "sentence",
     }
-    matches = _match_terms(connection, values, hits, idf)
-    most = sum(
-        weight * idf[term] for term, weight in zip(values["terms"], values["weights"], strict=True)
-    )
     explanation = SearchExplanation(
         tenant=principal.tenant,
         groups=principal.groups,
         model=index.model,
         index_version=index.index_version_id,
         passed=count_matches(connection, principal.tenant, where) if where else None,
-        accesses=_merge_access_paths(_find_access_paths(plan["Plan"], legs)),
+        accesses=_merge_access_paths(_find_access_paths(plan["Plan"], retrievers_by_table)),
         milliseconds={"planning": plan["Planning Time"], "execution": plan["Execution Time"]},
     )
-    explained_hits = []
-    for hit in hits:
-        shares = _compute_shares(hit, values, most)
-        reasons = ScoreReasons(shares, matches.get(hit.chunk_id, ()))
-        explained_hits.append(replace(hit, reasons=reasons))
-    return explanation, tuple(explained_hits)
+    return explanation, _add_reasons(connection, search)
+
+
+# --- scores -----------------------------------------------------------------------------------------------------------
+
+
+def _add_reasons(connection: Connection, search: ExecutedSearch) -> tuple[Hit, ...]:
+    counts = dict(zip(search.values["terms"], search.values["term_counts"], strict=True))
+    max_bm25 = sum(count * search.idf[term] for term, count in counts.items())
+    matches = _match_terms(connection, search, counts)
+    hits = []
+    for hit in search.hits:
+        terms = sorted(matches.get(hit.chunk_id, ()), key=lambda match: -match.score)
+        shares = _compute_shares(hit, search.values, max_bm25)
+        hits.append(replace(hit, reasons=ScoreReasons(shares, tuple(terms))))
+    return tuple(hits)
 
 
 def _compute_shares(
     hit: Hit, values: Mapping[str, Any], max_bm25: float
 ) -> dict[RetrieverName, float]:
-    """What each leg adds to a hit's score, by the formula at the head of retrieval/retriever.py; a sentence adds by its
-    meaning and by its words.
+    """Return what each retriever adds to a hit's score, by the formula of search_statement.py.
+
+    A sentence adds by its meaning and by its words.
     """
     passage, lexical = hit.dense.score or 0.0, hit.lexical.score or 0.0
     sentence = passage if hit.sentence.score is None else hit.sentence.score
@@ -93,93 +97,89 @@ def _compute_shares(
 
 
 def _match_terms(
-    connection: Connection, values: Mapping[str, Any], hits: Sequence[Hit], idf: Mapping[str, float]
-) -> dict[int, tuple[TermMatch, ...]]:
-    """The terms that matched in each hit, by its chunk_id; those that add most to its BM25 score first."""
-    weights = dict(zip(values["terms"], values["weights"], strict=True))
-    found = connection.execute(
+    connection: Connection, search: ExecutedSearch, counts: Mapping[str, float]
+) -> dict[int, list[TermMatch]]:
+    """Return the terms that matched in each hit, by chunk_id."""
+    values = search.values
+    rows = connection.execute(
         QUERIES["matched_terms"],
         {
             "tenant": values["tenant"],
-            "terms": list(weights),
-            "chunks": [hit.chunk_id for hit in hits],
+            "terms": list(counts),
+            "chunks": [hit.chunk_id for hit in search.hits],
         },
     ).fetchall()
     matches: dict[int, list[TermMatch]] = {}
-    for chunk_id, term, frequency, length in found:
-        score = (
-            weights[term]
-            * idf[term]
-            * frequency
-            / (frequency + values["base"] + values["slope"] * length)
-        )
-        matches.setdefault(chunk_id, []).append(TermMatch(term, frequency, idf[term], score))
-    return {
-        chunk_id: tuple(sorted(each, key=lambda match: -match.score))
-        for chunk_id, each in matches.items()
-    }
+    for chunk_id, term, frequency, length in rows:
+        saturation = frequency + values["bm25_base"] + values["bm25_slope"] * length
+        score = counts[term] * search.idf[term] * frequency / saturation
+        match = TermMatch(term, frequency, search.idf[term], score)
+        matches.setdefault(chunk_id, []).append(match)
+    return matches
+
+
+# --- access paths -----------------------------------------------------------------------------------------------------
 
 
 def _find_access_paths(
-    node: Mapping[str, Any], retrievers_by_table: Mapping[str, RetrieverName]
+    node: PlanNode, retrievers_by_table: Mapping[str, RetrieverName]
 ) -> Iterator[AccessPath]:
-    """The scans of a plan that served a leg and were carried out, from the top."""
-    leg = next(
-        (
-            leg
-            for table, leg in retrievers_by_table.items()
-            if node.get("Relation Name", "").startswith(table)
-        ),
-        None,
-    )
-    if leg and node["Actual Loops"]:
-        finds = _is_candidate_scan(node, leg)
-        rows = round(node["Actual Rows"] * node["Actual Loops"])
+    """Yield the scans of a plan that ran for a retriever, from the top."""
+    retriever = _find_retriever(node, retrievers_by_table)
+    if retriever and node["Actual Loops"]:
+        is_candidate_scan = _is_candidate_scan(node, retriever)
         yield AccessPath(
-            leg,
-            "find" if finds else "score",
-            _classify_access(node, finds, leg),
+            retriever,
+            "find" if is_candidate_scan else "score",
+            _classify_access(node, is_candidate_scan, retriever),
             _find_index_name(node),
-            rows,
+            rows=round(node["Actual Rows"] * node["Actual Loops"]),
         )
-    for inner in node.get("Plans", ()):
-        yield from _find_access_paths(inner, retrievers_by_table)
+    for child in node.get("Plans", ()):
+        yield from _find_access_paths(child, retrievers_by_table)
 
 
-def _is_candidate_scan(node: Mapping[str, Any], retriever: RetrieverName) -> bool:
-    """Whether a scan looks for candidates, or looks up those that there are: the postings of common terms, vectors."""
+def _find_retriever(
+    node: PlanNode, retrievers_by_table: Mapping[str, RetrieverName]
+) -> RetrieverName | None:
+    scanned_table = node.get("Relation Name", "")
+    for table, retriever in retrievers_by_table.items():
+        if scanned_table.startswith(table):  # a partition's name begins with its table's
+            return retriever
+    return None
+
+
+def _is_candidate_scan(node: PlanNode, retriever: RetrieverName) -> bool:
+    """Tell a scan that finds candidates from one that reads postings of common terms, or vectors, of known candidates."""
     if retriever == "lexical":
         return "chunk_id" not in node.get("Index Cond", "")
     return str(node["Alias"]).split("_")[0] == CANDIDATE_ALIAS
 
 
-def _merge_access_paths(accesses: Iterator[AccessPath]) -> tuple[AccessPath, ...]:
-    """One access for all scans of a kind, with their rows added up."""
-    together: dict[AccessPath, int] = {}
-    for access in accesses:
-        kind = replace(access, rows=0)
-        together[kind] = together.get(kind, 0) + access.rows
-    return tuple(replace(kind, rows=rows) for kind, rows in together.items())
-
-
 def _classify_access(
-    node: Mapping[str, Any], is_candidate_scan: bool, retriever: RetrieverName
+    node: PlanNode, is_candidate_scan: bool, retriever: RetrieverName
 ) -> AccessMethod:
     if "Order By" in node:
         return "HNSW"
     if is_candidate_scan and retriever == "dense":
-        return "exact"  # whatever brought the rows, all of them are compared
-    return {"Index Only Scan": "index only", "Seq Scan": "table"}.get(node["Node Type"], "index")  # type: ignore[return-value]
+        return "exact"  # all vectors are compared, whichever index brings them
+    return ACCESS_METHODS.get(node["Node Type"], "index")
 
 
-def _find_index_name(node: Mapping[str, Any]) -> str | None:
-    """The index a scan reads; a bitmap scan has it below."""
-    name: str | None = node.get("Index Name")
-    return name or next(
-        (
-            _find_index_name(inner)
-            for inner in node.get("Plans", ())
-            if "Bitmap" in inner["Node Type"]
-        ),
-        None,
-    )
+def _find_index_name(node: PlanNode) -> str | None:
+    """Return the index that a scan reads; a bitmap scan has it in a child node."""
+    if "Index Name" in node:
+        return str(node["Index Name"])
+    for child in node.get("Plans", ()):
+        if "Bitmap" in child["Node Type"]:
+            return _find_index_name(child)
+    return None
+
+
+def _merge_access_paths(accesses: Iterator[AccessPath]) -> tuple[AccessPath, ...]:
+    """Add up the rows of scans of one kind."""
+    rows_by_kind: dict[AccessPath, int] = {}
+    for access in accesses:
+        kind = replace(access, rows=0)
+        rows_by_kind[kind] = rows_by_kind.get(kind, 0) + access.rows
+    return tuple(replace(kind, rows=rows) for kind, rows in rows_by_kind.items())

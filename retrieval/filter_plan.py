@@ -1,8 +1,8 @@
-"""How a filter meets the search, so that k rows come back where k exist.
+"""Choice of the way in which a filter joins the search, so that k hits come back if k exist.
 
-A filter that lets few chunks pass is answered first, and the search gets their list: it compares the vectors of just
-these, exactly. One that lets many pass is asked of the neighbours as the vector index brings them, nearest first, until
-enough have passed. In both cases BM25 counts over all that the reader sees, and only candidates are filtered.
+A filter that few chunks pass is answered first: the search gets their ids and compares just their vectors, exactly. A
+filter that many chunks pass is tested on each neighbour that the vector index brings, nearest first, until enough have
+passed. In both cases BM25 counts over all that the reader may see, and only candidates are filtered.
 """
 
 from dataclasses import dataclass, field
@@ -19,9 +19,9 @@ from retrieval.filters import Filter
 from retrieval.types import DocumentCounts
 
 QUERIES = load_queries(Path(__file__).with_name("filter_plan.sql"))
-MIN_EXACT_CHUNKS = 4_000  # chunks whose vectors are compared one by one, at least
-# The fewer of N chunks a filter lets through, the more of them the vector index passes by. By bench/growth.py comparing
-# all n that are let through takes as long where n² is about so many times N.
+MIN_EXACT_CHUNKS = 4_000  # the lowest limit up to which vectors are compared one by one
+# The fewer of N chunks pass a filter, the more of them the vector index visits in vain. By bench/growth.py, comparing all
+# n chunks that pass takes as long as the index if n² is about this many times N.
 EXACT_COST_RATIO = 400
 
 
@@ -29,15 +29,14 @@ EXACT_COST_RATIO = 400
 class FilterPlan:
     """Conditions on a chunk `p` and on a document `d` for search.sql, and the values of their placeholders.
 
-    Of documents that are the same, some may pass and others not: `document` says which a hit may stand in.
+    Some documents with the same bytes may pass and others not: `document_condition` selects those that a hit may show.
+    `is_selective` tells whether the chunks that pass are compared one by one; None without a filter.
     """
 
     chunk_condition: sql.Composable
     document_condition: sql.Composable
     values: dict[str, Any] = field(default_factory=dict)
-    is_selective: bool | None = (
-        None  # whether it leaves so few that each is compared; None: there is no filter
-    )
+    is_selective: bool | None = None
 
 
 NO_FILTER = FilterPlan(sql.SQL("true"), sql.SQL("true"))
@@ -46,39 +45,36 @@ NO_FILTER = FilterPlan(sql.SQL("true"), sql.SQL("true"))
 def plan_filter(
     connection: Connection, tenant: str, tree: Filter | None, chunks: int
 ) -> FilterPlan:
-    """What a filter lets pass of the so many chunks that the connection's reader sees.
-
-    Raises:
-        InvalidInput: the filter is too deep or too large.
-    """
+    """Plan a filter over the `chunks` that the connection's reader may see."""
     if tree is None:
         return NO_FILTER
-    made = compile_filter(tree)
+    clause = compile_filter(tree)
+    exact_limit = compute_exact_limit(chunks)
     row = connection.execute(
-        sql.SQL(QUERIES["passing"]).format(condition=made.condition),
-        {**made.values, "tenant": tenant, "most": compute_exact_limit(chunks) + 1},
+        sql.SQL(QUERIES["list_matching_chunks"]).format(condition=clause.condition),
+        {**clause.values, "tenant": tenant, "max_chunks": exact_limit + 1},
     ).fetchone()
     assert row is not None
-    if len(row[0]) <= compute_exact_limit(chunks):
-        listed = sql.SQL("p.chunk_id = any (%(filter_chunks)s::bigint[])")
-        return FilterPlan(
-            listed, made.condition, {**made.values, "filter_chunks": row[0]}, is_selective=True
-        )
-    asked = sql.SQL(QUERIES["passes"]).format(condition=made.condition)
-    return FilterPlan(asked, made.condition, made.values, is_selective=False)
+    [chunk_ids] = row
+    if len(chunk_ids) <= exact_limit:
+        is_listed = sql.SQL("p.chunk_id = any (%(filter_chunks)s::bigint[])")
+        values = {**clause.values, "filter_chunks": chunk_ids}
+        return FilterPlan(is_listed, clause.condition, values, is_selective=True)
+    matches = sql.SQL(QUERIES["chunk_matches"]).format(condition=clause.condition)
+    return FilterPlan(matches, clause.condition, clause.values, is_selective=False)
 
 
 def compute_exact_limit(chunks: int) -> int:
-    """How many of so many chunks are compared one by one, rather than met on the way through the vector index."""
+    """Return how many of `chunks` are compared one by one at most."""
     return max(MIN_EXACT_CHUNKS, isqrt(EXACT_COST_RATIO * chunks))
 
 
 def count_matches(connection: Connection, tenant: str, tree: Filter) -> DocumentCounts:
-    """How much a filter lets pass of what the connection's reader sees; it looks at every document."""
-    made = compile_filter(tree)
-    counted = connection.execute(
-        sql.SQL(QUERIES["passed"]).format(condition=made.condition),
-        {**made.values, "tenant": tenant},
+    """Count what passes a filter, of all that the connection's reader may see. This reads every document."""
+    clause = compile_filter(tree)
+    row = connection.execute(
+        sql.SQL(QUERIES["count_matches"]).format(condition=clause.condition),
+        {**clause.values, "tenant": tenant},
     ).fetchone()
-    assert counted is not None
-    return DocumentCounts(*counted)
+    assert row is not None
+    return DocumentCounts(*row)

@@ -1,21 +1,21 @@
--- name: passing
--- The chunks of the documents that a filter lets pass, or the first so many of them. In: the condition on document d with
--- its values, tenant, most. Out: one row: their ids as an array.
+-- name: list_matching_chunks
+-- List the chunks of the documents that pass a filter. In: the condition on document d with its values, tenant,
+-- max_chunks. Out: one row: their ids as an array, max_chunks at most.
 select coalesce(array_agg(chunk_id), '{{}}')
 from (
     select c.chunk_id
     from document d
-    cross join lateral (  -- offset 0: only the chunks of what passes are looked up
+    cross join lateral (  -- offset 0: look up only the chunks of documents that pass
         select chunk_id from chunk where tenant_id = %(tenant)s and document_id = d.holder offset 0
     ) c
     where d.tenant_id = %(tenant)s and {condition}
-    limit %(most)s
+    limit %(max_chunks)s
 ) passed
 
--- name: passes
--- Whether a filter lets chunk p pass: a document that it stands in, be it only a copy; stands within search.sql where too
--- many pass to list them. A scalar subquery, since it can't become a join: so it is asked of one candidate after the other,
--- in the order of the index, until there are enough. In: the condition on document d with its values, tenant.
+-- name: chunk_matches
+-- Test whether chunk p passes a filter: whether a document with this chunk passes, be it only a copy. Part of search.sql if
+-- too many chunks pass to list them. A scalar subquery can't become a join, so PostgreSQL tests one candidate after the
+-- other, in the order of the index, until there are enough. In: the condition on document d with its values, tenant.
 (
     select bool_or(d.passes)
     from (
@@ -26,8 +26,8 @@ from (
     ) d
 )
 
--- name: passed
--- How much a filter lets pass of what the reader may see. In: the condition on document d with its values, tenant.
+-- name: count_matches
+-- Count what passes a filter, of all that the reader may see. In: the condition on document d with its values, tenant.
 -- Out: documents, passages.
 select count(distinct d.document_id), count(distinct c.chunk_id)
 from document d

@@ -1,9 +1,9 @@
-"""A filter as a condition on rows of `document d`. Names of columns come from this file, and every value is bound.
+"""Compile a filter to a condition on rows of `document d`. Column names come from this file; every value is bound.
 
-Metadata keys are values as well (`d.metadata -> key`). None of jsonb's operators, nor starts_with or strpos, is
-leakproof, so under row-level security PostgreSQL looks at a document's policy first and at the condition last, and uses
-no index for it: a filter is read row by row. That is right for separation, and fast enough for as many documents as a
-tenant has; retrieval/retriever.py sees to it that the vector index is not starved by it.
+Metadata keys are bound values too (`d.metadata -> key`). The jsonb operators, starts_with and strpos are not leakproof, so
+under row-level security PostgreSQL checks a document's policy first and the condition last, and uses no index for it: a
+filter is evaluated row by row. That keeps tenants apart, and is fast enough for the documents of one tenant;
+retrieval/filter_plan.py keeps the vector index from running out of candidates.
 """
 
 from dataclasses import dataclass, field
@@ -17,18 +17,19 @@ from psycopg.types.json import Jsonb
 from retrieval.filters import (
     METADATA_PREFIX,
     And,
+    Condition,
     Contains,
     Equals,
     Exists,
     Filter,
-    Holds,
+    HoldsAll,
+    HoldsAny,
     In,
     Not,
     Or,
     Prefix,
     Range,
     Value,
-    check_filter_size,
     field_kind,
 )
 
@@ -41,7 +42,7 @@ _COLUMNS: dict[str, LiteralString] = {
     "version": "d.version",
     "ingested_at": "d.ingested_at",
 }
-# What counts as a date in a metadata text; a stricter form than PostgreSQL's, so that no setting changes its meaning.
+# A metadata text in this form is a date. It is stricter than PostgreSQL, so that no setting changes its meaning.
 _ISO_DATE_PATTERN = (
     "^[1-9][0-9]{3}-[0-9]{2}-[0-9]{2}"
     "([T ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9]([.][0-9]{1,6})?)?(Z|[+-](0[0-9]|1[0-4]):[0-5][0-9])?)?$"
@@ -53,20 +54,16 @@ _TIMESTAMP_RESOLUTION = timedelta(microseconds=1)  # the resolution of timestamp
 
 @dataclass(frozen=True, slots=True)
 class FilterClause:
-    """A condition on `document d`, and the values of its placeholders, all of whose names begin with `filter_`."""
+    """A condition on `document d`, and the values of its placeholders, whose names all begin with `filter_`."""
 
     condition: sql.Composable
     values: dict[str, Any]
 
 
 def compile_filter(tree: Filter) -> FilterClause:
-    """A filter in SQL; it is true or false for every document, never null.
-
-    Raises:
-        InvalidInput: the tree is too deep or too large.
-    """
-    writer = _ClauseBuilder()
-    return FilterClause(writer.compile_node(check_filter_size(tree)), writer.values)
+    """Compile a filter to SQL that is true or false for every document, never null."""
+    builder = _ClauseBuilder()
+    return FilterClause(builder.compile_node(tree), builder.values)
 
 
 @dataclass(slots=True)
@@ -86,25 +83,24 @@ class _ClauseBuilder:
                 return _join_conditions(" or ", [self.compile_node(part) for part in parts])
             case Not(part):
                 return sql.SQL("(not {})").format(self.compile_node(part))
+            case Exists(name, False):
+                return self.compile_node(Not(Exists(name)))
+        # The condition is null where the field is missing or of another type.
         return sql.SQL("coalesce({}, false)").format(self.compile_condition(tree))
 
-    def compile_condition(
-        self, tree: Filter
-    ) -> sql.Composable:  # null where the field is missing or of another type
-        match tree:
+    def compile_condition(self, condition: Condition) -> sql.Composable:
+        match condition:
             case Equals(name, value):
                 return self.compile_membership(name, (value,))
             case In(name, values):
                 return self.compile_membership(name, values)
             case Range(name):
-                return _join_conditions(
-                    " and ",
-                    [self.compile_bound(name, sign, value) for sign, value in tree.bounds.items()],
-                )
+                bounds = condition.bounds.items()
+                bound_conditions = [self.compile_bound(name, sign, bound) for sign, bound in bounds]
+                return _join_conditions(" and ", bound_conditions)
             case Prefix(name, text):
-                return sql.SQL("starts_with({}, {}::text)").format(
-                    self.select_text(name), self.bind_value(text)
-                )
+                form = sql.SQL("starts_with({}, {}::text)")
+                return form.format(self.select_text(name), self.bind_value(text))
             case Contains(name, text, ignore_case):
                 form = sql.SQL(
                     "strpos(lower({}), lower({}::text)) > 0"
@@ -112,40 +108,39 @@ class _ClauseBuilder:
                     else "strpos({}, {}::text) > 0"
                 )
                 return form.format(self.select_text(name), self.bind_value(text))
-            case Holds(name, values, every):
-                held = [list(values)] if every else [[value] for value in values]
-                return sql.SQL("{} @> any ({}::jsonb[])").format(
-                    self.select_metadata(name), self.bind_value([Jsonb(one) for one in held])
-                )
+            case HoldsAny(name, values):
+                return self.compile_list(name, [[value] for value in values])
+            case HoldsAll(name, values):
+                return self.compile_list(name, [list(values)])
             case Exists(name):
                 return self.compile_exists(name)
-        raise AssertionError(tree)
+
+    def compile_list(self, name: str, alternatives: list[list[Value]]) -> sql.Composable:
+        """Test whether a list in the metadata has all values of one of the alternatives."""
+        form = sql.SQL("{} @> any ({}::jsonb[])")
+        jsons = [Jsonb(values) for values in alternatives]
+        return form.format(self.select_metadata(name), self.bind_value(jsons))
 
     def compile_membership(self, name: str, values: tuple[Value, ...]) -> sql.Composable:
-        days = [_to_instant_range(value) for value in values if isinstance(value, date)]
-        others = [value for value in values if not isinstance(value, date)]
-        tests = [self.compile_date_spans(name, days)] if days else []
-        if others and field_kind(name) == "text":
-            tests.append(
-                sql.SQL("{} = any ({}::text[])").format(
-                    self.select_text(name), self.bind_value(others)
-                )
-            )
-        elif others and field_kind(name) == "number":
-            numbers = [_to_decimal(value) for value in others]
-            tests.append(
-                sql.SQL("{} = any ({}::numeric[])").format(
-                    self.select_number(name), self.bind_value(numbers)
-                )
-            )
-        elif others:  # jsonb compares type and value at once
-            jsons = [Jsonb(value) for value in others]
-            tests.append(
-                sql.SQL("{} = any ({}::jsonb[])").format(
-                    self.select_metadata(name), self.bind_value(jsons)
-                )
-            )
+        spans = [_to_instant_range(value) for value in values if isinstance(value, date)]
+        scalars = [value for value in values if not isinstance(value, date)]
+        tests = [self.compile_date_spans(name, spans)] if spans else []
+        if scalars:
+            tests.append(self.compile_scalars(name, scalars))
         return _join_conditions(" or ", tests)
+
+    def compile_scalars(self, name: str, values: list[str | bool | int | float]) -> sql.Composable:
+        match field_kind(name):
+            case "text":
+                form = sql.SQL("{} = any ({}::text[])")
+                return form.format(self.select_text(name), self.bind_value(values))
+            case "number":
+                form = sql.SQL("{} = any ({}::numeric[])")
+                numbers = [_to_decimal(value) for value in values]
+                return form.format(self.select_number(name), self.bind_value(numbers))
+        form = sql.SQL("{} = any ({}::jsonb[])")  # jsonb compares type and value at once
+        jsons = [Jsonb(value) for value in values]
+        return form.format(self.select_metadata(name), self.bind_value(jsons))
 
     def compile_date_spans(
         self, name: str, spans: list[tuple[datetime, datetime]]
@@ -162,22 +157,16 @@ class _ClauseBuilder:
     def compile_bound(self, name: str, sign: str, value: Value) -> sql.Composable:
         if isinstance(value, date):
             first, after = _to_instant_range(value)
-            form, edge = {
-                "ge": (GE, first),
-                "gt": (GE, after),
-                "le": (LT, after),
-                "lt": (LT, first),
-            }[sign]
-            return form.format(
-                self.select_timestamp(name), self.bind_value(edge), sql.SQL("timestamptz")
-            )
-        form = {"ge": GE, "gt": GT, "le": LE, "lt": LT}[sign]
+            edges = {"gte": (GE, first), "gt": (GE, after), "lte": (LT, after), "lt": (LT, first)}
+            form, edge = edges[sign]
+            column = self.select_timestamp(name)
+            return form.format(column, self.bind_value(edge), sql.SQL("timestamptz"))
+        form = {"gte": GE, "gt": GT, "lte": LE, "lt": LT}[sign]
         if isinstance(value, str):
             by_code_point = sql.SQL('({}) collate "C"').format(self.select_text(name))
             return form.format(by_code_point, self.bind_value(value), sql.SQL("text"))
-        return form.format(
-            self.select_number(name), self.bind_value(_to_decimal(value)), sql.SQL("numeric")
-        )
+        column = self.select_number(name)
+        return form.format(column, self.bind_value(_to_decimal(value)), sql.SQL("numeric"))
 
     def compile_exists(self, name: str) -> sql.Composable:
         if name not in _COLUMNS:
@@ -185,24 +174,20 @@ class _ClauseBuilder:
         return sql.SQL("({})::text <> ''").format(sql.SQL(_COLUMNS[name]))
 
     def select_metadata(self, name: str) -> sql.Composable:
-        return sql.SQL("(d.metadata -> {}::text)").format(
-            self.bind_value(name.removeprefix(METADATA_PREFIX))
-        )
+        key = name.removeprefix(METADATA_PREFIX)
+        return sql.SQL("(d.metadata -> {}::text)").format(self.bind_value(key))
 
     def select_text(self, name: str) -> sql.Composable:
         if name in _COLUMNS:
             return sql.SQL(_COLUMNS[name])
-        value = self.select_metadata(name)
-        return sql.SQL("case when jsonb_typeof({0}) = 'string' then {0} #>> '{{}}' end").format(
-            value
-        )
+        form = sql.SQL("case when jsonb_typeof({0}) = 'string' then {0} #>> '{{}}' end")
+        return form.format(self.select_metadata(name))
 
     def select_number(self, name: str) -> sql.Composable:
         if name in _COLUMNS:
             return sql.SQL(_COLUMNS[name])
-        return sql.SQL("case when jsonb_typeof({0}) = 'number' then {0}::numeric end").format(
-            self.select_metadata(name)
-        )
+        form = sql.SQL("case when jsonb_typeof({0}) = 'number' then {0}::numeric end")
+        return form.format(self.select_metadata(name))
 
     def select_timestamp(self, name: str) -> sql.Composable:
         if name in _COLUMNS:
@@ -218,17 +203,17 @@ class _ClauseBuilder:
         )
 
 
-def _join_conditions(word: LiteralString, parts: list[sql.Composable]) -> sql.Composable:
-    return sql.SQL("({})").format(sql.SQL(word).join(parts))
+def _join_conditions(operator: LiteralString, parts: list[sql.Composable]) -> sql.Composable:
+    return sql.SQL("({})").format(sql.SQL(operator).join(parts))
 
 
 def _to_decimal(value: Value) -> Decimal:
-    """A number as JSON writes it: 0.1 is a tenth, as it is in the stored metadata."""
+    """Return a number as JSON writes it: 0.1 is a tenth, as in the stored metadata."""
     return Decimal(repr(value))
 
 
 def _to_instant_range(value: date) -> tuple[datetime, datetime]:
-    """The first instant of a day or moment, and the first after it."""
+    """Return the first instant of a day or moment, and the first instant after it."""
     if isinstance(value, datetime):
         moment = value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
         return moment, moment + _TIMESTAMP_RESOLUTION

@@ -1,7 +1,7 @@
-"""A second opinion on the best hits, by a model that reads question and passage together.
+"""Optional second ranking of the best hits, by a model that reads question and passage together.
 
-Off unless GROUNDWORK_RERANKER names a cross-encoder. Whatever has a `name` and a `score` can take its place: pass it to
-`retrieve(..., reranker=...)`. docs/decisions/0010-reranking.md says what it costs.
+Off unless GROUNDWORK_RERANKER names a cross-encoder. To use another reranker, pass an object with a `name` and a `score` to
+`retrieve(..., reranker=...)`. docs/decisions/0010-reranking.md gives the costs.
 """
 
 from collections.abc import Sequence
@@ -11,48 +11,49 @@ from typing import Protocol
 from core.cross_encoder import load_cross_encoder
 from core.errors import Unavailable
 from core.settings import Settings
-from retrieval.types import Hit, RerankScore, RerankSummary
+from retrieval.types import Hit, RerankScore, RerankSummary, SearchResult
 
 RERANK_DEPTH = 30  # hits that are scored; each costs as much as embedding its passage
 BATCH_SIZE = 8
+RERANKER_SETTING = "GROUNDWORK_RERANKER"
 
 
 class Reranker(Protocol):
-    """Whatever judges how well a passage answers a question."""
+    """A judge of how well a passage answers a question."""
 
     @property
     def name(self) -> str:
-        """What a report says did it."""
+        """The name in reports."""
 
     def score(self, question: str, passages: Sequence[str]) -> Sequence[float]:
-        """A finite score for each passage, more is better; scales may differ, only the order counts."""
+        """Return a finite score for each passage, more is better. Only the order counts, so any scale will do."""
 
 
 class CrossEncoderReranker:
     """A `Reranker` on sentence-transformers' CrossEncoder.
 
     Raises:
-        Unavailable: there is no such model, or it gives more than one number for a pair.
+        Unavailable: there is no such model, or it returns more than one number for a pair.
     """
 
     def __init__(self, name: str) -> None:
-        self._model = load_cross_encoder(name, "GROUNDWORK_RERANKER")
+        self.name = name
+        self._model = load_cross_encoder(name, RERANKER_SETTING)
         if self._model.num_labels != 1:
             raise Unavailable(
-                f"The reranker {name!r} gives {self._model.num_labels} numbers for a passage; set GROUNDWORK_RERANKER"
-                " to a cross-encoder that gives one."
+                f"The reranker {name!r} returns {self._model.num_labels} numbers for a passage. Set {RERANKER_SETTING}"
+                " to a cross-encoder that returns one."
             )
-        self.name = name
 
     def score(self, question: str, passages: Sequence[str]) -> Sequence[float]:
-        """See `Reranker`. What is beyond the model's window is cut off."""
+        """See `Reranker`. Text beyond the model's window is cut off."""
         pairs = [(question, passage) for passage in passages]
         scores = self._model.predict(pairs, batch_size=BATCH_SIZE, show_progress_bar=False)
         return [float(score) for score in scores]
 
 
 def load_reranker(settings: Settings) -> Reranker | None:
-    """The reranker of the settings, loaded once; None where there is none.
+    """Return the reranker of the settings; None if they name none. A process loads its model once.
 
     Raises:
         Unavailable: it can't be loaded.
@@ -60,19 +61,17 @@ def load_reranker(settings: Settings) -> Reranker | None:
     return CrossEncoderReranker(settings.reranker) if settings.reranker else None
 
 
-def rerank_hits(
-    reranker: Reranker, question: str, hits: Sequence[Hit], limit: int
-) -> tuple[tuple[Hit, ...], RerankSummary]:
-    """The best `limit` hits, the first `DEPTH` in the reranker's order; the others follow as they were."""
-    first = hits[:RERANK_DEPTH]
-    scores = reranker.score(question, [f"{hit.context}\n{hit.text}" for hit in first])
-    judged = [
-        replace(hit, reranked=RerankScore(score, hit.rank))
-        for hit, score in zip(first, scores, strict=True)
-    ]
-    judged.sort(key=lambda hit: -hit.reranked.score if hit.reranked else 0.0)
-    ordered = tuple(
-        replace(hit, rank=rank) for rank, hit in enumerate([*judged, *hits[RERANK_DEPTH:]], start=1)
-    )[:limit]
-    moved = sum(hit.reranked is not None and hit.reranked.before != hit.rank for hit in ordered)
-    return ordered, RerankSummary(reranker.name, len(first), moved)
+def rerank_hits(reranker: Reranker, result: SearchResult, limit: int) -> SearchResult:
+    """Return a result with the best `limit` hits: the first `RERANK_DEPTH` in the reranker's order, the others after."""
+    judged, others = result.hits[:RERANK_DEPTH], result.hits[RERANK_DEPTH:]
+    scores = reranker.score(result.question, [f"{hit.context}\n{hit.text}" for hit in judged])
+    by_score = sorted(zip(scores, judged, strict=True), key=lambda pair: -pair[0])
+    hits: list[Hit] = []
+    for rank, (score, hit) in enumerate(by_score, start=1):
+        hits.append(replace(hit, rank=rank, reranked=RerankScore(score, hit.rank)))
+    for rank, hit in enumerate(others, start=len(judged) + 1):
+        hits.append(replace(hit, rank=rank))
+    hits = hits[:limit]
+    moved = sum(hit.reranked is not None and hit.reranked.before != hit.rank for hit in hits)
+    summary = RerankSummary(reranker.name, len(judged), moved)
+    return replace(result, hits=tuple(hits), reranking=summary)

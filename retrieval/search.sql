@@ -1,194 +1,230 @@
 -- name: search
--- A question against what the reader may see: BM25 and vectors, fused, best first.
+-- Search what the reader may see with BM25 and vectors together; return the best hits first.
 --
--- In:  {vectors}, {sentences}   the tables of the live index version
---      nearest                  in braces: the dense leg, nearest_exact.sql or nearest_index.sql
---      tenant                   the same as the transaction's; written out so that plans see one tenant
---      terms, numbers, weights  the question's terms, their numbers, and how often each is asked for
---      vector                   the question's vector (NULL: no dense leg)
---      chunks, base, slope      how many chunks the reader may see; BM25's k1 (1 - b), and k1 b by the mean length
---      lexical_depth, dense_depth   candidates taken from each leg; 0 switches a leg off
---      budget                   postings that may be read to find candidates; the rarest term's are read in any case
---      passes, stands           in braces: what a filter lets pass of chunk p, and of document d; see retrieval/filter_plan.py
---      collapse, editions       whether near-duplicates share a hit, and the editions that the question names
---      margin                   by what share of the best score an edition may be worse and still stand for the others
---      bm25_weight, coverage_weight, passage_weight, sentence_weight, limit   see retrieval/retriever.py
+-- In:  {vectors}, {sentences}       tables of the live index version
+--      nearest                      in braces: the dense search, block nearest_exact or nearest_index
+--      chunk_condition              in braces: the filter on chunk p; see retrieval/filter_plan.py
+--      document_condition           in braces: the filter on document d
+--      tenant                       the same as the transaction's; written out so that plans see one tenant
+--      terms, term_numbers          the question's terms, and their numbers as sentences store them
+--      term_counts                  how often the question has each term
+--      vector                       the question's vector (NULL: no dense search)
+--      chunk_count                  number of chunks that the reader may see
+--      bm25_base, bm25_slope        BM25's k1 (1 - b), and k1 b divided by the mean length
+--      lexical_depth, dense_depth   candidates of each search; 0 switches it off
+--      max_postings                 postings to read for candidates; those of the rarest term are always read
+--      collapse, named_editions     whether near-duplicates share a hit, and the editions that the question names
+--      edition_margin               the part of the best score that a preferred edition may lack
+--      bm25_weight, coverage_weight, passage_weight, sentence_weight, limit   see retrieval/search_statement.py
 -- Out: a row for each hit: the chunk, its document, its sentences with their cosine to the question, the score that
---      ranks it, and each leg's score and rank; `also` is where else it stands, and what it stands for. In every row: how
---      rare each term is (idf). Without a hit there is one row, whose chunk_id is NULL.
-with rarity as materialized (  -- idf as in Lucene's BM25: never negative. `gain` is the most that a term can add
+--      ranks it, and the score and rank of each retriever; `also` lists the other documents that the hit represents.
+--      Every row has `idf`, the idf of each term. Without a hit there is one row, whose chunk_id is NULL.
+
+-- The idf of each term as in Lucene's BM25 (never negative), and the most that the term can add to a score.
+with term_stats as materialized (
     select
-        term, number, idf, weight * idf as gain,
-        sum(chunks) over rarest <= %(budget)s or sum(chunks) over rarest = chunks as leads
+        term, number, idf, count_in_question * idf as max_score,
+        sum(chunks) over rarest <= %(max_postings)s or sum(chunks) over rarest = chunks as is_rare
     from (
         select
-            a.term, a.number, a.weight, coalesce(l.chunks, 0) as chunks,
-            ln(1 + (%(chunks)s - coalesce(l.chunks, 0) + 0.5) / (coalesce(l.chunks, 0) + 0.5)) as idf
-        from unnest(%(terms)s::text[], %(numbers)s::integer[], %(weights)s::float8[]) as a (term, number, weight)
+            t.term, t.number, t.count_in_question, coalesce(l.chunks, 0) as chunks,
+            ln(1 + (%(chunk_count)s - coalesce(l.chunks, 0) + 0.5) / (coalesce(l.chunks, 0) + 0.5)) as idf
+        from unnest(%(terms)s::text[], %(term_numbers)s::integer[], %(term_counts)s::float8[])
+            as t (term, number, count_in_question)
         cross join lateral (
-            select sum(chunk_count)::float8 as chunks from lexicon where tenant_id = %(tenant)s and term = a.term
+            select sum(chunk_count)::float8 as chunks from lexicon where tenant_id = %(tenant)s and term = t.term
         ) l
-    ) counted
+    ) counted_terms
     window rarest as (order by chunks, term)
 ),
-asked as materialized (  -- `most` is what BM25 can't exceed, whatever a chunk says
-    select sum(gain) as most, coalesce(jsonb_object_agg(term, idf), jsonb_build_object()) as idf from rarity
+-- The highest BM25 score that any text can have for the question.
+query_stats as materialized (
+    select
+        sum(max_score) as max_bm25,
+        coalesce(jsonb_object_agg(term, idf), jsonb_build_object()) as idf_by_term
+    from term_stats
 ),
-common as materialized (
-    select term, gain from rarity where not leads
+-- Terms with too many postings to look for candidates.
+common_terms as materialized (
+    select term, max_score from term_stats where not is_rare
 ),
-nearest as materialized (
+-- The chunks whose vectors are nearest to the question's.
+dense_candidates as materialized (
     {nearest}
 ),
-found as materialized (  -- by either leg, with BM25 as far as the rare terms go
+-- The chunks that either search found, with their BM25 score for the rare terms.
+candidates as materialized (
     select chunk_id, sum(score) as score, min(dense_rank) as dense_rank
     from (
         select
             p.chunk_id, null::bigint as dense_rank,
-            r.gain * p.frequency / (p.frequency + %(base)s + %(slope)s * p.length) as score
-        from rarity r
+            t.max_score * p.frequency / (p.frequency + %(bm25_base)s + %(bm25_slope)s * p.length) as score
+        from term_stats t
         cross join lateral (  -- offset 0, here and below: for each row on the left, look it up by the whole key
-            select chunk_id, frequency, length from posting where tenant_id = %(tenant)s and term = r.term offset 0
+            select chunk_id, frequency, length from posting where tenant_id = %(tenant)s and term = t.term offset 0
         ) p
-        where r.leads
+        where t.is_rare
         union all
-        select chunk_id, row_number() over (order by distance, chunk_id), 0 from nearest
-    ) f
+        select chunk_id, row_number() over (order by distance, chunk_id), 0 from dense_candidates
+    ) both_searches
     group by chunk_id
 ),
-pool as (  -- twice as many as are wanted, since the common terms may yet change their order
-    select chunk_id, score, dense_rank from found where dense_rank is not null
+-- All dense candidates, and twice as many lexical ones as needed, since the common terms may still change their order.
+shortlist as (
+    select chunk_id, score, dense_rank from candidates where dense_rank is not null
     union
     (
         select chunk_id, score, dense_rank
-        from (select * from found where score > 0 order by score desc, chunk_id offset 0) p
-        where {passes}
+        from (select * from candidates where score > 0 order by score desc, chunk_id offset 0) p
+        where {chunk_condition}
         order by score desc, chunk_id
         limit 2 * %(lexical_depth)s
     )
 ),
-weighed as (
+-- The shortlist with the full BM25 score, common terms included.
+lexical_scored as (
     select
-        k.chunk_id, k.dense_rank,
-        k.score + coalesce((
-            select sum(r.gain * p.frequency / (p.frequency + %(base)s + %(slope)s * p.length))
-            from common r
+        s.chunk_id, s.dense_rank,
+        s.score + coalesce((
+            select sum(t.max_score * p.frequency / (p.frequency + %(bm25_base)s + %(bm25_slope)s * p.length))
+            from common_terms t
             cross join lateral (
                 select frequency, length
                 from posting
-                where tenant_id = %(tenant)s and term = r.term and chunk_id = k.chunk_id
+                where tenant_id = %(tenant)s and term = t.term and chunk_id = s.chunk_id
                 offset 0
             ) p
-        ), 0) as lexical
-    from pool k
+        ), 0) as lexical_score
+    from shortlist s
 ),
-candidate as materialized (
-    select chunk_id, dense_rank, lexical, case when lexical > 0 and place <= %(lexical_depth)s then place end as lexical_rank
-    from (select *, row_number() over (order by lexical desc, chunk_id) as place from weighed) w
-    where lexical > 0 and place <= %(lexical_depth)s or dense_rank is not null
-),
-signal as materialized (
+-- The candidates that remain when each search is cut to its depth.
+ranked_candidates as materialized (
     select
-        k.*,
+        chunk_id, dense_rank, lexical_score,
+        case when lexical_score > 0 and lexical_position <= %(lexical_depth)s then lexical_position end as lexical_rank
+    from (
+        select *, row_number() over (order by lexical_score desc, chunk_id) as lexical_position from lexical_scored
+    ) ordered
+    where lexical_score > 0 and lexical_position <= %(lexical_depth)s or dense_rank is not null
+),
+-- The candidates with the cosines of the passage and of its best sentence, and the idf that one sentence covers.
+signals as materialized (
+    select
+        c.*,
         (
             select 1 - (v.embedding <=> %(vector)s::halfvec)
             from {vectors} v
-            where v.tenant_id = %(tenant)s and v.chunk_id = k.chunk_id
-        ) as passage,
+            where v.tenant_id = %(tenant)s and v.chunk_id = c.chunk_id
+        ) as passage_cosine,
         s.*
-    from candidate k
-    cross join lateral (  -- the best by meaning and the best by words; most often the same one
+    from ranked_candidates c
+    cross join lateral (  -- the best sentence by meaning and the best by words; most often the same one
         select
-            1 - min(s.embedding <=> %(vector)s::halfvec) as sentence,
+            1 - min(s.embedding <=> %(vector)s::halfvec) as sentence_cosine,
             max(
                 case
-                    when s.words && %(numbers)s::integer[]
-                    then (select sum(r.gain) from rarity r where r.number = any (s.words))
+                    when s.words && %(term_numbers)s::integer[]
+                    then (select sum(t.max_score) from term_stats t where t.number = any (s.words))
                 end
-            ) as covered
+            ) as covered_idf
         from {sentences} s
-        where s.tenant_id = %(tenant)s and s.chunk_id = k.chunk_id
+        where s.tenant_id = %(tenant)s and s.chunk_id = c.chunk_id
     ) s
 ),
-mixed as (
-    select
-        *,
-        rank() over (order by sentence desc nulls last) as sentence_rank
-    from signal
+-- The candidates ranked by their best sentence.
+sentence_ranked as (
+    select *, rank() over (order by sentence_cosine desc nulls last) as sentence_rank from signals
 ),
-scored as materialized (
-    select *, row_number() over (order by score desc, passage desc nulls last, chunk_id) as place
+-- The weighted sum of the four signals, and the rank by it.
+fused as materialized (
+    select *, row_number() over (order by score desc, passage_cosine desc nulls last, chunk_id) as fused_rank
     from (
         select
-            m.*,
-            %(bm25_weight)s * coalesce(lexical / most, 0) + %(coverage_weight)s * coalesce(covered / most, 0)
-            + %(passage_weight)s * coalesce(passage, 0)
-            + %(sentence_weight)s * coalesce(sentence, passage, 0) as score
-        from mixed m cross join asked
-    ) s
+            r.*,
+            %(bm25_weight)s * coalesce(lexical_score / max_bm25, 0)
+            + %(coverage_weight)s * coalesce(covered_idf / max_bm25, 0)
+            + %(passage_weight)s * coalesce(passage_cosine, 0)
+            + %(sentence_weight)s * coalesce(sentence_cosine, passage_cosine, 0) as score
+        from sentence_ranked r cross join query_stats
+    ) weighted
 ),
-held as materialized (  -- with the document that holds it
-    select s.*, c.document_id as holder, c.bands
-    from scored s
+-- The ranked candidates with the document that holds their chunk, and the bands of the chunk's MinHash signature.
+with_document as materialized (
+    select f.*, c.document_id as holder, c.bands
+    from fused f
     cross join lateral (
         select document_id, case when %(collapse)s then bands else '{{}}' end as bands
         from chunk
-        where tenant_id = %(tenant)s and chunk_id = s.chunk_id
+        where tenant_id = %(tenant)s and chunk_id = f.chunk_id
         offset 0
     ) c
 ),
-shared as materialized (  -- bands that several have, and the first of these
-    select band, min(place) as first
-    from held
+-- The bands that several candidates share, and the best of these candidates.
+shared_bands as materialized (
+    select band, min(fused_rank) as best_rank
+    from with_document
     cross join lateral unnest(bands) as b (band)
     group by band
     having count(*) > 1
 ),
-alike as materialized (  -- the first of those that it shares a band with, itself included
-    select *, least(place, (select min(s.first) from shared s where s.band = any (h.bands))) as leader from held h
-),
-stand as materialized (  -- where each stands: in its document, and in those that are the same as that
+-- Each candidate with the best candidate that shares a band with it, or itself.
+near_duplicates as materialized (
     select
-        h.*, d.*,
-        case h.leader when h.place then h.place else (select l.leader from alike l where l.place = h.leader) end as first
-    from alike h
+        *,
+        least(
+            fused_rank, (select min(b.best_rank) from shared_bands b where b.band = any (d.bands))
+        ) as leader_rank
+    from with_document d
+),
+-- One row for each document that has the passage: the holder, and the documents with the same bytes.
+placements as materialized (
+    select
+        n.*, d.*,
+        case n.leader_rank
+            when n.fused_rank then n.fused_rank
+            else (select l.leader_rank from near_duplicates l where l.fused_rank = n.leader_rank)
+        end as group_rank
+    from near_duplicates n
     cross join lateral (
-        select document_id, path, title, edition, uri, same_as is not null as copy
+        select document_id, path, title, edition, uri, same_as is not null as is_copy
         from document d
-        where tenant_id = %(tenant)s and holder = h.holder and {stands}
+        where tenant_id = %(tenant)s and holder = n.holder and {document_condition}
         offset 0
     ) d
 ),
-turn as materialized (  -- who stands for those that are alike: the edition asked for, else the newest, if nearly as good
+-- The placements of a group in order: the edition that the question names, else the newest, if it is nearly as good.
+ranked_placements as materialized (
     select
         *,
         row_number() over (
-            partition by first
+            partition by group_rank
             order by
-                score >= best - %(margin)s * abs(best) desc, named desc,
-                string_to_array(translate(edition, '-', '.'), '.')::bigint[] desc nulls last, place, copy, uri
-        ) as turn
+                score >= group_score - %(edition_margin)s * abs(group_score) desc, is_named_edition desc,
+                string_to_array(translate(edition, '-', '.'), '.')::bigint[] desc nulls last, fused_rank, is_copy, uri
+        ) as placement_rank
     from (
         select
-            s.*, max(score) over (partition by first) as best,
+            p.*, max(score) over (partition by group_rank) as group_score,
             exists (
-                select from unnest(%(editions)s::text[]) as e (asked)
-                where edition = asked or starts_with(edition, asked || '.') or starts_with(edition, asked || '-')
-            ) as named
-        from stand s
-    ) s
+                select from unnest(%(named_editions)s::text[]) as e (name)
+                where edition = name or starts_with(edition, name || '.') or starts_with(edition, name || '-')
+            ) as is_named_edition
+        from placements p
+    ) p
 ),
-best as (
-    select * from turn where turn = 1 order by first limit %(limit)s
+-- The placement that represents each group, as many as the caller asked for.
+representatives as (
+    select * from ranked_placements where placement_rank = 1 order by group_rank limit %(limit)s
 )
 select
-    row_number() over (order by f.first) as rank,
-    f.chunk_id, c.*, s.spans as sentence_spans, s.cosines as sentence_cosines,
-    f.best as score, f.lexical as lexical_score, f.lexical_rank, f.passage as dense_score, f.dense_rank,
-    f.sentence as sentence_score, f.sentence_rank, coalesce(f.covered / nullif(asked.most, 0), 0) as coverage, f.edition, o.also, asked.idf
-from asked
+    row_number() over (order by r.group_rank) as rank,
+    r.chunk_id, c.*, s.spans as sentence_spans, s.cosines as sentence_cosines,
+    r.group_score as score, r.lexical_score, r.lexical_rank, r.passage_cosine as dense_score, r.dense_rank,
+    r.sentence_cosine as sentence_score, r.sentence_rank,
+    coalesce(r.covered_idf / nullif(q.max_bm25, 0), 0) as coverage, r.edition, o.also, q.idf_by_term as idf
+from query_stats q
 left join (
-    best f
+    representatives r
     cross join lateral (
         select
             d.document_id, c.ordinal, d.title, d.path, d.uri, d.version, d.media_type, d.metadata, c.location, c.context,
@@ -200,7 +236,7 @@ left join (
             where tenant_id = %(tenant)s and holder = c.document_id
             offset 0
         ) d
-        where c.tenant_id = %(tenant)s and c.chunk_id = f.chunk_id and d.document_id = f.document_id
+        where c.tenant_id = %(tenant)s and c.chunk_id = r.chunk_id and d.document_id = r.document_id
         offset 0
     ) c
     cross join lateral (
@@ -208,40 +244,40 @@ left join (
             array_agg(array[s.start_char, s.end_char] order by s.ordinal) as spans,
             array_agg(1 - (s.embedding <=> %(vector)s::halfvec) order by s.ordinal) as cosines
         from {sentences} s
-        where s.tenant_id = %(tenant)s and s.chunk_id = f.chunk_id
+        where s.tenant_id = %(tenant)s and s.chunk_id = r.chunk_id
     ) s
     cross join lateral (
         select
             jsonb_agg(
                 jsonb_build_object(
                     'document_id', document_id, 'path', path, 'title', title, 'edition', edition,
-                    'exact', chunk_id = f.chunk_id
+                    'exact', chunk_id = r.chunk_id
                 )
-                order by turn
+                order by placement_rank
             ) as also
-        from turn
-        where first = f.first and turn > 1
+        from ranked_placements
+        where group_rank = r.group_rank and placement_rank > 1
     ) o
 ) on true
 order by rank
 
 -- name: nearest_exact
--- The dense leg by comparing every vector: for a tenant or a filter that leaves few. Stands within search.sql.
--- OFFSET 0 keeps the order outside, so that the vector index can't be what brings it.
+-- The dense search that compares every vector: for a tenant or a filter with few chunks. Part of search.
+-- OFFSET 0 keeps the order outside, so that the vector index can't bring it.
 select chunk_id, distance
 from (
     select chunk_id, embedding <=> %(vector)s::halfvec as distance
     from {vectors} p
-    where tenant_id = %(tenant)s and {passes}
+    where tenant_id = %(tenant)s and {chunk_condition}
     offset 0
 ) p
 order by distance
 limit %(dense_depth)s
 
 -- name: nearest_index
--- The dense leg by the vector index. Stands within search.sql.
+-- The dense search by the vector index. Part of search.
 select chunk_id, embedding <=> %(vector)s::halfvec as distance
 from {vectors} p
-where tenant_id = %(tenant)s and {passes}
+where tenant_id = %(tenant)s and {chunk_condition}
 order by embedding <=> %(vector)s::halfvec
 limit %(dense_depth)s

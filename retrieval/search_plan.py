@@ -1,4 +1,4 @@
-"""What a search goes by, read in its own snapshot: the live index, and how much there is that the reader may see."""
+"""What PostgreSQL needs to plan a search: the live index, the size of the corpus, and planner settings."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +11,12 @@ from core.db.queries import load_queries
 
 QUERIES = load_queries(Path(__file__).with_name("search_plan.sql"))
 
-# Vectors that are compared one by one in about the time that the vector index takes. Where a tenant has but a share of
-# an index, the index passes by others' vectors to find its own, so comparing pays for as many more.
+# Comparing this many vectors one by one takes about as long as the vector index. Where a tenant has only part of an index,
+# the index visits vectors of other tenants in vain, so that comparing pays for more vectors.
 MAX_EXACT_VECTORS = 4_000
 
-# How many candidates the vector index keeps in mind; more find more of the nearest and take longer. For the same recall
-# a larger graph needs a longer look (bench/growth.py): one in so many of its vectors, up to the most that pgvector has.
+# Candidates that the vector index keeps (hnsw.ef_search): more find more of the nearest vectors and take longer. For the
+# same recall a larger graph needs more (bench/growth.py), up to pgvector's maximum.
 MIN_EF_SEARCH, MAX_EF_SEARCH = 100, 1_000
 VECTORS_PER_EF_SEARCH = 625
 
@@ -33,35 +33,35 @@ class CorpusStats:
 
     @property
     def ef_search(self) -> int:
-        """How far the vector index looks (hnsw.ef_search)."""
+        """Number of candidates that the vector index keeps (hnsw.ef_search)."""
         return min(MAX_EF_SEARCH, max(MIN_EF_SEARCH, self.vectors // VECTORS_PER_EF_SEARCH))
 
     @property
     def prefers_exact_search(self) -> bool:
-        """Whether to compare every vector: exact, and no slower than the index."""
+        """True if comparing every vector, which is exact, is no slower than the index."""
         return self.chunks * min(1.0, self.chunks / max(1, self.vectors)) <= MAX_EXACT_VECTORS
 
 
 def read_corpus_stats(connection: Connection, tenant: str) -> CorpusStats:
-    """What the connection's reader can reach.
+    """Read the counts for the connection's reader.
 
     Raises:
         Unavailable: the database has no live index.
     """
     with connection.cursor(row_factory=dict_row) as cursor:
         values = {"tenant": tenant, "partition": partition_suffix(tenant)}
-        row = cursor.execute(QUERIES["reach"], values, prepare=True).fetchone()
+        row = cursor.execute(QUERIES["corpus_stats"], values, prepare=True).fetchone()
     assert row is not None
     number = row["index_version_id"]
     index = require_live_index(
         IndexVersion(number, row["model"], row["revision"], row["dimension"]) if number else None
     )
-    return CorpusStats(index, row["documents"], row["chunks"], row["terms"], row["rows"])
+    return CorpusStats(index, row["documents"], row["chunks"], row["terms"], row["vectors"])
 
 
-# For the transaction of a search. Iterative: where a tenant, a group or a filter thins the neighbours out, the vector
-# index goes on until it has enough; the default of 20,000 would end before a far corner is reached. No sort where an
-# index brings the order, and no JIT, whose compiling would take longer than the search.
+# For the transaction of a search. Iterative scan: where few neighbours belong to the tenant, the groups and the filter, the
+# vector index continues until it has enough; the default limit of 20,000 tuples would end too early. No sort where an
+# index brings the order. No JIT: compiling would take longer than the search.
 SEARCH_SETTINGS = {
     "hnsw.iterative_scan": "relaxed_order",
     "hnsw.ef_search": str(MIN_EF_SEARCH),
@@ -70,8 +70,8 @@ SEARCH_SETTINGS = {
     "enable_sort": "off",
     "jit": "off",
 }
-# A search needs few rows of any table, each found by key: so without a filter the plan is the same for every question,
-# is made once a connection, and has no join but the nested loop.
+# Without a filter a search needs few rows of each table, all found by key. So the plan is the same for every question, is
+# made once for each connection, and joins by nested loops only.
 UNFILTERED_SETTINGS = SEARCH_SETTINGS | {
     "plan_cache_mode": "force_generic_plan",
     "enable_hashjoin": "off",
@@ -79,5 +79,5 @@ UNFILTERED_SETTINGS = SEARCH_SETTINGS | {
     "enable_seqscan": "off",
     "enable_bitmapscan": "off",
 }
-# A filter is planned with its values.
+# With a filter the plan depends on the values.
 FILTERED_SETTINGS = SEARCH_SETTINGS | {"plan_cache_mode": "force_custom_plan"}

@@ -1,7 +1,8 @@
--- name: reach
--- What a search goes by, read in its snapshot: the live index, and how much there is that the reader may see.
--- In: tenant, partition (what the name of the tenant's own would end in). Out: one row: the live index (all NULL: never migrated), documents, chunks, terms (their sum of lengths), and
--- rows: how many vectors lie in the index that is to be searched, as the database last estimated.
+-- name: corpus_stats
+-- Read the live index version and the amount of data that the reader may see, in the snapshot of a search.
+-- In: tenant, partition (the suffix of the tenant's own partition, if it has one).
+-- Out: one row: the live index version (all NULL before the first migration); documents, chunks, and terms (the sum of the
+-- lengths) that the reader may see; vectors: the database's last estimate of the vectors in the index to search.
 select
     i.index_version_id, i.model, i.revision, i.dimension, r.documents, r.chunks, r.terms,
     coalesce((
@@ -11,7 +12,7 @@ select
             to_regclass(format('vector_%%s_%%s', i.index_version_id, %(partition)s::text)),
             to_regclass(format('vector_%%s_shared', i.index_version_id))
         )
-    ), 0) as rows
+    ), 0) as vectors
 from (
     select
         coalesce(sum(document_count), 0)::bigint as documents,

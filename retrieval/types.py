@@ -1,4 +1,4 @@
-"""What the retriever hands out."""
+"""Results of a search."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ AccessMethod = Literal["index only", "index", "HNSW", "exact", "table"]
 
 @dataclass(frozen=True, slots=True)
 class RetrieverScore:
-    """What one leg said of a hit: its score (BM25, or a cosine from -1 to 1) and its rank, None where it has none."""
+    """A retriever's score of a hit (BM25, or a cosine from -1 to 1) and its rank; None if it has none."""
 
     score: float | None
     rank: int | None
@@ -23,7 +23,7 @@ class RetrieverScore:
 
 @dataclass(frozen=True, slots=True)
 class SentenceHit:
-    """A sentence of a hit, as offsets into the document's text, and its cosine to the question (None if unasked)."""
+    """A sentence of a hit, as offsets into the document's text, and its cosine to the question (None: not computed)."""
 
     span: Span
     cosine: float | None
@@ -31,7 +31,7 @@ class SentenceHit:
 
 @dataclass(frozen=True, slots=True)
 class RerankScore:
-    """What a reranker said of a hit: its score, on its own scale (more is better), and the rank the hit had before."""
+    """A reranker's score of a hit, on its own scale (more is better), and the rank that the hit had before."""
 
     score: float
     before: int
@@ -39,9 +39,7 @@ class RerankScore:
 
 @dataclass(frozen=True, slots=True)
 class DuplicateRef:
-    """A document that a hit stands for as well: `exact` where its file has the same bytes, so that the very same
-    passage stands there; else one with nearly the same passage.
-    """
+    """Another document with the passage of a hit: the same file (`exact`), or one with nearly the same passage."""
 
     document_id: UUID
     path: str
@@ -52,7 +50,7 @@ class DuplicateRef:
 
 @dataclass(frozen=True, slots=True)
 class TermMatch:
-    """A term of the question in a hit: how often it stands there, how rare it is, what it adds to the BM25 score."""
+    """A term of the question in a hit: its frequency there, its idf, and what it adds to the BM25 score."""
 
     term: str
     frequency: float
@@ -62,9 +60,9 @@ class TermMatch:
 
 @dataclass(frozen=True, slots=True)
 class ScoreReasons:
-    """Why a hit has its score: what each leg adds to it, and the terms that matched.
+    """What each retriever adds to the score of a hit, and the terms that matched.
 
-    The shares add up to the passage's own score, which a better near-duplicate may have raised.
+    The shares add up to the passage's own score; the hit's may come from a better near-duplicate.
     """
 
     shares: Mapping[RetrieverName, float]
@@ -73,12 +71,12 @@ class ScoreReasons:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A passage found for a question: where it stands, what it says, and why it is here.
+    """A passage that was found, with its place in the document.
 
-    `score` is the search's: 0 to 1 (below 0 only for what has nothing to do with the question), and not a probability.
-    Where a reranker had a say, `reranked` has its score, and `rank` follows that. Of passages that say almost the same
-    one stands for all, with the score of the best; `also` names the documents of the others. `coverage` is the share,
-    0 to 1, of the question's words, by their rarity, that one sentence holds together with the headings above it.
+    `score` is the search's, 0 to 1 (below 0 for unrelated passages), and not a probability. `rank` follows `reranked`, if
+    a reranker scored the hit. A hit represents its near-duplicates and has the score of the best of them; `also` lists
+    their documents. `coverage` is the part, 0 to 1, of the question's idf that one sentence covers together with the
+    headings above it.
     """
 
     rank: int
@@ -112,16 +110,16 @@ class Hit:
         return {"lexical": self.lexical, "dense": self.dense, "sentence": self.sentence}
 
     def quote(self, span: Span) -> str:
-        """The text of a span that lies inside this passage."""
+        """Return the text of a span inside this passage."""
         return self.text[span.start - self.span.start : span.end - self.span.start]
 
 
 @dataclass(frozen=True, slots=True)
 class AccessPath:
-    """How the database served a leg, from the plan it really carried out.
+    """The way in which the database served a retriever.
 
-    `step` is "find" where it looked for candidates and "score" where it read the vectors of those it had. `rows` counts
-    what came out after row-level security.
+    `step` is "find" if it looked for candidates, and "score" if it read the vectors of known ones. `rows` counts the rows
+    after row-level security.
     """
 
     leg: RetrieverName
@@ -133,7 +131,7 @@ class AccessPath:
 
 @dataclass(frozen=True, slots=True)
 class DocumentCounts:
-    """How many documents, and passages of them."""
+    """Numbers of documents and of their passages."""
 
     documents: int
     passages: int
@@ -141,9 +139,9 @@ class DocumentCounts:
 
 @dataclass(frozen=True, slots=True)
 class SearchExplanation:
-    """How a search came about; every number is over what the reader may see.
+    """The course of a search. Every number is over what the reader may see.
 
-    `passed` counts what the filter lets pass, None without one. `milliseconds` has "planning" and "execution", which
+    `passed` counts what passes the filter, None without one. `milliseconds` has "planning" and "execution", which
     the database measured in a second run.
     """
 
@@ -158,7 +156,7 @@ class SearchExplanation:
 
 @dataclass(frozen=True, slots=True)
 class RerankSummary:
-    """What a reranker did: its name, how many hits it scored, and how many of those handed out changed their place."""
+    """A reranker's name, how many hits it scored, and how many of the returned hits changed their rank."""
 
     name: str
     scored: int
@@ -167,11 +165,10 @@ class RerankSummary:
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
-    """The hits for a question, best first, with what explains them.
+    """The hits for a question, best first.
 
-    `idf` is each question term's rarity among what the reader may see; `searched` counts that. `filter` is
-    the one that narrowed it down. `milliseconds` has "embed" and "search", and "filter", "explain" and "rerank"
-    where there was such a stage.
+    `idf` has each term of the question, over what the reader may see; `searched` counts that. `milliseconds` has "embed"
+    and "search", and "filter", "explain" and "rerank" if there was such a stage.
     """
 
     question: str

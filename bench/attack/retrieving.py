@@ -27,7 +27,7 @@ from core.principal import Principal
 from core.text.terms import extract_terms
 from integrations.llamaindex.vector_store import GroundworkRetriever, GroundworkVectorStore
 from retrieval.filters import parse_filter
-from retrieval.retriever import retrieve
+from retrieval.retriever import check_limit, retrieve
 from retrieval.types import SearchMode, SearchResult
 from serving.answering.pipeline import answer_question
 from serving.api.stored_document import fetch_document
@@ -57,7 +57,7 @@ def search(target: Target, chance: random.Random) -> Observation:
             target.services,
             asker,
             question,
-            limit=chance.choice(LIMITS),
+            limit=check_limit(chance.choice(LIMITS)),
             mode=chance.choice(MODES),
             where=parse_filter(wanted) if wanted else None,
             vector=target.vectors[aim.document_id],

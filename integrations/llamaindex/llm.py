@@ -1,11 +1,11 @@
-"""The gateway as an LLM of LlamaIndex: whoever builds with LlamaIndex gets routing, deadlines, fallback and budgets.
+"""The model gateway as a LlamaIndex LLM, with its routing, deadlines, fallback and budgets.
 
     llm = GatewayLLM(gateway, Principal("alder"), purpose="report")
     llm.complete("...")                                     # or chat, stream_chat, structured_predict
     index.as_query_engine(llm=llm)
 
-What comes back is a model's text as it is, without citations and unverified; `serving.answering.pipeline.answer` is what checks.
-`groundwork`'s errors come through as they are: OverBudget, NoModelAvailable, ModelFailed.
+The text is a model's, without citations and unverified; `serving.answering.pipeline.answer_question` verifies. The gateway
+raises its own errors: OverBudget, NoModelAvailable, ModelFailed.
 """
 
 import asyncio
@@ -37,19 +37,19 @@ MESSAGE_ROLES: dict[MessageRole, Role] = {
     MessageRole.DEVELOPER: "system",
     MessageRole.ASSISTANT: "assistant",
     MessageRole.CHATBOT: "assistant",
-}  # whatever else there is counts as the user's
+}  # any other role counts as the user's
 
 
 class GatewayLLM(CustomLLM):
-    """Models of the gateway, in the name of one principal."""
+    """The models of the gateway, used by one principal."""
 
     purpose: str = Field(
-        default="llamaindex", description="What usage records say the calls were for."
+        default="llamaindex", description="Purpose of the calls in usage records."
     )
-    tier: Tier = Field(default="balanced", description="The tier to ask first.")
-    max_tokens: int = Field(default=512, description="The longest reply, in tokens.")
+    tier: Tier = Field(default="balanced", description="Tier to try first.")
+    max_tokens: int = Field(default=512, description="Maximum length of a reply, in tokens.")
     context_window: int = Field(
-        default=8192, description="What LlamaIndex packs prompts into, in tokens."
+        default=8192, description="Window that LlamaIndex fills with prompts, in tokens."
     )
 
     _models: Models = PrivateAttr()
@@ -61,12 +61,12 @@ class GatewayLLM(CustomLLM):
 
     @classmethod
     def class_name(cls) -> str:
-        """The name that LlamaIndex logs."""
+        """See `BaseComponent`."""
         return "GatewayLLM"
 
     @property
     def metadata(self) -> LLMMetadata:
-        """What LlamaIndex wants to know of a model."""
+        """The properties that LlamaIndex plans prompts with."""
         return LLMMetadata(
             context_window=self.context_window,
             num_output=self.max_tokens,
@@ -76,13 +76,13 @@ class GatewayLLM(CustomLLM):
 
     @llm_chat_callback()
     def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
-        """A whole reply. Of the keywords `schema`, `max_tokens` and `temperature` are used."""
+        """Return a whole reply. The keywords `schema`, `max_tokens` and `temperature` have an effect."""
         reply = self._request_reply(messages, kwargs)
         return _build_chat_response(reply, "".join(reply), None)
 
     @llm_chat_callback()
     def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
-        """A reply in pieces; the first is there when this returns. Closing the generator ends the call."""
+        """Return a reply in pieces, once the first has arrived. Closing the generator ends the call."""
         reply = self._request_reply(messages, kwargs)
 
         def pieces() -> ChatResponseGen:
@@ -98,27 +98,27 @@ class GatewayLLM(CustomLLM):
 
     @llm_completion_callback()
     def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
-        """The same for a prompt."""
+        """Return a whole reply to a prompt."""
         return _build_completion(self.chat([ChatMessage(content=prompt)], **kwargs))
 
     @llm_completion_callback()
     def stream_complete(
         self, prompt: str, formatted: bool = False, **kwargs: Any
     ) -> CompletionResponseGen:
-        """The same for a prompt, in pieces."""
+        """Return a reply to a prompt in pieces."""
         responses = self.stream_chat([ChatMessage(content=prompt)], **kwargs)
         return (_build_completion(response) for response in responses)
 
     @llm_chat_callback()
     async def achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
-        """`chat` in a thread, so that the loop goes on."""
+        """Run `chat` in a thread."""
         return await asyncio.to_thread(self.chat, messages, **kwargs)
 
     @llm_chat_callback()
     async def astream_chat(
         self, messages: Sequence[ChatMessage], **kwargs: Any
     ) -> ChatResponseAsyncGen:
-        """`stream_chat` in threads."""
+        """Run `stream_chat` in threads."""
         responses = await asyncio.to_thread(self.stream_chat, messages, **kwargs)
 
         async def pieces() -> ChatResponseAsyncGen:
@@ -134,7 +134,7 @@ class GatewayLLM(CustomLLM):
     async def acomplete(
         self, prompt: str, formatted: bool = False, **kwargs: Any
     ) -> CompletionResponse:
-        """`complete` in a thread."""
+        """Run `complete` in a thread."""
         return await asyncio.to_thread(self.complete, prompt, **kwargs)
 
     def structured_predict(
@@ -144,20 +144,19 @@ class GatewayLLM(CustomLLM):
         llm_kwargs: dict[str, Any] | None = None,
         **prompt_args: Any,
     ) -> StructuredOutput:
-        """A reply of a given shape; models that can are held to its JSON schema.
+        """Return a reply as an instance of `output_cls`. Models with JSON schema support get the schema.
 
         Raises:
-            ModelFailed: what came back has another shape.
+            ModelFailed: the reply has another shape.
         """
         messages = prompt.format_messages(llm=self, **prompt_args)
-        text = self.chat(
-            messages, schema=output_cls.model_json_schema(), **(llm_kwargs or {})
-        ).message.content
+        schema = output_cls.model_json_schema()
+        response = self.chat(messages, schema=schema, **(llm_kwargs or {}))
         try:
-            return output_cls.model_validate_json(text or "")
+            return output_cls.model_validate_json(response.message.content or "")
         except ValidationError as error:
             raise ModelFailed(
-                f"The reply is no {output_cls.__name__}; ask again, or a stronger tier."
+                f"The reply is not a {output_cls.__name__}. Try again, or use a stronger tier."
             ) from error
 
     def _request_reply(
@@ -180,15 +179,15 @@ class GatewayLLM(CustomLLM):
 
 
 def _build_chat_response(reply: ModelReply, text: str, delta: str | None) -> ChatResponse:
-    usage = reply.usage
-    counted = (
-        {"prompt_tokens": usage.input_tokens, "completion_tokens": usage.output_tokens}
-        if usage
-        else {}
-    )
-    message = ChatMessage(role=MessageRole.ASSISTANT, content=text)
+    tokens = {}
+    if reply.usage:
+        tokens["prompt_tokens"] = reply.usage.input_tokens
+        tokens["completion_tokens"] = reply.usage.output_tokens
     return ChatResponse(
-        message=message, delta=delta, raw={"model": reply.model}, additional_kwargs=counted
+        message=ChatMessage(role=MessageRole.ASSISTANT, content=text),
+        delta=delta,
+        raw={"model": reply.model},
+        additional_kwargs=tokens,
     )
 
 

@@ -115,7 +115,7 @@ def build_api(
         how: dict[str, Any] = {
             "generator": create_generator(services.settings, own_models, asker),
             "mode": body.mode,
-            "where": body.read_filter(),
+            "where": body.filter,
             "answer_cache": responses,
         }
         if body.conversation is None:
@@ -147,7 +147,6 @@ def build_api(
     @api.post("/v1/search", tags=["questions"])
     def search(body: SearchQuestion, asker: Payer) -> SearchOut:
         """The passages that answer a question best, and why."""
-        where = body.read_filter()
         return SearchOut.of(
             retrieve(
                 services,
@@ -155,7 +154,7 @@ def build_api(
                 body.question,
                 limit=body.limit,
                 mode=body.mode,
-                where=where,
+                where=body.filter,
                 explain=body.explain,
             )
         )

@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from core.errors import GroundworkError
 from core.redaction import ERROR_REDACTED_KINDS, redact
 from core.types import Location
 from retrieval.filters import Filter, filter_json, parse_filter
+from retrieval.retriever import check_question
 from retrieval.types import (
     AccessMethod,
     DuplicateRef,
@@ -32,94 +33,20 @@ from serving.answering.types import (
 )
 from serving.api.stored_document import StoredDocument
 
-# What `parse_filter` reads; it checks, since it says in one sentence what is wrong. The parts of and, or and not are
-# filters again, which a schema of its own would have to say by name.
-_VALUE_SCHEMA = {"anyOf": [{"type": kind} for kind in ("string", "number", "boolean")]}
-_VALUE_OR_DATE_SCHEMA = {
-    "anyOf": [
-        *_VALUE_SCHEMA["anyOf"],
-        {
-            "type": "object",
-            "properties": {"date": {"type": "string"}},
-            "required": ["date"],
-            "title": "Date",
-        },
-    ]
-}
-_CONDITION_SCHEMA: dict[str, Any] = {
-    "title": "Condition",
-    "type": "object",
-    "required": ["field"],
-    "additionalProperties": False,
-    "properties": {
-        "field": {
-            "type": "string",
-            "description": "title, path, uri, document_id, media_type, language, version, ingested_at or metadata.KEY.",
-        },
-        "equals": _VALUE_OR_DATE_SCHEMA,
-        "in": {"type": "array", "items": _VALUE_OR_DATE_SCHEMA},
-        **dict.fromkeys(("gt", "gte", "lt", "lte"), _VALUE_OR_DATE_SCHEMA),
-        "prefix": {"type": "string"},
-        "contains": {"type": "string"},
-        "ignore_case": {"type": "boolean", "description": "With contains only."},
-        "holds_any": {
-            "type": "array",
-            "items": _VALUE_SCHEMA,
-            "description": "A list in the metadata has one of these.",
-        },
-        "holds_all": {
-            "type": "array",
-            "items": _VALUE_SCHEMA,
-            "description": "A list in the metadata has all of these.",
-        },
-        "exists": {"type": "boolean"},
-    },
-}
-_FILTER_LIST_SCHEMA = {
-    "type": "array",
-    "minItems": 1,
-    "items": {"type": "object", "description": "A filter."},
-}
-FILTER_SCHEMA: dict[str, Any] = {
-    "title": "Filter",
-    "anyOf": [
-        _CONDITION_SCHEMA,
-        {
-            "title": "And",
-            "type": "object",
-            "properties": {"and": _FILTER_LIST_SCHEMA},
-            "required": ["and"],
-        },
-        {
-            "title": "Or",
-            "type": "object",
-            "properties": {"or": _FILTER_LIST_SCHEMA},
-            "required": ["or"],
-        },
-        {
-            "title": "Not",
-            "type": "object",
-            "properties": {"not": {"type": "object", "description": "A filter."}},
-            "required": ["not"],
-        },
-        {"type": "null"},
-    ],
-}
-
 
 class Question(BaseModel):
     """A question, and how to look for its answer."""
 
     model_config = ConfigDict(extra="forbid")
 
-    question: str = Field(
+    question: Annotated[str, AfterValidator(check_question)] = Field(
         description="The question, 1 to 2,000 characters.",
         examples=["How much leave carries over?"],
     )
     mode: Literal["hybrid", "dense", "lexical"] = Field(
         default="hybrid", description="Which legs of the search to use."
     )
-    filter: Annotated[Any, WithJsonSchema(FILTER_SCHEMA)] = Field(
+    filter: Annotated[Filter, BeforeValidator(parse_filter)] | None = Field(
         default=None,
         description=(
             "Which documents to consider: a condition, which is a field with one test (or with several bounds), or"
@@ -134,14 +61,6 @@ class Question(BaseModel):
         default=None,
         description="A conversation to ask in, so that follow-ups are understood; `new` begins one. /v1/ask only.",
     )
-
-    def read_filter(self) -> Filter | None:
-        """The filter, read.
-
-        Raises:
-            InvalidInput: it can't be.
-        """
-        return None if self.filter is None else parse_filter(self.filter)
 
 
 class SearchQuestion(Question):

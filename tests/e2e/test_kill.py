@@ -1,4 +1,4 @@
-"""An ingest that is killed again and again stores the same as an undisturbed one."""
+"""`kill -9` of an ingest, again and again: what is stored afterwards is what an undisturbed one stores."""
 
 import os
 import random
@@ -17,11 +17,11 @@ from core.embedding import Embedder
 from core.local_postgres import EmbeddedPostgres
 from core.services import Services
 from flows.prefect_server import PrefectServer
-from tests.integration.ingest.test_ingest import find_inconsistencies
+from tests.integration.ingest.test_ingest import consistency
 from tests.support.services import connect_services, superuser, take_in_folder
 
-KILLS = 2  # 10 find more
-LOCKED_TABLES = (
+KILLS = 2  # ten, when one has the time
+PLACES = (
     "vector_1",
     "",
     "posting",
@@ -30,68 +30,58 @@ LOCKED_TABLES = (
     "chunk",
     "tombstone",
     "document",
-)  # the kill comes as the ingest writes to this table; "": at any moment
+)  # "": wherever it is just then
 SEED = 4711
 DOCUMENTS = 40
-TIMEOUT_SECONDS = 120  # for one process, on a busy machine
+PATIENCE = 120  # seconds for one process, on a busy machine
 COMMAND = Path(sys.executable).parent / "groundwork"
 
 
 def write_documents(folder: Path, edition: int) -> None:
-    """Write files with two chapters each. Each edition omits some files and changes the others."""
+    """Forty files with two chapters each; each edition leaves a few out and words the others differently."""
     folder.mkdir(exist_ok=True)
     for file in folder.iterdir():
         file.unlink()
-    generator = random.Random(f"{SEED} {edition}")
+    chance = random.Random(f"{SEED} {edition}")
     for number in range(DOCUMENTS + 4):
         if number % 11 != edition:
-            litres, valve = generator.randint(10, 99), generator.randint(100, 999)
-            flow = f"Pump {number} moves {litres} litres a second. It runs at night."
-            care = f"Close valve V-{valve} before the filter of pump {number} is opened. Then wait."
-            text = f"# Pump {number}\n\n## Flow\n\n{flow}\n\n## Care\n\n{care}\n"
-            (folder / f"pump-{number:02}.md").write_text(text)
+            litres, valve = chance.randint(10, 99), chance.randint(100, 999)
+            (folder / f"pump-{number:02}.md").write_text(
+                f"# Pump {number}\n\n## Flow\n\nPump {number} moves {litres} litres a second. It runs at night.\n\n"
+                f"## Care\n\nClose valve V-{valve} before the filter of pump {number} is opened. Then wait.\n"
+            )
 
 
-def read_contents(server: EmbeddedPostgres, services: Services) -> list[tuple[Any, ...]]:
-    """Return all documents without ids, versions and times, which differ between two ingests."""
+def contents(server: EmbeddedPostgres, services: Services) -> list[tuple[Any, ...]]:
+    """What is stored, without what differs between two ingests of the same files: ids, versions, times."""
     with superuser(server, services) as connection:
-        return connection.execute("""
-            select d.path, d.content_hash, d.text, r.readers,
-                array(
-                    select (c.ordinal, c.text, c.start_char, c.tokens)::text from chunk c
-                    where (c.tenant_id, c.document_id) = (d.tenant_id, d.document_id)
-                    order by c.ordinal
-                ),
-                (select count(*) from chunk c join vector_1 using (chunk_id)
-                    where c.document_id = d.document_id),
-                (select count(*) from chunk c join sentence_1 using (chunk_id)
-                    where c.document_id = d.document_id),
-                (select count(*) from chunk c join posting using (chunk_id)
-                    where c.document_id = d.document_id)
-            from document d join reader_set r using (tenant_id, reader_set_id)
-            order by d.path
-            """).fetchall()
+        return connection.execute(
+            "select d.path, d.content_hash, d.text, r.readers,"
+            " array(select (c.ordinal, c.text, c.start_char, c.tokens)::text from chunk c"
+            "  where (c.tenant_id, c.document_id) = (d.tenant_id, d.document_id) order by c.ordinal),"
+            " (select count(*) from chunk c join vector_1 using (chunk_id) where c.document_id = d.document_id),"
+            " (select count(*) from chunk c join sentence_1 using (chunk_id) where c.document_id = d.document_id),"
+            " (select count(*) from chunk c join posting using (chunk_id) where c.document_id = d.document_id)"
+            " from document d join reader_set r using (tenant_id, reader_set_id) order by d.path"
+        ).fetchall()
 
 
-def start_ingest(
+def start(
     services: Services, folder: Path, home: Path, prefect: str = ""
 ) -> subprocess.Popen[bytes]:
-    """Start the command. Without the address of a Prefect server it starts its own."""
-    settings = {
-        "GROUNDWORK_HOME": str(home),
-        "GROUNDWORK_DATABASE_URL": services.settings.database_url,
-    }
+    """The command, with a Prefect server of its own where no address of another is given."""
+    own = {"GROUNDWORK_HOME": str(home), "GROUNDWORK_DATABASE_URL": services.settings.database_url}
     return subprocess.Popen(
         [COMMAND, "ingest", folder, "--tenant", "acme"],
-        env={**os.environ, **settings, "PREFECT_API_URL": prefect},
+        env={**os.environ, **own, "PREFECT_API_URL": prefect},
         cwd=folder,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
 
 
-def count_stored(connection: psycopg.Connection[Any], runs: int) -> int:
-    """Return the number of documents of the newest run; -1 while there are only `runs` runs."""
+def done(connection: psycopg.Connection[Any], runs: int) -> int:
+    """How many documents the newest run has stored, -1 before there is one; `runs` are older."""
     row = connection.execute(
         "select (select count(*) from run) - %s, count(*) from document"
         " where run_id = (select run_id from run order by started_at desc limit 1)",
@@ -108,32 +98,31 @@ def kill_when(
     documents: int,
     table: str,
 ) -> list[int]:
-    """Kill an ingest that has stored so many documents; return the processes that it had started.
-
-    With a table, the kill comes when the ingest is about to write to it.
+    """Kill an ingest when it has stored so many documents: at once, or as it is about to write the next one's rows of
+    a table. Returns the processes that it had started.
     """
-    wait_until(process, lambda: count_stored(connection, runs) >= documents)
-    started = list_children(process.pid)
+    until(process, lambda: done(connection, runs) >= documents)
+    started = children(process.pid)
     with connection.transaction():
         if table:
             connection.execute(sql.SQL("lock table {} in share mode").format(sql.Identifier(table)))
-            wait_until(process, lambda: is_blocked(connection))
+            until(process, lambda: blocked(connection))
         process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
     return started
 
 
-def wait_until(process: subprocess.Popen[bytes], condition: Callable[[], bool]) -> None:
-    """Wait for a condition while a process runs."""
-    deadline = time.monotonic() + TIMEOUT_SECONDS
-    while not condition():
+def until(process: subprocess.Popen[bytes], holds: Callable[[], bool]) -> None:
+    """Wait for something to hold while a process runs."""
+    deadline = time.monotonic() + PATIENCE
+    while not holds():
         assert process.poll() is None, "the ingest was over before it could be killed"
-        assert time.monotonic() < deadline, "the ingest makes no progress"
+        assert time.monotonic() < deadline, "the ingest does not come on"
         time.sleep(0.001)
 
 
-def is_blocked(connection: psycopg.Connection[Any]) -> bool:
-    """Return True if a process waits for a lock in this database."""
+def blocked(connection: psycopg.Connection[Any]) -> bool:
+    """Whether somebody in this database waits for a lock."""
     waiting = connection.execute(
         "select from pg_locks l join pg_database d on d.oid = l.database"
         " where d.datname = current_database() and not l.granted"
@@ -141,22 +130,22 @@ def is_blocked(connection: psycopg.Connection[Any]) -> bool:
     return waiting.fetchone() is not None
 
 
-def list_children(parent: int) -> list[int]:
-    """Return the running child processes of a process, on systems with /proc."""
-    children = []
+def children(parent: int) -> list[int]:
+    """The processes that a process has started and that still run, where the system tells."""
+    found = []
     for status in Path("/proc").glob("[0-9]*/stat"):
         try:
             fields = status.read_text().rpartition(")")[2].split()
         except OSError:
-            continue  # the process has just ended
+            continue  # it ended meanwhile
         if int(fields[1]) == parent and fields[0] != "Z":
-            children.append(int(status.parent.name))
-    return children
+            found.append(int(status.parent.name))
+    return found
 
 
-def has_ended(pid: int) -> bool:
-    """Wait for the end of a process; return False after the timeout."""
-    deadline = time.monotonic() + TIMEOUT_SECONDS
+def ends(pid: int) -> bool:
+    """Whether a process is gone before patience ends."""
+    deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         try:
             if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
@@ -167,7 +156,7 @@ def has_ended(pid: int) -> bool:
     return False
 
 
-def test_an_ingest_can_be_killed_at_any_moment(
+def test_an_ingest_may_be_killed_anywhere(
     server: EmbeddedPostgres,
     clone: Callable[[], str],
     home: Path,
@@ -175,15 +164,15 @@ def test_an_ingest_can_be_killed_at_any_moment(
     engine: PrefectServer,
     tmp_path: Path,
 ) -> None:
-    """One more run afterwards leaves no document missing, doubled or outdated.
+    """While it adds, replaces and deletes. After one more run nothing is missing, nothing double, nothing left over.
 
-    The first ingest starts a Prefect server, which must end with it. The others use the session's.
+    The first one starts a Prefect server, which must end with it; the others have the session's, which is there sooner.
     """
     with engine.connect():
         from prefect.settings import PREFECT_API_URL
 
         shared = str(PREFECT_API_URL.value())
-    generator = random.Random(SEED)
+    chance = random.Random(SEED)
     folder = tmp_path / "docs"
     with (
         connect_services(server, clone(), home, embedder) as disturbed,
@@ -191,8 +180,9 @@ def test_an_ingest_can_be_killed_at_any_moment(
     ):
         write_documents(folder, edition=1)
         for file in sorted(folder.iterdir())[::3]:
-            # A third of the files comes later, so that there is something to add.
-            file.rename(tmp_path / file.name)
+            file.rename(
+                tmp_path / file.name
+            )  # a third comes later, so that there is something to add
         take_in_folder(disturbed, "acme", folder)
         write_documents(folder, edition=2)
         take_in_folder(undisturbed, "acme", folder)
@@ -201,22 +191,19 @@ def test_an_ingest_can_be_killed_at_any_moment(
                 stored: Any = connection.execute(
                     "select count(*) from document where run_id in (select run_id from run)"
                 ).fetchone()
-                target = generator.randint(0, (DOCUMENTS - stored[0]) // 2)
-                address = shared if runs else ""
-                process = start_ingest(disturbed, folder, tmp_path / "home", address)
-                table = LOCKED_TABLES[runs % len(LOCKED_TABLES)]
-                for pid in kill_when(process, connection, runs, target, table):
-                    assert has_ended(pid), "a process of the killed ingest is left"
-                assert find_inconsistencies(server, disturbed) == []
+                target = chance.randint(0, (DOCUMENTS - stored[0]) // 2)
+                process = start(disturbed, folder, tmp_path / "home", shared if runs else "")
+                for pid in kill_when(process, connection, runs, target, PLACES[runs % len(PLACES)]):
+                    assert ends(pid), "a process of the killed ingest is left"
+                assert consistency(server, disturbed) == []
         take_in_folder(disturbed, "acme", folder)
-        assert read_contents(server, disturbed) == read_contents(server, undisturbed)
-        assert find_inconsistencies(server, disturbed) == []
+        assert contents(server, disturbed) == contents(server, undisturbed)
+        assert consistency(server, disturbed) == []
         with superuser(server, disturbed) as connection:
             newest = connection.execute(
                 "select state from run order by started_at desc limit 1"
             ).fetchone()
-            finished = connection.execute(
+            others = connection.execute(
                 "select count(*) from run where state = 'finished'"
             ).fetchone()
-        assert newest == ("finished",)
-        assert finished == (2,)  # the first run and the last one
+        assert (newest, others) == (("finished",), (2,))  # the first one and the last

@@ -1,4 +1,4 @@
-"""The LlamaIndex doors, through LlamaIndex's own engines: retriever, vector store, filters, embedding."""
+"""LlamaIndex adapters in LlamaIndex's engines: retriever, vector store, filters, embedding."""
 
 import asyncio
 import json
@@ -77,7 +77,7 @@ FACTS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def animals() -> list[TextNode]:
-    """Nodes of two documents, as a node parser would hand them over."""
+    """Return nodes of two documents, like a node parser."""
     nodes = []
     for name, (text, metadata) in FACTS.items():
         node = TextNode(
@@ -95,7 +95,7 @@ def animals() -> list[TextNode]:
 
 @pytest.fixture
 def store(services: Services) -> GroundworkVectorStore:
-    """An empty one."""
+    """Return an empty store."""
     return GroundworkVectorStore(services, ALDER)
 
 
@@ -103,7 +103,7 @@ def store(services: Services) -> GroundworkVectorStore:
 def zoo(
     server: EmbeddedPostgres, clone: Any, home: Path, embedder: Any
 ) -> Iterator[GroundworkVectorStore]:
-    """A store with the animals in it. For tests that only read."""
+    """Return a store with the animals, for tests that only read."""
     with connect_services(server, clone(), home, embedder) as services:
         store = GroundworkVectorStore(services, ALDER)
         store.add(animals())
@@ -112,7 +112,7 @@ def zoo(
 
 @pytest.fixture(autouse=True)
 def _no_global_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """LlamaIndex's global Settings must not be asked for a model: it would reach for the network."""
+    """Refuse the models of LlamaIndex's global Settings, which would use the network."""
     for name in ("llm", "embed_model"):
 
         def refuse(self: object, name: str = name) -> None:
@@ -122,7 +122,7 @@ def _no_global_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def index_on(store: GroundworkVectorStore) -> VectorStoreIndex:
-    """As a user makes one."""
+    """Return an index as a user makes it."""
     return VectorStoreIndex.from_vector_store(
         store,
         embed_model=GroundworkEmbedding(store._services),
@@ -136,7 +136,7 @@ def index_on(store: GroundworkVectorStore) -> VectorStoreIndex:
 
 @pytest.mark.parametrize("mode", ["hybrid", "dense", "lexical"])
 def test_the_retriever_finds_what_the_search_finds(sample_services: Services, mode: Any) -> None:
-    """Same passages, same order, same scores; with metadata, and offsets that lead back to the text."""
+    """Nodes have the same passages, order and scores, with metadata and offsets into the text."""
     found = GroundworkRetriever(sample_services, ALDER, limit=5, mode=mode).retrieve(WARRANTY)
     hits = retrieve(sample_services, ALDER, WARRANTY, limit=5, mode=mode).hits
     assert [(node.text, node.score) for node in found] == [(hit.text, hit.score) for hit in hits]
@@ -152,8 +152,8 @@ def test_the_retriever_finds_what_the_search_finds(sample_services: Services, mo
     json.dumps([node.to_dict() for node in found])
 
 
-def test_the_retriever_keeps_to_its_filter_and_its_principal(sample_services: Services) -> None:
-    """A filter narrows; a group opens."""
+def test_the_retriever_applies_its_filter_and_its_principal(sample_services: Services) -> None:
+    """It returns only matches, and only documents of the tenant."""
     narrowed = GroundworkRetriever(
         sample_services, ALDER, where=Prefix("path", "products/")
     ).retrieve(WARRANTY)
@@ -165,8 +165,8 @@ def test_the_retriever_keeps_to_its_filter_and_its_principal(sample_services: Se
     }
 
 
-def test_the_retriever_is_asked_without_holding_up_the_loop(sample_services: Services) -> None:
-    """`aretrieve` gives the same, and several run beside each other."""
+def test_the_retriever_does_not_block_the_event_loop(sample_services: Services) -> None:
+    """Several `aretrieve` calls run at the same time and return the same nodes."""
     retriever = GroundworkRetriever(sample_services, ALDER, limit=3)
 
     async def several() -> list[Any]:
@@ -176,8 +176,8 @@ def test_the_retriever_is_asked_without_holding_up_the_loop(sample_services: Ser
     assert [[node.node_id for node in nodes] for nodes in asyncio.run(several())] == [expected] * 4
 
 
-def test_what_a_query_transformation_says_is_what_is_embedded(sample_services: Services) -> None:
-    """As with HyDE: another text's vector, the question's own words."""
+def test_the_text_of_a_query_transformation_is_embedded(sample_services: Services) -> None:
+    """As in HyDE, the vector is of another text, and the words are the question's."""
     other = "Staff receive 25 days of annual leave."
     bundle = QueryBundle("xylophonquartz", custom_embedding_strs=[other])
     found = GroundworkRetriever(sample_services, ALDER, limit=3, mode="dense").retrieve(bundle)
@@ -189,8 +189,8 @@ def test_what_a_query_transformation_says_is_what_is_embedded(sample_services: S
         )
 
 
-def test_llamaindex_engines_answer_from_it(sample_services: Services) -> None:
-    """RetrieverQueryEngine and CitationQueryEngine put our passages before the model (which only echoes)."""
+def test_llamaindex_engines_answer_from_our_passages(sample_services: Services) -> None:
+    """RetrieverQueryEngine and CitationQueryEngine prompt a model, which echoes, with our passages."""
     retriever = GroundworkRetriever(sample_services, ALDER, limit=3)
     llm = MockLLM()
     engine = RetrieverQueryEngine.from_args(
@@ -220,7 +220,7 @@ def test_llamaindex_engines_answer_from_it(sample_services: Services) -> None:
 
 
 def test_an_index_on_our_store(store: GroundworkVectorStore) -> None:
-    """VectorStoreIndex fills it, asks it in three modes, refreshes it and deletes from it."""
+    """VectorStoreIndex fills the store, queries it in three modes, updates it and deletes from it."""
     index = index_on(store)
     index.insert(
         Document(
@@ -258,7 +258,7 @@ def test_an_index_on_our_store(store: GroundworkVectorStore) -> None:
 
 
 def test_an_index_from_documents(store: GroundworkVectorStore) -> None:
-    """The usual first lines of a LlamaIndex program."""
+    """These are the usual first lines of a LlamaIndex program."""
     VectorStoreIndex.from_documents(
         [Document(text="The moon pulls the tides.", doc_id="moon")],
         storage_context=StorageContext.from_defaults(vector_store=store),
@@ -272,8 +272,8 @@ def test_an_index_from_documents(store: GroundworkVectorStore) -> None:
     )
 
 
-def test_a_node_comes_back_as_it_went_in(zoo: GroundworkVectorStore) -> None:
-    """Text, metadata, offsets and relationships."""
+def test_a_stored_node_comes_back_unchanged(zoo: GroundworkVectorStore) -> None:
+    """Its text, metadata, offsets and relationships are the same."""
     for node in animals():
         [back] = zoo.get_nodes([node.node_id])
         assert back == node
@@ -283,7 +283,7 @@ def test_a_node_comes_back_as_it_went_in(zoo: GroundworkVectorStore) -> None:
 def test_adding_a_node_again_replaces_it(
     store: GroundworkVectorStore, server: EmbeddedPostgres
 ) -> None:
-    """However often: one node, its last text, and no trace of the others."""
+    """One node remains, with its last text and no trace of earlier ones."""
     for number in range(3):
         assert store.add([TextNode(id_="a", text=f"Version {number} of the truth.")]) == ["a"]
     assert store.add(
@@ -302,7 +302,7 @@ def test_adding_a_node_again_replaces_it(
 
 
 def test_a_search_by_vector_alone(zoo: GroundworkVectorStore) -> None:
-    """As other stores allow it: no words, only an embedding."""
+    """A query may have an embedding and no words, as in other stores."""
     vector = GroundworkEmbedding(zoo._services).get_query_embedding("dams made of branches")
     found = zoo.query(VectorStoreQuery(query_embedding=vector, similarity_top_k=2))
     assert found.ids is not None
@@ -319,7 +319,7 @@ def test_a_search_by_vector_alone(zoo: GroundworkVectorStore) -> None:
 
 
 def test_files_and_nodes_are_found_together(services: Services) -> None:
-    """One tenant, one store: what was ingested and what was added; only the latter can be deleted here."""
+    """A tenant's store has ingested files and added nodes; only nodes can be deleted here."""
     from tests.conftest import take_in_folder
 
     take_in_folder(services, "alder", ROOT / "sample" / "alder" / "products")
@@ -349,16 +349,16 @@ def test_files_and_nodes_are_found_together(services: Services) -> None:
         lambda: store.delete_nodes([passage.node_id]),
         lambda: store.delete_nodes(filters=only("title", "!=", "none such")),
     ):
-        with pytest.raises(InvalidInput, match="delete the file"):
+        with pytest.raises(InvalidInput, match="Delete the file"):
             refused()
-    with pytest.raises(InvalidInput, match="use doc_ids"):
+    with pytest.raises(InvalidInput, match="Use doc_ids"):
         store.query(VectorStoreQuery(query_str="sonde", node_ids=[passage.node_id]))
     store.clear()
     assert store.get_nodes([passage.node_id]) == [passage]
 
 
-def test_what_a_reader_may_not_see_they_neither_find_nor_delete(services: Services) -> None:
-    """Nodes belong to a tenant and to groups."""
+def test_a_reader_can_neither_find_nor_delete_hidden_nodes(services: Services) -> None:
+    """Nodes belong to a tenant and its groups."""
     secret = GroundworkVectorStore(
         services, Principal("alder", ("finance",)), allowed_groups=["finance"]
     )
@@ -384,19 +384,19 @@ def test_what_a_reader_may_not_see_they_neither_find_nor_delete(services: Servic
     assert secret.get_nodes(["secret"]) == []
 
 
-def test_what_can_not_be_stored_is_refused_whole(store: GroundworkVectorStore) -> None:
-    """With a sentence, and nothing of the batch is kept."""
+def test_a_batch_with_an_invalid_node_is_refused_whole(store: GroundworkVectorStore) -> None:
+    """The error says why, and nothing of the batch is stored."""
     good = TextNode(id_="good", text="Fine.")
     vector = GroundworkEmbedding(store._services).get_text_embedding("Fine.")
     for node, sentence in (
-        (TextNode(id_="", text="x"), "id has 1 to"),
-        (TextNode(id_="x" * 2_000, text="x"), "id has 1 to"),
+        (TextNode(id_="", text="x"), "empty or too long"),
+        (TextNode(id_="x" * 2_000, text="x"), "empty or too long"),
         (TextNode(id_="a\x00", text="x"), "NUL"),
         (TextNode(id_="a", text="x", metadata={"k": "a\x00"}), "NUL"),
         (TextNode(id_="a", text="x", metadata={"k": [{"\x00": 1}]}), "NUL"),
         (TextNode(id_="a", text="half \ud800"), "half a character"),
         (TextNode(id_="a", text="x", metadata={"k": "\ud800"}), "half a character"),
-        (TextNode(id_="a", text="x", metadata={"k": object()}), "no JSON"),
+        (TextNode(id_="a", text="x", metadata={"k": object()}), "not JSON"),
         (TextNode(id_="a", text="x", embedding=[0.1] * 3), "3 dimensions"),
         (TextNode(id_="a", text="x", embedding=[math.nan] * 384), "not finite"),
         (TextNode(id_="a", text="x", embedding=vector[::-1]), "not by the index's model"),
@@ -424,25 +424,25 @@ def test_what_can_not_be_stored_is_refused_whole(store: GroundworkVectorStore) -
         (VectorStoreQuery(query_str="x", mode=VectorStoreQueryMode.SVM), "no query mode 'svm'"),
         (
             VectorStoreQuery(query_str="x", alpha=0.3, mode=VectorStoreQueryMode.HYBRID),
-            "leave alpha out",
+            "Leave alpha out",
         ),
-        (VectorStoreQuery(query_str="x", similarity_top_k=1000), "between 1 and 100"),
+        (VectorStoreQuery(query_str="x", similarity_top_k=1000), "Use 1 to 100"),
         (VectorStoreQuery(query_str=""), "question is empty"),
         (VectorStoreQuery(query_str="x", query_embedding=[1.0]), "1 dimensions"),
     ],
 )
-def test_what_groundwork_does_not_have_is_refused(
+def test_an_unsupported_query_is_refused(
     zoo: GroundworkVectorStore, query: VectorStoreQuery, sentence: str
 ) -> None:
-    """Rather than done in some other way."""
+    """It is not silently run in another way."""
     with pytest.raises(InvalidInput, match=sentence):
         zoo.query(query)
 
 
-def test_nothing_is_fetched_or_deleted_without_saying_what(zoo: GroundworkVectorStore) -> None:
-    """Neither ids nor filters: refused; no ids at all: nothing."""
+def test_a_call_without_ids_and_filters_is_refused(zoo: GroundworkVectorStore) -> None:
+    """An empty list of ids selects nothing."""
     for ask in (zoo.get_nodes, zoo.delete_nodes):
-        with pytest.raises(InvalidInput, match="which nodes"):
+        with pytest.raises(InvalidInput, match="No nodes are selected"):
             ask()
         assert not ask([])
 
@@ -494,7 +494,7 @@ def only(key: str, operator: str, value: Any = None) -> MetadataFilters:
 def test_every_operator(
     zoo: GroundworkVectorStore, key: str, operator: str, value: Any, expected: str
 ) -> None:
-    """In every way a filter is used: nodes fetched, and a search in each mode."""
+    """A filter works for `get_nodes` and for a query in each mode."""
     filters = only(key, operator, value)
     wanted = set(expected.split())
     assert {node.node_id for node in zoo.get_nodes(filters=filters)} == wanted
@@ -505,8 +505,8 @@ def test_every_operator(
         assert set(zoo.query(query).ids or []) == wanted
 
 
-def test_every_operator_of_llamaindex_is_tried_above() -> None:
-    """A new one would be noticed."""
+def test_every_operator_of_llamaindex_is_tested() -> None:
+    """A new operator of LlamaIndex fails this test."""
     tried = {
         mark.args[1][at][1]
         for mark in test_every_operator.pytestmark
@@ -521,20 +521,20 @@ def test_every_operator_of_llamaindex_is_tried_above() -> None:
         ("a", "==", None, "needs one text or number"),
         ("a", "==", ["x"], "needs one text or number"),
         ("a", "in", "x", "needs a list"),
-        ("a", "in", [], "Give 1 to"),
+        ("a", "in", [], "at least 1 item"),
         ("a", "any", "x", "needs a list"),
         ("a", "text_match", 5, "needs a text"),
         ("a", ">", ["x"], "needs one text or number"),
         ("a", "<", math.inf, "not finite"),
-        ("", "==", "x", "key is 1 to"),
+        ("", "==", "x", "Use 1 to"),
         ("a\x00", "==", "x", "printable"),
-        ("a", "==", "\x00", "no document can hold"),
+        ("a", "==", "\x00", "no document can contain"),
     ],
 )
 def test_an_operator_with_the_wrong_value_is_refused(
     zoo: GroundworkVectorStore, key: str, operator: str, value: Any, sentence: str
 ) -> None:
-    """Rather than let everything pass, or nothing."""
+    """It would match everything or nothing otherwise."""
     with pytest.raises(InvalidInput, match=sentence):
         zoo.get_nodes(filters=only(key, operator, value))
 
@@ -562,7 +562,7 @@ nested = st.recursive(
 
 
 def holds(tree: MetadataFilter | MetadataFilters, node: BaseNode) -> bool:
-    """What a filter means, in Python."""
+    """Evaluate a filter in Python."""
     if isinstance(tree, MetadataFilters):
         held = [holds(part, node) for part in tree.filters]
         return {"or": any(held), "not": not any(held)}.get(
@@ -607,13 +607,15 @@ def holds(tree: MetadataFilter | MetadataFilters, node: BaseNode) -> bool:
 
 @settings(max_examples=400, deadline=None)
 @given(tree=nested)
-def test_nested_filters_mean_what_they_say(zoo: GroundworkVectorStore, tree: Any) -> None:
-    """Any nesting of and, or, not, or a clear refusal."""
+def test_nested_filters_match_the_same_nodes_in_python(
+    zoo: GroundworkVectorStore, tree: Any
+) -> None:
+    """Any nesting of and, or, not either matches alike or is refused."""
     filters = tree if isinstance(tree, MetadataFilters) else MetadataFilters(filters=[tree])
     try:
         found = zoo.get_nodes(filters=filters)
     except InvalidInput as refused:
-        assert re.search("needs|nested at most", str(refused))
+        assert re.search("needs|nested too deep", str(refused))
         return
     assert {node.node_id for node in found} == {
         node.node_id for node in animals() if holds(filters, node)
@@ -623,10 +625,10 @@ def test_nested_filters_mean_what_they_say(zoo: GroundworkVectorStore, tree: Any
 # --- the page -------------------------------------------------------------------------------------------------------
 
 
-def test_the_page_for_those_who_come_from_pgvectorstore(
+def test_the_page_on_pgvectorstore_runs(
     services: Services, embedder: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its blocks run one after the other, as a program would."""
+    """Its code blocks run one after the other."""
     monkeypatch.setenv("GROUNDWORK_DATABASE_URL", services.settings.database_url)
     monkeypatch.setattr("core.services.load_embedder", lambda name, dtype: embedder)
     page = (ROOT / "docs" / "guides" / "from-pgvectorstore.md").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""From hits to the evidence of an answer: neighbours in one, copies out, no document over its share, in a budget."""
+"""Evidence of an answer: merged neighbours, no copies, several documents, a token budget."""
 
 from collections import Counter
 from pathlib import Path
@@ -37,7 +37,7 @@ def found(request: pytest.FixtureRequest, sample_services: Services) -> SearchRe
 
 @pytest.fixture
 def long_document(services: Services, tmp_path: Path) -> Services:
-    """A chapter over several chunks, and two short letters on the same matter, one of them with another number."""
+    """Store a chapter of several chunks, and two similar letters with different numbers."""
     said = "The {} turbine of the mill at Wending runs at {} revolutions a minute, and its bearings are oiled by hand."
     names = (
         "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth".split()
@@ -54,7 +54,7 @@ def long_document(services: Services, tmp_path: Path) -> Services:
     return services
 
 
-def test_what_is_gathered_is_within_its_limits(found):
+def test_the_evidence_keeps_its_limits(found):
     gathered = build_context(found)
     assert 0 < len(gathered.hits) <= MAX_PASSAGES
     assert sum(map(estimate_hit_tokens, gathered.hits)) <= MAX_CONTEXT_TOKENS
@@ -62,7 +62,7 @@ def test_what_is_gathered_is_within_its_limits(found):
     assert gathered.hits[0].chunk_id == found.hits[0].chunk_id
 
 
-def test_every_sentence_is_still_quoted_from_where_it_stands(found):
+def test_sentences_keep_their_offsets(found):
     before = {
         (hit.document_id, unit.span): unit.text
         for unit in extract_sentences(found)
@@ -73,8 +73,8 @@ def test_every_sentence_is_still_quoted_from_where_it_stands(found):
         assert before[after.hits[unit.hit_index].document_id, unit.span] == unit.text
 
 
-def test_a_passage_is_the_text_of_its_document(long_document):
-    """Neighbours are one passage, and every character of it stands in the document, but for blanks between chunks."""
+def test_a_merged_passage_is_text_of_its_document(long_document):
+    """Neighbours are one passage; all its characters but the blanks between chunks are in the document."""
     evidence = build_context(
         retrieve(
             long_document,
@@ -102,7 +102,7 @@ def within(inner: Span, outer: Span) -> bool:
     return outer.start <= inner.start and inner.end <= outer.end
 
 
-def test_a_document_gives_no_more_than_its_share_while_others_have_something(found):
+def test_no_document_fills_the_evidence_while_others_have_passages(found):
     given = Counter(hit.document_id for hit in build_context(found).hits)
     assert max(given.values()) <= MAX_PASSAGES_PER_DOCUMENT
     documents = len({hit.document_id for hit in found.hits})
@@ -110,7 +110,7 @@ def test_a_document_gives_no_more_than_its_share_while_others_have_something(fou
     assert len(spread) == min(documents, MAX_PASSAGES)
 
 
-def test_one_document_may_fill_the_rest_where_nothing_else_is(long_document):
+def test_one_document_may_fill_the_evidence_alone(long_document):
     evidence = retrieve(long_document, Principal("miller"), "turbine", limit=CANDIDATE_HITS)
     narrow = [hit for hit in evidence.hits if hit.path == "mill.md"]
     gathered = build_context(evidence, max_per_document=1)
@@ -118,7 +118,7 @@ def test_one_document_may_fill_the_rest_where_nothing_else_is(long_document):
     assert len(gathered.hits) <= len(narrow) + 2
 
 
-def test_the_budget_cuts_and_leaves_at_least_the_best(found):
+def test_the_budget_leaves_at_least_the_best_passage(found):
     assert [hit.chunk_id for hit in build_context(found, max_tokens=1).hits] == [
         found.hits[0].chunk_id
     ]
@@ -127,8 +127,8 @@ def test_the_budget_cuts_and_leaves_at_least_the_best(found):
     assert sum(map(estimate_hit_tokens, small.hits)) <= 300 or len(small.hits) == 1
 
 
-def test_two_letters_that_disagree_are_both_seen(long_document):
-    """They share all but a number; whoever leaves one out hides that they disagree."""
+def test_passages_with_different_numbers_both_stay(long_document):
+    """They share all words but a number; without one of them the reader would not see the conflict."""
     question = "How old was the turbine when its bearings were renewed?"
     evidence = build_context(
         retrieve(long_document, Principal("miller"), question, limit=CANDIDATE_HITS)
@@ -138,7 +138,7 @@ def test_two_letters_that_disagree_are_both_seen(long_document):
     }
 
 
-def test_an_answer_is_made_of_what_was_gathered(sample_services):
+def test_an_answer_draws_on_the_evidence(sample_services):
     given = answer_question(sample_services, ALDER, QUESTIONS[1])
     gathered = build_context(retrieve(sample_services, ALDER, QUESTIONS[1], limit=CANDIDATE_HITS))
     assert {(c.document_id) for c in given.citations} <= {hit.document_id for hit in gathered.hits}

@@ -1,4 +1,4 @@
-"""Explanations: they add up, say what the database really did, and count nothing that the reader may not see."""
+"""Explanations add up, report the work of the database, and count only what the reader may see."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +11,8 @@ from cli.search_explanation import print_explanation
 from core.principal import Principal
 from core.services import Services
 from core.text.terms import count_query_terms
-from retrieval.filters import Filter, Prefix, parse_where
+from retrieval.filter_expressions import parse_where
+from retrieval.filters import Filter, Prefix
 from retrieval.retriever import retrieve
 from retrieval.types import (
     DocumentCounts,
@@ -40,10 +41,10 @@ def explained(
 @pytest.mark.parametrize(
     "where", [None, Prefix("path", "products/")], ids=["everything", "filtered"]
 )
-def test_what_is_said_adds_up(
+def test_the_reasons_add_up(
     sample_services: Services, mode: SearchMode, where: Filter | None
 ) -> None:
-    """The shares to the score, the terms to BM25's, and the hits are those of the search that isn't explained."""
+    """The shares add up to the score and the terms to BM25's; the hits are those of a search without explanation."""
     evidence, explanation = explained(sample_services, mode=mode, where=where, limit=20)
     plain = retrieve(sample_services, ALDER, QUESTION, mode=mode, where=where, limit=20)
     assert [replace(hit, reasons=None) for hit in evidence.hits] == list(plain.hits)
@@ -65,8 +66,8 @@ def test_what_is_said_adds_up(
     assert ("filter" in evidence.milliseconds) is (where is not None)
 
 
-def test_it_says_what_the_database_did(sample_services: Services) -> None:
-    """In so small a tenant each vector is compared; postings come from their index alone; rows as they are."""
+def test_an_explanation_reports_index_accesses(sample_services: Services) -> None:
+    """In a small tenant all vectors are compared, and postings come from their index alone."""
     _, explanation = explained(sample_services)
     served = {(access.leg, access.step): access for access in explanation.accesses}
     assert set(served) == {
@@ -88,10 +89,10 @@ def test_it_says_what_the_database_did(sample_services: Services) -> None:
 
 
 @pytest.mark.parametrize(("mode", "leg"), [("lexical", "dense"), ("dense", "lexical")])
-def test_a_leg_that_is_off_finds_nothing(
+def test_a_retriever_that_is_off_finds_nothing(
     sample_services: Services, mode: SearchMode, leg: RetrieverName
 ) -> None:
-    """BM25 is still counted in mode dense, as the hits' own score; it brings no candidate."""
+    """Mode dense still computes BM25 for each hit, but takes no candidate from it."""
     evidence, explanation = explained(sample_services, mode=mode)
     if mode == "lexical":
         assert (leg, "find") not in {(access.leg, access.step) for access in explanation.accesses}
@@ -101,8 +102,8 @@ def test_a_leg_that_is_off_finds_nothing(
         assert hit.legs[leg].rank is None
 
 
-def test_what_a_filter_lets_pass_is_counted(sample_services: Services) -> None:
-    """Over what the reader may see: a group more, documents more."""
+def test_matches_of_a_filter_are_counted(sample_services: Services) -> None:
+    """The counts are over what the reader may see: one more group sees more documents."""
     where = parse_where(["path^finance/", "version>=1"])
     evidence, explanation = explained(sample_services, where=where)
     assert (evidence.hits, explanation.passed, evidence.filter) == ((), DocumentCounts(0, 0), where)
@@ -113,8 +114,8 @@ def test_what_a_filter_lets_pass_is_counted(sample_services: Services) -> None:
     assert explained(sample_services)[1].passed is None
 
 
-def test_it_gives_nothing_away(services: Services, tmp_path: Path) -> None:
-    """Not a number changes when others' documents come that say the very same words."""
+def test_an_explanation_discloses_nothing(services: Services, tmp_path: Path) -> None:
+    """No number changes when other readers get documents with the same words."""
 
     def write(name: str) -> Path:
         folder = tmp_path / name
@@ -138,8 +139,8 @@ def test_it_gives_nothing_away(services: Services, tmp_path: Path) -> None:
     assert seen() == before
 
 
-def test_it_goes_out_over_http(sample_services: Services) -> None:
-    """With the filter in force, the reasons at each hit, and nothing of either where nobody asked."""
+def test_the_api_returns_an_explanation(sample_services: Services) -> None:
+    """It has the filter and the reasons of each hit; without `explain` it has neither."""
     client = TestClient(build_api(sample_services, LocalIdentity(("alder",))))
     condition = {"field": "path", "prefix": "products/"}
     body = {"question": QUESTION, "filter": condition, "explain": True, "limit": 3}
@@ -162,19 +163,19 @@ def test_it_goes_out_over_http(sample_services: Services) -> None:
 
 
 @pytest.mark.parametrize("width", [80, 100])
-def test_it_fits_the_terminal(
+def test_an_explanation_fits_the_terminal(
     sample_services: Services,
     width: int,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Also where the output is no terminal; every number that counts is there."""
+    """The main numbers are there, also without a terminal."""
     monkeypatch.setenv("COLUMNS", str(width))
     evidence, _ = explained(sample_services, where=Prefix("path", "products/"), limit=3)
     print_explanation(evidence)
     text = capsys.readouterr().out
     assert max(map(len, text.splitlines())) <= width
-    for said in (
+    for expected in (
         "err-4711",
         "posting_pkey",
         "idf",
@@ -183,5 +184,5 @@ def test_it_fits_the_terminal(
         "milliseconds",
         "products/",
     ):
-        assert said in text
+        assert expected in text
     assert f"{evidence.hits[0].score:.3f}" in text

@@ -1,4 +1,4 @@
-"""Filters: the same rows as the same filter in Python, nothing of them in SQL's text, and k hits where k exist."""
+"""Filters in PostgreSQL match the same filters in Python, and return k hits if k exist."""
 
 import itertools
 import json
@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg import sql
 
+from core.db.index_version import live_index
 from core.local_postgres import EmbeddedPostgres
 from core.principal import Principal
 from core.services import Services
@@ -31,7 +32,8 @@ from retrieval.filters import (
     Equals,
     Exists,
     Filter,
-    Holds,
+    HoldsAll,
+    HoldsAny,
     In,
     Not,
     Or,
@@ -45,7 +47,7 @@ from tests.support.services import connect_services, superuser
 
 TREES = int(os.environ.get("FILTER_TREES", "600"))
 ALDER = Principal("alder")
-# What documents hold and filters ask for; drawn from one list, so that they meet.
+# Values of documents and of filters, drawn from one list, so that they meet.
 HOSTILE = (
     "x') OR 1=1 --",
     "'; drop table document; --",
@@ -113,7 +115,7 @@ scalars = st.sampled_from((*TEXTS, *NUMBERS, *DATES, *NOT_DATES, True, False))
 
 @dataclass(frozen=True)
 class Row:
-    """A document as Python sees it."""
+    """A document in Python."""
 
     fields: dict[str, Any]
     metadata: dict[str, Any]
@@ -140,14 +142,12 @@ def holds(tree: Filter, row: Row) -> bool:
         case Contains(_, text, ignore_case):
             change = lower if ignore_case else str
             return isinstance(value, str) and change(text) in change(value)
-        case Holds(_, values, every):
-            held = [
-                isinstance(value, list) and any(same_scalar(one, wanted) for one in value)
-                for wanted in values
-            ]
-            return all(held) if every else any(held)
-        case Exists():
-            return value is not None and value not in ("", [])
+        case HoldsAny(_, values):
+            return isinstance(value, list) and any(contains_scalar(value, one) for one in values)
+        case HoldsAll(_, values):
+            return isinstance(value, list) and all(contains_scalar(value, one) for one in values)
+        case Exists(_, exists):
+            return (value is not None and value not in ("", [])) == exists
     raise AssertionError(tree)
 
 
@@ -159,10 +159,14 @@ def found(field: str, row: Row) -> Any:
 
 def same(value: Any, wanted: Any) -> bool:
     return (
-        within(value, "ge", wanted) and within(value, "le", wanted)
+        within(value, "gte", wanted) and within(value, "lte", wanted)
         if isinstance(wanted, date)
         else same_scalar(value, wanted)
     )
+
+
+def contains_scalar(values: list[Any], wanted: Any) -> bool:
+    return any(same_scalar(value, wanted) for value in values)
 
 
 def same_scalar(value: Any, wanted: Any) -> bool:
@@ -184,7 +188,7 @@ def within(value: Any, name: str, bound: Any) -> bool:
         if at is None:
             return False
         first, last = instants(bound)
-        return {"ge": at >= first, "gt": at > last, "le": at <= last, "lt": at < first}[name]
+        return {"gte": at >= first, "gt": at > last, "lte": at <= last, "lt": at < first}[name]
     if isinstance(bound, str):
         return isinstance(value, str) and compare(value, name, bound)
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -194,7 +198,9 @@ def within(value: Any, name: str, bound: Any) -> bool:
 
 def compare(value: Any, name: str, bound: Any) -> bool:
     return bool(
-        {"ge": value >= bound, "gt": value > bound, "le": value <= bound, "lt": value < bound}[name]
+        {"gte": value >= bound, "gt": value > bound, "lte": value <= bound, "lt": value < bound}[
+            name
+        ]
     )
 
 
@@ -224,7 +230,7 @@ def lower(text: str) -> str:
 
 
 def documents() -> Iterator[Document]:
-    """Every text as a title and a path, every scalar under every key somewhere, lists, nulls, nested objects."""
+    """Yield documents with every text as title and path, and every scalar, lists, nulls and objects as metadata."""
     everything = [*TEXTS, *NUMBERS, *DATES, *NOT_DATES, True, False, None, [], {}, [[]], {"a": 1}]
     lists: list[Any] = [
         ["a"],
@@ -261,7 +267,7 @@ def documents() -> Iterator[Document]:
 def filtered(
     server: EmbeddedPostgres, clone: Any, home: Any, embedder: Any
 ) -> Iterator[tuple[Services, dict[str, Row]]]:
-    """A tenant with documents of every kind, in the database and in Python, and another tenant's beside them."""
+    """Store documents of every kind for a tenant, and others for a second tenant; return the first in Python too."""
     dimension = embedder.model.dimension
     none = np.empty((0, dimension), dtype=np.float32)
     with connect_services(server, clone(), home, embedder) as services:
@@ -270,7 +276,9 @@ def filtered(
                 for document in documents():
                     item = document_store.EmbeddedDocument(document, [], none, none)
                     for _ in range(1 + len(document.uri) % 2):  # some have a second version
-                        document_store.store_documents(connection, tenant, uuid.uuid4(), [item], "")
+                        document_store.store_document(
+                            connection, live_index(connection), tenant, uuid.uuid4(), item, ""
+                        )
         with superuser(server, services) as connection:
             connection.execute(
                 "update document set ingested_at = timestamptz '2024-03-01 00:00Z'"
@@ -292,7 +300,7 @@ def filtered(
 
 
 def passing(services: Services, tree: Filter) -> set[str]:
-    """The uris that a filter lets pass in PostgreSQL."""
+    """Return the URIs that match a filter in PostgreSQL."""
     made = compile_filter(tree)
     statement = sql.SQL(
         "select d.uri from document d where d.tenant_id = %(tenant)s and {}"
@@ -330,7 +338,7 @@ any_field = st.sampled_from([*FIELDS]) | metadata_fields
 
 @st.composite
 def typed(draw: st.DrawFn) -> tuple[str, st.SearchStrategy[Any]]:
-    """A field, and values of one type that it may be compared with."""
+    """Draw a field, and a strategy for values of one type that it may be compared with."""
     field = draw(any_field)
     kinds: Mapping[str, st.SearchStrategy[Any]] = {
         "text": texts,
@@ -355,7 +363,7 @@ def conditions(draw: st.DrawFn) -> Filter:
         case 2 | 3:
             names = draw(
                 st.lists(
-                    st.sampled_from(("ge", "gt", "le", "lt")), min_size=1, max_size=2, unique=True
+                    st.sampled_from(("gte", "gt", "lte", "lt")), min_size=1, max_size=2, unique=True
                 )
             )
             return Range(field, **{name: draw(values) for name in names})
@@ -365,8 +373,8 @@ def conditions(draw: st.DrawFn) -> Filter:
             return Contains(draw(text_fields | metadata_fields), draw(texts), draw(st.booleans()))
         case 6:
             held = st.lists(scalars, min_size=1, max_size=3).map(tuple)
-            return Holds(draw(metadata_fields), draw(held), draw(st.booleans()))
-    return Exists(field)
+            return draw(st.sampled_from((HoldsAny, HoldsAll)))(draw(metadata_fields), draw(held))
+    return Exists(field, draw(st.booleans()))
 
 
 trees = st.recursive(
@@ -382,10 +390,10 @@ trees = st.recursive(
 
 @settings(max_examples=TREES, deadline=None, suppress_health_check=list(HealthCheck))
 @given(tree=trees)
-def test_a_filter_lets_pass_what_it_lets_pass_in_python(
+def test_a_filter_matches_the_same_documents_in_sql_and_in_python(
     filtered: tuple[Services, dict[str, Row]], tree: Filter
 ) -> None:
-    """Whatever the tree, or it is refused with a sentence. As JSON it is still the same filter."""
+    """The filter also survives a round trip through JSON."""
     services, rows = filtered
     assert parse_filter(json.loads(json.dumps(filter_json(tree)))) == tree
     assert passing(services, tree) == {uri for uri, row in rows.items() if holds(tree, row)}
@@ -397,7 +405,7 @@ QUESTION = "common rare17"
 
 @dataclass(frozen=True)
 class Corpus:
-    """A tenant's synthetic documents: vectors in clusters, and where each stands in an order by chance."""
+    """Synthetic documents of a tenant: vectors in clusters, and a random order."""
 
     services: Services
     ids: list[int]
@@ -414,6 +422,7 @@ def corpus(server: EmbeddedPostgres, clone: Any, home: Any, embedder: Any) -> It
     order = chance.permutation(DOCUMENTS)
     with connect_services(server, clone(), home, embedder) as services:
         with services.database.writing("alder") as connection:
+            index = live_index(connection)
             for number in range(DOCUMENTS):
                 texts = [
                     f"common rare{number % 50} word{number} part{part}" for part in range(CHUNKS)
@@ -438,8 +447,14 @@ def corpus(server: EmbeddedPostgres, clone: Any, home: Any, embedder: Any) -> It
                     metadata={"order": int(order[number]), "cluster": number % 20},
                 )
                 none = np.empty((0, dimension), dtype=np.float32)
-                item = document_store.EmbeddedDocument(document, chunks, vectors, none)
-                document_store.store_documents(connection, "alder", uuid.uuid4(), [item], "")
+                document_store.store_document(
+                    connection,
+                    index,
+                    "alder",
+                    uuid.uuid4(),
+                    document_store.EmbeddedDocument(document, chunks, vectors, none),
+                    "",
+                )
         with superuser(server, services) as connection:
             connection.execute("analyze")
             rows: list[Any] = connection.execute(
@@ -453,12 +468,12 @@ def corpus(server: EmbeddedPostgres, clone: Any, home: Any, embedder: Any) -> It
         )
 
 
-@pytest.mark.parametrize("few", [10_000, 0], ids=["listed", "asked along the index"])
+@pytest.mark.parametrize("few", [10_000, 0], ids=["listed", "tested along the index"])
 @pytest.mark.parametrize("share", [0.5, 0.1, 0.01, 0.001])
 def test_k_rows_come_back_where_k_exist(
     corpus: Corpus, share: float, few: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whichever way the filter is answered, at every selectivity; nearest first, as an exact search has them."""
+    """In both plans, at every selectivity; nearest first, as in an exact search."""
     monkeypatch.setattr("retrieval.filter_plan.compute_exact_limit", lambda _: few)
     chance = np.random.default_rng(8)
     only = Range("metadata.order", lt=int(share * DOCUMENTS))
@@ -486,10 +501,10 @@ def test_k_rows_come_back_where_k_exist(
 
 
 @pytest.mark.parametrize("few", [10_000, 0])
-def test_a_filter_for_what_is_far_from_the_question_still_fills_up(
+def test_a_filter_far_from_the_question_still_returns_k_hits(
     corpus: Corpus, few: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The nearest neighbours all fail the filter; those that pass it lie elsewhere."""
+    """No near neighbour matches the filter; all matches are far away."""
     monkeypatch.setattr("retrieval.filter_plan.compute_exact_limit", lambda _: few)
     place = corpus.clusters.index(3)
     hits = retrieve(
@@ -517,7 +532,7 @@ def test_a_filter_for_what_is_far_from_the_question_still_fills_up(
 def test_a_filter_changes_no_score(
     corpus: Corpus, few: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """BM25 counts over all that the reader sees; so do idf and the extent. The order among those that pass stays."""
+    """BM25, idf and counts are over all that the reader sees, and the order of matches stays."""
     monkeypatch.setattr("retrieval.filter_plan.compute_exact_limit", lambda _: few)
     all_found = retrieve(corpus.services, ALDER, QUESTION, limit=100, mode="lexical")
     half = Range("metadata.order", lt=500)
@@ -531,10 +546,10 @@ def test_a_filter_changes_no_score(
 
 
 @pytest.mark.parametrize("few", [10_000, 0])
-def test_a_filter_that_nothing_passes_finds_nothing(
+def test_a_filter_without_matches_finds_nothing(
     corpus: Corpus, few: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In no mode, and it is no error."""
+    """It is not an error, in any mode."""
     monkeypatch.setattr("retrieval.filter_plan.compute_exact_limit", lambda _: few)
     for mode in ("hybrid", "lexical", "dense"):
         assert (
@@ -553,10 +568,10 @@ def test_a_filter_that_nothing_passes_finds_nothing(
     ],
     ids=["a filter for few", "a filter for many"],
 )
-def test_the_explanation_names_what_served_the_vectors(
+def test_the_explanation_names_the_method_of_the_dense_search(
     corpus: Corpus, where: Filter, few: int, method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The vector index where a filter is asked along it, and each vector on a filter's list where that is short."""
+    """The vector index for a filter with many matches; an exact comparison for a filter with few."""
     monkeypatch.setattr("retrieval.filter_plan.compute_exact_limit", lambda _: few)
     vector = list(corpus.vectors[0])
     explanation = retrieve(
@@ -575,8 +590,8 @@ def test_the_explanation_names_what_served_the_vectors(
     assert explanation.passed.passages == passing
 
 
-def test_a_filter_opens_nothing(sample_services: Services) -> None:
-    """Whatever it says, another tenant's and another group's papers stay closed."""
+def test_a_filter_gives_no_access(sample_services: Services) -> None:
+    """Documents of other tenants and groups stay hidden."""
     for where in (
         Exists("title"),
         Not(Equals("title", "")),

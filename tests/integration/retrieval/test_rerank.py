@@ -1,4 +1,4 @@
-"""Reranking: a cross-encoder that is really loaded and run, another of one's own, what is reported, what goes wrong."""
+"""Reranking by a real cross-encoder and by an own reranker, its reports and its errors."""
 
 import json
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ QUESTION = "How many days of annual leave can I carry over?"
 
 
 def cross_encoder(folder: Path, outputs: int = 1) -> Path:
-    """A small BERT with random weights, saved as people save theirs. It judges badly, but it judges."""
+    """Save a small BERT with random weights, whose scores are meaningless but real."""
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnopqrstuvwxyz0123456789"]
     words += [f"##{letter}" for letter in "abcdefghijklmnopqrstuvwxyz0123456789"]
     folder.mkdir()
@@ -53,7 +53,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Backwards:
-    """A reranker of one's own: it turns the order round."""
+    """An own reranker that reverses the order."""
 
     name = "backwards"
 
@@ -67,10 +67,10 @@ def with_setting(services: Services, name: str) -> Services:
     return Services(settings, services.database, embedders=services.embedders)
 
 
-def test_a_cross_encoder_from_a_folder_has_the_last_word(
+def test_a_cross_encoder_from_a_folder_decides_the_order(
     sample_services: Services, model: Path
 ) -> None:
-    """The order is that of sentence-transformers' own scores of question and passage."""
+    """The order follows sentence-transformers' scores of question and passage."""
     plain = retrieve(sample_services, ALDER, QUESTION, limit=RERANK_DEPTH)
     evidence = retrieve(
         with_setting(sample_services, str(model)), ALDER, QUESTION, limit=RERANK_DEPTH
@@ -106,16 +106,16 @@ def test_without_a_setting_there_is_no_reranker() -> None:
     assert load_reranker(Settings(_env_file=None)) is None
 
 
-def test_without_one_nothing_is_reranked(sample_services: Services) -> None:
-    """The default."""
+def test_without_a_reranker_nothing_is_reranked(sample_services: Services) -> None:
+    """This is the default."""
     evidence = retrieve(sample_services, ALDER, QUESTION)
     assert evidence.reranking is None
     assert "rerank" not in evidence.milliseconds
     assert all(hit.reranked is None for hit in evidence.hits)
 
 
-def test_any_reranker_may_be_given(sample_services: Services) -> None:
-    """The best so many change places, what lies below stays, and ranks count from 1."""
+def test_a_caller_can_pass_a_reranker(sample_services: Services) -> None:
+    """Only the best hits change places, and ranks count from 1."""
     plain = retrieve(sample_services, ALDER, QUESTION, limit=RERANK_DEPTH + 5)
     backwards = Backwards()
     evidence = retrieve(
@@ -134,8 +134,8 @@ def test_any_reranker_may_be_given(sample_services: Services) -> None:
     )
 
 
-def test_a_hit_from_below_the_limit_can_come_up(sample_services: Services) -> None:
-    """Few are asked for, but all the best are judged."""
+def test_a_hit_below_the_limit_can_rise(sample_services: Services) -> None:
+    """A small limit still reranks all the best hits."""
     plain = retrieve(sample_services, ALDER, QUESTION, limit=RERANK_DEPTH)
     evidence = retrieve(sample_services, ALDER, QUESTION, limit=2, reranker=Backwards())
     assert [hit.chunk_id for hit in evidence.hits] == [hit.chunk_id for hit in plain.hits[:-3:-1]]
@@ -145,19 +145,19 @@ def test_a_hit_from_below_the_limit_can_come_up(sample_services: Services) -> No
     ]
 
 
-def test_no_hits_no_work(services: Services) -> None:
-    """An empty corpus."""
+def test_an_empty_result_needs_no_reranking(services: Services) -> None:
+    """The corpus is empty."""
     evidence = retrieve(services, ALDER, QUESTION, reranker=Backwards())
     assert evidence.hits == ()
     assert evidence.reranking
     assert evidence.reranking.scored == 0
 
 
-@pytest.mark.parametrize("kind", ["nothing there", "no model in it", "two numbers a passage"])
-def test_one_that_can_not_be_used_is_refused_with_the_fix(kind: str, tmp_path: Path) -> None:
-    """By the name of the setting."""
+@pytest.mark.parametrize("kind", ["no folder", "no model", "two numbers a passage"])
+def test_an_unusable_reranker_is_refused_with_the_fix(kind: str, tmp_path: Path) -> None:
+    """The error names the setting."""
     folder = tmp_path / "model"
-    if kind == "no model in it":
+    if kind == "no model":
         folder.mkdir()
         (folder / "config.json").write_text(json.dumps({"hello": "there"}))
     elif kind == "two numbers a passage":
@@ -166,8 +166,8 @@ def test_one_that_can_not_be_used_is_refused_with_the_fix(kind: str, tmp_path: P
         CrossEncoderReranker(str(folder))
 
 
-def test_evaluation_reports_what_it_gains_and_costs(sample_services: Services) -> None:
-    """With and without, side by side: turning the order round costs what it costs."""
+def test_evaluation_reports_gain_and_cost_of_a_reranker(sample_services: Services) -> None:
+    """The reversed order costs nDCG."""
     [best, *_] = retrieve(sample_services, ALDER, QUESTION).hits
     queries, judgements = [Query("1", QUESTION)], {"1": {best.path: 1}}
     steps: list[int] = []
@@ -186,6 +186,6 @@ def test_evaluation_reports_what_it_gains_and_costs(sample_services: Services) -
         "hybrid, reranked",
     ]
     assert hybrid.ndcg_at_10 > reranked.ndcg_at_10
-    assert hybrid.rerank_p50_ms == 0.0 < reranked.rerank_p50_ms
+    assert hybrid.as_dict()["rerank_ms"] == {"p50": 0.0, "p95": 0.0}
     assert reranked.as_dict()["rerank_ms"]["p50"] >= 0
     assert sum(steps) == 3

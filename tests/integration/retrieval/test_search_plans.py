@@ -1,4 +1,4 @@
-"""Which index serves what, at which size: plans are part of the design, so a change of one has to be meant."""
+"""Indexes of the search plans at each size. Plans are part of the design, so a change must be intended."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,17 +20,17 @@ from core.errors import InvalidInput
 from core.local_postgres import EmbeddedPostgres
 from core.principal import Principal
 from core.services import Services
-from core.text.terms import count_query_terms
 from evaluation.metrics import mean
 from retrieval.filter_plan import plan_filter
 from retrieval.filters import Filter, Range
-from retrieval.retriever import build_search_statement, retrieve
+from retrieval.retriever import retrieve
 from retrieval.search_plan import (
     FILTERED_SETTINGS,
     MAX_EXACT_VECTORS,
     UNFILTERED_SETTINGS,
     read_corpus_stats,
 )
+from retrieval.search_statement import SearchRequest, build_search_statement
 from tests.support.services import connect_services
 
 LARGE = MAX_EXACT_VECTORS + 2_000
@@ -51,7 +51,7 @@ BY_KEY = {
 def grown(
     server: EmbeddedPostgres, clone: Callable[[], str], home: Path, embedder: Embedder
 ) -> Iterator[tuple[Services, list[list[float]]]]:
-    """A large tenant and a small one beside it, and vectors to ask for."""
+    """Store a large and a small tenant; return query vectors too."""
     chance = np.random.default_rng(3)
     pool = chance.standard_normal((500, embedder.model.dimension), dtype=np.float32)
     pool /= np.linalg.norm(pool, axis=1, keepdims=True)
@@ -78,15 +78,14 @@ def grown(
 def plan(
     services: Services, tenant: str, vector: list[float], where: Filter | None = None
 ) -> dict[str, set[str]]:
-    """Index scans (and other scans, in brackets) of a search's plan, by table; made as the service makes it."""
+    """Return the index scans (and other scans, in brackets) of the service's plan, by table."""
     with services.database.reading(
         Principal(tenant), FILTERED_SETTINGS if where else UNFILTERED_SETTINGS
     ) as connection:
-        reach = read_corpus_stats(connection, tenant)
-        passes = plan_filter(connection, tenant, where, reach.chunks)
-        query, values = build_search_statement(
-            reach, tenant, count_query_terms(QUESTION), HalfVector(vector), 10, "hybrid", passes
-        )
+        stats = read_corpus_stats(connection, tenant)
+        filter_plan = plan_filter(connection, tenant, where, stats.chunks)
+        request = SearchRequest(QUESTION, vector=vector, where=where)
+        query, values = build_search_statement(tenant, stats, request, filter_plan)
         # Bound and then explained: what comes out is the plan for any values, as `force_generic_plan` makes it.
         text, names = number_placeholders(query.as_string(connection))
         connection.execute(sql.SQL("prepare asked as {}").format(sql.SQL(text)))
@@ -113,23 +112,23 @@ def _nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
 def test_a_small_tenant_is_compared_vector_by_vector(
     grown: tuple[Services, list[list[float]]],
 ) -> None:
-    """By the tenant's key, so that nobody else's rows are looked at."""
+    """The scan uses the tenant's key, so that it reads no other rows."""
     services, vectors = grown
     assert plan(services, "small", vectors[0]) == BY_KEY | {
         "vector_1_shared": {"vector_1_shared_pkey"}
     }
 
 
-def test_a_large_tenant_has_the_vector_index(grown: tuple[Services, list[list[float]]]) -> None:
-    """And all else by key: no table is ever read from end to end."""
+def test_a_large_tenant_uses_the_vector_index(grown: tuple[Services, list[list[float]]]) -> None:
+    """Everything else is read by key, and no table from end to end."""
     services, vectors = grown
     assert plan(services, "large", vectors[0]) == BY_KEY | {
         "vector_1_shared": {"vector_1_shared_embedding_idx", "vector_1_shared_pkey"}
     }
 
 
-def test_a_fresh_database_is_searched_by_the_same_plan(sample_services: Services) -> None:
-    """Nothing has been analysed yet, and a connection keeps its plan: it must be right from the first day."""
+def test_a_new_database_has_the_same_plan(sample_services: Services) -> None:
+    """Without statistics the plan must be right too, since a connection keeps it."""
     dimension = sample_services.embedder().model.dimension
     scans = plan(sample_services, "alder", [1.0] * dimension)
     assert scans == BY_KEY | {"vector_1_shared": {"vector_1_shared_pkey"}}
@@ -143,10 +142,10 @@ def test_a_fresh_database_is_searched_by_the_same_plan(sample_services: Services
     ],
     ids=["few", "many"],
 )
-def test_a_filter_decides_by_how_many_it_lets_pass(
+def test_the_number_of_matches_decides_the_plan_of_a_filter(
     grown: tuple[Services, list[list[float]]], share: float, served: set[str]
 ) -> None:
-    """Few are listed and compared; many are asked of the index's neighbours one by one."""
+    """Few matches are listed and compared; with many, the neighbours of the index are tested one by one."""
     services, vectors = grown
     scans = plan(services, "large", vectors[0], Range("metadata.part", lt=share * 601))
     assert scans["vector_1_shared"] == served
@@ -154,7 +153,7 @@ def test_a_filter_decides_by_how_many_it_lets_pass(
 
 
 def test_the_vector_index_finds_the_nearest(grown: tuple[Services, list[list[float]]]) -> None:
-    """Beside another tenant's rows, against comparing every vector: 0.99 of the first ten."""
+    """Among rows of another tenant, 0.99 of the first ten are those of an exact comparison."""
     services, vectors = grown
     principal = Principal("large")
     shares = []
@@ -173,10 +172,10 @@ def test_the_vector_index_finds_the_nearest(grown: tuple[Services, list[list[flo
     assert mean(shares) >= 0.99
 
 
-def test_a_partition_of_its_own_serves_a_tenant_and_nobody_else(
+def test_an_own_partition_serves_only_its_tenant(
     server: EmbeddedPostgres, grown: tuple[Services, list[list[float]]]
 ) -> None:
-    """The same hits as before from an index of one's own; the others' plans stay; nobody reads the partition itself."""
+    """The hits stay the same, the plans of other tenants too, and no role reads the partition directly."""
     services, vectors = grown
     large, own = Principal("large"), tenant_partition(1, "large")
     before = [ids(services, large, vector) for vector in vectors]
@@ -206,32 +205,32 @@ def test_a_partition_of_its_own_serves_a_tenant_and_nobody_else(
 
 
 def ids(services: Services, principal: Principal, vector: list[float]) -> list[int]:
-    """The ten nearest chunks."""
+    """Return the ten nearest chunks."""
     return [
         hit.chunk_id for hit in retrieve(services, principal, "", mode="dense", vector=vector).hits
     ]
 
 
 def database_of(services: Services) -> str:
-    """The name of the services' database."""
+    """Return the name of the services' database."""
     return str(conninfo_to_dict(services.settings.database_url)["dbname"])
 
 
 @pytest.mark.parametrize("budget", [50, 500])
-def test_a_small_budget_changes_no_score_and_not_the_best(
+def test_a_small_postings_budget_changes_no_score_and_not_the_best_hit(
     sample_services: Services, budget: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Common terms are asked for where the rare ones lead; whoever is found has its whole BM25."""
+    """Rare terms find the candidates, but each hit has the BM25 score of all terms."""
     questions = (
         "What does ERR-4711 mean on the Heron 210?",
         "How many days of annual leave can I carry over into next year?",
         "How often must the Kestrel T5 be calibrated in waste water?",
     )
     for question in questions:
-        monkeypatch.setattr("retrieval.retriever.MAX_POSTINGS_READ", 10**9)
+        monkeypatch.setattr("retrieval.search_statement.MAX_POSTINGS_READ", 10**9)
         whole = retrieve(sample_services, Principal("alder"), question, mode="lexical", limit=100)
         scores = {hit.chunk_id: hit.lexical.score for hit in whole.hits}
-        monkeypatch.setattr("retrieval.retriever.MAX_POSTINGS_READ", budget)
+        monkeypatch.setattr("retrieval.search_statement.MAX_POSTINGS_READ", budget)
         some = retrieve(sample_services, Principal("alder"), question, mode="lexical", limit=5)
         assert some.hits[0].chunk_id == whole.hits[0].chunk_id
         assert some.idf == whole.idf

@@ -87,7 +87,7 @@ def test_an_evaluation_says_who_wrote_who_agreed_and_what_was_left_out(
     def report(services: Services, models: Models | None = None) -> dict[str, Any]:
         return evaluate_questions(
             services, "alder", asked, {asked[0].passage_id}, lambda _: None, models
-        ).as_dict()
+        )
 
     plain, written, held = (
         report(sample_services),

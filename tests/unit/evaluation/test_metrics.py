@@ -1,4 +1,4 @@
-"""The metrics against a reference library, against their definitions, and the readers of what is measured on."""
+"""Metrics compared with a reference library and their definitions, and the readers of benchmark files."""
 
 import math
 from pathlib import Path
@@ -39,7 +39,7 @@ def test_ranking_metrics_agree_with_ir_measures(ranking, judged, cutoff):
 
 
 @given(rankings, judgements)
-def test_the_ideal_ranking_is_worth_one_and_no_other_more(ranking, judged):
+def test_the_ideal_ranking_has_the_highest_ndcg(ranking, judged):
     ideal = sorted(judged, key=lambda name: -judged[name])
     if any(judged.values()):
         assert metrics.ndcg(ideal, judged) == pytest.approx(1)
@@ -53,7 +53,7 @@ def test_auroc_is_the_share_of_pairs_in_order(positive, negative):
 
 
 @given(scores, scores)
-def test_auroc_of_the_classes_exchanged_is_the_rest(positive, negative):
+def test_auroc_of_exchanged_classes_adds_up_to_one(positive, negative):
     assert metrics.auroc(positive, negative) + metrics.auroc(negative, positive) == pytest.approx(1)
 
 
@@ -74,7 +74,7 @@ def test_precision_and_recall_of_a_class():
     assert metrics.precision(0, 0) == metrics.recall_of_class(0, 0) == 0
 
 
-def test_balanced_accuracy_weighs_the_classes_alike():
+def test_balanced_accuracy_weights_both_classes_equally():
     assert metrics.balanced_accuracy([0.9], [0.1, 0.2, 0.8, 0.1], 0.5) == (1 + 0.75) / 2
 
 
@@ -150,7 +150,7 @@ def test_the_golden_file_is_read(tmp_path):
         (datasets.read_golden, "- {id: [\n"),
     ],
 )
-def test_a_wrong_file_is_refused_in_one_sentence(tmp_path, read, text):
+def test_an_invalid_file_is_refused_in_one_sentence(tmp_path, read, text):
     with pytest.raises(InvalidInput) as caught:
         read(write(tmp_path, text))
     assert str(caught.value).endswith(".")

@@ -1,6 +1,6 @@
 -- name: passages
--- Passages in the order of their documents, for those who look not by a question but by a filter. In: the condition on
--- document d with its values, tenant. Out: a row for each chunk.
+-- List the passages of the documents that pass a filter, in the order of the documents. In: the condition on document d with
+-- its values, tenant. Out: a row for each chunk.
 select
     d.document_id, c.ordinal, d.title, d.path, d.uri, d.version, d.media_type, d.metadata, c.location, c.start_char,
     c.end_char, c.text
