@@ -43,9 +43,7 @@ MESSAGE_ROLES: dict[MessageRole, Role] = {
 class GatewayLLM(CustomLLM):
     """The models of the gateway, used by one principal."""
 
-    purpose: str = Field(
-        default="llamaindex", description="Purpose of the calls in usage records."
-    )
+    purpose: str = Field(default="llamaindex", description="Purpose of the calls in usage records.")
     tier: Tier = Field(default="balanced", description="Tier to try first.")
     max_tokens: int = Field(default=512, description="Maximum length of a reply, in tokens.")
     context_window: int = Field(
