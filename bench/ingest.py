@@ -43,8 +43,7 @@ from core.services import Services, open_services, start_embedded_postgres
 from core.settings import Settings, load_settings
 from ingest.chunkers.registry import load_chunker
 from ingest.parsers.file_parser import parse_file
-from ingest.pipeline import build_source_spec, ingest_sources
-from ingest.pipeline import plan_run as plan_run
+from ingest.pipeline import build_source_spec, ingest_sources, plan_run
 
 ARCHIVE = "powershell-docs.tar.gz"
 FILES = 200

@@ -1,28 +1,23 @@
-"""The flows on a Prefect server: `groundwork flows serve` and `flows ingest`."""
+"""Flows on a Prefect server: `groundwork flows serve` and `groundwork flows ingest`."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from cli.console import TenantOption, create_progress_bar, open_configured_services, split_names
-from cli.documents import ExcludeOption, IncludeOption, ReadersOption
+from cli.console import TenantOption, open_configured_services, split_names
+from cli.documents import ExcludeOption, IncludeOption, ReadersOption, show_progress_bar
 from core.errors import InvalidInput
 from core.settings import load_settings
-
-if TYPE_CHECKING:
-    from ingest.runs.queue import RunProgress
 
 
 def flows_serve(
     sync: Annotated[
-        list[str] | None, typer.Option(help="A source to keep in step; may be repeated.")
+        list[str] | None, typer.Option(help="A source to keep in sync. Repeatable.")
     ] = None,
-    interval: Annotated[float, typer.Option(min=0, help="Look at it every so many seconds.")] = 0,
-    cron: Annotated[str, typer.Option(help="Or when a cron line says, such as '0 * * * *'.")] = "",
+    interval: Annotated[float, typer.Option(min=0, help="Sync every so many seconds.")] = 0,
+    cron: Annotated[str, typer.Option(help="Sync by a cron line, such as '0 * * * *'.")] = "",
     watch: Annotated[
-        bool, typer.Option("--watch", help="And at once when a local file changes.")
+        bool, typer.Option("--watch", help="Sync as soon as a local file changes.")
     ] = False,
     limit: Annotated[
         int, typer.Option(min=1, help="Flow runs at once; each loads a model of its own.")
@@ -30,22 +25,20 @@ def flows_serve(
     tenant: TenantOption = "",
     readers: ReadersOption = "",
 ) -> None:
-    """Register the flows with the Prefect server at PREFECT_API_URL and run what it schedules, until stopped."""
+    """Serve the flows: register them with the Prefect server at PREFECT_API_URL, and run them."""
     from flows.deployments import SyncSchedule, serve_flows
 
     if interval and cron:
-        raise InvalidInput("Give --interval or --cron, not both.")
-    serve_flows(
-        SyncSchedule(
-            tenant or load_settings().tenant,
-            tuple(sync or ()),
-            split_names(readers),
-            interval or None,
-            cron or None,
-            watch,
-        ),
-        limit,
+        raise InvalidInput("--interval and --cron exclude each other. Use one of them.")
+    schedule = SyncSchedule(
+        tenant or load_settings().tenant,
+        tuple(sync or ()),
+        split_names(readers),
+        interval or None,
+        cron or None,
+        watch,
     )
+    serve_flows(schedule, limit)
 
 
 def flows_ingest(
@@ -58,36 +51,22 @@ def flows_ingest(
     include: IncludeOption = None,
     exclude: ExcludeOption = None,
 ) -> int:
-    """Have workers on the Prefect server take documents in, and wait for them.
+    """Have workers of the Prefect server ingest documents, and wait for them.
 
-    The progress is the ledger's, so this needs the same database settings as the workers have.
+    The progress is read from the queue, so this needs the database settings of the workers.
     """
     from flows.deployments import check_server, run_remote_ingest
-    from ingest.runs.queue import SourceSpec
 
     check_server()
     settings = load_settings()
-    wanted = split_names(readers), tuple(include or ()), tuple(exclude or ())
-    with open_configured_services(settings) as services, _show_progress() as shown:
+    with open_configured_services(settings) as services, show_progress_bar() as update:
         return run_remote_ingest(
             services,
             tenant or settings.tenant,
-            [SourceSpec(path, *wanted) for path in paths],
+            paths,
+            split_names(readers),
+            include or (),
+            exclude or (),
             workers,
-            shown,
+            update,
         )
-
-
-@contextmanager
-def _show_progress() -> "Iterator[Callable[[RunProgress], None]]":
-    with create_progress_bar("{task.fields[rate]}") as progress:
-        bar = progress.add_task("Ingesting", total=1, rate="")
-
-        def shown(now: "RunProgress") -> None:
-            seconds = progress.tasks[bar].elapsed or 1.0
-            rate = (
-                f"{now.chunks:,} chunks {now.tokens / seconds:,.0f} tokens/s {now.workers} workers"
-            )
-            progress.update(bar, total=max(1, now.files), completed=now.done, rate=rate)
-
-        yield shown

@@ -1,6 +1,6 @@
-"""Documents in: `groundwork ingest`."""
+"""`groundwork ingest`, and the ingest functions that other commands share."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -22,24 +22,22 @@ from core.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from core.services import Services
-    from flows.ingest import Watcher
     from flows.prefect_server import PrefectServer
-    from ingest.pipeline import IngestPlan, IngestReport
-    from ingest.runs.queue import SourceSpec
+    from ingest.pipeline import IngestReport
+    from ingest.runs.queue import FileOutcome, RunProgress, SourceSpec
 
 
 ReadersOption = Annotated[
-    str, typer.Option(help="Groups that may read them, separated by commas; none: everyone.")
+    str, typer.Option(help="Groups that may read the documents, comma-separated; empty: everyone.")
 ]
 IncludeOption = Annotated[
-    list[str] | None, typer.Option(help="Only paths that match, such as '*.md'; may be repeated.")
+    list[str] | None, typer.Option(help="Only paths that match, such as '*.md'. Repeatable.")
 ]
 ExcludeOption = Annotated[
-    list[str] | None, typer.Option(help="Not paths that match; wins over --include.")
+    list[str] | None, typer.Option(help="No paths that match; overrides --include. Repeatable.")
 ]
 
-# In the order of the closing table.
-OUTCOME_STATES = (
+OUTCOME_STATES = (  # in the order of the printed report
     "added",
     "changed",
     "unchanged",
@@ -48,6 +46,8 @@ OUTCOME_STATES = (
     "quarantined",
     "superseded",
 )
+TIMED_STAGES = ("parse", "embed", "store")
+PROGRESS_INTERVAL_SECONDS = 0.5
 
 
 def ingest(
@@ -58,141 +58,148 @@ def ingest(
     exclude: ExcludeOption = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Take documents in: new and changed files are read, what is gone is deleted, the rest is not touched.
+    """Ingest documents: read new and changed files, delete what is gone, skip the rest.
 
-    A folder's readers.yaml decides who may read what is in it. A file that can't be read is put aside with its reason;
-    the exit code is 1 when that happens to a file named on the command line, or to every file.
+    A folder's readers.yaml controls which groups can see which files. A file that can't be read is
+    quarantined with its reason. The exit code is 1 if that happens to a file named on the command
+    line, or to every file.
     """
     settings = load_settings()
-    with open_configured_services(settings) as services, create_prefect_server(settings) as engine:
+    with open_configured_services(settings) as services, create_prefect_server(settings) as server:
         report = ingest_paths(
             services,
-            engine,
+            server,
             tenant or settings.tenant,
             paths,
             split_names(readers),
             include or (),
             exclude or (),
         )
-    put_aside = [outcome for outcome in report.outcomes if outcome.state == "quarantined"]
-    if as_json:
-        print_json(report_to_dict(report))
-    else:
-        out.print(format_report(report))
-    for outcome in put_aside:
-        said = (
-            outcome.message
-            if outcome.path in outcome.message
-            else f"{outcome.path}: {outcome.message}"
-        )
-        err.print(Text("put aside ", style="yellow").append(said, style="default"))
+    print_report(report, as_json)
+    quarantined = [outcome for outcome in report.outcomes if outcome.state == "quarantined"]
+    print_quarantined(quarantined)
     named = {Path(path).expanduser().resolve().as_uri() for path in paths if "://" not in path}
-    failed = any(outcome.uri in named for outcome in put_aside) or len(put_aside) == len(
-        report.outcomes
-    )
-    return 1 if put_aside and failed else 0
+    is_named = any(outcome.uri in named for outcome in quarantined)
+    is_every_file = bool(quarantined) and len(quarantined) == len(report.outcomes)
+    return 1 if is_named or is_every_file else 0
 
 
 def ingest_paths(
     services: "Services",
     prefect_server: "PrefectServer",
     tenant: str,
-    paths: list[str],
+    paths: Sequence[str],
     readers: Sequence[str] = (),
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
 ) -> "IngestReport":
-    """Run the ingest flow in this process, with a progress bar; Prefect is not woken when nothing changed."""
+    """Ingest paths by a flow in this process, with a progress bar."""
     from ingest.pipeline import build_source_spec
 
-    return ingest_origins(
-        services,
-        prefect_server,
-        tenant,
-        [build_source_spec(path, readers, include, exclude) for path in paths],
-    )
+    specs = [build_source_spec(path, readers, include, exclude) for path in paths]
+    return ingest_specs(services, prefect_server, tenant, specs)
 
 
-def ingest_origins(
-    services: "Services", prefect_server: "PrefectServer", tenant: str, origins: "list[SourceSpec]"
+def ingest_specs(
+    services: "Services",
+    prefect_server: "PrefectServer",
+    tenant: str,
+    specs: "Sequence[SourceSpec]",
 ) -> "IngestReport":
-    """The same, for sources as the ledger has them."""
+    """Plan a run over sources, work on it by a flow in this process, and return the report.
+
+    Prefect is not started if there is nothing to do.
+    """
     from ingest.pipeline import build_report, plan_run
+    from ingest.runs.queue import RunHandle
+    from ingest.runs.status import watch_progress
 
-    planned = plan_run(services, tenant, origins)
-    if planned.is_empty:
-        return build_report(services, tenant, planned)
-    prefect_server.start()  # in the background, while the model loads
+    plan = plan_run(services, tenant, specs)
+    if plan.is_empty:
+        return build_report(services, tenant, plan)
+    prefect_server.start()  # in the background, while the libraries of the model load
     services.embedder()
-    from flows.ingest import ingest_documents, surroundings
+    from flows.ingest import ingest_documents, work_on_run
 
+    run_id = str(plan.run_id)
     with (
         prefect_server.connect(),
-        _show_progress(planned) as watcher,
-        surroundings(services, watcher, planned),
+        show_progress_bar() as update,
+        watch_progress(services, RunHandle(tenant, plan.run_id), update, PROGRESS_INTERVAL_SECONDS),
     ):
-        return ingest_documents(tenant, [each.address for each in origins])
+        options = {(spec.allowed_groups, spec.include, spec.exclude) for spec in specs}
+        if len(options) == 1:
+            groups, include, exclude = map(list, options.pop())
+            paths = [spec.address for spec in specs]
+            ingest_documents(tenant, paths, groups, include, exclude, run_id)
+        else:  # the flow `ingest` has one set of options for all its paths
+            work_on_run(tenant, run_id)
+    return build_report(services, tenant, plan)
 
 
 @contextmanager
-def _show_progress(plan: "IngestPlan") -> Iterator["Watcher"]:
-    """A progress bar on standard error: files, chunks, tokens a second, time left."""
-    from flows.ingest import Watcher
+def show_progress_bar() -> "Iterator[Callable[[RunProgress], None]]":
+    """Show a progress bar on standard error; yield the function that updates it."""
+    with create_progress_bar("{task.fields[rate]}") as bar:
+        task = bar.add_task("Ingesting", total=1, rate="")
 
-    with create_progress_bar("{task.fields[rate]}") as progress:
-        bar = progress.add_task(
-            "Ingesting", total=max(1, len(plan.to_ingest) + len(plan.to_delete)), rate=""
-        )
-        done = {"chunks": 0.0, "tokens": 0.0}
+        def update(progress: "RunProgress") -> None:
+            seconds = bar.tasks[task].elapsed or 1.0
+            speed = f"{progress.chunks:,} chunks {progress.tokens / seconds:,.0f} tokens/s"
+            rate = f"{speed} {progress.workers} workers" if progress.workers > 1 else speed
+            bar.update(task, total=max(1, progress.files), completed=progress.done, rate=rate)
 
-        def advanced(files: float, chunks: float, tokens: float) -> None:
-            done["chunks"] += chunks
-            done["tokens"] += tokens
-            seconds = progress.tasks[bar].elapsed or 1.0
-            rate = f"{done['chunks']:,.0f} chunks {done['tokens'] / seconds:,.0f} tokens/s"
-            progress.update(bar, advance=files, rate=rate)
-
-        yield Watcher(advanced)
+        yield update
 
 
 def create_prefect_server(settings: Settings) -> "PrefectServer":
-    """The Prefect server of this home folder, not yet started."""
+    """Return the Prefect server of the home folder, not started yet."""
     from flows.prefect_server import PrefectServer
 
     return PrefectServer(settings.home / "prefect")
 
 
+# --- reports --------------------------------------------------------------------------------------
+
+
+def print_report(report: "IngestReport", as_json: bool) -> None:
+    """Print the report of a run on standard output."""
+    if as_json:
+        print_json(report_to_dict(report))
+    else:
+        out.print(format_report(report))
+
+
+def print_quarantined(outcomes: "Sequence[FileOutcome]") -> None:
+    """Print quarantined files with their reasons on standard error."""
+    for outcome in outcomes:
+        message = outcome.message
+        if outcome.path not in message:
+            message = f"{outcome.path}: {message}"
+        err.print(Text("quarantined ", style="yellow").append(message, style="default"))
+
+
 def format_report(report: "IngestReport") -> str:
-    """What a run did, a line each: files by what became of them, what was embedded, seconds by stage."""
-    lines = [
-        f"{report.counts[state]:>9,} {state}"
-        for state in OUTCOME_STATES
-        if report.counts.get(state)
-    ]
+    """Return the result of a run, one line for each state, count and stage."""
+    counts = [(report.counts.get(state), state) for state in OUTCOME_STATES]
+    lines = [f"{count:>9,} {state}" for count, state in counts if count]
     lines.append(f"{report.chunks:>9,} chunks embedded, {report.tokens:,} tokens")
-    lines += [
-        f"{report.seconds[stage]:>9.1f} s {stage}"
-        for stage in TIMED_STAGES
-        if stage in report.seconds
-    ]
+    for stage in TIMED_STAGES:
+        if stage in report.seconds:
+            lines.append(f"{report.seconds[stage]:>9.1f} s {stage}")
     return "\n".join(lines)
 
 
-TIMED_STAGES = ("parse", "embed", "store")
-
-
 def summarise_report(report: "IngestReport") -> str:
-    """A run in one line."""
-    states = (
-        ", ".join(f"{count} {state}" for state, count in sorted(report.counts.items()))
-        or "nothing to do"
-    )
+    """Return the result of a run in one line."""
+    states = ", ".join(f"{count} {state}" for state, count in sorted(report.counts.items()))
     stages = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in report.seconds.items())
-    return f"{states}; {report.chunks} chunks embedded" + (f" ({stages})" if stages else "")
+    summary = f"{states or 'nothing to do'}; {report.chunks} chunks embedded"
+    return f"{summary} ({stages})" if stages else summary
 
 
 def report_to_dict(report: "IngestReport") -> dict[str, Any]:
-    """A run as JSON."""
+    """Return the result of a run as JSON values."""
     return {
         "run_id": str(report.run_id),
         "counts": report.counts,

@@ -1,29 +1,32 @@
-"""What was taken in, when, from where, and what was not: `groundwork runs`, `quarantine`, `document`, `sweep`."""
+"""State of ingestion: `groundwork runs`, `quarantine`, `document` and `sweep`."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.text import Text
 
 from cli.console import (
     JsonOption,
     TenantOption,
-    err,
     open_configured_services,
     out,
     print_facts,
     print_json,
     print_rows,
 )
-from cli.documents import create_prefect_server, format_report, ingest_origins, report_to_dict
+from cli.documents import create_prefect_server, ingest_specs, print_quarantined, print_report
 from core.settings import load_settings
 from core.types import Location
 
 if TYPE_CHECKING:
-    from ingest.runs.queue import IngestRun
+    from core.services import Services
+    from ingest.runs.queue import IngestRun, SourceSpec
+    from ingest.runs.status import QuarantineEntry
 
-MAX_SHOWN_CHARACTERS = 100  # characters of a chunk in a list
+MAX_SHOWN_CHARACTERS = 100  # of a chunk in a list
+
+FileOption = Annotated[str, typer.Argument(help="Path or uri of the file.")]
 
 
 def runs(
@@ -31,21 +34,21 @@ def runs(
     tenant: TenantOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """List the runs: when, which source, what came of it."""
-    from ingest.runs import queue
+    """List the runs: start, source, result."""
+    from ingest.runs.queue import list_runs
 
     settings = load_settings()
     with (
         open_configured_services(settings) as services,
         services.database.writing(tenant or settings.tenant) as connection,
     ):
-        found = queue.list_runs(connection, tenant or settings.tenant, limit)
+        newest = list_runs(connection, tenant or settings.tenant, limit)
     if as_json:
-        print_json([_row_to_dict(run) for run in found])
-    elif found:
-        print_rows("Runs", [_run_row(run) for run in found])
+        print_json([_row_to_dict(run) for run in newest])
+    elif newest:
+        print_rows("Runs", [_run_row(run) for run in newest])
     else:
-        out.print("No run so far.")
+        out.print("There are no runs.")
 
 
 def sweep(
@@ -53,19 +56,16 @@ def sweep(
     tenant: TenantOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Find and repair what killed runs left behind: leases, orphans, wrong statistics; delete old conversations."""
-    from ingest.runs.repair import repair_tenant as sweep_tenant
-    from serving.answering.conversation.history import (
-        delete_expired_conversations as sweep_conversations,
-    )
+    """Repair what killed runs left behind, and delete expired conversations."""
+    from ingest.runs.repair import repair_tenant
+    from serving.answering.conversation.history import delete_expired_conversations
 
     settings = load_settings()
+    tenant = tenant or settings.tenant
     with open_configured_services(settings) as services:
-        findings = sweep_tenant(services, tenant or settings.tenant, dry_run=dry_run)
-        expired, deleted = sweep_conversations(services, tenant or settings.tenant, dry_run=dry_run)
-    rows = [
-        {"check": each.check, "found": each.found, "repaired": each.repaired} for each in findings
-    ]
+        results = repair_tenant(services, tenant, dry_run=dry_run)
+        expired, deleted = delete_expired_conversations(services, tenant, dry_run=dry_run)
+    rows: list[dict[str, Any]] = [_row_to_dict(result) for result in results]
     rows.append({"check": "conversations past their days", "found": expired, "repaired": deleted})
     if as_json:
         print_json(rows)
@@ -74,146 +74,155 @@ def sweep(
 
 
 def quarantine_list(tenant: TenantOption = "", as_json: JsonOption = False) -> None:
-    """List the files that were put aside, with stage and reason."""
-    from ingest.runs.status import list_quarantined_files
-
-    settings = load_settings()
-    with open_configured_services(settings) as services:
-        found = list_quarantined_files(services, tenant or settings.tenant)
+    """List the quarantined files with stage and reason."""
+    files = _list_quarantined(tenant)
     if as_json:
-        print_json([_row_to_dict(file) for file in found])
-    elif found:
-        print_rows(
-            "Put aside",
-            [
-                {"path": f.path, "stage": f.stage, "reason": f.reason, "attempts": f.attempts}
-                for f in found
-            ],
-        )
+        print_json([_row_to_dict(file) for file in files])
+    elif files:
+        columns = ("path", "stage", "reason", "attempts")
+        rows = [{name: getattr(file, name) for name in columns} for file in files]
+        print_rows("Quarantined", rows)
     else:
-        out.print("No file is put aside.")
+        out.print("No file is quarantined.")
 
 
 def quarantine_show(
-    name: Annotated[str, typer.Argument(help="The file's path or uri.")],
-    tenant: TenantOption = "",
-    as_json: JsonOption = False,
+    name: FileOption, tenant: TenantOption = "", as_json: JsonOption = False
 ) -> None:
-    """Show why a file was put aside."""
-    from ingest.runs.status import list_quarantined_files
-
-    settings = load_settings()
-    with open_configured_services(settings) as services:
-        found = list_quarantined_files(services, tenant or settings.tenant, name)
+    """Show why a file is quarantined."""
+    files = [_row_to_dict(file) for file in _list_quarantined(tenant, name)]
     if as_json:
-        print_json([_row_to_dict(file) for file in found])
+        print_json(files)
     else:
-        for file in found:
-            print_facts(_row_to_dict(file))
+        for file in files:
+            print_facts(file)
 
 
 def quarantine_retry(
-    name: Annotated[
-        str, typer.Argument(help="The file's path or uri; without it, all of them.")
-    ] = "",
+    name: Annotated[str, typer.Argument(help="Path or uri of the file; empty: all files.")] = "",
     tenant: TenantOption = "",
     as_json: JsonOption = False,
 ) -> int:
-    """Try files that were put aside again, by a new run over the sources that they came from.
+    """Try quarantined files again, by a new run over their sources.
 
-    The exit code is 1 when one of them is put aside once more.
+    The exit code is 1 if one of them is quarantined again.
     """
-    from core.errors import NotFound
-    from ingest.runs import queue
-    from ingest.runs.queue import RunHandle
-    from ingest.runs.status import list_quarantined_files, release_quarantined_files
+    from ingest.runs.status import list_quarantined_files
 
     settings = load_settings()
     tenant = tenant or settings.tenant
     with open_configured_services(settings) as services:
-        chosen = list_quarantined_files(services, tenant, name)
-        origins: list[queue.SourceSpec] = []
-        for run_id in sorted(release_quarantined_files(services, tenant, chosen)):
-            with services.database.writing(tenant) as connection:
-                try:
-                    origins += queue.read_run(connection, RunHandle(tenant, run_id)).source_specs
-                except NotFound:
-                    continue  # it was put aside by what is no run: the next ingest of its source tries it
-        if not origins:
-            out.print("Nothing to try again.")
+        files = list_quarantined_files(services, tenant, name)
+        specs = _release_files(services, tenant, files)
+        if not specs:
+            out.print("There is nothing to try again.")
             return 0
-        with create_prefect_server(settings) as engine:
-            report = ingest_origins(services, engine, tenant, list(dict.fromkeys(origins)))
-    if as_json:
-        print_json(report_to_dict(report))
-    else:
-        out.print(format_report(report))
-    tried = {file.uri for file in chosen}
-    again = [each for each in report.outcomes if each.state == "quarantined" and each.uri in tried]
-    for outcome in again:
-        err.print(Text("put aside ", style="yellow").append(outcome.message, style="default"))
-    return 1 if again else 0
+        with create_prefect_server(settings) as server:
+            report = ingest_specs(services, server, tenant, specs)
+    print_report(report, as_json)
+    retried = {file.uri for file in files}
+    failed = [
+        outcome
+        for outcome in report.outcomes
+        if outcome.state == "quarantined" and outcome.uri in retried
+    ]
+    print_quarantined(failed)
+    return 1 if failed else 0
 
 
 def document_show(
-    name: Annotated[str, typer.Argument(help="Its path, uri or id.")],
+    name: Annotated[str, typer.Argument(help="Path, uri or id of the document.")],
     tenant: TenantOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Show a document: title, version, source and run, earlier versions, where else it stands, and its chunks."""
+    """Show a document: title, version, source, run, history, duplicates and chunks."""
     from ingest.runs.status import describe_document
 
     settings = load_settings()
     with open_configured_services(settings) as services:
-        found = describe_document(services, tenant or settings.tenant, name)
+        document = describe_document(services, tenant or settings.tenant, name)
     if as_json:
-        print_json(found)
+        print_json(document)
         return
-    chunks, places, versions = found.pop("chunks"), found.pop("places"), found.pop("versions")
-    print_facts(
-        {key: _format_value(value) for key, value in found.items() if value not in (None, {}, [])}
-    )
+    chunks, places = document.pop("chunks"), document.pop("places")
+    versions = document.pop("versions")
+    shown = {name: value for name, value in document.items() if value not in (None, {}, [])}
+    print_facts({name: _format_value(value) for name, value in shown.items()})
     for place in places:
-        out.print(
-            f"the same as {place['path']}" + (f" · {place['edition']}" if place["edition"] else "")
-        )
+        edition = f" · {place['edition']}" if place["edition"] else ""
+        out.print(f"the same as {place['path']}{edition}")
     out.print("\nversions")
-    for each in versions:
-        out.print(f"{each['version'] or '':>4}  {_format_version(each)}")
+    for version in versions:
+        out.print(f"{version['version'] or '':>4}  {_format_version(version)}")
     out.print(f"\n{len(chunks)} chunks")
     for chunk in chunks:
-        place = _parse_location(chunk["location"]).label()
-        words = " ".join(chunk["text"].split())
-        shown = words[:MAX_SHOWN_CHARACTERS] + ("…" if len(words) > MAX_SHOWN_CHARACTERS else "")
-        head = f"{chunk['ordinal']:>4}  {chunk['start_char']}-{chunk['end_char']}  {chunk['tokens']} tokens"
-        out.print(f"{head}  {place}\n      {shown}")
+        _print_chunk(chunk)
 
 
-def _format_version(version: dict[str, Any]) -> str:
-    """What a run made of the file, in a line."""
-    said = f"{_format_value(version['started_at'])}  {version['state']} by {version['kind']} {version['run_id']}"
-    content = f"  content {version['content_hash'][:12]}" if version["content_hash"] else ""
-    return said + content + (f"  {version['reason']}" if version["reason"] else "")
+def _list_quarantined(tenant: str, name: str = "") -> "list[QuarantineEntry]":
+    from ingest.runs.status import list_quarantined_files
+
+    settings = load_settings()
+    with open_configured_services(settings) as services:
+        return list_quarantined_files(services, tenant or settings.tenant, name)
+
+
+def _release_files(
+    services: "Services", tenant: str, files: "Sequence[QuarantineEntry]"
+) -> "list[SourceSpec]":
+    """Release quarantined files, and return the sources that they came from."""
+    from core.errors import NotFound
+    from ingest.runs.queue import RunHandle, read_run
+    from ingest.runs.status import release_quarantined_files
+
+    specs: list[SourceSpec] = []
+    for run_id in sorted(release_quarantined_files(services, tenant, files)):
+        with services.database.writing(tenant) as connection:
+            try:
+                specs += read_run(connection, RunHandle(tenant, run_id)).source_specs
+            except NotFound:
+                continue  # stored without a run: the next ingest of its source tries the file
+    return list(dict.fromkeys(specs))
+
+
+def _print_chunk(chunk: dict[str, Any]) -> None:
+    text = " ".join(chunk["text"].split())
+    if len(text) > MAX_SHOWN_CHARACTERS:
+        text = text[:MAX_SHOWN_CHARACTERS] + "…"
+    characters = f"{chunk['start_char']}-{chunk['end_char']}"
+    location = _parse_location(chunk["location"]).label()
+    out.print(f"{chunk['ordinal']:>4}  {characters}  {chunk['tokens']} tokens  {location}")
+    out.print(f"      {text}")
 
 
 def _parse_location(stored: dict[str, Any]) -> Location:
-    rows = stored.pop("rows", None)
-    return Location(
-        **{**stored, "headings": tuple(stored.get("headings", ()))},
-        rows=tuple(rows) if rows else None,
-    )
+    rows = stored.get("rows")
+    headings = tuple(stored.get("headings", ()))
+    fields = stored | {"headings": headings, "rows": tuple(rows) if rows else None}
+    return Location(**fields)
+
+
+def _format_version(version: dict[str, Any]) -> str:
+    started = _format_value(version["started_at"])
+    line = f"{started}  {version['state']} by {version['kind']} {version['run_id']}"
+    if version["content_hash"]:
+        line += f"  content {version['content_hash'][:12]}"
+    if version["reason"]:
+        line += f"  {version['reason']}"
+    return line
 
 
 def _run_row(run: "IngestRun") -> dict[str, Any]:
-    counts = ", ".join(f"{files} {state}" for state, files in sorted(run.counts.items()))
-    took = f"{(run.finished_at - run.started_at).total_seconds():.1f}" if run.finished_at else ""
+    seconds = ""
+    if run.finished_at:
+        seconds = f"{(run.finished_at - run.started_at).total_seconds():.1f}"
     return {
         "started": _format_value(run.started_at),
         "kind": run.kind,
         "state": run.state,
-        "files": counts,
+        "files": ", ".join(f"{files} {state}" for state, files in sorted(run.counts.items())),
         "chunks": run.chunks,
-        "seconds": took,
+        "seconds": seconds,
         "source": run.source,
     }
 

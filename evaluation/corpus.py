@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.db.index_version import live_index
 from core.embedding import Embedder, truncate_to_model
 from core.services import Services
 from core.text.sentences import split_sentences
@@ -76,8 +75,7 @@ def ingest_corpus(
         batch = missing[start : start + batch_size]
         for document in _embed_passages(embedder, batch):
             with services.database.writing(tenant) as connection:
-                index = live_index(connection)
-                documents.store_document(connection, index, tenant, run_id, document, pipeline_hash)
+                documents.store_documents(connection, tenant, run_id, [document], pipeline_hash)
         yield len(batch)
 
 

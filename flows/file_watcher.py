@@ -1,4 +1,4 @@
-"""Local folders watched by looking at names, sizes and times every few seconds: cheap, and good for any disk."""
+"""Watcher of local folders. It polls names, sizes and times, which works on any file system."""
 
 import hashlib
 import os
@@ -18,41 +18,41 @@ def watch_paths(
     stop_event: threading.Event | None = None,
     interval_seconds: float = WATCH_INTERVAL_SECONDS,
 ) -> None:
-    """Call `changed` when something below local paths is no longer as it was and has come to rest, until `ended`."""
+    """Call `on_change` after files below local paths have changed, until `stop_event` is set.
+
+    A change counts when two polls in a row see the same: until then, files may still be copied.
+    """
     stop_event = stop_event or threading.Event()
-    known = seen = fingerprint_files(paths)
+    handled = previous = fingerprint_files(paths)
     while not stop_event.wait(interval_seconds):
-        now = fingerprint_files(paths)
-        if now == seen != known:  # as it was at the last look: nobody is still copying
+        current = fingerprint_files(paths)
+        if current == previous != handled:
             try:
                 on_change()
-                known = now
+                handled = current
             except GroundworkError as error:
                 sys.stderr.write(f"error: {error}\n")
-        seen = now
+        previous = current
 
 
 def fingerprint_files(paths: Sequence[str]) -> str:
-    """Stands for the names, sizes and times of all files below local paths."""
+    """Return a hash of the names, sizes and times of all files below local paths."""
     digest = hashlib.sha256()
     for path in sorted(path for path in paths if "://" not in path):
         for file in sorted(_list_files(Path(path).expanduser())):
             try:
                 status = file.stat()
             except OSError:
-                continue  # gone since it was listed
-            digest.update(
-                os.fsencode(file) + f"\x1f{status.st_size}\x1f{status.st_mtime_ns}\x1e".encode()
-            )
+                continue  # deleted since it was listed
+            state = f"\x1f{status.st_size}\x1f{status.st_mtime_ns}\x1e"
+            digest.update(os.fsencode(file) + state.encode())
     return digest.hexdigest()
 
 
 def _list_files(root: Path) -> list[Path]:
     if not root.is_dir():
         return [root]
-    return [
-        Path(folder, name)
-        for folder, _, names in os.walk(root)
-        for name in names
-        if not name.startswith(".")
-    ]
+    files: list[Path] = []
+    for folder, _, names in os.walk(root):
+        files += [Path(folder, name) for name in names if not name.startswith(".")]
+    return files

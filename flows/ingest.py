@@ -1,17 +1,20 @@
-"""The flows that take documents in: `ingest` plans a run and works on it, `work` helps with one that is open, `sync`
-keeps a source in step, `sweep` repairs what was left behind.
+"""Flows that ingest documents.
 
-Run by `groundwork ingest` in this process, or by workers on a Prefect server (`groundwork flows serve`). Which files
-are done is the ledger's to know, not Prefect's: any flow run may be killed, and any other goes on.
+    ingest    plan a run over sources, and work on it
+    work      help with an open run
+    sync      ingest on a schedule
+    sweep     repair what killed runs left behind
+
+`groundwork ingest` runs them in its own process; workers of a Prefect server run them after
+`groundwork flows serve`. A flow opens its own services, so it does what its recorded parameters
+say. The queue in PostgreSQL knows which files are done: any flow run can be killed, and another one
+continues.
 """
 
 import contextlib
 import functools
-import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextvars import ContextVar, copy_context
-from dataclasses import dataclass, field
 from typing import Any, ParamSpec, TypeVar
 
 from prefect import flow, get_run_logger, task
@@ -23,93 +26,48 @@ from prefect.artifacts import (
 from prefect.cache_policies import NO_CACHE
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from core.errors import GroundworkError, NotFound
+from core.errors import GroundworkError, InvalidInput, NotFound
 from core.logs import UnexpectedError
 from core.services import Services, open_services
 from core.settings import load_settings
 from ingest import pipeline
-from ingest.pipeline import IngestPlan, IngestReport
+from ingest.pipeline import IngestReport
 from ingest.runs import queue
-from ingest.runs.queue import RunHandle, SourceSpec
+from ingest.runs.queue import IngestRun, RunHandle, RunProgress, SourceSpec
 from ingest.runs.repair import repair_tenant
-from ingest.runs.worker import (
-    MAX_CONCURRENT_BATCHES,
-    ClaimedBatch,
-    IngestWorker,
-    ProgressCallback,
-    ignore_progress,
-    run_worker,
-)
-from ingest.sandbox.pool import ParserPool
+from ingest.runs.status import watch_progress
+from ingest.runs.worker import MAX_CONCURRENT_BATCHES, ClaimedBatch, IngestWorker, run_worker
 
-# Two more attempts after a fault that is no document's: rights that are missing, a full disk. A worker has been patient
-# with a database that is away before it comes to this.
+# For faults that no document causes: missing rights, a full disk. The worker itself has already
+# waited for a database that is away.
 RETRY_DELAYS_SECONDS: list[float] = [1, 5]
+PROGRESS_INTERVAL_SECONDS = 5.0  # each update of the progress artifact costs a request
+
+BATCH_TASK_RUNNER: Any = ThreadPoolTaskRunner(max_workers=MAX_CONCURRENT_BATCHES)
+
 P = ParamSpec("P")
 T = TypeVar("T")
-PROGRESS_INTERVAL_SECONDS = (
-    5.0  # between two updates of the progress artifact; each costs a request
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Watcher:
-    """Told, while a run goes on, of further (shares of) files, chunks and tokens done."""
-
-    advanced: ProgressCallback = ignore_progress
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What a flow run uses of the process it runs in: open services, somebody who watches, processes that parse."""
-
-    services: Services
-    watcher: Watcher = field(default_factory=Watcher)
-    plan: IngestPlan | None = None
-    reader: ParserPool | None = None
-
-
-_surroundings: ContextVar[Surroundings | None] = ContextVar("surroundings", default=None)
-
-
-@contextlib.contextmanager
-def surroundings(
-    services: Services, watcher: Watcher, plan: IngestPlan, reader: ParserPool | None = None
-) -> Iterator[None]:
-    """Let the flow called inside use these services and this plan; without, a flow opens and makes its own."""
-    token = _surroundings.set(Surroundings(services, watcher, plan, reader))
-    try:
-        yield
-    finally:
-        _surroundings.reset(token)
-
-
-@contextlib.contextmanager
-def _around() -> Iterator[Surroundings]:
-    around = _surroundings.get()
-    if around is not None:
-        yield around
-        return
-    with open_services(load_settings()) as services:
-        yield Surroundings(services)
 
 
 def without_messages(work: Callable[P, T]) -> Callable[P, T]:
-    """Keep from Prefect, which stores and shows what errors say, all that may hold a piece of a document."""
+    """Hide the messages of foreign errors from Prefect, which stores them.
+
+    Such a message may hold a piece of a document.
+    """
 
     @functools.wraps(work)
-    def keeping(*given: P.args, **more: P.kwargs) -> T:
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
-            return work(*given, **more)
+            return work(*args, **kwargs)
         except (GroundworkError, UnexpectedError):
             raise
         except Exception as error:
             raise UnexpectedError(error) from None
 
-    return keeping
+    return wrapped
 
 
-BATCH_TASK_RUNNER: Any = ThreadPoolTaskRunner(max_workers=MAX_CONCURRENT_BATCHES)
+# --- flows ----------------------------------------------------------------------------------------
 
 
 @flow(name="ingest", validate_parameters=False, task_runner=BATCH_TASK_RUNNER)
@@ -122,29 +80,36 @@ def ingest_documents(
     exclude: list[str] | None = None,
     run_id: str = "",
 ) -> IngestReport:
-    """Bring a tenant's documents in line with sources; what is unchanged is not touched.
+    """Bring a tenant's documents in line with sources. Unchanged files are not touched.
+
+    `run_id` names the run. If a run of this id is planned already, the flow works on it.
 
     Raises:
-        InvalidInput: a source that is not there, or has no file.
+        InvalidInput: a source does not exist or has no file, or the run has other sources.
     """
-    with _around() as around:
-        origins = [
-            pipeline.build_source_spec(path, readers or (), include or (), exclude or ())
-            for path in paths
-        ]
-        return _run_ingest(around, tenant, origins, "ingest", uuid.UUID(run_id) if run_id else None)
+    specs = _build_source_specs(paths, readers, include, exclude)
+    with open_services(load_settings()) as services:
+        run = _find_run(services, tenant, uuid.UUID(run_id)) if run_id else None
+        if run is None:
+            return _plan_and_process(services, tenant, specs, "ingest", run_id)
+        if list(run.source_specs) != specs:
+            raise InvalidInput(f"Run {run_id} has other sources. Start this one without its id.")
+        _process_run(services, tenant, run.run_id)
+        report = pipeline.read_report(services, tenant, run.run_id)
+        _publish_report(report)
+        return report
 
 
 @flow(name="work", validate_parameters=False, task_runner=BATCH_TASK_RUNNER)
 @without_messages
 def work_on_run(tenant: str, run_id: str = "") -> int:
-    """Help with a run that is open, the oldest where none is named; returns how many were there to help with (0, 1)."""
-    with _around() as around:
-        number = uuid.UUID(run_id) if run_id else _find_oldest_open_run(around.services, tenant)
-        if number is None:
+    """Help with an open run, the oldest one without an id. Return the number of runs (0 or 1)."""
+    with open_services(load_settings()) as services:
+        chosen = uuid.UUID(run_id) if run_id else _find_oldest_open_run(services, tenant)
+        if chosen is None:
             return 0
         try:
-            _process_run(around, tenant, number)
+            _process_run(services, tenant, chosen)
         except NotFound:
             return 0
         return 1
@@ -159,54 +124,27 @@ def sync_source(
     include: list[str] | None = None,
     exclude: list[str] | None = None,
 ) -> IngestReport:
-    """The same as ingest, on a schedule: give the deployment an interval or a cron line, and these parameters.
+    """Do the same as `ingest`, on the schedule of a deployment.
 
-    A source in which nothing changed costs a listing, and leaves no run behind.
+    An unchanged source costs a listing, and leaves no run behind.
     """
-    with _around() as around:
-        origins = [
-            pipeline.build_source_spec(path, readers or (), include or (), exclude or ())
-            for path in paths
-        ]
-        return _run_ingest(around, tenant, origins, "sync")
+    specs = _build_source_specs(paths, readers, include, exclude)
+    with open_services(load_settings()) as services:
+        return _plan_and_process(services, tenant, specs, "sync")
 
 
 @flow(name="sweep", validate_parameters=False)
 @without_messages
 def sweep_ledger(tenant: str, dry_run: bool = False) -> list[dict[str, Any]]:
-    """Find what killed runs and lost connections left behind, and repair it."""
-    with _around() as around:
-        findings = repair_tenant(around.services, tenant, dry_run=dry_run)
+    """Find and repair what killed runs and lost connections left behind."""
+    with open_services(load_settings()) as services:
+        results = repair_tenant(services, tenant, dry_run=dry_run)
     table = [
-        {"check": each.check, "found": each.found, "repaired": each.repaired} for each in findings
+        {"check": result.check, "found": result.found, "repaired": result.repaired}
+        for result in results
     ]
     create_table_artifact(key="sweep-summary", table=table)
     return table
-
-
-def _run_ingest(
-    around: Surroundings,
-    tenant: str,
-    origins: Sequence[SourceSpec],
-    kind: str,
-    run_id: uuid.UUID | None = None,
-) -> IngestReport:
-    plan = around.plan or pipeline.plan_run(around.services, tenant, origins, kind, run_id)
-    if not plan.is_empty:
-        _process_run(around, tenant, plan.run_id)
-    report = pipeline.build_report(around.services, tenant, plan)
-    _publish_report(report)
-    return report
-
-
-def _process_run(around: Surroundings, tenant: str, run_id: uuid.UUID) -> None:
-    with (
-        IngestWorker(
-            around.services, tenant, run_id, around.watcher.advanced, around.reader
-        ) as worker,
-        _publish_progress(around.services, worker.run_handle),
-    ):
-        run_worker(worker, lambda batch: ingest_batch.submit(worker, batch))
 
 
 @task(
@@ -217,8 +155,47 @@ def _process_run(around: Surroundings, tenant: str, run_id: uuid.UUID) -> None:
 )
 @without_messages
 def ingest_batch(worker: IngestWorker, batch: ClaimedBatch) -> None:
-    """Read, parse, chunk, embed and store a batch of files, or delete one; safe to repeat."""
+    """Take a batch of files through the stages, or delete their documents; safe to repeat."""
     worker.ingest_batch(batch)
+
+
+# --- steps of the flows ---------------------------------------------------------------------------
+
+
+def _build_source_specs(
+    paths: Sequence[str],
+    readers: Sequence[str] | None,
+    include: Sequence[str] | None,
+    exclude: Sequence[str] | None,
+) -> list[SourceSpec]:
+    return [
+        pipeline.build_source_spec(path, readers or (), include or (), exclude or ())
+        for path in paths
+    ]
+
+
+def _plan_and_process(
+    services: Services, tenant: str, specs: Sequence[SourceSpec], kind: str, run_id: str = ""
+) -> IngestReport:
+    plan = pipeline.plan_run(services, tenant, specs, kind, uuid.UUID(run_id) if run_id else None)
+    if not plan.is_empty:
+        _process_run(services, tenant, plan.run_id)
+    report = pipeline.build_report(services, tenant, plan)
+    _publish_report(report)
+    return report
+
+
+def _process_run(services: Services, tenant: str, run_id: uuid.UUID) -> None:
+    with IngestWorker(services, tenant, run_id) as worker, _publish_progress(services, worker.run):
+        run_worker(worker, lambda batch: ingest_batch.submit(worker, batch))
+
+
+def _find_run(services: Services, tenant: str, run_id: uuid.UUID) -> IngestRun | None:
+    try:
+        with services.database.writing(tenant) as connection:
+            return queue.read_run(connection, RunHandle(tenant, run_id))
+    except NotFound:
+        return None
 
 
 def _find_oldest_open_run(services: Services, tenant: str) -> uuid.UUID | None:
@@ -227,36 +204,21 @@ def _find_oldest_open_run(services: Services, tenant: str) -> uuid.UUID | None:
 
 
 @contextlib.contextmanager
-def _publish_progress(services: Services, run_handle: RunHandle) -> Iterator[None]:
-    """Show in Prefect how far the run is, whichever worker takes it there; not more often than people look."""
+def _publish_progress(services: Services, run: RunHandle) -> Iterator[None]:
+    """Show the progress of a run, made by all its workers, in Prefect."""
     artifact: Any = create_progress_artifact(
-        progress=0.0, key=f"run-{run_handle.run_id}", description="files done"
+        progress=0.0, key=f"run-{run.run_id}", description="files done"
     )
-    ended = threading.Event()
 
-    def show() -> None:
-        while not ended.wait(PROGRESS_INTERVAL_SECONDS):
-            with services.database.writing(run_handle.tenant) as connection:
-                progress = queue.read_progress(connection, run_handle)
-            update_progress_artifact(
-                artifact, progress=100.0 * progress.done / max(1, progress.files)
-            )
+    def publish(progress: RunProgress) -> None:
+        percentage = 100.0 * progress.done / max(1, progress.files)
+        update_progress_artifact(artifact, progress=percentage)
 
-    # In our context: it names the server. Without it Prefect would start another one, which nobody would stop.
-    shower = threading.Thread(target=copy_context().run, args=(show,), name="progress", daemon=True)
-    shower.start()
-    try:
+    with watch_progress(services, run, publish, PROGRESS_INTERVAL_SECONDS):
         yield
-        update_progress_artifact(artifact, progress=100.0)
-    finally:
-        ended.set()
-        shower.join()
 
 
 def _publish_report(report: IngestReport) -> None:
-    """Show the run's result where Prefect's people look."""
     get_run_logger().info("%s", report.counts)
-    create_table_artifact(
-        key="ingest-summary",
-        table=[{"state": state, "files": files} for state, files in report.counts.items()],
-    )
+    table = [{"state": state, "files": files} for state, files in report.counts.items()]
+    create_table_artifact(key="ingest-summary", table=table)

@@ -1,7 +1,7 @@
-"""Prefect's API for a flow of this process: the configured server, or one of our own that lives as long as we do.
+"""Prefect server for the flows of this process: the configured one, or a temporary one.
 
-Prefect can start such a server itself, but one started so outlives a parent that is killed. Ours reads a pipe whose
-other end only the parent holds: when that closes, for whatever reason, it stops.
+Prefect can start a temporary server itself, but that one outlives a parent that is killed. This
+one reads a pipe whose other end only the parent holds, and stops when the pipe closes.
 """
 
 import os
@@ -19,13 +19,11 @@ from core import logs
 from core.errors import Unavailable
 
 DRAIN_TIMEOUT_SECONDS = 10.0
-START_TIMEOUT_SECONDS = (
-    120  # the first start makes Prefect's own database, on a slow disk this takes a while
-)
+START_TIMEOUT_SECONDS = 120  # the first start creates Prefect's own database
 
 
 class PrefectServer:
-    """Prefect's API: `start` begins to start it in the background, `with ready():` runs a flow against it."""
+    """A Prefect server. `start` starts it in the background, `with connect():` uses it."""
 
     def __init__(self, home: Path) -> None:
         self._home = home.resolve()
@@ -33,7 +31,7 @@ class PrefectServer:
         self._port = 0
 
     def start(self) -> "PrefectServer":
-        """Begin to start the server, unless one is configured; returns at once."""
+        """Start the server in the background, unless one is configured; return at once."""
         os.environ.setdefault("PREFECT_HOME", str(self._home))
         if os.environ.get("PREFECT_API_URL") or self._process:
             return self
@@ -50,26 +48,25 @@ class PrefectServer:
 
     @contextmanager
     def connect(self) -> Iterator[None]:
-        """Run what is inside against the server.
+        """Use the server for the flows that run in the block.
 
         Raises:
-            Unavailable: our own server did not come up; the message names its log.
+            Unavailable: the temporary server did not start; the message names its log.
         """
         if not self._process:
             yield
             return
         from prefect.settings import PREFECT_API_URL, temporary_settings
 
-        with temporary_settings(
-            {PREFECT_API_URL: f"http://127.0.0.1:{self._wait_until_healthy()}/api"}
-        ):
+        api_url = f"http://127.0.0.1:{self._wait_until_healthy()}/api"
+        with temporary_settings({PREFECT_API_URL: api_url}):
             try:
                 yield
             finally:
                 _flush_events_and_logs()
 
     def stop(self) -> None:
-        """Stop our own server; closing its pipe is enough."""
+        """Stop the temporary server, by closing its pipe."""
         if self._process and self._process.stdin:
             self._process.stdin.close()
             self._process.wait()
@@ -86,18 +83,17 @@ class PrefectServer:
         assert self._process is not None
         if not self._port and self._process.stdout:
             self._port = int(self._process.stdout.readline() or 0)
-        until = time.monotonic() + START_TIMEOUT_SECONDS
-        while self._process.poll() is None and time.monotonic() < until:
+        deadline = time.monotonic() + START_TIMEOUT_SECONDS
+        while self._process.poll() is None and time.monotonic() < deadline:
             if _is_healthy(self._port):
                 return self._port
             time.sleep(0.05)
-        raise Unavailable(
-            f"Prefect's local server did not start; its log says why: {self._home / 'server.log'}"
-        )
+        log = self._home / "server.log"
+        raise Unavailable(f"Prefect's local server did not start. Read its log: {log}")
 
 
 def _flush_events_and_logs() -> None:
-    """Prefect tells its server of events and logs from threads of its own; they must finish before the server stops."""
+    """Wait until Prefect's own threads have sent their events and logs to the server."""
     from prefect.events.worker import EventsWorker
     from prefect.logging.handlers import APILogWorker
 
@@ -114,7 +110,7 @@ def _is_healthy(port: int) -> bool:
 
 
 def _run_prefect_api() -> None:
-    """The server process: Prefect's API on a free loopback port, which it prints, until standard input closes."""
+    """Serve Prefect's API on a free loopback port, and print the port, until stdin closes."""
     os.environ["PREFECT_UI_ENABLED"] = "0"
     os.environ["PREFECT__SERVER_EPHEMERAL"] = "1"
     os.environ["PREFECT__SERVER_FINAL"] = "1"
@@ -135,7 +131,7 @@ def _run_prefect_api() -> None:
 
 def _exit_with_parent() -> None:
     sys.stdin.buffer.read()
-    os._exit(0)  # Prefect's state is a cache of ours; the ledger in PostgreSQL is the truth
+    os._exit(0)  # nothing is lost: the queue in PostgreSQL records all progress
 
 
 if __name__ == "__main__":

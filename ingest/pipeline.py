@@ -1,59 +1,60 @@
-"""A document in. Read this first: what is to do (`plan`), then batch by batch until it is done (`work`).
+"""Ingest of sources: plan -> work -> report. Read this first.
 
-    plan      which files are new, changed or gone, by content; nothing else is touched. Written into the ledger
-    work      read -> parse -> chunk -> embed -> store, or delete, batch by batch; any number of workers share a run
-    report    what a run did, from the ledger
+    plan      compare the sources with the store: new, changed and deleted files become queue items
+    work      claim items from the queue in batches, and take each through the stages
+    report    read from the queue what became of each file
 
-flows/ runs these with retries and schedules; `groundwork ingest` runs those. A worker's steps are in worker.py, what
-keeps workers apart in ledger.py, what is written in store.py.
+The plan does not go from function to function: it is written into the queue in PostgreSQL, and
+workers read it from there. So any number of workers, on any machine, can share a run.
+
+`stages.py` shows the path of a document, `runs/worker.py` a worker, `runs/queue.py` the queue.
+flows/ runs these functions in Prefect, and `groundwork ingest` runs those flows.
 """
 
 import hashlib
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import datetime
 
+from core.db.database import Connection
 from core.errors import UnreadableFile
 from core.services import Services
 from ingest.chunkers.registry import check_chunker_name
 from ingest.runs import queue
 from ingest.runs.pipeline_version import compute_pipeline_hash
-from ingest.runs.queue import FileOutcome, FileState, PlannedItem, RunHandle, SourceSpec
-from ingest.runs.worker import (
-    MAX_CONCURRENT_BATCHES,
-    IngestWorker,
-    ProgressCallback,
-    ignore_progress,
-    run_worker,
-)
+from ingest.runs.queue import FileOutcome, FileState, QueueItem, RunHandle, SourceSpec
+from ingest.runs.worker import MAX_CONCURRENT_BATCHES, IngestWorker, run_worker
 from ingest.sandbox.pool import ParserPool
-from ingest.sources import Source, SourceFile, open_source, resolve_source_address
-from ingest.store import documents
+from ingest.sources import Source, SourceFile
+from ingest.store.documents import KnownFile, list_known_files, update_tags
+
+Listing = dict[str, tuple[int, SourceFile]]
+"""The files of all sources by uri, each with the position of its source."""
 
 
 @dataclass(frozen=True, slots=True)
 class IngestPlan:
-    """What a run has to do: files to take in, uris to delete, and what stays as it is."""
+    """Items of a run, and the outcomes of the files that need no work."""
 
     run_id: uuid.UUID
-    to_ingest: tuple[SourceFile, ...]
-    to_delete: tuple[str, ...]
+    items: tuple[QueueItem, ...]
     skipped: tuple[FileOutcome, ...]
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is nothing to do; the ledger then has no run."""
-        return not self.to_ingest and not self.to_delete
+        """True if there is nothing to do. The queue then has no such run."""
+        return not self.items
 
 
 @dataclass(frozen=True, slots=True)
 class IngestReport:
-    """What a run did: counts and outcomes by file, seconds by stage (of all threads and workers together).
+    """Result of a run: counts by state, and seconds by stage, of all threads and workers together.
 
-    `outcomes` has the files that needed work and, where the plan is at hand, the others as well.
+    `outcomes` has the files that needed work, and the others if the plan is known.
     """
 
     run_id: uuid.UUID
@@ -71,11 +72,11 @@ def ingest_sources(
     source_specs: Sequence[SourceSpec],
     parser_pool: ParserPool | None = None,
 ) -> IngestReport:
-    """All of it, in this process: plan, work, report."""
-    planned = plan_run(services, tenant, source_specs)
-    if not planned.is_empty:
-        process_run(services, tenant, planned.run_id, parser_pool=parser_pool)
-    return build_report(services, tenant, planned)
+    """Plan, work and report in this process."""
+    plan = plan_run(services, tenant, source_specs)
+    if not plan.is_empty:
+        process_run(services, tenant, plan.run_id, parser_pool)
+    return build_report(services, tenant, plan)
 
 
 def build_source_spec(
@@ -84,10 +85,12 @@ def build_source_spec(
     include: Iterable[str] = (),
     exclude: Iterable[str] = (),
 ) -> SourceSpec:
-    """A source as a person names it, such that it is found from any folder."""
-    return SourceSpec(
-        resolve_source_address(address), tuple(allowed_groups), tuple(include), tuple(exclude)
-    )
+    """Return the spec of a source, with an address that is valid in any folder."""
+    spec = SourceSpec(address, tuple(allowed_groups), tuple(include), tuple(exclude))
+    return spec.resolve()
+
+
+# --- plan -----------------------------------------------------------------------------------------
 
 
 def plan_run(
@@ -97,156 +100,172 @@ def plan_run(
     kind: str = "ingest",
     run_id: uuid.UUID | None = None,
 ) -> IngestPlan:
-    """Compare the sources with the store; a file whose bytes, readers and pipeline are as before stays untouched.
+    """Compare sources with the store, and write what is to do into the queue.
 
-    The run takes over what older runs over the same sources have left to do. It is open to workers when this returns,
-    unless there is nothing to do.
+    A file with the same bytes, allowed groups and pipeline as before needs no work. The run takes
+    over the unfinished items of older runs of the same sources. Afterwards workers can join it.
 
     Raises:
-        InvalidInput: a source can't be opened or holds no file.
-        Unavailable: a source could not be listed to its end.
+        InvalidInput: a source can't be opened, or it has no file.
+        Unavailable: the listing of a source broke off.
     """
-    hosts = services.settings.web_allowed_hosts
-    sources = [
-        open_source(
-            each.address,
-            each.allowed_groups,
-            include=each.include,
-            exclude=each.exclude,
-            web_hosts=hosts,
-        )
-        for each in source_specs
-    ]
+    web_hosts = services.settings.web_allowed_hosts
+    sources = [spec.open(web_hosts) for spec in source_specs]
     check_chunker_name(services.settings.chunker)
-    share, recipe = RunHandle(tenant, run_id or uuid.uuid4()), compute_pipeline_hash(services)
+    run = RunHandle(tenant, run_id or uuid.uuid4())
+    pipeline_hash = compute_pipeline_hash(services)
     with services.database.writing(tenant) as connection:
-        number, began = queue.open_run(connection, share, kind, source_specs, recipe)
+        number, started_at = queue.open_run(connection, run, kind, source_specs, pipeline_hash)
+    with _discard_on_error(services, run):
+        listing = _list_sources(sources)
+        uris = [source.uri for source in sources]
+        with services.database.writing(tenant) as connection:
+            carried_over = queue.supersede_older_runs(connection, run, number, uris)
+            known_files = _read_known_files(connection, tenant, uris)
+        changed, skipped, new_tags = _compare_files(sources, listing, known_files, pipeline_hash)
+        items = [
+            QueueItem(file, "take in", index, *carried_over.get(file.uri, (False, 0)))
+            for index, file in changed
+        ]
+        items += _list_deletions(known_files, listing, started_at)
+        plan = IngestPlan(run.run_id, tuple(items), tuple(skipped))
+        _write_plan(services, run, number, plan, new_tags)
+    return plan
+
+
+@contextmanager
+def _discard_on_error(services: Services, run: RunHandle) -> Iterator[None]:
     try:
-        listing = {
-            file.uri: (place, file)
-            for place, source in enumerate(sources)
-            for file in source.list_files()
-        }
-        with services.database.writing(tenant) as connection:
-            tried = queue.supersede_older_runs(
-                connection, share, number, [source.uri for source in sources]
-            )
-            known = [
-                entry
-                for source in sources
-                for entry in documents.list_known_files(connection, tenant, source.uri)
-            ]
-        planned, tasks, tags = _compare_sources(
-            share.run_id, sources, listing, known, recipe, began, tried
-        )
-        with services.database.writing(tenant) as connection:
-            if tags:
-                documents.update_tags(connection, tenant, tags)
-            if planned.is_empty:
-                queue.discard_run(connection, share)
-            else:
-                queue.start_run(connection, share, number, tasks, _count_states(planned.skipped))
+        yield
     except BaseException:
-        with services.database.writing(tenant) as connection:
-            queue.discard_run(connection, share)
+        with services.database.writing(run.tenant) as connection:
+            queue.discard_run(connection, run)
         raise
-    return planned
+
+
+def _list_sources(sources: Sequence[Source]) -> Listing:
+    listing: Listing = {}
+    for index, source in enumerate(sources):
+        for file in source.list_files():
+            listing[file.uri] = (index, file)
+    return listing
+
+
+def _read_known_files(
+    connection: Connection, tenant: str, uris: Sequence[str]
+) -> dict[str, KnownFile]:
+    """Return the known files by uri. If a stored file is quarantined too, the quarantine counts."""
+    files: list[KnownFile] = []
+    for uri in uris:
+        files += list_known_files(connection, tenant, uri)
+    files.sort(key=lambda file: file.is_quarantined)
+    return {file.uri: file for file in files}
+
+
+def _compare_files(
+    sources: Sequence[Source],
+    listing: Listing,
+    known_files: Mapping[str, KnownFile],
+    pipeline_hash: str,
+) -> tuple[list[tuple[int, SourceFile]], list[FileOutcome], dict[str, str]]:
+    """Return the files to ingest, the outcomes of unchanged files, and their new tags by uri."""
+    changed: list[tuple[int, SourceFile]] = []
+    skipped: list[FileOutcome] = []
+    new_tags: dict[str, str] = {}
+    for uri, (index, file) in listing.items():
+        known = known_files.get(uri)
+        if known is None or not _is_unchanged(sources[index], file, known, pipeline_hash):
+            changed.append((index, file))
+            continue
+        state: FileState = "quarantined" if known.is_quarantined else "unchanged"
+        skipped.append(FileOutcome(uri, file.path, state, 0, 0, known.reason, known.message))
+        if file.tag is not None and file.tag != known.tag:
+            new_tags[uri] = file.tag
+    return changed, skipped, new_tags
+
+
+def _is_unchanged(source: Source, file: SourceFile, known: KnownFile, pipeline_hash: str) -> bool:
+    if known.pipeline_hash != pipeline_hash:
+        return False
+    if not known.is_quarantined and tuple(known.allowed_groups) != file.allowed_groups:
+        return False
+    if not known.content_hash:
+        return False  # it could not be read: try again
+    if file.tag is not None and file.tag == known.tag:
+        return True
+    try:
+        return hashlib.sha256(source.read(file)).hexdigest() == known.content_hash
+    except UnreadableFile:
+        return False  # the worker reports the reason
+
+
+def _list_deletions(
+    known_files: Mapping[str, KnownFile], listing: Listing, started_at: datetime
+) -> list[QueueItem]:
+    """Return an item for each known file that is gone.
+
+    A file that was stored after the start of the run may be newer than the listing: it stays.
+    """
+    gone = [file for uri, file in known_files.items() if uri not in listing]
+    return [
+        QueueItem(SourceFile(file.uri, file.uri), "delete")
+        for file in gone
+        if file.stored_at < started_at
+    ]
+
+
+def _write_plan(
+    services: Services, run: RunHandle, number: int, plan: IngestPlan, new_tags: Mapping[str, str]
+) -> None:
+    with services.database.writing(run.tenant) as connection:
+        if new_tags:
+            update_tags(connection, run.tenant, new_tags)
+        if plan.is_empty:
+            queue.discard_run(connection, run)
+        else:
+            queue.start_run(connection, run, number, plan.items, _count_states(plan.skipped))
+
+
+# --- work -----------------------------------------------------------------------------------------
 
 
 def process_run(
-    services: Services,
-    tenant: str,
-    run_id: uuid.UUID,
-    on_progress: ProgressCallback = ignore_progress,
-    parser_pool: ParserPool | None = None,
+    services: Services, tenant: str, run_id: uuid.UUID, parser_pool: ParserPool | None = None
 ) -> None:
-    """Work on a run until it is over, beside whoever else does.
+    """Work on a run until it is over, together with its other workers.
 
     Raises:
         NotFound: there is no such run.
-        InvalidInput: it was planned with other settings.
+        InvalidInput: the run was planned with other settings.
         Unavailable: the database or the model stays away.
     """
     with (
-        IngestWorker(services, tenant, run_id, on_progress, parser_pool) as worker,
-        ThreadPoolExecutor(MAX_CONCURRENT_BATCHES) as lanes,
+        IngestWorker(services, tenant, run_id, parser_pool) as worker,
+        ThreadPoolExecutor(MAX_CONCURRENT_BATCHES) as threads,
     ):
-        run_worker(worker, lambda batch: lanes.submit(worker.ingest_batch, batch))
+        run_worker(worker, lambda batch: threads.submit(worker.ingest_batch, batch))
+
+
+# --- report ---------------------------------------------------------------------------------------
 
 
 def build_report(services: Services, tenant: str, plan: IngestPlan) -> IngestReport:
-    """What a run did; of one that had nothing to do, what it found."""
+    """Return what a run did, together with the files that its plan skipped."""
     if plan.is_empty:
-        return IngestReport(
-            plan.run_id, "finished", _count_states(plan.skipped), 0, 0, {}, plan.skipped
-        )
-    share = RunHandle(tenant, plan.run_id)
+        counts = _count_states(plan.skipped)
+        return IngestReport(plan.run_id, "finished", counts, 0, 0, {}, plan.skipped)
+    report = read_report(services, tenant, plan.run_id)
+    return replace(report, outcomes=plan.skipped + report.outcomes)
+
+
+def read_report(services: Services, tenant: str, run_id: uuid.UUID) -> IngestReport:
+    """Return what a run did, from the queue; raises NotFound."""
     with services.database.writing(tenant) as connection:
-        run = queue.read_run(connection, share)
-        ended = queue.list_outcomes(connection, share)
-    outcomes = (*plan.skipped, *ended)
+        run = queue.read_run(connection, RunHandle(tenant, run_id))
+        outcomes = tuple(queue.list_outcomes(connection, RunHandle(tenant, run_id)))
     return IngestReport(
-        run.run_id, run.state, run.counts, run.chunks, run.tokens, run.seconds, outcomes
+        run_id, run.state, run.counts, run.chunks, run.tokens, run.seconds, outcomes
     )
-
-
-def _compare_sources(
-    run_id: uuid.UUID,
-    sources: Sequence[Source],
-    listing: Mapping[str, tuple[int, SourceFile]],
-    known_files: Sequence[documents.KnownFile],
-    pipeline_hash: str,
-    started_at: datetime,
-    carried_over: Mapping[str, tuple[bool, int]],
-) -> tuple[IngestPlan, list[PlannedItem], dict[str, str]]:
-    """The plan, its tasks for the ledger, and the tags of files that were read and found to be as they were."""
-    # Where both are known, a file that was put aside comes last and so decides: its text is the older one.
-    latest = {
-        entry.uri: entry for entry in sorted(known_files, key=lambda entry: entry.is_quarantined)
-    }
-    tasks: list[PlannedItem] = []
-    settled: list[FileOutcome] = []
-    tags: dict[str, str] = {}
-    for uri, (place, file) in listing.items():
-        entry = latest.get(uri)
-        if entry is not None and _is_unchanged(sources[place], entry, file, pipeline_hash):
-            settled.append(_build_skipped_outcome(entry, file))
-            if file.tag is not None and file.tag != entry.tag:
-                tags[uri] = file.tag
-        else:
-            tasks.append(PlannedItem(file, "take in", place, *carried_over.get(uri, (False, 0))))
-    # What came in since we began to list may be newer than the listing.
-    gone = [
-        entry.uri
-        for entry in latest.values()
-        if entry.uri not in listing and entry.stored_at < started_at
-    ]
-    plan = IngestPlan(
-        run_id, tuple(task.source_file for task in tasks), tuple(gone), tuple(settled)
-    )
-    return plan, tasks + [PlannedItem(SourceFile(uri, uri), "delete") for uri in gone], tags
-
-
-def _is_unchanged(
-    source: Source, entry: documents.KnownFile, file: SourceFile, pipeline_hash: str
-) -> bool:
-    if entry.pipeline_hash != pipeline_hash or not (
-        entry.is_quarantined or tuple(entry.allowed_groups) == file.allowed_groups
-    ):
-        return False
-    if not entry.content_hash:
-        return False  # it was never read: try again
-    if file.tag is not None and file.tag == entry.tag:
-        return True
-    try:
-        return hashlib.sha256(source.read(file)).hexdigest() == entry.content_hash
-    except UnreadableFile:
-        return False  # taking it in will say why
-
-
-def _build_skipped_outcome(entry: documents.KnownFile, file: SourceFile) -> FileOutcome:
-    state: FileState = "quarantined" if entry.is_quarantined else "unchanged"
-    return FileOutcome(file.uri, file.path, state, reason=entry.reason, message=entry.message)
 
 
 def _count_states(outcomes: Sequence[FileOutcome]) -> dict[str, int]:

@@ -8,7 +8,6 @@ import numpy as np
 
 from bench.attack.estate import Paper, gate_document, make_canary
 from bench.attack.target import Observation, Target, question_about, random_asker
-from core.db.index_version import live_index
 from core.principal import Principal
 from core.types import Block, Chunk, Document, Location, Span
 from ingest.runs.pipeline_version import compute_pipeline_hash
@@ -91,7 +90,7 @@ def _gain(target: Target, tenant: str, readers: tuple[str, ...], texts: dict[str
     recipe = compute_pipeline_hash(services)
     with services.database.writing(tenant) as connection:
         run_id = documents.compute_document_id(tenant, "attack")
-        documents.store_documents(connection, live_index(connection), tenant, run_id, items, recipe)
+        documents.store_documents(connection, tenant, run_id, items, recipe)
 
 
 def _lose(target: Target, tenant: str, uris: list[str]) -> None:

@@ -167,30 +167,39 @@ def _set_transaction_context(
 
 
 @contextmanager
-def owner_transaction(conninfo: str, tenant: str, purpose: str) -> Iterator[Connection]:
-    """Begin a transaction for one tenant, as the role that owns the tables.
-
-    `purpose` completes the sentence "The role may not ...".
+def connect_as_owner(conninfo: str, purpose: str, *, autocommit: bool) -> Iterator[Connection]:
+    """Connect as the role that owns the tables. `purpose` completes "The role may not ...".
 
     Raises:
-        InvalidInput: the tenant's name is not valid.
         Unavailable: no connection, or missing privileges.
     """
-    check_name("tenant", tenant)
     try:
-        with psycopg.connect(application_conninfo(conninfo)) as connection:
-            connection.execute("select set_config('groundwork.tenant', %s, true)", (tenant,))
+        with psycopg.connect(application_conninfo(conninfo), autocommit=autocommit) as connection:
             yield connection
     except psycopg.errors.InsufficientPrivilege as error:
         raise Unavailable(
             f"The role may not {purpose} ({error.diag.message_primary})."
-            " Set GROUNDWORK_ADMIN_DATABASE_URL to a role that owns Groundwork's tables."
+            " Set GROUNDWORK_ADMIN_DATABASE_URL to a role that owns, or may create, Groundwork's"
+            " tables, roles and extensions."
         ) from error
     except psycopg.OperationalError as error:
         reason = str(error).strip().splitlines()[-1]
         raise Unavailable(
             f"The database did not respond ({reason}). Correct GROUNDWORK_ADMIN_DATABASE_URL."
         ) from error
+
+
+@contextmanager
+def owner_transaction(conninfo: str, tenant: str, purpose: str) -> Iterator[Connection]:
+    """Begin a transaction for one tenant as the owner; see `connect_as_owner`.
+
+    Raises:
+        InvalidInput: the tenant's name is not valid.
+    """
+    check_name("tenant", tenant)
+    with connect_as_owner(conninfo, purpose, autocommit=False) as connection:
+        connection.execute("select set_config('groundwork.tenant', %s, true)", (tenant,))
+        yield connection
 
 
 def application_conninfo(conninfo: str) -> str:

@@ -9,10 +9,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import LiteralString
 
-import psycopg
 from psycopg import sql
 
-from core.db.database import SCHEMA, Connection, application_conninfo
+from core.db.database import SCHEMA, Connection, connect_as_owner
 from core.db.index_version import create_index_version
 from core.db.queries import read_statement
 from core.errors import Unavailable
@@ -35,25 +34,14 @@ def migrate_database(conninfo: str, describe_model: Callable[[], EmbeddingModel]
         Unavailable: no connection, missing privileges, no pgvector, a database of a version before
             0.1.0, or a file that was changed after it was applied.
     """
-    try:
-        with psycopg.connect(application_conninfo(conninfo), autocommit=True) as connection:
-            connection.execute("select pg_advisory_lock(%s)", (MIGRATION_LOCK_KEY,))
-            check_pgvector(connection)
-            _create_migration_table(connection)
-            applied = list(_apply_missing_files(connection))
-            if not connection.execute("select 1 from index_version").fetchone():
-                create_index_version(connection, describe_model(), live=True)
-            return applied
-    except psycopg.OperationalError as error:
-        reason = str(error).strip().splitlines()[-1]
-        raise Unavailable(
-            f"The database can't be migrated ({reason}). Correct GROUNDWORK_ADMIN_DATABASE_URL."
-        ) from error
-    except psycopg.errors.InsufficientPrivilege as error:
-        raise Unavailable(
-            f"The role may not migrate the database ({error.diag.message_primary}). Set"
-            " GROUNDWORK_ADMIN_DATABASE_URL to a role that may create roles, tables and extensions."
-        ) from error
+    with connect_as_owner(conninfo, "migrate the database", autocommit=True) as connection:
+        connection.execute("select pg_advisory_lock(%s)", (MIGRATION_LOCK_KEY,))
+        check_pgvector(connection)
+        _create_migration_table(connection)
+        applied = list(_apply_missing_files(connection))
+        if not connection.execute("select 1 from index_version").fetchone():
+            create_index_version(connection, describe_model(), live=True)
+        return applied
 
 
 def check_pgvector(connection: Connection) -> str:

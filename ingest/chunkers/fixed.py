@@ -1,4 +1,4 @@
-"""LlamaIndex's SentenceSplitter: chunks of about one size, blind to the document's structure. For comparison."""
+"""Chunks of equal size by LlamaIndex's SentenceSplitter, without the structure; for comparison."""
 
 from bisect import bisect_right
 
@@ -13,29 +13,30 @@ from ingest.parsers.types import ParsedDocument
 def chunk_document(
     parsed: ParsedDocument, title: str, token_offsets: TokenOffsets, max_tokens: int
 ) -> list[Chunk]:
-    """Chunks in order, without overlap; headings are part of the text here."""
-    measure = TokenCounter(parsed.text, token_offsets)
-    contexts = ContextBuilder(title, measure, max_tokens)
-    size = max(1, max_tokens - max_tokens // 4)  # What a context leaves at least.
+    """Cut a document into chunks without overlap; headings are part of the text."""
+    counter = TokenCounter(parsed.text, token_offsets)
+    contexts = ContextBuilder(title, counter, max_tokens)
+    chunk_tokens = max(1, max_tokens - max_tokens // 4)  # A context takes at most a quarter.
     chunks: list[Chunk] = []
-    for span in _split_text(parsed.text, token_offsets, size):
+    for span in _split_text(parsed.text, token_offsets, chunk_tokens):
         location = _find_location(parsed, span)
-        before = contexts.build(location)
-        whole = ChunkUnit(span, location, tuple(split_sentences(parsed.text, span)), 0.0)
-        for piece in whole.split_to_fit(
-            measure, max(1, max_tokens - measure.count_context_tokens(before))
-        ):
+        context = contexts.build(location)
+        context_tokens = counter.count_context_tokens(context)
+        unit = ChunkUnit(span, location, tuple(split_sentences(parsed.text, span)), cut_cost=0.0)
+        for piece in unit.split_to_fit(counter, max(1, max_tokens - context_tokens)):
             text = parsed.text[slice(*piece.span)]
-            taken = measure.count_context_tokens(before) + len(measure.token_starts(text))
+            tokens = context_tokens + len(counter.token_starts(text))
             chunks.append(
-                Chunk(len(chunks), piece.span, text, before, location, piece.sentences, taken)
+                Chunk(len(chunks), piece.span, text, context, location, piece.sentences, tokens)
             )
     return chunks
 
 
 def _split_text(text: str, token_offsets: TokenOffsets, chunk_tokens: int) -> list[Span]:
-    """Where the splitter's chunks stand in `text`. It returns texts; the offsets it offers come from a search that
-    can hit an earlier repetition, so each is looked for behind the one before it, and what lies between is kept.
+    """Return the spans of the splitter's chunks, and of the text between them.
+
+    The splitter returns texts. The offsets that it offers can be those of an earlier repetition,
+    so each text is searched for after the one before it.
     """
     from llama_index.core.node_parser import SentenceSplitter
 
@@ -44,20 +45,20 @@ def _split_text(text: str, token_offsets: TokenOffsets, chunk_tokens: int) -> li
     )
     spans: list[Span] = []
     position = 0
-    for piece in filter(str.strip, splitter.split_text(text)):
-        start = text.find(piece.strip(), position)
+    for piece in filter(None, map(str.strip, splitter.split_text(text))):
+        start = text.find(piece, position)
         if start < 0:
-            continue  # Not verbatim: its text becomes part of the next gap.
+            continue  # The splitter changed it: its text becomes part of the next gap.
         spans += _find_gap(text, position, start)
-        position = start + len(piece.strip())
+        position = start + len(piece)
         spans.append(Span(start, position))
     return spans + _find_gap(text, position, len(text))
 
 
 def _find_gap(text: str, start: int, end: int) -> list[Span]:
-    inner = text[start:end]
-    first = start + len(inner) - len(inner.lstrip())
-    return [Span(first, first + len(inner.strip()))] if inner.strip() else []
+    gap = text[start:end]
+    first = start + len(gap) - len(gap.lstrip())
+    return [Span(first, first + len(gap.strip()))] if gap.strip() else []
 
 
 def _find_location(parsed: ParsedDocument, span: Span) -> Location:

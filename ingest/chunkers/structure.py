@@ -1,8 +1,9 @@
-"""The default: chunks follow the document's own structure and never cut a sentence.
+"""Default chunker: chunks follow the document's structure and never cut a sentence.
 
-A document is a row of units (sentences, list items, table rows, groups of code lines) in sections, whose borders no
-chunk crosses. Where to cut a section is chosen as a typesetter breaks a paragraph into lines: of all the ways, the
-one whose chunks come nearest to TARGET tokens and whose cuts fall where a reader would pause.
+A document consists of units (sentences, list items, table rows, groups of code lines) in sections,
+whose borders no chunk crosses. The cuts in a section are chosen as a typesetter breaks a paragraph
+into lines: of all ways, the one whose chunks come nearest to the target size, and whose cuts are
+where a reader would pause.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,18 +17,17 @@ from ingest.chunkers.units import ChunkUnit, split_block
 from ingest.parsers.types import ParsedDocument
 
 TARGET_TOKENS = 180
-"""Tokens of text a chunk aims at: well below the window of a small model (256), whose vectors blur beyond."""
+"""Well below the window of a small model (256 tokens): longer texts get less precise vectors."""
 MAX_SECTION_LEVEL = 3
-"""A heading of this level or higher begins a section; lower ones stay inside a chunk."""
+"""A heading of level 1 to 3 begins a section; others stay inside a chunk."""
 
-_CANDIDATES_PER_TARGET = (
-    32  # Cuts are considered this many times per target: finer ones cost time and change nothing.
-)
+# Possible cuts per target size: more cost time and change nothing.
+_CANDIDATES_PER_TARGET = 32
 
 
 @dataclass(frozen=True, slots=True)
 class _MeasuredUnit:
-    """A unit with what the choice of cuts needs: its tokens' indexes and the context of a chunk that begins with it."""
+    """A unit, the indexes of its tokens, and the context of a chunk that begins with it."""
 
     unit: ChunkUnit
     first_token: int
@@ -43,32 +43,31 @@ def chunk_document(
     max_tokens: int,
     target_tokens: int = TARGET_TOKENS,
 ) -> list[Chunk]:
-    """Chunks in order, of about `target` tokens; together they hold all text but the headings, each piece once."""
-    measure = TokenCounter(parsed.text, token_offsets)
-    contexts = ContextBuilder(title, measure, max_tokens)
+    """Cut a document into chunks that together contain all text but the headings, once."""
+    counter = TokenCounter(parsed.text, token_offsets)
+    contexts = ContextBuilder(title, counter, max_tokens)
     target_tokens = min(target_tokens, max_tokens * 3 // 4)
     chunks: list[Chunk] = []
     for section in _split_sections(parsed):
-        placed = list(_measure_units(section, contexts, measure, max_tokens))
-        chunks += [
-            _build_chunk(measure, placed[start:end])
-            for start, end in _choose_cuts(placed, target_tokens)
-        ]
-    return [replace(found, ordinal=ordinal) for ordinal, found in enumerate(chunks)]
+        units = list(_measure_units(section, contexts, counter, max_tokens))
+        for start, end in _choose_cuts(units, target_tokens):
+            chunks.append(_build_chunk(counter, units[start:end], ordinal=len(chunks)))
+    return chunks
 
 
 def _split_sections(parsed: ParsedDocument) -> Iterator[list[Block]]:
-    """Blocks between borders: headings of a section's level, and a new page, slide or sheet. Headings are left out,
-    unless there is nothing else.
+    """Yield the blocks between headings of a section's level, pages, slides and sheets.
+
+    Headings are left out, unless the document has nothing else.
     """
-    only_headings = all(block.kind == "heading" for block in parsed.blocks)
-    border = 0
+    has_only_headings = all(block.kind == "heading" for block in parsed.blocks)
+    section_number = 0
     numbered: list[tuple[int, Block]] = []
     for block in parsed.blocks:
-        if block.kind == "heading" and not only_headings:
-            border += block.level <= MAX_SECTION_LEVEL
+        if block.kind == "heading" and not has_only_headings:
+            section_number += block.level <= MAX_SECTION_LEVEL
         else:
-            numbered.append((border, block))
+            numbered.append((section_number, block))
     for _, group in groupby(numbered, key=lambda pair: (pair[0], _build_page_key(pair[1]))):
         yield [block for _, block in group]
 
@@ -78,75 +77,64 @@ def _build_page_key(block: Block) -> tuple[int | None, int | None, str | None]:
 
 
 def _measure_units(
-    blocks: Sequence[Block], contexts: ContextBuilder, token_counter: TokenCounter, max_tokens: int
+    blocks: Sequence[Block], contexts: ContextBuilder, counter: TokenCounter, max_tokens: int
 ) -> Iterator[_MeasuredUnit]:
     for block in blocks:
-        before = contexts.build(block.location)
-        budget = max_tokens - token_counter.count_context_tokens(before)
-        for number, unit in enumerate(
-            split_block(token_counter.text, block, token_counter, budget)
-        ):
-            if block.kind == "table" and number == 1:
-                header = token_counter.text[block.span.start : unit.span.start].strip()
-                before = contexts.build(block.location, header)
-                budget = max_tokens - token_counter.count_context_tokens(before)
-            for piece in unit.split_to_fit(token_counter, budget):
-                yield _MeasuredUnit(
-                    piece,
-                    token_counter.token_index(piece.span.start),
-                    token_counter.token_index(piece.span.end),
-                    before,
-                    budget,
-                )
+        context = contexts.build(block.location)
+        tokens_left = max_tokens - counter.count_context_tokens(context)
+        for number, unit in enumerate(split_block(counter.text, block, counter, tokens_left)):
+            if block.kind == "table" and number == 1:  # From here on chunks repeat the header.
+                header = counter.text[block.span.start : unit.span.start].strip()
+                context = contexts.build(block.location, header)
+                tokens_left = max_tokens - counter.count_context_tokens(context)
+            for piece in unit.split_to_fit(counter, tokens_left):
+                first_token, last_token = map(counter.token_index, piece.span)
+                yield _MeasuredUnit(piece, first_token, last_token, context, tokens_left)
 
 
 def _choose_cuts(units: Sequence[_MeasuredUnit], target_tokens: int) -> list[tuple[int, int]]:
-    """The cheapest way to cut `units` into runs that fit, as (start, end) indexes. Linear in the number of units,
-    since a run is never longer than its budget.
+    """Return the cheapest way to cut `units` into runs that fit, as (start, end) indexes.
+
+    The time is linear in the number of units, since the size of a run is limited.
     """
-    places = _find_cut_candidates(units, target_tokens // _CANDIDATES_PER_TARGET)
-    widest = max(unit.max_tokens for unit in units)
-    best: list[tuple[float, int]] = [
-        (0.0, 0)
-    ]  # For each place: the least cost up to it, and where its run begins.
-    for end in range(1, len(places)):
-        best.append(
-            min(
-                (
-                    best[start][0] + _compute_cost(units[places[start]].unit, size, target_tokens),
-                    start,
-                )
-                for start, size in _find_runs(units, places, end, widest)
-            )
-        )
+    candidates = _find_cut_candidates(units, target_tokens // _CANDIDATES_PER_TARGET)
+    max_tokens = max(unit.max_tokens for unit in units)
+    # For each candidate: the lowest cost up to it, and the candidate where its run begins.
+    best: list[tuple[float, int]] = [(0.0, 0)]
+    for end in range(1, len(candidates)):
+        options = []
+        for start, size in _find_runs(units, candidates, end, max_tokens):
+            cost = _compute_cost(units[candidates[start]].unit, size, target_tokens)
+            options.append((best[start][0] + cost, start))
+        best.append(min(options))
     cuts = []
-    end = len(places) - 1
+    end = len(candidates) - 1
     while end:
         start = best[end][1]
-        cuts.append((places[start], places[end]))
+        cuts.append((candidates[start], candidates[end]))
         end = start
     return cuts[::-1]
 
 
 def _find_cut_candidates(units: Sequence[_MeasuredUnit], min_tokens: int) -> list[int]:
-    """Where a cut is considered: before each unit, except that units of less than `grain` tokens go together."""
-    places = [0]
+    """Return the units before which a cut is possible; units below `min_tokens` stay together."""
+    candidates = [0]
     for index in range(1, len(units)):
-        unit, before = units[index], units[index - 1]
-        apart = unit.unit.is_word_cut or before.unit.is_word_cut
+        unit, previous = units[index], units[index - 1]
         if (
-            apart
+            unit.unit.is_word_cut
+            or previous.unit.is_word_cut
             or _count_tokens(unit, unit) >= min_tokens
-            or _count_tokens(units[places[-1]], before) >= min_tokens
+            or _count_tokens(units[candidates[-1]], previous) >= min_tokens
         ):
-            places.append(index)
-    return [*places, len(units)]
+            candidates.append(index)
+    return [*candidates, len(units)]
 
 
 def _find_runs(
     units: Sequence[_MeasuredUnit], candidates: Sequence[int], end: int, max_tokens: int
 ) -> Iterator[tuple[int, int]]:
-    """The places where a chunk that ends before place `end` may begin, and its size in tokens."""
+    """Yield the candidates where a chunk that ends before `end` can begin, and its tokens."""
     last = units[candidates[end] - 1]
     yield end - 1, _count_tokens(units[candidates[end - 1]], last)
     for start in range(end - 2, -1, -1):
@@ -164,30 +152,29 @@ def _count_tokens(first: _MeasuredUnit, last: _MeasuredUnit) -> int:
 
 
 def _compute_cost(first: ChunkUnit, size: int, target_tokens: int) -> float:
-    """How far a chunk is from the target, squared, since one bad chunk is worse than two fair ones; and how much a
-    cut before its first unit hurts.
+    """Return the squared distance from the target, and the cost of the cut before the chunk.
+
+    The square makes one bad chunk worse than two fair ones.
     """
     return ((size - target_tokens) / target_tokens) ** 2 + first.cut_cost
 
 
-def _build_chunk(token_counter: TokenCounter, run: Sequence[_MeasuredUnit]) -> Chunk:
+def _build_chunk(counter: TokenCounter, run: Sequence[_MeasuredUnit], ordinal: int) -> Chunk:
     first, last = run[0], run[-1]
     span = Span(first.unit.span.start, last.unit.span.end)
-    text = token_counter.text[span.start : span.end]
+    text = counter.text[slice(*span)]
     location = first.unit.location
     if location.rows and last.unit.location.rows:
         location = replace(location, rows=(location.rows[0], last.unit.location.rows[1]))
-    own = (
-        len(token_counter.token_starts(text))
-        if first.unit.is_word_cut
-        else last.last_token - first.first_token
-    )
+    text_tokens = last.last_token - first.first_token
+    if first.unit.is_word_cut:
+        text_tokens = len(counter.token_starts(text))
     return Chunk(
-        ordinal=0,
+        ordinal=ordinal,
         span=span,
         text=text,
         context=first.context,
         location=location,
-        sentences=tuple(sentence for placed in run for sentence in placed.unit.sentences),
-        tokens=token_counter.count_context_tokens(first.context) + own,
+        sentences=tuple(sentence for measured in run for sentence in measured.unit.sentences),
+        tokens=counter.count_context_tokens(first.context) + text_tokens,
     )

@@ -1,4 +1,4 @@
-"""How many tokens a stretch of a document takes, without asking the tokenizer more than once."""
+"""Token counts of parts of a document, from one call of the tokenizer."""
 
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
@@ -9,12 +9,12 @@ TokenOffsets = Callable[[str], Sequence[int]]
 The tokens are those of the embedding model, without its special tokens."""
 
 MAX_CHARACTERS_PER_TOKEN = 12
-"""A token never counts for more characters than this, so that what a tokenizer takes for one unknown word (a key, a
-base64 attachment) can't become one endless chunk. English has four to five characters a token."""
+"""More characters count as several tokens, so that a key or a base64 attachment, which a tokenizer
+takes for one unknown word, is cut. English has four to five characters per token."""
 
 
 class TokenCounter:
-    """Token counts of stretches of one text, and of short texts beside it."""
+    """Counts the tokens of parts of one text, and of short texts that go with it."""
 
     def __init__(self, text: str, token_offsets: TokenOffsets) -> None:
         self.text = text
@@ -23,33 +23,32 @@ class TokenCounter:
         self._context_counts: dict[str, int] = {"": 0}
 
     def token_index(self, position: int) -> int:
-        """How many tokens begin before `position`."""
+        """Return the number of tokens that begin before `position`."""
         return bisect_left(self._offsets, position)
 
     def count_tokens(self, start: int, end: int) -> int:
-        """Tokens of `text[start:end]`, where no token reaches across `start`."""
+        """Return the tokens of `text[start:end]`, if no token reaches across `start`."""
         return self.token_index(end) - self.token_index(start)
 
     def count_context_tokens(self, context: str) -> int:
-        """Tokens that a context and the line break after it take in front of a chunk's text; counted once."""
+        """Return the tokens of a context and the line break after it."""
         if context not in self._context_counts:
             self._context_counts[context] = len(self._token_offsets(f"{context}\n"))
         return self._context_counts[context]
 
     def token_starts(self, text: str) -> Sequence[int]:
-        """Where each token begins in a text that stands by itself."""
+        """Return where each token of a separate text begins."""
         return self._token_offsets(text)
 
     def find_fitting_end(self, start: int, end: int, max_tokens: int) -> int:
-        """The furthest position up to `end` such that `text[start:position]` takes at most `budget` tokens."""
+        """Return the last position up to `end` before which at most `max_tokens` fit."""
         last = self.token_index(start) + max_tokens
-        furthest = min(end, self._offsets[last] if last < len(self._offsets) else end)
-        furthest = min(furthest, start + max_tokens * MAX_CHARACTERS_PER_TOKEN)
-        while (
-            furthest - start > 1
-            and len(self._token_offsets(self.text[start:furthest])) > max_tokens
-        ):
-            furthest = (
-                start + (furthest - start) // 2
-            )  # Cut inside a word, which then takes more tokens than before.
-        return furthest
+        fitting = self._offsets[last] if last < len(self._offsets) else end
+        fitting = min(end, fitting, start + max_tokens * MAX_CHARACTERS_PER_TOKEN)
+        # A cut inside a word can make more tokens of it than before.
+        while fitting - start > 1 and self._count_separate(start, fitting) > max_tokens:
+            fitting = start + (fitting - start) // 2
+        return fitting
+
+    def _count_separate(self, start: int, end: int) -> int:
+        return len(self._token_offsets(self.text[start:end]))

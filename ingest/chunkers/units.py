@@ -1,4 +1,4 @@
-"""The pieces a chunk is put together from: sentences, list items, table rows, groups of code lines."""
+"""Units that chunks consist of: sentences, list items, table rows, groups of code lines."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -9,11 +9,12 @@ from core.types import Block, Location, Span
 from ingest.chunkers.token_counter import MAX_CHARACTERS_PER_TOKEN, TokenCounter
 
 MAX_QUOTE_TOKENS = 60
-"""Tokens up to which a list item or a piece of code is quoted whole."""
+"""A list item or a piece of code of up to so many tokens is quoted as a whole."""
 
-# What a cut before a unit costs, in the currency of `structure._cost`: 1 is a chunk twice as large as it should be.
+# Costs of a cut before a unit, on the scale of `structure._compute_cost`: 1 is a chunk of twice
+# the target size.
 _BLOCK_CUT_COST = 0.0
-_COLON_CUT_COST = 0.6  # "You need:" belongs to what it announces.
+_COLON_CUT_COST = 0.6  # "You need:" belongs to the text after it.
 _ITEM_CUT_COST = 0.08
 _NESTED_ITEM_CUT_COST = 0.3
 _ROW_CUT_COST = 0.08
@@ -32,45 +33,51 @@ _PAUSE_PATTERNS = (
 
 @dataclass(frozen=True, slots=True)
 class ChunkUnit:
-    """Never divided, unless it alone is too long for a chunk. `sentences` are what may be quoted of it."""
+    """Text that is not divided, unless it alone is too long for a chunk.
+
+    `sentences` are its quotable parts. `is_word_cut` is true for a piece that begins or ends inside
+    a word: its tokens are not those of the document, so it makes a chunk of its own.
+    """
 
     span: Span
     location: Location
     sentences: tuple[Span, ...]
     cut_cost: float
     is_word_cut: bool = False
-    """Cut inside a word: its tokens are not those of the document, and it makes a chunk by itself."""
 
-    def split_to_fit(self, token_counter: TokenCounter, max_tokens: int) -> Iterator["ChunkUnit"]:
-        """The unit itself where it fits into `budget` tokens. Else, the only exception to whole sentences, pieces of
-        it: cut at a clause, at a word where there is none, inside a word where there is no other way.
+    def split_to_fit(self, counter: TokenCounter, max_tokens: int) -> Iterator["ChunkUnit"]:
+        """Yield the unit, or pieces of it if it is too long.
+
+        This is the only exception to whole sentences. The cut is at a clause, or else at a word, or
+        else inside a word.
         """
-        if _fits_tokens(self.span, token_counter, max_tokens):
+        if _fits_tokens(self.span, counter, max_tokens):
             yield self
             return
-        for number, (piece, broken) in enumerate(_split_span(self.span, token_counter, max_tokens)):
-            cost = _INNER_CUT_COST if number else self.cut_cost
-            yield replace(self, span=piece, sentences=(piece,), cut_cost=cost, is_word_cut=broken)
+        cost = self.cut_cost
+        for piece, is_word_cut in _split_span(self.span, counter, max_tokens):
+            yield replace(
+                self, span=piece, sentences=(piece,), cut_cost=cost, is_word_cut=is_word_cut
+            )
+            cost = _INNER_CUT_COST
 
 
 def split_block(
-    text: str, block: Block, token_counter: TokenCounter, max_tokens: int
+    text: str, block: Block, counter: TokenCounter, max_tokens: int
 ) -> Iterator[ChunkUnit]:
-    """A block's units in order. Items and code that don't fit into `budget` tokens are divided further here."""
-    at_block = _COLON_CUT_COST if _follows_colon(text, block.span.start) else _BLOCK_CUT_COST
+    """Yield a block's units in order; list items and code that do not fit are divided."""
     if block.kind == "table":
         units = _split_table(text, block)
     elif block.kind == "list":
-        units = _split_list(text, block, token_counter, max_tokens)
+        units = _split_list(text, block, counter, max_tokens)
     elif block.kind == "code":
-        units = _split_code(text, block, token_counter)
+        units = _split_code(text, block, counter)
     else:
-        units = (
-            _build_unit(span, block, _SENTENCE_CUT_COST)
-            for span in split_sentences(text, block.span)
-        )
+        sentences = split_sentences(text, block.span)
+        units = (_build_unit(span, block, _SENTENCE_CUT_COST) for span in sentences)
+    first_cost = _COLON_CUT_COST if _follows_colon(text, block.span.start) else _BLOCK_CUT_COST
     for number, unit in enumerate(units):
-        yield unit if number else replace(unit, cut_cost=at_block)
+        yield unit if number else replace(unit, cut_cost=first_cost)
 
 
 def _build_unit(span: Span, block: Block, cost: float) -> ChunkUnit:
@@ -82,97 +89,92 @@ def _follows_colon(text: str, start: int) -> bool:
 
 
 def _split_table(text: str, block: Block) -> Iterator[ChunkUnit]:
-    first = block.location.rows[0] if block.location.rows else None
+    first_row = block.location.rows[0] if block.location.rows else None
     for number, line in enumerate(_find_lines(text, block.span)):
-        rows = (first + number, first + number) if first else None
-        cost = _COLON_CUT_COST if number == 1 else _ROW_CUT_COST  # A header row alone says nothing.
+        rows = (first_row + number, first_row + number) if first_row else None
+        cost = _COLON_CUT_COST if number == 1 else _ROW_CUT_COST  # A header row alone is useless.
         yield ChunkUnit(line, replace(block.location, rows=rows), (line,), cost)
 
 
 def _split_list(
-    text: str, block: Block, token_counter: TokenCounter, max_tokens: int
+    text: str, block: Block, counter: TokenCounter, max_tokens: int
 ) -> Iterator[ChunkUnit]:
     for line in _find_lines(text, block.span):
-        nested = text[line.start - 1 : line.start] == " "
-        inner = tuple(split_sentences(text, line))
-        unit = _build_unit(line, block, _NESTED_ITEM_CUT_COST if nested else _ITEM_CUT_COST)
-        if token_counter.count_tokens(*line) <= MAX_QUOTE_TOKENS or len(inner) < 2:
-            yield unit
-        elif _fits_tokens(line, token_counter, max_tokens):
-            yield replace(unit, sentences=inner)
+        is_nested = text[line.start - 1 : line.start] == " "
+        cost = _NESTED_ITEM_CUT_COST if is_nested else _ITEM_CUT_COST
+        item = _build_unit(line, block, cost)
+        sentences = tuple(split_sentences(text, line))
+        if counter.count_tokens(*line) <= MAX_QUOTE_TOKENS or len(sentences) < 2:
+            yield item
+        elif _fits_tokens(line, counter, max_tokens):
+            yield replace(item, sentences=sentences)
         else:
-            for number, span in enumerate(inner):
-                yield replace(
-                    unit,
-                    span=span,
-                    sentences=(span,),
-                    cut_cost=_SENTENCE_CUT_COST if number else unit.cut_cost,
-                )
+            for sentence in sentences:
+                yield replace(item, span=sentence, sentences=(sentence,), cut_cost=cost)
+                cost = _SENTENCE_CUT_COST
 
 
-def _split_code(text: str, block: Block, token_counter: TokenCounter) -> Iterator[ChunkUnit]:
-    """All of it when short; else what stands between blank lines; else as many lines as are quoted at once."""
-    if _fits_tokens(block.span, token_counter, MAX_QUOTE_TOKENS):
-        first = _NOT_BLANK.search(text, *block.span)
-        yield _build_unit(
-            Span(first.start() if first else block.span.start, block.span.end),
-            block,
-            _CODE_CUT_COST,
-        )
+def _split_code(text: str, block: Block, counter: TokenCounter) -> Iterator[ChunkUnit]:
+    """Yield short code as a whole, other code by blank lines and then by size."""
+    if _fits_tokens(block.span, counter, MAX_QUOTE_TOKENS):
+        visible = _NOT_BLANK.search(text, *block.span)
+        start = visible.start() if visible else block.span.start
+        yield _build_unit(Span(start, block.span.end), block, _CODE_CUT_COST)
         return
     for group in _CODE_GROUP.finditer(text, *block.span):
-        for span in _group_lines(_find_lines(text, Span(*group.span())), token_counter):
+        for span in _group_lines(_find_lines(text, Span(*group.span())), counter):
             yield _build_unit(span, block, _CODE_CUT_COST)
 
 
-def _group_lines(lines: Sequence[Span], token_counter: TokenCounter) -> Iterator[Span]:
-    start = 0
-    for end in range(1, len(lines) + 1):
-        if end == len(lines) or not _fits_tokens(
-            Span(lines[start].start, lines[end].end), token_counter, MAX_QUOTE_TOKENS
-        ):
-            yield Span(lines[start].start, lines[end - 1].end)
-            start = end
+def _group_lines(lines: Sequence[Span], counter: TokenCounter) -> Iterator[Span]:
+    """Yield spans of as many lines as can be quoted at once."""
+    group: Span | None = None
+    for line in lines:
+        longer = Span(group.start if group else line.start, line.end)
+        if group and not _fits_tokens(longer, counter, MAX_QUOTE_TOKENS):
+            yield group
+            longer = line
+        group = longer
+    if group:
+        yield group
 
 
 def _find_lines(text: str, span: Span) -> list[Span]:
-    """The lines of a span without the blanks at their ends; blank ones are left out."""
-    found = []
+    """Return the lines of a span without whitespace at their ends; blank ones are left out."""
+    lines = []
     for match in _LINE.finditer(text, *span):
-        line = match[0]
-        if stripped := line.strip():
-            start = match.start() + line.index(stripped)
-            found.append(Span(start, start + len(stripped)))
-    return found
+        if stripped := match[0].strip():
+            start = match.start() + match[0].index(stripped)
+            lines.append(Span(start, start + len(stripped)))
+    return lines
 
 
-def _fits_tokens(span: Span, token_counter: TokenCounter, max_tokens: int) -> bool:
-    return (
-        token_counter.count_tokens(*span) <= max_tokens
-        and span.end - span.start <= max_tokens * MAX_CHARACTERS_PER_TOKEN
-    )
+def _fits_tokens(span: Span, counter: TokenCounter, max_tokens: int) -> bool:
+    is_short = span.end - span.start <= max_tokens * MAX_CHARACTERS_PER_TOKEN
+    return is_short and counter.count_tokens(*span) <= max_tokens
 
 
-def _split_span(
-    span: Span, token_counter: TokenCounter, max_tokens: int
-) -> Iterator[tuple[Span, bool]]:
-    """Consecutive pieces that fit, each with whether a word was cut at one of its ends."""
-    start, was_broken = span.start, False
+def _split_span(span: Span, counter: TokenCounter, max_tokens: int) -> Iterator[tuple[Span, bool]]:
+    """Yield consecutive pieces that fit, each with True if a word is cut at one of its ends."""
+    text = counter.text
+    start, begins_in_word = span.start, False
     while start < span.end:
-        fitting = token_counter.find_fitting_end(start, span.end, max_tokens)
-        end = _find_pause(token_counter.text, start, fitting) if fitting < span.end else span.end
-        following = _NOT_BLANK.search(token_counter.text, end, span.end)
+        end = counter.find_fitting_end(start, span.end, max_tokens)
+        if end < span.end:
+            end = _find_pause(text, start, end)
+        following = _NOT_BLANK.search(text, end, span.end)
         next_start = following.start() if following else span.end
-        broken = end == next_start < span.end and not token_counter.text[end - 1].isspace()
-        yield Span(start, start + len(token_counter.text[start:end].rstrip())), broken or was_broken
-        start, was_broken = next_start, broken
+        ends_in_word = end == next_start < span.end and not text[end - 1].isspace()
+        length = len(text[start:end].rstrip())
+        yield Span(start, start + length), begins_in_word or ends_in_word
+        start, begins_in_word = next_start, ends_in_word
 
 
 def _find_pause(text: str, start: int, end: int) -> int:
-    """The last place to cut in the second half of `text[start:end]`, the best kind of place first."""
+    """Return the last pause in the second half of `text[start:end]`: at a clause, else a word."""
     middle = max(start + 1, (start + end) // 2)
-    for pauses in _PAUSE_PATTERNS:
-        places = [match.end() for match in pauses.finditer(text, middle, end)]
-        if places:
-            return places[-1]
+    for pattern in _PAUSE_PATTERNS:
+        pauses = [match.end() for match in pattern.finditer(text, middle, end)]
+        if pauses:
+            return pauses[-1]
     return end

@@ -1,20 +1,24 @@
-"""What a document's chunks and vectors were made with; when it changes, everything is taken in anew."""
+"""Version of the pipeline that made a document's chunks and vectors.
+
+When it changes, the next run ingests every document again.
+"""
 
 import hashlib
 
+from core.code_hash import hash_source_files
 from core.db.index_version import live_index
 from core.services import Services
 
-PIPELINE_VERSION = "5"  # raise it when parsing, chunking or analysis changes
+HASHED_FOLDERS = ("core/text", "ingest/chunkers", "ingest/parsers")
 
 
 def compute_pipeline_hash(services: Services) -> str:
-    """Names what made a document's chunks and vectors: recipe, chunker, sentence vectors, model and revision."""
+    """Return a hash of the code and settings that make chunks and vectors, 16 hex digits."""
     with services.database.connection() as connection:
         index = live_index(connection)
     settings = services.settings
     parts = (
-        PIPELINE_VERSION,
+        hash_source_files(HASHED_FOLDERS),
         settings.chunker,
         settings.sentence_vectors,
         index.model,

@@ -1,8 +1,9 @@
-"""The ledger: which runs there are, what each has to do, and which worker has it just now. The truth about progress is
-here and nowhere else, so that a worker may be killed anywhere and any other can go on.
+"""Job queue of ingest runs in PostgreSQL: the items of each run, and the leases of workers on them.
 
-A claim leases files for LEASE seconds and raises their fence. Whoever stores a document marks its item done in the same
-transaction, and only with the fence of the claim: a worker that lost its lease can store nothing.
+The queue is the only record of progress, so a worker can be killed at any moment and another one
+continues. A claim leases files for LEASE_SECONDS and raises their fence. The transaction that
+stores a document also completes its item, and only with the fence of the claim: a worker that lost
+its lease can store nothing.
 """
 
 import uuid
@@ -10,47 +11,62 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
-from psycopg.rows import class_row
+import psycopg
+from psycopg.rows import TupleRow, class_row, kwargs_row
 from psycopg.types.json import Jsonb
 
 from core.db.database import Connection
 from core.db.queries import load_queries
 from core.errors import NotFound
-from ingest.sources import SourceFile
+from ingest.sources import Source, SourceFile, open_source, resolve_source_address
 from ingest.store.documents import sanitize_text
+from ingest.store.duplicates import GROUP_SEPARATOR
 
 QUERIES = load_queries(Path(__file__).with_name("queue.sql"))
 
-LEASE_SECONDS = 30.0  # seconds; a worker that is alive renews it HEARTBEATS times in that
+LEASE_SECONDS = 30.0
 HEARTBEATS_PER_LEASE = 6
-MAX_BATCH_FILES = (
-    32  # files a claim: enough to fill the model's batches, few enough to lose little when killed
-)
-MAX_BATCH_BYTES = 16_000_000  # a claim of larger files has fewer of them
-MAX_FAILED_ATTEMPTS = 3  # after so many failures while it was alone a file is put aside
-GROUP_SEPARATOR = "\x1f"  # between readers; no name can hold it
+MAX_BATCH_FILES = 32  # fills the model's batches, and a killed worker loses little
+MAX_BATCH_BYTES = 16_000_000  # large files make smaller batches
+MAX_FAILED_ATTEMPTS = 3  # attempts alone; then the file is quarantined
 
 ItemAction = Literal["take in", "delete"]
 FileState = Literal[
     "added", "changed", "unchanged", "deleted", "duplicate", "quarantined", "superseded"
 ]
+Row = TypeVar("Row")
 
 
 @dataclass(frozen=True, slots=True)
 class SourceSpec:
-    """What is needed to open a source again, on any machine: see `ingest.sources.open_source`."""
+    """Address and options of a source, enough to open it on any machine."""
 
     address: str
     allowed_groups: tuple[str, ...] = ()
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
 
+    def resolve(self) -> "SourceSpec":
+        """Return the same source with an address that is valid in any folder."""
+        address = resolve_source_address(self.address)
+        return SourceSpec(address, self.allowed_groups, self.include, self.exclude)
+
+    def open(self, web_hosts: str) -> Source:
+        """Open the source; see `open_source`."""
+        return open_source(
+            self.address,
+            self.allowed_groups,
+            include=self.include,
+            exclude=self.exclude,
+            web_hosts=web_hosts,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class IngestRun:
-    """A run as the ledger has it. `number` is the order in which runs began; `settled` counts what needed no work."""
+    """A run. `number` is the order of the runs; `settled` counts files that needed no work."""
 
     run_id: uuid.UUID
     number: int
@@ -71,7 +87,7 @@ class IngestRun:
 
     @property
     def source_specs(self) -> tuple[SourceSpec, ...]:
-        """The sources it was started for."""
+        """The sources that the run covers."""
         return tuple(
             SourceSpec(
                 address=source["address"],
@@ -84,41 +100,29 @@ class IngestRun:
 
 
 @dataclass(frozen=True, slots=True)
-class PlannedItem:
-    """One thing a run has to do: take a file in, or delete what was stored of it."""
+class QueueItem:
+    """A file to ingest, or one whose document is to be deleted.
 
-    source_file: SourceFile
+    `source_index` is the position of its source in the run. An isolated item is worked on alone,
+    because a batch with it failed. `fence` proves the claim of a worker.
+    """
+
+    file: SourceFile
     action: ItemAction = "take in"
     source_index: int = 0
     is_isolated: bool = False
     failed_attempts: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class QueueItem:
-    """A file that a worker has claimed. `fence` proves the claim; `source` is the place of its source in the run's."""
-
-    uri: str
-    action: ItemAction
-    source_index: int
-    path: str
-    allowed_groups: list[str]
-    size: int | None
-    tag: str | None
-    is_isolated: bool
-    attempt: int
-    failed_attempts: int
-    fence: int
+    fence: int = 0
 
     @property
-    def source_file(self) -> SourceFile:
-        """The file as its source listed it."""
-        return SourceFile(self.uri, self.path, tuple(self.allowed_groups), self.size, self.tag)
+    def uri(self) -> str:
+        """The identity of the file."""
+        return self.file.uri
 
 
 @dataclass(frozen=True, slots=True)
 class FileOutcome:
-    """What became of one file. `chunks` and `tokens` count what was embedded; `message` says why it was put aside."""
+    """The result for one file. `chunks` and `tokens` count what was embedded."""
 
     uri: str
     path: str
@@ -131,7 +135,7 @@ class FileOutcome:
 
 @dataclass(frozen=True, slots=True)
 class RunProgress:
-    """How far a run is: its files in all, those that came to an end, those in somebody's hands."""
+    """Counts of a run: files in all, finished and leased; workers that hold the leases."""
 
     state: str
     files: int
@@ -144,7 +148,7 @@ class RunProgress:
 
 @dataclass(frozen=True, slots=True)
 class RunHandle:
-    """A worker's part in a run: the key of every statement that it sends."""
+    """Key of a run, and the worker that acts on it. Every statement about a run takes it."""
 
     tenant: str
     run_id: uuid.UUID
@@ -152,210 +156,198 @@ class RunHandle:
 
     @property
     def query_parameters(self) -> dict[str, Any]:
-        """As parameters."""
+        """Return the parameters of a statement."""
         return {"tenant": self.tenant, "run_id": self.run_id, "worker": self.worker}
 
 
-# --- a run ----------------------------------------------------------------------------------------------------------
+# --- a run ----------------------------------------------------------------------------------------
 
 
 def open_run(
     connection: Connection,
-    run_handle: RunHandle,
+    run: RunHandle,
     kind: str,
     source_specs: Sequence[SourceSpec],
     pipeline_hash: str,
 ) -> tuple[int, datetime]:
-    """Open a run that plans; returns its number and when it began by the database's clock."""
+    """Open a run that plans. Return its number and its start time by the database's clock."""
     sources = [
         {
-            "address": o.address,
-            "readers": o.allowed_groups,
-            "include": o.include,
-            "exclude": o.exclude,
+            "address": spec.address,
+            "readers": spec.allowed_groups,
+            "include": spec.include,
+            "exclude": spec.exclude,
         }
-        for o in source_specs
+        for spec in source_specs
     ]
-    values = {
-        "kind": kind,
-        "source": ", ".join(origin.address for origin in source_specs),
-        "sources": Jsonb(sources),
-        "pipeline_hash": pipeline_hash,
-    }
-    _execute(connection, "one_at_a_time", run_handle.query_parameters)
-    row = connection.execute(QUERIES["open_run"], run_handle.query_parameters | values).fetchone()
+    _execute(connection, "lock_planning", run)
+    cursor = _execute(
+        connection,
+        "open_run",
+        run,
+        kind=kind,
+        source=", ".join(spec.address for spec in source_specs),
+        sources=Jsonb(sources),
+        pipeline_hash=pipeline_hash,
+    )
+    row = cursor.fetchone()
     assert row is not None
     return row[0], row[1]
 
 
 def supersede_older_runs(
-    connection: Connection, run_handle: RunHandle, run_number: int, uris: Sequence[str]
+    connection: Connection, run: RunHandle, run_number: int, uris: Sequence[str]
 ) -> dict[str, tuple[bool, int]]:
-    """Take over what older runs have left to do below these uris; returns for each file whether it is to be alone and
-    its strikes.
+    """Take over the unfinished items of older runs below these uris.
+
+    Return `(is_isolated, failed_attempts)` of each, by uri.
     """
-    values = {"number": run_number, "uris": list(uris), "seconds": LEASE_SECONDS}
-    _execute(connection, "one_at_a_time", run_handle.query_parameters)
-    rows = connection.execute(QUERIES["supersede"], run_handle.query_parameters | values).fetchall()
+    _execute(connection, "lock_planning", run)
+    cursor = _execute(
+        connection,
+        "supersede_older_runs",
+        run,
+        number=run_number,
+        uris=list(uris),
+        seconds=LEASE_SECONDS,
+    )
+    rows = cursor.fetchall()
     for run_id in {row[0] for row in rows}:
-        complete_run(connection, RunHandle(run_handle.tenant, run_id))
-    return {uri: (alone, min(strikes, MAX_FAILED_ATTEMPTS - 1)) for _, uri, alone, strikes in rows}
+        complete_run(connection, RunHandle(run.tenant, run_id))
+    return {
+        uri: (is_isolated, min(failed_attempts, MAX_FAILED_ATTEMPTS - 1))
+        for _, uri, is_isolated, failed_attempts in rows
+    }
 
 
 def start_run(
     connection: Connection,
-    run_handle: RunHandle,
+    run: RunHandle,
     run_number: int,
-    items: Sequence[PlannedItem],
+    items: Sequence[QueueItem],
     skipped_counts: Mapping[str, int],
 ) -> None:
-    """Write down what a run has to do, and let workers come."""
-    _execute(connection, "one_at_a_time", run_handle.query_parameters)
-    columns = {
-        "uris": [task.source_file.uri for task in items],
-        "actions": [task.action for task in items],
-        "sources": [task.source_index for task in items],
-        "paths": [task.source_file.path for task in items],
-        "readers": [GROUP_SEPARATOR.join(task.source_file.allowed_groups) for task in items],
-        "sizes": [task.source_file.size for task in items],
-        "tags": [task.source_file.tag for task in items],
-        "alone": [task.is_isolated for task in items],
-        "strikes": [task.failed_attempts for task in items],
-    }
-    _execute(
-        connection, "add_items", run_handle.query_parameters | columns | {"number": run_number}
-    )
+    """Write the items of a run into the queue, and open the run to workers."""
+    _execute(connection, "lock_planning", run)
     _execute(
         connection,
-        "begin_run",
-        run_handle.query_parameters | {"settled": Jsonb(dict(skipped_counts))},
+        "add_items",
+        run,
+        number=run_number,
+        uris=[item.uri for item in items],
+        actions=[item.action for item in items],
+        sources=[item.source_index for item in items],
+        paths=[item.file.path for item in items],
+        readers=[GROUP_SEPARATOR.join(item.file.allowed_groups) for item in items],
+        sizes=[item.file.size for item in items],
+        tags=[item.file.tag for item in items],
+        alone=[item.is_isolated for item in items],
+        strikes=[item.failed_attempts for item in items],
     )
+    _execute(connection, "start_run", run, settled=Jsonb(dict(skipped_counts)))
 
 
-def discard_run(connection: Connection, run_handle: RunHandle) -> None:
-    """Forget a run that planned in vain."""
-    _execute(connection, "discard_run", run_handle.query_parameters)
+def discard_run(connection: Connection, run: RunHandle) -> None:
+    """Delete a run that has nothing to do, or whose planning failed."""
+    _execute(connection, "discard_run", run)
 
 
-def read_run(connection: Connection, run_handle: RunHandle) -> IngestRun:
-    """A run; raises NotFound where there is none."""
-    with connection.cursor(row_factory=class_row(IngestRun)) as cursor:
-        run = cursor.execute(QUERIES["read_run"], run_handle.query_parameters).fetchone()
-    if run is None:
-        raise NotFound(
-            f"There is no run {run_handle.run_id} in this tenant; `groundwork runs` lists them."
-        )
-    return run
+def read_run(connection: Connection, run: RunHandle) -> IngestRun:
+    """Return a run; raises NotFound."""
+    rows = _fetch_rows(connection, IngestRun, "read_run", run.query_parameters)
+    return _first_row(rows, run)
 
 
 def list_runs(connection: Connection, tenant: str, limit: int) -> list[IngestRun]:
-    """A tenant's runs, newest first."""
-    with connection.cursor(row_factory=class_row(IngestRun)) as cursor:
-        return cursor.execute(QUERIES["runs"], {"tenant": tenant, "limit": limit}).fetchall()
+    """Return a tenant's runs, newest first."""
+    return _fetch_rows(connection, IngestRun, "list_runs", {"tenant": tenant, "limit": limit})
 
 
 def list_open_runs(connection: Connection, tenant: str) -> list[uuid.UUID]:
-    """The runs that workers can join, oldest first."""
-    return [
-        row[0] for row in connection.execute(QUERIES["open_runs"], {"tenant": tenant}).fetchall()
-    ]
+    """Return the runs that workers can join, oldest first."""
+    rows = connection.execute(QUERIES["list_open_runs"], {"tenant": tenant}).fetchall()
+    return [row[0] for row in rows]
 
 
-def list_outcomes(connection: Connection, run_handle: RunHandle) -> list[FileOutcome]:
-    """What became of a run's files, those that needed no work left out."""
-    with connection.cursor(row_factory=class_row(FileOutcome)) as cursor:
-        return cursor.execute(QUERIES["outcomes"], run_handle.query_parameters).fetchall()
+def list_outcomes(connection: Connection, run: RunHandle) -> list[FileOutcome]:
+    """Return the results of a run, without the files that needed no work."""
+    return _fetch_rows(connection, FileOutcome, "list_outcomes", run.query_parameters)
 
 
-def read_progress(connection: Connection, run_handle: RunHandle) -> RunProgress:
-    """How far a run is; raises NotFound where there is none."""
-    with connection.cursor(row_factory=class_row(RunProgress)) as cursor:
-        row = cursor.execute(QUERIES["progress"], run_handle.query_parameters).fetchone()
-    if row is None:
-        raise NotFound(
-            f"There is no run {run_handle.run_id} in this tenant; `groundwork runs` lists them."
-        )
-    return row
+def read_progress(connection: Connection, run: RunHandle) -> RunProgress:
+    """Return the progress of a run; raises NotFound."""
+    rows = _fetch_rows(connection, RunProgress, "read_progress", run.query_parameters)
+    return _first_row(rows, run)
 
 
-def complete_run(connection: Connection, run_handle: RunHandle) -> bool:
-    """Close a run of which nothing is left to do; True for the one worker that did."""
-    return (
-        connection.execute(QUERIES["close_run"], run_handle.query_parameters).fetchone() is not None
-    )
+def complete_run(connection: Connection, run: RunHandle) -> bool:
+    """Complete a run that has no unfinished items; True for the one worker that did."""
+    return _execute(connection, "complete_run", run).fetchone() is not None
 
 
-def fail_run(connection: Connection, run_handle: RunHandle, message: str) -> None:
-    """Give up on a run; where others are still at it, it goes on without us."""
-    _execute(
-        connection, "fail_run", run_handle.query_parameters | {"message": sanitize_text(message)}
-    )
+def fail_run(connection: Connection, run: RunHandle, message: str) -> None:
+    """Mark a run as failed, unless other workers still work on it."""
+    _execute(connection, "fail_run", run, message=sanitize_text(message))
 
 
-# --- a worker's batch -----------------------------------------------------------------------------------------------
+# --- a worker's batch -----------------------------------------------------------------------------
 
 
-def claim(connection: Connection, run_handle: RunHandle) -> list[QueueItem]:
-    """Lease a batch, in the order of uri; empty when there is nothing that nobody has."""
-    _execute(connection, "expire", run_handle.query_parameters)
-    _execute(connection, "condemn", run_handle.query_parameters | {"most": MAX_FAILED_ATTEMPTS})
-    values = {
+def claim(connection: Connection, run: RunHandle) -> list[QueueItem]:
+    """Lease a batch, in the order of uri; empty when no item is free."""
+    _execute(connection, "expire_leases", run)
+    _execute(connection, "quarantine_repeat_failures", run, most=MAX_FAILED_ATTEMPTS)
+    limits = {
         "strikes": MAX_FAILED_ATTEMPTS,
         "most": MAX_BATCH_FILES,
         "most_bytes": MAX_BATCH_BYTES,
         "seconds": LEASE_SECONDS,
     }
-    with connection.cursor(row_factory=class_row(QueueItem)) as cursor:
-        items = cursor.execute(QUERIES["claim"], run_handle.query_parameters | values).fetchall()
+    with connection.cursor(row_factory=kwargs_row(_build_claimed_item)) as cursor:
+        items = cursor.execute(QUERIES["claim"], run.query_parameters | limits).fetchall()
     return sorted(items, key=lambda item: item.uri)
 
 
-def renew_leases(
-    connection: Connection, run_handle: RunHandle, claims: Sequence[tuple[str, int]]
-) -> None:
-    """Renew a worker's leases of these files, given by uri and fence."""
-    columns = {"uris": [uri for uri, _ in claims], "fences": [fence for _, fence in claims]}
-    _execute(connection, "beat", run_handle.query_parameters | columns | {"seconds": LEASE_SECONDS})
+def renew_leases(connection: Connection, run: RunHandle, claims: Sequence[tuple[str, int]]) -> None:
+    """Renew a worker's leases of these files, each named by uri and fence."""
+    uris = [uri for uri, _ in claims]
+    fences = [fence for _, fence in claims]
+    _execute(connection, "renew_leases", run, uris=uris, fences=fences, seconds=LEASE_SECONDS)
 
 
-def lock_items(
-    connection: Connection, run_handle: RunHandle, items: Sequence[QueueItem]
-) -> set[str]:
-    """Lock those files of a batch that are still ours until the transaction ends; returns their uris."""
-    return {
-        row[0]
-        for row in connection.execute(
-            QUERIES["hold"], run_handle.query_parameters | _build_claim_columns(items)
-        ).fetchall()
-    }
+def lock_items(connection: Connection, run: RunHandle, items: Sequence[QueueItem]) -> set[str]:
+    """Lock the items that the worker still holds until the transaction ends; return their uris."""
+    rows = _execute(connection, "lock_items", run, **_build_claim_columns(items)).fetchall()
+    return {row[0] for row in rows}
 
 
 def complete_items(
     connection: Connection,
-    run_handle: RunHandle,
+    run: RunHandle,
     items: Sequence[QueueItem],
     outcomes: Mapping[str, FileOutcome],
     stage: str = "",
 ) -> None:
-    """Mark files done, with what became of them."""
+    """Record the results of items, by uri; `stage` is the stage at which files were quarantined."""
     done = [item for item in items if item.uri in outcomes]
     results = [outcomes[item.uri] for item in done]
-    columns = {
-        "outcomes": [outcome.state for outcome in results],
-        "stages": [stage if outcome.state == "quarantined" else "" for outcome in results],
-        "reasons": [outcome.reason for outcome in results],
-        "messages": [sanitize_text(outcome.message) for outcome in results],
-        "chunks": [outcome.chunks for outcome in results],
-        "tokens": [outcome.tokens for outcome in results],
-    }
     _execute(
-        connection, "settle", run_handle.query_parameters | _build_claim_columns(done) | columns
+        connection,
+        "complete_items",
+        run,
+        **_build_claim_columns(done),
+        outcomes=[outcome.state for outcome in results],
+        stages=[stage if outcome.state == "quarantined" else "" for outcome in results],
+        reasons=[outcome.reason for outcome in results],
+        messages=[sanitize_text(outcome.message) for outcome in results],
+        chunks=[outcome.chunks for outcome in results],
+        tokens=[outcome.tokens for outcome in results],
     )
 
 
 def release_items(
     connection: Connection,
-    run_handle: RunHandle,
+    run: RunHandle,
     items: Sequence[QueueItem],
     *,
     failed: bool = False,
@@ -363,35 +355,70 @@ def release_items(
     reason: str = "",
     message: str = "",
 ) -> None:
-    """Give files back; `failed` counts against one that was alone, and has the others tried alone."""
-    why = {"failed": failed, "stage": stage, "reason": reason, "message": sanitize_text(message)}
+    """Release items for the next claim. After a failure each is tried alone."""
     _execute(
-        connection, "give_back", run_handle.query_parameters | _build_claim_columns(items) | why
+        connection,
+        "release_items",
+        run,
+        **_build_claim_columns(items),
+        failed=failed,
+        stage=stage,
+        reason=reason,
+        message=sanitize_text(message),
     )
 
 
 def record_stage(
-    connection: Connection, run_handle: RunHandle, item: QueueItem, stage: str, content_hash: str
+    connection: Connection, run: RunHandle, item: QueueItem, stage: str, content_hash: str
 ) -> None:
-    """Note how far a file that is alone came, in case it stops us."""
-    values = {"uri": item.uri, "fence": item.fence, "stage": stage, "content_hash": content_hash}
-    _execute(connection, "note", run_handle.query_parameters | values)
+    """Record the stage that an isolated item reached, in case it stops its worker."""
+    _execute(
+        connection,
+        "record_stage",
+        run,
+        uri=item.uri,
+        fence=item.fence,
+        stage=stage,
+        content_hash=content_hash,
+    )
 
 
 def release_worker(
-    connection: Connection, run_handle: RunHandle, seconds_by_stage: Mapping[str, float]
+    connection: Connection, run: RunHandle, seconds_by_stage: Mapping[str, float]
 ) -> None:
-    """End a worker's part: free what it holds, add its seconds by stage to the run's."""
-    _execute(
-        connection,
-        "leave",
-        run_handle.query_parameters | {"seconds": Jsonb(dict(seconds_by_stage))},
-    )
+    """Release the leases of a worker, and add its seconds by stage to those of the run."""
+    _execute(connection, "release_worker", run, seconds=Jsonb(dict(seconds_by_stage)))
+
+
+# --- statements and rows --------------------------------------------------------------------------
+
+
+def _execute(
+    connection: Connection, name: str, run: RunHandle, **values: Any
+) -> psycopg.Cursor[TupleRow]:
+    return connection.execute(QUERIES[name], run.query_parameters | values)
+
+
+def _fetch_rows(
+    connection: Connection, row_type: type[Row], name: str, parameters: Mapping[str, Any]
+) -> list[Row]:
+    with connection.cursor(row_factory=class_row(row_type)) as cursor:
+        return cursor.execute(QUERIES[name], parameters).fetchall()
+
+
+def _first_row(rows: Sequence[Row], run: RunHandle) -> Row:
+    if not rows:
+        raise NotFound(
+            f"There is no run {run.run_id} in this tenant. List the runs with `groundwork runs`."
+        )
+    return rows[0]
+
+
+def _build_claimed_item(
+    uri: str, path: str, allowed_groups: list[str], size: int | None, tag: str | None, **values: Any
+) -> QueueItem:
+    return QueueItem(SourceFile(uri, path, tuple(allowed_groups), size, tag), **values)
 
 
 def _build_claim_columns(items: Sequence[QueueItem]) -> dict[str, list[Any]]:
     return {"uris": [item.uri for item in items], "fences": [item.fence for item in items]}
-
-
-def _execute(connection: Connection, name: str, values: Mapping[str, Any]) -> None:
-    connection.execute(QUERIES[name], values)

@@ -1,20 +1,20 @@
--- name: one_at_a_time
--- Runs of a tenant decide one after the other what is theirs. Held until the transaction ends. In: tenant.
+-- name: lock_planning
+-- Let one run of a tenant plan at a time. The lock is held until the transaction ends. In: tenant.
 select pg_advisory_xact_lock(hashtext('groundwork plan'), hashtext(%(tenant)s))
 
 -- name: open_run
--- Open a run that still has to look what there is to do. In: tenant, run_id, kind, source, sources, pipeline_hash.
+-- Open a run that still has to plan. In: tenant, run_id, kind, source, sources, pipeline_hash.
 -- Out: number, started_at.
 insert into run (tenant_id, run_id, kind, source, sources, pipeline_hash, state)
 values (%(tenant)s, %(run_id)s, %(kind)s, %(source)s, %(sources)s, %(pipeline_hash)s, 'planning')
 returning number, started_at
 
--- name: supersede
--- Say what a run covers, and take what is below it from older runs: their workers can store none of it any more, and
--- an older run that still plans will leave it alone. A run whose planner is gone is closed.
--- In: tenant, run_id, number, uris, seconds (after which a silent run counts as dead).
--- Out: run_id, uri, alone, strikes of every file that was not yet done; what a worker had just then is tried alone.
-with covers as (
+-- name: supersede_older_runs
+-- Record the uris that a run covers, and take their unfinished items from older runs: the workers of those can no longer
+-- store them, and an older run that still plans skips them. A run whose planner is dead is closed.
+-- In: tenant, run_id, number, uris, seconds (without a heartbeat for so long, a run counts as dead).
+-- Out: run_id, uri, alone, strikes of every unfinished item. An item that was leased is tried alone from now on.
+with covered as (
     update run set uris = %(uris)s, heartbeat_at = now() where tenant_id = %(tenant)s and run_id = %(run_id)s
 ),
 dead as (
@@ -22,7 +22,7 @@ dead as (
     where tenant_id = %(tenant)s and number < %(number)s and state = 'planning'
     and heartbeat_at < now() - make_interval(secs => %(seconds)s)
 ),
-theirs as (
+unfinished as (
     select
         i.run_id, i.uri, i.alone or i.state = 'leased' as alone,
         i.strikes + (i.alone and i.state = 'leased')::integer as strikes
@@ -38,16 +38,16 @@ theirs as (
 )
 update item i
 set state = 'superseded', outcome = 'superseded', fence = fence + 1, lease_until = null
-from theirs
-where i.tenant_id = %(tenant)s and i.run_id = theirs.run_id and i.uri = theirs.uri
-returning theirs.run_id, theirs.uri, theirs.alone, theirs.strikes
+from unfinished
+where i.tenant_id = %(tenant)s and i.run_id = unfinished.run_id and i.uri = unfinished.uri
+returning unfinished.run_id, unfinished.uri, unfinished.alone, unfinished.strikes
 
 -- name: discard_run
--- Forget a run that had nothing to do, or could not find out what. In: tenant, run_id.
+-- Delete a run that has nothing to do, or whose planning failed. In: tenant, run_id.
 delete from run where tenant_id = %(tenant)s and run_id = %(run_id)s and state = 'planning'
 
 -- name: add_items
--- Write what a run has to do, one array a column; what a newer run has taken over meanwhile is not done here.
+-- Write the items of a run, one array a column. An item that a newer run covers is marked as superseded.
 -- In: tenant, run_id, number, the columns.
 insert into item (tenant_id, run_id, uri, action, source, path, readers, size, tag, alone, strikes, state, outcome)
 select
@@ -68,8 +68,8 @@ cross join lateral (
     ) as taken
 ) newer
 
--- name: begin_run
--- A run's work is written down; workers may come. In: tenant, run_id, settled (states and how many files are in each).
+-- name: start_run
+-- Open a planned run to workers. In: tenant, run_id, settled (count of files by state that need no work).
 update run set state = 'running', settled = %(settled)s, heartbeat_at = now()
 where tenant_id = %(tenant)s and run_id = %(run_id)s and state = 'planning'
 
@@ -81,8 +81,8 @@ select
 from run
 where tenant_id = %(tenant)s and run_id = %(run_id)s
 
--- name: runs
--- A tenant's runs, newest first. In: tenant, limit. Out: a row each.
+-- name: list_runs
+-- The newest runs of a tenant. In: tenant, limit. Out: one row a run, newest first.
 select
     run_id, number, kind, source, sources, uris, pipeline_hash, state, settled, counts, chunks, tokens, seconds, message,
     started_at, finished_at
@@ -91,19 +91,19 @@ where tenant_id = %(tenant)s
 order by number desc
 limit %(limit)s
 
--- name: open_runs
--- The runs of a tenant that workers can join, oldest first. In: tenant. Out: run_id.
+-- name: list_open_runs
+-- The runs of a tenant that workers can join. In: tenant. Out: run_id, oldest first.
 select run_id from run where tenant_id = %(tenant)s and state = 'running' order by number
 
--- name: outcomes
--- What became of a run's files. In: tenant, run_id. Out: a row for each that came to an end.
+-- name: list_outcomes
+-- The results of a run. In: tenant, run_id. Out: one row a finished file.
 select uri, path, outcome as state, chunks, tokens, reason, message
 from item
 where tenant_id = %(tenant)s and run_id = %(run_id)s and outcome <> ''
 order by uri
 
--- name: progress
--- How far a run is. In: tenant, run_id. Out: one row.
+-- name: read_progress
+-- Progress of a run. In: tenant, run_id. Out: one row.
 select
     r.state, count(i.uri) as files, count(i.uri) filter (where i.state in ('done', 'superseded')) as done,
     count(i.uri) filter (where i.state = 'leased') as leased,
@@ -114,23 +114,23 @@ left join item i using (tenant_id, run_id)
 where r.tenant_id = %(tenant)s and r.run_id = %(run_id)s
 group by r.state
 
--- name: close_run
--- Close a run when nothing of it is left to do; exactly one worker gets the row. In: tenant, run_id. Out: state.
-with did as (
+-- name: complete_run
+-- Complete a run that has no unfinished items. Exactly one worker gets the row. In: tenant, run_id. Out: state.
+with finished as (
     select outcome, count(*) as files, sum(chunks) as chunks, sum(tokens) as tokens
     from item where tenant_id = %(tenant)s and run_id = %(run_id)s and outcome <> ''
     group by outcome
 )
 update run r
-set state = case when exists (select from did where outcome = 'superseded') then 'superseded' else 'finished' end,
+set state = case when exists (select from finished where outcome = 'superseded') then 'superseded' else 'finished' end,
     finished_at = now(),
-    chunks = coalesce((select sum(chunks) from did), 0), tokens = coalesce((select sum(tokens) from did), 0),
+    chunks = coalesce((select sum(chunks) from finished), 0), tokens = coalesce((select sum(tokens) from finished), 0),
     counts = coalesce((
         select jsonb_object_agg(outcome, files)
         from (
             select outcome, sum(files)::bigint as files
             from (
-                select outcome, files from did
+                select outcome, files from finished
                 union all select key, value::bigint from jsonb_each_text(r.settled)
             ) each_state group by outcome
         ) total
@@ -143,25 +143,25 @@ and not exists (
 returning r.state
 
 -- name: fail_run
--- A worker gives up on a run: it has failed, unless others are still at it. In: tenant, run_id, message.
-with did as (
+-- Mark a run as failed, unless other workers still hold leases. In: tenant, run_id, message.
+with finished as (
     select outcome, count(*) as files, sum(chunks) as chunks, sum(tokens) as tokens
     from item where tenant_id = %(tenant)s and run_id = %(run_id)s and outcome <> ''
     group by outcome
 )
 update run r
 set state = 'failed', finished_at = now(), message = %(message)s,
-    chunks = coalesce((select sum(chunks) from did), 0), tokens = coalesce((select sum(tokens) from did), 0),
-    counts = coalesce((select jsonb_object_agg(outcome, files) from did), '{}')
+    chunks = coalesce((select sum(chunks) from finished), 0), tokens = coalesce((select sum(tokens) from finished), 0),
+    counts = coalesce((select jsonb_object_agg(outcome, files) from finished), '{}')
 where r.tenant_id = %(tenant)s and r.run_id = %(run_id)s and r.state in ('planning', 'running')
 and not exists (
     select from item i
     where i.tenant_id = %(tenant)s and i.run_id = %(run_id)s and i.state = 'leased' and i.lease_until > now()
 )
 
--- name: expire
--- Take back what a worker did not renew in time. If the file was alone it counts against it; else it will be, so that
--- only the file that stops its workers is put aside in the end. In: tenant, run_id. Out: uri.
+-- name: expire_leases
+-- Free the items whose lease was not renewed. An item that was alone gets a strike; the others are tried alone from now
+-- on, so that only the file that stops its workers is quarantined in the end. In: tenant, run_id. Out: uri.
 with expired as (
     select uri from item
     where tenant_id = %(tenant)s and run_id = %(run_id)s and state = 'leased' and lease_until < now()
@@ -171,32 +171,32 @@ with expired as (
 update item i
 set state = 'waiting', alone = true, strikes = i.strikes + i.alone::integer, lease_until = null,
     reason = 'abandoned',
-    message = i.path || ' stopped the worker that had it, again and again; leave it out with --exclude, or split it.'
+    message = i.path || ' stopped its worker several times. Leave it out with --exclude, or split it.'
 from expired
 where i.tenant_id = %(tenant)s and i.run_id = %(run_id)s and i.uri = expired.uri
 returning i.uri
 
--- name: condemn
--- Put files aside that failed too often while they were alone. In: tenant, run_id, most. Out: uri.
-with condemned as (
+-- name: quarantine_repeat_failures
+-- Quarantine the files that failed too often while they were alone. In: tenant, run_id, most. Out: uri.
+with repeat_failures as (
     select uri from item
     where tenant_id = %(tenant)s and run_id = %(run_id)s and state = 'waiting' and action = 'take in'
     and strikes >= %(most)s
     order by uri
     for update skip locked
 ),
-ended as (
+quarantined as (
     update item i
     set state = 'done', outcome = 'quarantined', stage = coalesce(nullif(i.stage, ''), 'parse')
-    from condemned
-    where i.tenant_id = %(tenant)s and i.run_id = %(run_id)s and i.uri = condemned.uri
+    from repeat_failures
+    where i.tenant_id = %(tenant)s and i.run_id = %(run_id)s and i.uri = repeat_failures.uri
     returning i.*
 )
 insert into quarantine as q (
     tenant_id, uri, path, content_hash, pipeline_hash, stage, reason, message, attempts, run_id, source_tag
 )
 select e.tenant_id, e.uri, e.path, e.content_hash, r.pipeline_hash, e.stage, e.reason, e.message, e.strikes, e.run_id, e.tag
-from ended e
+from quarantined e
 join run r using (tenant_id, run_id)
 order by e.uri
 on conflict (tenant_id, uri) do update set
@@ -206,10 +206,10 @@ on conflict (tenant_id, uri) do update set
 returning uri
 
 -- name: claim
--- Lease a batch: files that nobody has, first those to take in, then those to delete; a file that is to be alone makes a
--- batch by itself. One that failed too often is for `condemn`, also where that became known only since it looked.
+-- Lease a batch: free items, first those to ingest, then those to delete. An item that is tried alone is a batch by itself.
+-- An item with too many strikes is left to quarantine_repeat_failures, also if it got its last strike after that ran.
 -- Each claim raises the fence. In: tenant, run_id, worker, strikes (too many), most (files), most_bytes, seconds.
--- Out: a row for each file.
+-- Out: one row an item.
 with first as (
     select i.action, i.alone
     from item i
@@ -225,7 +225,7 @@ with first as (
     limit 1
     for update of i skip locked
 ),
-free as (
+candidates as (
     select i.uri, i.size
     from item i
     join first f on f.action = i.action and f.alone = i.alone
@@ -237,8 +237,8 @@ free as (
 ),
 chosen as (
     select uri
-    from (select uri, row_number() over (order by uri) as place, sum(size) over (order by uri) as bytes from free) f
-    where place = 1 or bytes is null or bytes <= %(most_bytes)s
+    from (select uri, row_number() over (order by uri) as position, sum(size) over (order by uri) as bytes from candidates) c
+    where position = 1 or bytes is null or bytes <= %(most_bytes)s
 )
 update item i
 set state = 'leased', attempt = i.attempt + 1, fence = i.fence + 1, worker = %(worker)s,
@@ -247,12 +247,12 @@ from chosen
 where i.tenant_id = %(tenant)s and i.run_id = %(run_id)s and i.uri = chosen.uri
 returning
     i.uri, i.action, i.source as source_index, i.path, i.readers as allowed_groups, i.size, i.tag,
-    i.alone as is_isolated, i.attempt, i.strikes as failed_attempts, i.fence
+    i.alone as is_isolated, i.strikes as failed_attempts, i.fence
 
--- name: beat
--- A worker is alive: renew its leases of what it knows to have, and show that its run goes on.
+-- name: renew_leases
+-- Renew the leases that a worker knows it holds, and the heartbeat of its run.
 -- In: tenant, run_id, worker, uris, fences, seconds.
-with ours as (  -- what is locked is being stored just now
+with held as (  -- a locked item is being stored
     select i.uri
     from item i
     join unnest(%(uris)s::text[], %(fences)s::bigint[]) as known (uri, fence) on known.uri = i.uri and known.fence = i.fence
@@ -261,25 +261,24 @@ with ours as (  -- what is locked is being stored just now
 ),
 renewed as (
     update item i set lease_until = now() + make_interval(secs => %(seconds)s)
-    from ours
-    where i.tenant_id = %(tenant)s and i.run_id = %(run_id)s and i.uri = ours.uri
+    from held
+    where i.tenant_id = %(tenant)s and i.run_id = %(run_id)s and i.uri = held.uri
 )
 update run set heartbeat_at = now() where tenant_id = %(tenant)s and run_id = %(run_id)s and state in ('planning', 'running')
 
--- name: hold
--- Lock the files of a batch that are still ours: nobody can claim or supersede them before the transaction ends.
+-- name: lock_items
+-- Lock the items of a batch that the worker still holds: nobody can claim or supersede them before the transaction ends.
 -- In: tenant, run_id, uris, fences. Out: uri.
 select i.uri
 from item i
-join unnest(%(uris)s::text[], %(fences)s::bigint[]) as ours (uri, fence) on ours.uri = i.uri and ours.fence = i.fence
+join unnest(%(uris)s::text[], %(fences)s::bigint[]) as held (uri, fence) on held.uri = i.uri and held.fence = i.fence
 where i.tenant_id = %(tenant)s and i.run_id = %(run_id)s and i.state = 'leased'
 order by i.uri
 for update of i
 
--- name: settle
--- Write down what became of files, in the transaction that stored them, with the version that was made of each document.
--- In: tenant, run_id, one array a column.
--- Out: uri, for each that was still ours.
+-- name: complete_items
+-- Record the results of items, in the transaction that stores their documents, with the version of each document.
+-- In: tenant, run_id, one array a column. Out: uri of each item that the worker still held.
 update item i
 set state = 'done', outcome = n.outcome, stage = n.stage, reason = n.reason, message = n.message, chunks = n.chunks,
     tokens = n.tokens, lease_until = null, version = d.version, content_hash = coalesce(d.content_hash, i.content_hash)
@@ -292,9 +291,9 @@ left join document d
 where i.tenant_id = %(tenant)s and i.run_id = %(run_id)s and i.uri = n.uri and i.fence = n.fence and i.state = 'leased'
 returning i.uri
 
--- name: give_back
--- Give files back to whoever claims them next. Where `failed`, it counts against a file that was alone, and one that was
--- not will be. In: tenant, run_id, uris, fences, failed, stage, reason, message.
+-- name: release_items
+-- Release items for the next claim. If `failed`, an item that was alone gets a strike, and one that was not is tried alone
+-- from now on. In: tenant, run_id, uris, fences, failed, stage, reason, message.
 update item i
 set state = 'waiting', lease_until = null,
     strikes = i.strikes + (%(failed)s and i.alone)::integer, alone = i.alone or %(failed)s,
@@ -302,14 +301,14 @@ set state = 'waiting', lease_until = null,
 from unnest(%(uris)s::text[], %(fences)s::bigint[]) as n (uri, fence)
 where i.tenant_id = %(tenant)s and i.run_id = %(run_id)s and i.uri = n.uri and i.fence = n.fence and i.state = 'leased'
 
--- name: note
--- Note how far a file came that is alone, so that what stops its worker can be told. In: tenant, run_id, uri, fence, stage,
--- content_hash.
+-- name: record_stage
+-- Record the stage that an isolated item reached, in case it stops its worker.
+-- In: tenant, run_id, uri, fence, stage, content_hash.
 update item set stage = %(stage)s, content_hash = %(content_hash)s
 where tenant_id = %(tenant)s and run_id = %(run_id)s and uri = %(uri)s and fence = %(fence)s and state = 'leased'
 
--- name: leave
--- A worker ends: what it still holds is free for others, and its seconds by stage are added to the run's.
+-- name: release_worker
+-- Release the leases that a worker still holds, and add its seconds by stage to those of the run.
 -- In: tenant, run_id, worker, seconds.
 with freed as (
     update item set state = 'waiting', lease_until = null

@@ -1,7 +1,6 @@
-"""The sweep: what killed runs, lost connections or hands in the database may have left behind, found and repaired.
+"""Repair of what killed runs, lost connections or manual changes of the database may leave behind.
 
-Nothing in here should ever find anything but runs whose worker was killed: all else is kept true by transactions and by
-the database itself. That it was looked at is worth a line all the same.
+On a healthy system only abandoned runs are found: transactions and constraints prevent the rest.
 """
 
 from collections.abc import Sequence
@@ -16,19 +15,9 @@ from ingest.runs.queue import LEASE_SECONDS
 
 QUERIES = load_queries(Path(__file__).with_name("repair.sql"))
 
-ITEM_RETENTION_DAYS = 30  # that the items of a closed run are kept; its counts stay
+ITEM_RETENTION_DAYS = 30  # for the items of a closed run; its counts stay
 
-
-@dataclass(frozen=True, slots=True)
-class RepairResult:
-    """One check: what it looks for, how much it found, and how much of that was repaired."""
-
-    check: str
-    found: int
-    repaired: int
-
-
-# What is looked for -> the statement that finds it; the one beside it called repair_... puts it right.
+# Description of a check -> name of the query that counts; `repair_{name}` repairs.
 REPAIR_CHECKS: Sequence[tuple[str, str]] = (
     ("leases that nobody renewed", "leases"),
     ("runs without a live worker", "runs"),
@@ -42,10 +31,20 @@ REPAIR_CHECKS: Sequence[tuple[str, str]] = (
     ("words that no document holds any longer", "words"),
     ("files of runs long closed", "items"),
 )
+STATISTICS_CHECKS = ("statistics", "lexicon", "words")
+
+
+@dataclass(frozen=True, slots=True)
+class RepairResult:
+    """Result of one check."""
+
+    check: str
+    found: int
+    repaired: int
 
 
 def repair_tenant(services: Services, tenant: str, *, dry_run: bool = False) -> list[RepairResult]:
-    """Look for each kind of thing that is left behind, and repair it unless `dry_run`. Safe at any time."""
+    """Run all checks, and repair what they find unless `dry_run`. Safe while workers run."""
     return [_run_check(services, tenant, check, name, dry_run) for check, name in REPAIR_CHECKS]
 
 
@@ -53,26 +52,24 @@ def _run_check(
     services: Services, tenant: str, check: str, query_name: str, dry_run: bool
 ) -> RepairResult:
     values = {"tenant": tenant, "seconds": LEASE_SECONDS, "days": ITEM_RETENTION_DAYS}
+    repaired = 0
     with services.database.writing(tenant) as connection:
         index = live_index(connection)
-        if query_name in ("statistics", "lexicon", "words"):
-            # A recount is only true while nobody stores; readers are not in its way.
-            connection.execute(QUERIES["quiet"], values)
+        if query_name in STATISTICS_CHECKS:
+            # A recount is only right while nobody stores. Searches are not blocked.
+            connection.execute(QUERIES["lock_statistics"], values)
         found = _execute_count(connection, index, query_name, values)
-        repaired = (
-            _execute_count(connection, index, f"repair_{query_name}", values)
-            if found and not dry_run
-            else 0
-        )
+        if found and not dry_run:
+            repaired = _execute_count(connection, index, f"repair_{query_name}", values)
     return RepairResult(check, found, repaired)
 
 
 def _execute_count(
     connection: Connection, index: IndexVersion, query_name: str, values: dict[str, object]
 ) -> int:
-    composed = compose_query(
+    query = compose_query(
         QUERIES[query_name], vectors=index.vector_table_name, sentences=index.sentence_table_name
     )
-    row = connection.execute(composed, values).fetchone()
+    row = connection.execute(query, values).fetchone()
     assert row is not None
     return int(row[0])

@@ -1,5 +1,5 @@
--- name: status
--- What a tenant holds. In: tenant. Out: one row.
+-- name: read_status
+-- Counts of a tenant's documents, chunks and quarantined files. In: tenant. Out: one row.
 select
     coalesce(sum(r.document_count), 0)::bigint as documents,
     coalesce(sum(r.chunk_count), 0)::bigint as chunks,
@@ -12,21 +12,22 @@ select
 from reader_set r
 where r.tenant_id = %(tenant)s
 
--- name: quarantined
--- Files that were put aside, by path. In: tenant. Out: a row each.
+-- name: list_quarantined
+-- The quarantined files, by path. In: tenant. Out: one row a file.
 select uri, path, stage, reason, message, attempts, run_id, quarantined_at
 from quarantine
 where tenant_id = %(tenant)s
 order by path, uri
 
--- name: release
--- Have files that were put aside tried again: what they were then no longer counts. In: tenant, uris. Out: run_id of each.
+-- name: release_quarantined
+-- Have the next run try quarantined files again: their content no longer counts as known. In: tenant, uris.
+-- Out: run_id of each.
 update quarantine set content_hash = '', source_tag = null
 where tenant_id = %(tenant)s and uri = any (%(uris)s::text[])
 returning run_id
 
 -- name: find_documents
--- The documents that a uri, a path or an id names. In: tenant, name. Out: a row each.
+-- The documents with a uri, path or id. In: tenant, name. Out: one row a document.
 select
     d.document_id, d.uri, d.path, d.title, d.media_type, d.version, r.readers, d.content_hash, d.pipeline_hash,
     d.source_tag, d.metadata, d.edition, length(f.text) as characters, d.ingested_at, d.run_id, run.kind as run_kind,
@@ -39,8 +40,8 @@ where d.tenant_id = %(tenant)s and (d.uri = %(name)s or d.path = %(name)s or d.d
 order by d.uri
 limit 10
 
--- name: chunks_of
--- A document's chunks in order; those of the one that it is the same as, where it is. In: tenant, document_id. Out: a row each.
+-- name: list_chunks
+-- The chunks of a document in order; for a duplicate, those of its holder. In: tenant, document_id. Out: one row a chunk.
 select chunk_id, ordinal, start_char, end_char, tokens, location, context, text
 from chunk
 where tenant_id = %(tenant)s and document_id = (
@@ -48,16 +49,16 @@ where tenant_id = %(tenant)s and document_id = (
 )
 order by ordinal
 
--- name: places_of
--- All documents that are the same as one, itself left out. In: tenant, document_id. Out: a row each, by path.
+-- name: list_places
+-- All documents with the content of one, without itself. In: tenant, document_id. Out: one row a document, by path.
 select d.document_id, d.uri, d.path, d.title, d.version, d.edition, d.same_as is null as first
 from document own
 join document d on d.tenant_id = own.tenant_id and d.holder = own.holder and d.document_id <> own.document_id
 where own.tenant_id = %(tenant)s and own.document_id = %(document_id)s
 order by d.path, d.uri
 
--- name: versions_of
--- What runs made of a file, newest first. In: tenant, uri. Out: a row for each run; version is null where it made none.
+-- name: list_versions
+-- What runs made of a file, newest first. In: tenant, uri. Out: one row a run; version is null if it made none.
 select i.version, i.outcome as state, i.content_hash, i.reason, r.run_id, r.kind, r.started_at, r.pipeline_hash
 from run r
 join item i using (tenant_id, run_id)

@@ -1,106 +1,74 @@
-"""A worker: one process's part in a run. It claims batches until nothing is left, whoever else is at it.
+"""Worker: one process that claims batches of a run until nothing is left.
 
-Up to LANES batches are on their way at once. Only one of them embeds at a time; meanwhile the next is read, parsed and
-cut, and the one before is stored, so that the model never waits and memory holds no more than those few batches.
+The stages are plain functions in `ingest/stages.py`. The worker adds leases (`leases.py`), retries
+and the isolation of faulty files (`faults.py`), times, and the results in the queue.
+
+Up to MAX_CONCURRENT_BATCHES batches are in flight. Only one of them embeds at a time; meanwhile the
+next one is read, parsed and chunked, and the previous one is stored. So the model never waits, and
+memory holds only these batches.
 """
 
-import hashlib
 import os
 import socket
 import threading
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
-from typing import Any, Protocol, TypeVar
-
-import psycopg
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from core import logs
-from core.db.index_version import live_index
-from core.embedding import Embedder
-from core.errors import GroundworkError, InvalidInput, Unavailable, UnreadableFile
+from core.db.database import Connection
+from core.errors import GroundworkError, InvalidInput, UnreadableFile
 from core.services import Services
 from core.types import Chunk, Document
-from ingest.chunkers.registry import load_chunker
-from ingest.parsers.types import ParsedDocument
+from ingest import stages
 from ingest.runs import queue
+from ingest.runs.faults import is_document_fault, retry_while_unavailable
+from ingest.runs.leases import LeaseKeeper
 from ingest.runs.pipeline_version import compute_pipeline_hash
-from ingest.runs.queue import FileOutcome, QueueItem, RunHandle, RunProgress
+from ingest.runs.queue import FileOutcome, QueueItem, RunHandle
 from ingest.sandbox.pool import ParserPool
-from ingest.sources import Source, open_source
-from ingest.store import documents, duplicates
+from ingest.sources import Source
+from ingest.stages import ChunkedDocument
+from ingest.store.documents import EmbeddedDocument, QuarantinedFile, StoredState, delete_documents
+from ingest.store.duplicates import compute_content_key, find_duplicates
 from ingest.store.embedding_cache import EmbeddingCache
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
-MAX_CONCURRENT_BATCHES = 3  # batches on their way: one is prepared, one embedded, one stored
-MAX_CONCURRENT_PARSES = 2  # files parsed at once
-IDLE_POLL_SECONDS = 0.5  # seconds between two looks when others have all that is left
-DATABASE_RETRY_DELAYS_SECONDS = (
-    0.2,
-    0.5,
-    1.0,
-    2.0,
-    4.0,
-    8.0,
-    8.0,
-)  # seconds between attempts while the database is away
-
-# What a database says of a document that it can't hold, or holds wrongly. All else that it says is no document's fault.
-_DOCUMENT_ERRORS = (psycopg.DataError, psycopg.IntegrityError, psycopg.errors.ProgramLimitExceeded)
-
-
-ProgressCallback = Callable[[float, float, float], None]
-"""Told, as the work goes on, of further (shares of) files, chunks and tokens done."""
-
-
-def ignore_progress(files: float, chunks: float, tokens: float) -> None:
-    """Takes no notice."""
-
-
-class BatchFuture(Protocol):
-    """Work that was handed over: a future, of whichever library."""
-
-    def result(self) -> object:
-        """Wait for it; raises what the work raised."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class PreparedDocument:
-    """A file on its way: what it was parsed and cut into. `content` is what duplicates share; a `twin`, of what is
-    stored or of a file before it, is not cut.
-    """
-
-    item: QueueItem
-    document: Document
-    chunks: list[Chunk]
-    content_key: str | None = None
-    is_duplicate: bool = False
+MAX_CONCURRENT_BATCHES = 3  # one is prepared, one embedded, one stored
+MAX_CONCURRENT_PARSES = 2
+IDLE_POLL_SECONDS = 0.5  # while other workers hold all remaining items
 
 
 @dataclass(slots=True)
 class ClaimedBatch:
-    """Files that this worker has claimed, and what is known of them so far: repeating a step repeats nothing else."""
+    """The items of a claim and what is done so far, so that a repeated attempt continues there."""
 
     items: list[QueueItem]
-    embedded_documents: list[documents.EmbeddedDocument] | None = None
-    quarantined_files: list[documents.QuarantinedFile] = field(default_factory=list)
+    embedded_documents: list[EmbeddedDocument] | None = None
+    quarantined_files: list[QuarantinedFile] = field(default_factory=list)
 
+    @property
+    def isolated_item(self) -> QueueItem | None:
+        """The item of a batch that is worked on alone."""
+        return self.items[0] if self.items and self.items[0].is_isolated else None
 
-@dataclass(frozen=True, slots=True)
-class _ReadResult:
-    """A file's content, or why it has none."""
-
-    content_hash: str
-    media_type: str = ""
-    parsed: ParsedDocument | None = None
-    refusal: UnreadableFile | None = None
+    def remove(self, items: Sequence[QueueItem]) -> None:
+        """Remove items that failed."""
+        uris = {item.uri for item in items}
+        self.items = [item for item in self.items if item.uri not in uris]
+        if self.embedded_documents is not None:
+            self.embedded_documents = [
+                embedded
+                for embedded in self.embedded_documents
+                if embedded.document.uri not in uris
+            ]
 
 
 class StageTimer:
@@ -112,25 +80,24 @@ class StageTimer:
 
     @contextmanager
     def time_stage(self, stage: str) -> Iterator[None]:
-        """Count the time inside for a stage."""
-        began = time.perf_counter()
+        """Add the time of the block to a stage."""
+        started = time.perf_counter()
         try:
             yield
         finally:
+            seconds = time.perf_counter() - started
             with self._lock:
-                self.seconds_by_stage[stage] = (
-                    self.seconds_by_stage.get(stage, 0.0) + time.perf_counter() - began
-                )
+                self.seconds_by_stage[stage] = self.seconds_by_stage.get(stage, 0.0) + seconds
 
 
 class IngestWorker:
-    """A part in a run; a context manager, inside of which its leases are renewed.
+    """A worker of a run, as a context manager that renews its leases.
 
-    `reader` parses, where the caller has one that lives longer.
+    `parser_pool` is closed by the caller; without one, the worker starts its own.
 
     Raises:
         NotFound: there is no such run.
-        InvalidInput: the run was planned with other settings than this process has.
+        InvalidInput: the run was planned with other settings than those of this process.
     """
 
     def __init__(
@@ -138,460 +105,293 @@ class IngestWorker:
         services: Services,
         tenant: str,
         run_id: uuid.UUID,
-        on_progress: ProgressCallback = ignore_progress,
         parser_pool: ParserPool | None = None,
     ) -> None:
-        self.services = services
-        self._parser_pool = parser_pool or ParserPool(MAX_CONCURRENT_PARSES)
-        self._owns_parser_pool = parser_pool is None
-        self.run_handle = RunHandle(
+        self.run = RunHandle(
             tenant, run_id, f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         )
-        self._on_progress = on_progress
-        self._stage_timer = StageTimer()
-        self._embedding_lock = threading.Lock()
-        self._embedding_cache = EmbeddingCache()
-        self._stopped = threading.Event()
+        self._services = services
         with services.database.writing(tenant) as connection:
-            self._ingest_run = queue.read_run(connection, self.run_handle)
+            self._ingest_run = queue.read_run(connection, self.run)
         if self._ingest_run.pipeline_hash != compute_pipeline_hash(services):
             raise InvalidInput(
-                "The run was planned with another chunker, model or kind of vectors; give its workers the same ones."
+                "The run was planned with another chunker, model, kind of vectors or code version."
+                " Give its workers the same ones."
             )
+        self._parser_pool = parser_pool or ParserPool(MAX_CONCURRENT_PARSES)
+        self._owns_parser_pool = parser_pool is None
         self._open_sources: dict[int, Source] = {}
-        self._held_leases: set[tuple[str, int]] = set()  # files by uri and fence
-        self._heartbeat_thread = threading.Thread(
-            target=self._send_heartbeats, name="heartbeat", daemon=True
-        )
+        self._embedding_lock = threading.Lock()
+        self._embedding_cache = EmbeddingCache()
+        self._stage_timer = StageTimer()
+        self.leases = LeaseKeeper(services.database, self.run)
 
     def __enter__(self) -> "IngestWorker":
-        self._heartbeat_thread.start()
+        self.leases.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: object
     ) -> None:
-        self._stopped.set()
-        self._heartbeat_thread.join()
+        self.leases.stop()
         if self._owns_parser_pool:
             self._parser_pool.close()
-        self._retry_while_unavailable(lambda: self._release_worker(error))
+        self._run_transaction(self._release_worker, error)
 
     def claim(self) -> ClaimedBatch | None:
-        """The next batch, leased to this worker; None when there is nothing that nobody has."""
-        items = self._retry_while_unavailable(lambda: self._run_transaction(queue.claim))
-        self._held_leases |= _build_lease_keys(items)
+        """Lease the next batch; None when no item is free."""
+        items = self._run_transaction(queue.claim)
+        self.leases.add(items)
         return ClaimedBatch(items) if items else None
 
-    def try_complete_run(self) -> bool:
-        """Whether the run has come to an end; closes it if nothing is left to do."""
-
-        def look() -> RunProgress:
-            with self.services.database.writing(self.run_handle.tenant) as connection:
-                queue.complete_run(connection, self.run_handle)
-                return queue.read_progress(connection, self.run_handle)
-
-        return self._retry_while_unavailable(look).state != "running"
-
-    def wait_for_items(self) -> None:
-        """Wait a little: what is left is in others' hands, who may fail."""
-        self._stopped.wait(IDLE_POLL_SECONDS)
-
     def ingest_batch(self, batch: ClaimedBatch) -> None:
-        """Do what a batch is for. After a fault that is no document's it may be repeated, and goes on where it was.
+        """Ingest the files of a batch, or delete their documents. A failed call can be repeated.
 
         Raises:
             Unavailable: the database or the model stays away.
         """
-        with self._keep_leases(batch):
-            if batch.items[0].action == "delete":
-                self._retry_while_unavailable(lambda: self._delete_batch(batch.items))
-                self._on_progress(len(batch.items), 0, 0)
+        with self.leases.hold(batch.items):
+            if batch.items and batch.items[0].action == "delete":
+                self._run_transaction(_delete_items, batch.items)
                 return
             if batch.embedded_documents is None:
-                prepared = self._prepare_documents(batch)
-                batch.embedded_documents = self._embed_batch(batch, prepared)
+                batch.embedded_documents = self._embed_batch(batch, self._prepare_batch(batch))
             self._store_batch(batch)
 
-    # --- the stages -------------------------------------------------------------------------------------------------
+    def try_complete_run(self) -> bool:
+        """Complete the run if it has no unfinished items; True when it is over."""
 
-    def _prepare_documents(self, batch: ClaimedBatch) -> list[PreparedDocument]:
+        def complete_and_read(connection: Connection, run: RunHandle) -> str:
+            queue.complete_run(connection, run)
+            return queue.read_progress(connection, run).state
+
+        return self._run_transaction(complete_and_read) != "running"
+
+    # --- read, parse, chunk -----------------------------------------------------------------------
+
+    def _prepare_batch(self, batch: ClaimedBatch) -> list[ChunkedDocument]:
         batch.quarantined_files.clear()
-        parsed: list[tuple[QueueItem, Document, ParsedDocument]] = []
-        with (
-            self._stage_timer.time_stage("parse"),
-            ThreadPoolExecutor(MAX_CONCURRENT_PARSES) as parsers,
-        ):
-            reads = [(item, parsers.submit(self._read_file, item)) for item in batch.items]
-            for item, read in reads:
+        with self._stage_timer.time_stage("parse"):
+            documents = self._parse_batch(batch)
+            return self._chunk_batch(batch, documents)
+
+    def _parse_batch(self, batch: ClaimedBatch) -> list[tuple[QueueItem, Document]]:
+        parsed = []
+        with ThreadPoolExecutor(MAX_CONCURRENT_PARSES) as threads:
+            futures = [(item, threads.submit(self._parse_item, item)) for item in batch.items]
+            for item, future in futures:
                 with self._isolate_failures(batch, [item], "parse"):
-                    made = self._build_document(batch, item, read.result())
-                    if made:
-                        parsed.append(made)
-            contents = {
-                item.uri: duplicates.compute_content_key(
-                    document.content_hash, item.path, self._ingest_run.pipeline_hash
-                )
-                for item, document, _ in parsed
-            }
-            twins = self._find_duplicates([document for _, document, _ in parsed], contents)
-            prepared = []
-            for item, document, content in parsed:
-                twin = item.uri in twins
-                with self._isolate_failures(batch, [item], "parse"):
-                    chunks = [] if twin else self._chunk_document(document, content)
-                    prepared.append(
-                        PreparedDocument(item, document, chunks, contents[item.uri], twin)
-                    )
-        return prepared
+                    result = future.result()
+                    if isinstance(result, QuarantinedFile):
+                        batch.quarantined_files.append(result)
+                    else:
+                        parsed.append((item, result))
+        return parsed
 
-    def _find_duplicates(
-        self, documents: Sequence[Document], content_keys: Mapping[str, str]
-    ) -> set[str]:
-        """The uris of documents of which the store, or the batch before them, has another: these need no vectors."""
-        seen: set[tuple[str, tuple[str, ...]]] = set()
-        twins = set()
-        for document in documents:
-            shared = content_keys[document.uri], document.allowed_groups
-            if shared in seen:
-                twins.add(document.uri)
-            seen.add(shared)
-        files = {
-            document.uri: (content_keys[document.uri], document.allowed_groups)
-            for document in documents
-        }
-
-        def look() -> set[str]:
-            with self.services.database.writing(self.run_handle.tenant) as connection:
-                return duplicates.find_stored_elsewhere(connection, self.run_handle.tenant, files)
-
-        return twins | self._retry_while_unavailable(look)
-
-    def _read_file(self, item: QueueItem) -> "_ReadResult":
+    def _parse_item(self, item: QueueItem) -> Document | QuarantinedFile:
         content_hash = ""
         try:
-            data = self._open_source(item.source_index).read(item.source_file)
-            content_hash = hashlib.sha256(data).hexdigest()
+            source = self._open_source(item.source_index)
+            data, content_hash = stages.read_file(source, item.file)
             if item.is_isolated:
-                self._record_stage(item, "parse", content_hash)
-            return _ReadResult(content_hash, *self._parser_pool.parse(item.path, data))
+                self._run_transaction(queue.record_stage, item, "parse", content_hash)
+            return stages.parse_file(self._parser_pool, item.file, data, content_hash)
         except UnreadableFile as error:
-            return _ReadResult(content_hash, refusal=error)
+            return QuarantinedFile(
+                item.uri,
+                item.file.path,
+                content_hash,
+                "parse",
+                error.reason,
+                str(error),
+                item.failed_attempts + 1,
+                item.file.tag,
+            )
 
-    def _build_document(
-        self, batch: ClaimedBatch, item: QueueItem, result: "_ReadResult"
-    ) -> tuple[QueueItem, Document, ParsedDocument] | None:
-        if result.parsed is None:
-            batch.quarantined_files.append(_build_quarantined_file(item, result))
-            self._on_progress(1, 0, 0)
-            return None
-        parsed = result.parsed
-        title = parsed.title or PurePosixPath(item.path).stem.replace("-", " ").replace("_", " ")
-        document = Document(
-            uri=item.uri,
-            path=item.path,
-            title=title,
-            media_type=result.media_type,
-            text=parsed.text,
-            blocks=parsed.blocks,
-            content_hash=result.content_hash,
-            allowed_groups=tuple(item.allowed_groups),
-            metadata=parsed.metadata,
+    def _chunk_batch(
+        self, batch: ClaimedBatch, parsed: Sequence[tuple[QueueItem, Document]]
+    ) -> list[ChunkedDocument]:
+        if not parsed:
+            return []  # without loading the model
+        pipeline_hash = self._ingest_run.pipeline_hash
+        documents = [document for _, document in parsed]
+        keys = {item.uri: compute_content_key(item, pipeline_hash) for item in documents}
+        duplicates = self._run_transaction(
+            lambda connection, run: find_duplicates(connection, run.tenant, documents, keys)
         )
-        return item, document, parsed
+        chunker, embedder = self._services.settings.chunker, self._services.embedder()
+        chunked = []
+        for item, document in parsed:
+            is_duplicate = item.uri in duplicates
+            chunks: list[Chunk] = []
+            with self._isolate_failures(batch, [item], "parse"):
+                if not is_duplicate:
+                    chunks = stages.chunk_document(document, chunker, embedder)
+                chunked.append(
+                    ChunkedDocument(document, chunks, item.file.tag, keys[item.uri], is_duplicate)
+                )
+        return chunked
 
-    def _chunk_document(self, document: Document, parsed: ParsedDocument) -> list[Chunk]:
-        embedder = self.services.embedder()
-        return load_chunker(self.services.settings.chunker)(
-            parsed, document.title, embedder.token_starts, embedder.max_input_tokens
-        )
+    # --- embed ------------------------------------------------------------------------------------
 
     def _embed_batch(
-        self, batch: ClaimedBatch, prepared: Sequence[PreparedDocument]
-    ) -> list[documents.EmbeddedDocument]:
-        if not prepared:
-            return []
-        embedder = self.services.embedder()
-        chunks = sum(len(each.chunks) for each in prepared)
-        tokens = sum(chunk.tokens for each in prepared for chunk in each.chunks)
-        embedded: list[documents.EmbeddedDocument] = []
+        self, batch: ClaimedBatch, documents: Sequence[ChunkedDocument]
+    ) -> list[EmbeddedDocument]:
+        embedded: list[EmbeddedDocument] = []
+        if not documents:
+            return embedded
+        uris = {item.document.uri for item in documents}
+        items = [item for item in batch.items if item.uri in uris]
         with self._embedding_lock, self._stage_timer.time_stage("embed"):
-            items = [each.item for each in prepared]
-            if items[0].is_isolated:
-                self._record_stage(items[0], "embed", prepared[0].document.content_hash)
+            if batch.isolated_item:
+                content_hash = documents[0].document.content_hash
+                self._run_transaction(
+                    queue.record_stage, batch.isolated_item, "embed", content_hash
+                )
             with self._isolate_failures(batch, items, "embed"):
-                embedded = embed_documents(
-                    embedder,
-                    prepared,
-                    embedding_cache=self._embedding_cache,
-                    embed_sentences=self.services.settings.sentence_vectors == "on",
-                    on_progress=lambda share: self._on_progress(
-                        share * len(prepared), share * chunks, share * tokens
-                    ),
+                embedded = stages.embed_documents(
+                    documents,
+                    self._services.embedder(),
+                    self._embedding_cache,
+                    self._services.settings.sentence_vectors == "on",
                 )
         return embedded
 
+    # --- store ------------------------------------------------------------------------------------
+
     def _store_batch(self, batch: ClaimedBatch) -> None:
-        if batch.items and batch.items[0].is_isolated and batch.embedded_documents:
-            self._record_stage(
-                batch.items[0], "store", batch.embedded_documents[0].document.content_hash
-            )
+        if batch.isolated_item and batch.embedded_documents:
+            content_hash = batch.embedded_documents[0].document.content_hash
+            self._run_transaction(queue.record_stage, batch.isolated_item, "store", content_hash)
         with (
             self._stage_timer.time_stage("store"),
             self._isolate_failures(batch, list(batch.items), "store"),
         ):
-            self._retry_while_unavailable(lambda: self._write_batch(batch))
+            self._run_transaction(self._write_batch, batch)
 
-    def _write_batch(self, batch: ClaimedBatch) -> None:
-        """One transaction: documents, quarantines and what became of each file. What is no longer ours is left out."""
+    def _write_batch(self, connection: Connection, run: RunHandle, batch: ClaimedBatch) -> None:
+        """Store documents, quarantines and results together, without items that the worker lost."""
         assert batch.embedded_documents is not None
-        share, recipe = self.run_handle, self._ingest_run.pipeline_hash
-        with self.services.database.writing(share.tenant) as connection:
-            held = queue.lock_items(connection, share, batch.items)
-            items = [item for item in batch.embedded_documents if item.document.uri in held]
-            asides = [aside for aside in batch.quarantined_files if aside.uri in held]
-            index = live_index(connection)
-            stored = documents.store_documents(
-                connection, index, share.tenant, share.run_id, items, recipe
-            )
-            documents.quarantine_files(connection, share.tenant, share.run_id, asides, recipe)
-            ended = {
-                item.document.uri: _build_stored_outcome(item, stored[item.document.uri])
-                for item in items
-                if item.document.uri in stored
-            }
-            ended |= {aside.uri: _build_quarantined_outcome(aside) for aside in asides}
-            queue.complete_items(connection, share, batch.items, ended, "parse")
-            # Twins of what has gone meanwhile: whoever claims them next takes them in by themselves.
-            queue.release_items(
-                connection, share, [item for item in batch.items if item.uri in held - ended.keys()]
-            )
+        pipeline_hash = self._ingest_run.pipeline_hash
+        held = queue.lock_items(connection, run, batch.items)
+        embedded = [item for item in batch.embedded_documents if item.document.uri in held]
+        quarantined = [file for file in batch.quarantined_files if file.uri in held]
+        states = stages.store_documents(
+            connection, run.tenant, run.run_id, embedded, quarantined, pipeline_hash
+        )
+        outcomes = _build_outcomes(embedded, states, quarantined)
+        queue.complete_items(connection, run, batch.items, outcomes, "parse")
+        # Duplicates whose original is gone by now: the next claim embeds them.
+        leftover = [item for item in batch.items if item.uri in held - outcomes.keys()]
+        queue.release_items(connection, run, leftover)
 
-    def _delete_batch(self, items: Sequence[QueueItem]) -> None:
-        share = self.run_handle
-        with self.services.database.writing(share.tenant) as connection:
-            held = queue.lock_items(connection, share, items)
-            gone = documents.delete_documents(connection, share.tenant, sorted(held), share.run_id)
-            ended = {
-                item.uri: FileOutcome(
-                    item.uri, item.path, "deleted" if item.uri in gone else "unchanged"
-                )
-                for item in items
-                if item.uri in held
-            }
-            queue.complete_items(connection, share, items, ended)
-
-    # --- faults -----------------------------------------------------------------------------------------------------
+    # --- faults -----------------------------------------------------------------------------------
 
     @contextmanager
     def _isolate_failures(
         self, batch: ClaimedBatch, items: Sequence[QueueItem], stage: str
     ) -> Iterator[None]:
-        """Give files back that can't be worked on, to be tried alone; the rest of the batch goes on without them.
-
-        A database that is away, or refuses us altogether, is no document's fault: that error goes on its way.
-        """
+        """Remove items from the batch if they fail inside the block. They are tried alone later."""
         try:
             yield
-        except GroundworkError:
-            raise
-        except psycopg.Error as error:
-            if not isinstance(error, _DOCUMENT_ERRORS):
+        except Exception as error:  # parsers, chunkers and models raise anything on a strange file
+            if not is_document_fault(error):
                 raise
-            self._release_failed_items(batch, items, stage, error)
-        except (
-            Exception
-        ) as error:  # whatever a parser, a chunker or the model makes of a strange file
-            self._release_failed_items(batch, items, stage, error)
+            batch.remove(items)
+            self._release_failed_items(items, stage, error)
 
     def _release_failed_items(
-        self, batch: ClaimedBatch, items: Sequence[QueueItem], stage: str, error: Exception
+        self, items: Sequence[QueueItem], stage: str, error: Exception
     ) -> None:
-        reason, struck = type(error).__name__, {item.uri for item in items}
-        said = f"{items[0].path} can't be taken in ({logs.describe_error_location(error)}); change it or leave it out."
-        batch.items = [item for item in batch.items if item.uri not in struck]
-        if batch.embedded_documents is not None:
-            batch.embedded_documents = [
-                made for made in batch.embedded_documents if made.document.uri not in struck
-            ]
+        path, location = items[0].file.path, logs.describe_error_location(error)
+        self._run_transaction(
+            queue.release_items,
+            items,
+            failed=True,
+            stage=stage,
+            reason=type(error).__name__,
+            message=f"{path} can't be ingested ({location}). Change it or leave it out.",
+        )
 
-        def give_back() -> None:
-            with self.services.database.writing(self.run_handle.tenant) as connection:
-                queue.release_items(
-                    connection,
-                    self.run_handle,
-                    items,
-                    failed=True,
-                    stage=stage,
-                    reason=reason,
-                    message=said,
-                )
+    def _release_worker(
+        self, connection: Connection, run: RunHandle, error: BaseException | None
+    ) -> None:
+        queue.release_worker(connection, run, self._stage_timer.seconds_by_stage)
+        if isinstance(error, GroundworkError):
+            queue.fail_run(connection, run, str(error))
+        elif error is not None:
+            queue.fail_run(connection, run, logs.describe_error(error))
 
-        self._retry_while_unavailable(give_back)
+    def _run_transaction(
+        self,
+        operation: Callable[Concatenate[Connection, RunHandle, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Run an operation in a transaction, and repeat it while the database is away."""
 
-    def _retry_while_unavailable(self, operation: Callable[[], T]) -> T:
-        """Repeat a transaction while the database is away or others are in its way; each is whole or nothing."""
-        for seconds in DATABASE_RETRY_DELAYS_SECONDS:
-            try:
-                return operation()
-            except (Unavailable, psycopg.OperationalError, psycopg.InterfaceError):
-                time.sleep(seconds)
-        return operation()
+        def attempt() -> T:
+            with self._services.database.writing(self.run.tenant) as connection:
+                return operation(connection, self.run, *args, **kwargs)
 
-    # --- the lease --------------------------------------------------------------------------------------------------
-
-    def _send_heartbeats(self) -> None:
-        while not self._stopped.wait(queue.LEASE_SECONDS / queue.HEARTBEATS_PER_LEASE):
-            try:
-                self._run_transaction(
-                    lambda connection, share: queue.renew_leases(
-                        connection, share, tuple(self._held_leases)
-                    )
-                )
-            except (Unavailable, psycopg.Error):
-                continue  # the next beat may be in time; if none is, others take over and the fence keeps us out
-
-    @contextmanager
-    def _keep_leases(self, batch: ClaimedBatch) -> Iterator[None]:
-        """Inside, the leases of a batch are renewed; and from its claim until here. What this worker leased without
-        hearing of it, since a connection broke just then, is not, and passes to others.
-        """
-        claims = _build_lease_keys(batch.items)
-        self._held_leases |= claims
-        try:
-            yield
-        finally:
-            self._held_leases -= claims
-
-    def _release_worker(self, error: BaseException | None) -> None:
-        with self.services.database.writing(self.run_handle.tenant) as connection:
-            queue.release_worker(connection, self.run_handle, self._stage_timer.seconds_by_stage)
-            if error is not None:
-                queue.fail_run(
-                    connection,
-                    self.run_handle,
-                    str(error)
-                    if isinstance(error, GroundworkError)
-                    else logs.describe_error(error),
-                )
-
-    def _record_stage(self, item: QueueItem, stage: str, content_hash: str) -> None:
-        def note() -> None:
-            with self.services.database.writing(self.run_handle.tenant) as connection:
-                queue.record_stage(connection, self.run_handle, item, stage, content_hash)
-
-        self._retry_while_unavailable(note)
-
-    def _run_transaction(self, operation: Callable[[Any, RunHandle], T]) -> T:
-        with self.services.database.writing(self.run_handle.tenant) as connection:
-            return operation(connection, self.run_handle)
+        return retry_while_unavailable(attempt)
 
     def _open_source(self, source_index: int) -> Source:
         if source_index not in self._open_sources:
-            origin = self._ingest_run.source_specs[source_index]
-            self._open_sources[source_index] = open_source(
-                origin.address,
-                origin.allowed_groups,
-                include=origin.include,
-                exclude=origin.exclude,
-                web_hosts=self.services.settings.web_allowed_hosts,
-            )
+            spec = self._ingest_run.source_specs[source_index]
+            self._open_sources[source_index] = spec.open(self._services.settings.web_allowed_hosts)
         return self._open_sources[source_index]
 
 
-def run_worker(worker: IngestWorker, submit: Callable[[ClaimedBatch], BatchFuture]) -> None:
-    """Work until the run is over, with up to LANES batches handed to `submit` and not yet finished."""
-    flying: deque[BatchFuture] = deque()
+def run_worker(worker: IngestWorker, submit: Callable[[ClaimedBatch], Any]) -> None:
+    """Work until the run is over. `submit` starts a batch and returns a future, of any library."""
+    in_flight: deque[Any] = deque()
     try:
         while True:
             batch = worker.claim()
             if batch:
-                flying.append(submit(batch))
-            if flying and (not batch or len(flying) >= MAX_CONCURRENT_BATCHES):
-                flying.popleft().result()
+                in_flight.append(submit(batch))
+            if in_flight and (not batch or len(in_flight) >= MAX_CONCURRENT_BATCHES):
+                in_flight.popleft().result()
             elif not batch:
                 if worker.try_complete_run():
                     return
-                worker.wait_for_items()
+                time.sleep(IDLE_POLL_SECONDS)  # other workers hold the rest, and may fail
     finally:
-        _wait_for_batches(flying)
+        _wait_for_batches(in_flight)
 
 
-def embed_documents(
-    embedder: Embedder,
-    prepared: Sequence[PreparedDocument],
-    *,
-    embedding_cache: EmbeddingCache,
-    embed_sentences: bool = True,
-    on_progress: Callable[[float], None] = lambda share: None,
-) -> list[documents.EmbeddedDocument]:
-    """Vectors for all chunks and sentences of a batch in one pass, so that texts of like length share a batch."""
-    passages = [f"{chunk.context}\n{chunk.text}" for each in prepared for chunk in each.chunks]
-    spoken = [
-        each.document.text[span.start : span.end]
-        for each in prepared
-        for chunk in each.chunks
-        for span in chunk.sentences
-        if embed_sentences
-    ]
-    vectors = embedding_cache.encode(embedder, passages + spoken, on_progress)
-    chunk_at, sentence_at = 0, len(passages)
-    embedded = []
-    for each in prepared:
-        chunk_end = chunk_at + len(each.chunks)
-        sentence_end = sentence_at + sum(len(chunk.sentences) for chunk in each.chunks)
-        own = vectors[sentence_at:sentence_end] if embed_sentences else None
-        embedded.append(
-            documents.EmbeddedDocument(
-                each.document,
-                each.chunks,
-                vectors[chunk_at:chunk_end],
-                own,
-                each.item.tag,
-                each.content_key,
-                each.is_duplicate,
-            )
+def _wait_for_batches(futures: Sequence[Any]) -> None:
+    """Wait for batches in flight after an error, before the worker releases its leases."""
+    for future in futures:
+        with suppress(Exception):  # the first error is already on its way
+            future.result()
+
+
+def _delete_items(connection: Connection, run: RunHandle, items: Sequence[QueueItem]) -> None:
+    held = queue.lock_items(connection, run, items)
+    deleted = delete_documents(connection, run.tenant, sorted(held), run.run_id)
+    outcomes = {}
+    for item in items:
+        if item.uri in held:
+            state: queue.FileState = "deleted" if item.uri in deleted else "unchanged"
+            outcomes[item.uri] = FileOutcome(item.uri, item.file.path, state)
+    queue.complete_items(connection, run, items, outcomes)
+
+
+def _build_outcomes(
+    embedded: Sequence[EmbeddedDocument],
+    states: dict[str, StoredState],
+    quarantined: Sequence[QuarantinedFile],
+) -> dict[str, FileOutcome]:
+    outcomes = {}
+    for item in embedded:
+        uri, path = item.document.uri, item.document.path
+        if uri in states:
+            tokens = sum(chunk.tokens for chunk in item.chunks)
+            outcomes[uri] = FileOutcome(uri, path, states[uri], len(item.chunks), tokens)
+    for file in quarantined:
+        outcomes[file.uri] = FileOutcome(
+            file.uri, file.path, "quarantined", reason=file.reason, message=file.message
         )
-        chunk_at, sentence_at = chunk_end, sentence_end
-    return embedded
-
-
-def _build_lease_keys(items: Sequence[QueueItem]) -> set[tuple[str, int]]:
-    return {(item.uri, item.fence) for item in items}
-
-
-def _wait_for_batches(futures: Sequence[BatchFuture]) -> None:
-    """Let what is on its way come to an end, when an error has already been raised: its leases are given back next."""
-    for promise in futures:
-        try:
-            promise.result()
-        except Exception:
-            continue
-
-
-def _build_stored_outcome(
-    item: documents.EmbeddedDocument, state: documents.StoredState
-) -> FileOutcome:
-    tokens = sum(
-        chunk.tokens for chunk in item.chunks
-    )  # of a duplicate too, if it was embedded all the same
-    return FileOutcome(item.document.uri, item.document.path, state, len(item.chunks), tokens)
-
-
-def _build_quarantined_file(item: QueueItem, result: _ReadResult) -> documents.QuarantinedFile:
-    refused = result.refusal
-    assert refused is not None
-    return documents.QuarantinedFile(
-        item.uri,
-        item.path,
-        result.content_hash,
-        "parse",
-        refused.reason,
-        str(refused),
-        item.failed_attempts + 1,
-        item.tag,
-    )
-
-
-def _build_quarantined_outcome(file: documents.QuarantinedFile) -> FileOutcome:
-    return FileOutcome(file.uri, file.path, "quarantined", reason=file.reason, message=file.message)
+    return outcomes

@@ -1,5 +1,5 @@
--- name: known
--- What the store knows of the files below a source. In: tenant, uri (of a file or, ending in a slash, of a folder).
+-- name: list_known_files
+-- The stored and quarantined files below a source. In: tenant, uri (of a file or, ending in a slash, of a folder).
 -- Out: uri, content_hash, pipeline_hash, allowed_groups, tag, is_quarantined, reason, message, stored_at.
 select
     d.uri, d.content_hash, d.pipeline_hash, r.readers as allowed_groups, d.source_tag as tag,
@@ -12,10 +12,9 @@ select q.uri, q.content_hash, q.pipeline_hash, '{}', q.source_tag, true, q.reaso
 from quarantine q
 where q.tenant_id = %(tenant)s and (q.uri = %(uri)s or (right(%(uri)s, 1) = '/' and starts_with(q.uri, %(uri)s)))
 
--- name: put_documents
--- Write documents' rows, or lock and rewrite those that have their uris, given as one array a column and in the order of
--- uri, so that two transactions never wait for each other. In: tenant, run_id, pipeline_hash, the columns.
--- Out: uri, replaced.
+-- name: upsert_documents
+-- Insert documents, or lock and rewrite those with the same uri. The arrays, one a column, are in the order of uri, so
+-- that two transactions never wait for each other. In: tenant, run_id, pipeline_hash, the columns. Out: uri, replaced.
 insert into document as d (
     tenant_id, document_id, reader_set_id, uri, path, title, media_type, version, content_hash, pipeline_hash,
     text, blocks, metadata, run_id, source_tag, same_as, content_key, edition
@@ -30,10 +29,10 @@ from unnest(
     %(metadata)s::jsonb[], %(tags)s::text[], %(same_as)s::uuid[], %(contents)s::text[], %(editions)s::text[]
 ) with ordinality as n (
     document_id, reader_set_id, uri, path, title, media_type, content_hash, text, blocks, metadata, source_tag, same_as,
-    content_key, edition, place
+    content_key, edition, position
 )
 left join tombstone t on t.tenant_id = %(tenant)s and t.document_id = n.document_id
-order by n.place
+order by n.position
 on conflict (tenant_id, uri) do update set
     reader_set_id = excluded.reader_set_id, path = excluded.path, title = excluded.title,
     media_type = excluded.media_type, version = d.version + 1, content_hash = excluded.content_hash,
@@ -42,9 +41,9 @@ on conflict (tenant_id, uri) do update set
     content_key = excluded.content_key, edition = excluded.edition, ingested_at = now()
 returning uri, version > 1 as replaced
 
--- name: clear_way
--- Remove what stands in the way of documents' new versions: old chunks (their vectors, sentences and postings go with
--- them), earlier tombstones, earlier quarantines. In: tenant, document_ids, uris.
+-- name: delete_previous_content
+-- Delete the previous content of documents: chunks (with their vectors, sentences and postings), tombstones and
+-- quarantines. In: tenant, document_ids, uris.
 with chunks as (
     delete from chunk where tenant_id = %(tenant)s and document_id = any (%(document_ids)s::uuid[])
 ),
@@ -53,12 +52,12 @@ tombstones as (
 )
 delete from quarantine where tenant_id = %(tenant)s and uri = any (%(uris)s::text[])
 
--- name: new_chunk_ids
--- Numbers for chunks that are about to be written. In: count. Out: chunk_id.
+-- name: reserve_chunk_ids
+-- Reserve ids for new chunks. In: count. Out: chunk_id.
 select nextval(pg_get_serial_sequence('chunk', 'chunk_id')) as chunk_id from generate_series(1, %(count)s)
 
--- name: put_chunks
--- Write documents' chunks, given as one array a column; terms and bands separated by spaces. In: tenant, the columns.
+-- name: insert_chunks
+-- Insert chunks, one array a column; terms and bands are separated by spaces. In: tenant, the columns.
 insert into chunk (
     tenant_id, chunk_id, document_id, reader_set_id, ordinal, start_char, end_char, text, context, location, tokens,
     term_count, terms, bands
@@ -75,9 +74,9 @@ from unnest(
     terms, bands
 )
 
--- name: put_postings
--- Write chunks' postings, in the order of their index. In: tenant, and for each chunk chunk_ids, reader_set_ids, lengths,
--- terms and frequencies (both separated by spaces).
+-- name: insert_postings
+-- Insert the postings of chunks, in the order of their index. In: tenant, and for each chunk chunk_ids, reader_set_ids,
+-- lengths, terms and frequencies (both separated by spaces).
 insert into posting (tenant_id, term, chunk_id, reader_set_id, frequency, length)
 select %(tenant)s, p.term, c.chunk_id, c.reader_set_id, p.frequency, c.length
 from unnest(
@@ -89,17 +88,17 @@ cross join lateral unnest(
 ) as p (term, frequency)
 order by p.term collate "C", c.chunk_id
 
--- name: put_vectors
--- Write the vectors of chunks into the table of an index version. In: {vectors}, tenant, chunk_ids, reader_set_ids,
+-- name: insert_vectors
+-- Insert the vectors of chunks into the table of an index version. In: {vectors}, tenant, chunk_ids, reader_set_ids,
 -- embeddings (halfvec[]).
 insert into {vectors} (tenant_id, chunk_id, reader_set_id, embedding)
 select %(tenant)s, v.chunk_id, v.reader_set_id, v.embedding
 from unnest(%(chunk_ids)s::bigint[], %(reader_set_ids)s::integer[], %(embeddings)s::halfvec[])
     as v (chunk_id, reader_set_id, embedding)
 
--- name: put_sentences
--- Write the sentences of chunks and their vectors. In: {sentences}, tenant, one array a column; embeddings (halfvec[],
--- NULLs where none are kept); words (text[]: the terms' numbers, between spaces).
+-- name: insert_sentences
+-- Insert the sentences of chunks. In: {sentences}, tenant, one array a column; embeddings (halfvec[], NULLs without
+-- sentence vectors); words (text[]: term numbers, separated by spaces).
 insert into {sentences} (tenant_id, chunk_id, ordinal, reader_set_id, start_char, end_char, embedding, words)
 select %(tenant)s, s.chunk_id, s.ordinal, s.reader_set_id, s.start_char, s.end_char, s.embedding,
     string_to_array(s.words, ' ')::integer[]
@@ -109,26 +108,26 @@ from unnest(
 ) as s (chunk_id, ordinal, reader_set_id, start_char, end_char, embedding, words)
 
 -- name: delete_documents
--- Delete documents and leave a tombstone each, or forget quarantined files. In: tenant, uris, run_id.
--- Out: uri, one row for each that was there.
-with gone as (
+-- Delete documents and leave a tombstone for each; forget quarantined files. In: tenant, uris, run_id.
+-- Out: uri of each that existed.
+with deleted as (
     delete from document where tenant_id = %(tenant)s and uri = any (%(uris)s::text[])
     returning document_id, uri, version
 ),
 tombstones as (
     insert into tombstone (tenant_id, document_id, uri, version, run_id)
-    select %(tenant)s, document_id, uri, version, %(run_id)s from gone
+    select %(tenant)s, document_id, uri, version, %(run_id)s from deleted
     on conflict (tenant_id, document_id) do update set
         version = excluded.version, run_id = excluded.run_id, deleted_at = now()
 ),
 released as (
     delete from quarantine where tenant_id = %(tenant)s and uri = any (%(uris)s::text[]) returning uri
 )
-select uri from gone union select uri from released
+select uri from deleted union select uri from released
 
--- name: quarantine
--- Put files aside with the reason, given as one array a column and in the order of uri. In: tenant, run_id,
--- pipeline_hash, the columns.
+-- name: upsert_quarantine
+-- Quarantine files with the reason, one array a column, in the order of uri. In: tenant, run_id, pipeline_hash, the
+-- columns.
 insert into quarantine as q (
     tenant_id, uri, path, content_hash, pipeline_hash, stage, reason, message, attempts, run_id, source_tag
 )
@@ -145,25 +144,26 @@ on conflict (tenant_id, uri) do update set
     attempts = q.attempts + excluded.attempts, run_id = excluded.run_id, source_tag = excluded.source_tag,
     quarantined_at = now()
 
--- name: touch
--- Note the state of files that were found to be as they were, so that they need not be read the next time.
--- In: tenant, uris, tags.
-with seen as (
+-- name: update_tags
+-- Record the tags of unchanged files, so that the next run need not read them. In: tenant, uris, tags.
+with unchanged as (
     select uri, tag from unnest(%(uris)s::text[], %(tags)s::text[]) as s (uri, tag)
 ),
-aside as (
-    update quarantine q set source_tag = seen.tag from seen where q.tenant_id = %(tenant)s and q.uri = seen.uri
+quarantined as (
+    update quarantine q set source_tag = unchanged.tag from unchanged
+    where q.tenant_id = %(tenant)s and q.uri = unchanged.uri
 )
-update document d set source_tag = seen.tag from seen where d.tenant_id = %(tenant)s and d.uri = seen.uri
+update document d set source_tag = unchanged.tag from unchanged
+where d.tenant_id = %(tenant)s and d.uri = unchanged.uri
 
--- name: reader_set
--- The number of a set of readers, made if it is new. In: tenant, readers (sorted). Out: reader_set_id.
-with made as (
+-- name: ensure_reader_set
+-- The id of a set of allowed groups, inserted if it is new. In: tenant, readers (sorted). Out: reader_set_id.
+with inserted as (
     insert into reader_set (tenant_id, readers) values (%(tenant)s, %(readers)s)
     on conflict (tenant_id, readers) do nothing
     returning reader_set_id
 )
-select reader_set_id from made
+select reader_set_id from inserted
 union all
 select reader_set_id from reader_set where tenant_id = %(tenant)s and readers = %(readers)s
 limit 1

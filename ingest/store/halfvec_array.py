@@ -1,6 +1,6 @@
-"""Vectors on their way into PostgreSQL: an array of halfvec in its binary form, made of a whole matrix at once.
+"""Binary halfvec arrays for PostgreSQL, built from a whole matrix at once.
 
-Written out as text, one number after the other, vectors would cost more than all the rest of storing a document.
+As text, one number after the other, vectors would cost more than the rest of storing a document.
 """
 
 from dataclasses import dataclass
@@ -17,13 +17,13 @@ from core.embedding import Vectors
 
 @dataclass(frozen=True, slots=True)
 class HalfvecArray:
-    """A parameter of type halfvec[]: a row of a matrix (n, dimension) is an element."""
+    """A parameter of type halfvec[]. Each row of the matrix (n, dimension) is an element."""
 
     vectors: Vectors
 
 
 class _HalfvecArrayDumper(Dumper):
-    """The layout is that of PostgreSQL's array_send and pgvector's halfvec_send; all numbers are big-endian."""
+    """Writes the layout of PostgreSQL's array_send and pgvector's halfvec_send, big-endian."""
 
     format = Format.BINARY
 
@@ -35,18 +35,11 @@ class _HalfvecArrayDumper(Dumper):
 
     def dump(self, obj: Any) -> bytes:
         count, dimension = obj.vectors.shape
-        # Dimensions of the array, whether there are NULLs, type of the elements, then length and lower bound.
-        head = np.array(
-            [1, 0, self._element_oid, count, 1] if count else [0, 0, self._element_oid], dtype=">i4"
-        )
-        row = np.dtype(
-            [
-                ("bytes", ">i4"),
-                ("dimension", ">i2"),
-                ("unused", ">i2"),
-                ("halves", ">f2", (dimension,)),
-            ]
-        )
+        # Number of dimensions, NULL flag, element type; then length and lower bound, if not empty.
+        fields = [1, 0, self._element_oid, count, 1] if count else [0, 0, self._element_oid]
+        head = np.array(fields, dtype=">i4")
+        header = [("bytes", ">i4"), ("dimension", ">i2"), ("unused", ">i2")]
+        row = np.dtype([*header, ("halves", ">f2", (dimension,))])
         rows = np.zeros(count, dtype=row)
         rows["bytes"] = row.itemsize - 4
         rows["dimension"] = dimension
@@ -55,5 +48,5 @@ class _HalfvecArrayDumper(Dumper):
 
 
 def register_halfvec_array(connection: Connection) -> None:
-    """Let a connection take `Halves` as parameters."""
+    """Let a connection take `HalfvecArray` as a parameter."""
     connection.adapters.register_dumper(HalfvecArray, _HalfvecArrayDumper)

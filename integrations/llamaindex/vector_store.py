@@ -25,7 +25,6 @@ from llama_index.core.vector_stores.types import (
 )
 
 from core.db.database import Database
-from core.db.index_version import live_index
 from core.errors import InvalidInput
 from core.principal import Principal
 from core.services import Services
@@ -99,9 +98,7 @@ class GroundworkVectorStore(BasePydanticVectorStore):
         pipeline_hash = compute_pipeline_hash(self._services)
         embedded = list(embed_nodes(self._services.embedder(), latest, self._allowed_groups))
         with self._services.database.writing(tenant) as connection:
-            index = live_index(connection)
-            for document in embedded:
-                documents.store_document(connection, index, tenant, run_id, document, pipeline_hash)
+            documents.store_documents(connection, tenant, run_id, embedded, pipeline_hash)
         return [node.node_id for node in nodes]
 
     def query(self, query: VectorStoreQuery, **kwargs: Any) -> VectorStoreQueryResult:
@@ -190,9 +187,9 @@ class GroundworkVectorStore(BasePydanticVectorStore):
             raise InvalidInput(
                 "A passage of a file can't be deleted as a node. Delete the file and ingest its folder."
             )
+        uris = [NODE_URI_PREFIX + node_id for node_id in node_ids]
         with self._services.database.writing(tenant) as connection:
-            for node_id in node_ids:
-                documents.delete_document(connection, tenant, NODE_URI_PREFIX + node_id, run_id)
+            documents.delete_documents(connection, tenant, uris, run_id)
 
 
 def _result_limit(query: VectorStoreQuery, mode: SearchMode) -> int:

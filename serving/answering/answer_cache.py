@@ -10,13 +10,13 @@ import json
 import unicodedata
 from collections.abc import Generator
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from pgvector import HalfVector
 from pydantic import TypeAdapter
 
+from core.code_hash import hash_source_files
 from core.db.queries import load_queries
 from core.principal import Principal
 from core.services import Services
@@ -27,7 +27,6 @@ from serving.answering.generator.answer_generator import AnswerGenerator
 from serving.answering.types import Answer, AnswerEvent, SearchCompleted, SentenceVerified
 
 QUERIES = load_queries(Path(__file__).with_name("answer_cache.sql"))
-REPOSITORY_ROOT = Path(__file__).parents[2]
 MAX_ANSWERS_PER_TENANT = 5_000  # about 4 KB each
 HASHED_FOLDERS = ("core", "retrieval", "serving")  # a change in their files empties the cache
 IRRELEVANT_SETTINGS = set(  # a change of these does not change any answer
@@ -147,19 +146,7 @@ def compute_release_hash(settings: Settings) -> str:
     """Return a hash of the code, settings and models file; a change of any of them empties the cache."""
     models = Path(settings.models).read_text(encoding="utf-8") if settings.models else ""
     relevant = settings.model_dump(mode="json", exclude=IRRELEVANT_SETTINGS)
-    return hash_values(hash_code(), relevant, models)
-
-
-@cache
-def hash_code() -> str:
-    """Return the SHA-256 of the files that decide answers: code, SQL, fitted weights and prompts."""
-    digest = hashlib.sha256()
-    for folder in HASHED_FOLDERS:
-        for file in sorted((REPOSITORY_ROOT / folder).rglob("*")):
-            if file.is_file() and "__pycache__" not in file.parts:
-                digest.update(f"{file.relative_to(REPOSITORY_ROOT)}\0".encode())
-                digest.update(file.read_bytes() + b"\0")
-    return digest.hexdigest()
+    return hash_values(hash_source_files(HASHED_FOLDERS), relevant, models)
 
 
 def hash_values(*values: Any) -> str:

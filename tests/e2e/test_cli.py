@@ -1,6 +1,5 @@
 """The command line: results on standard output, all else on standard error, and one sentence for each wrong input."""
 
-import contextlib
 import json
 import os
 import re
@@ -8,8 +7,7 @@ import socket
 import subprocess
 import sys
 import uuid
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,82 +17,12 @@ import pytest
 import typer.main
 
 import cli.main
-import core.services
-from cli import documents, runs
-from core.embedding import Embedder
 from core.local_postgres import EmbeddedPostgres
 from core.services import Services
-from flows.prefect_server import PrefectServer
 from tests.conftest import ROOT
+from tests.e2e.conftest import Run
 
 COMMAND = Path(sys.executable).parent / "groundwork"
-
-
-@dataclass(frozen=True, slots=True)
-class Ran:
-    """What a command left: its exit code and what it wrote."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def sentence(self) -> str:
-        """The one sentence of a command that failed for a reason a person can mend."""
-        assert self.code in (1, 2)
-        assert self.out == ""
-        assert re.fullmatch(r"error: [^\n]+[.]\n", self.err), self.err
-        return self.err.removeprefix("error: ").strip()
-
-    @property
-    def json(self) -> Any:
-        """Standard output, which must be JSON and nothing else."""
-        assert self.code == 0, self.err
-        return json.loads(self.out)
-
-
-Run = Callable[..., Ran]
-
-
-@pytest.fixture
-def run(
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
-    embedder: Embedder,
-    tmp_path: Path,
-) -> Run:
-    """Runs a command as the `groundwork` program does, in this process and with the model that is already loaded."""
-    monkeypatch.setattr(core.services, "load_embedder", lambda *_: embedder)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("GROUNDWORK_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("GROUNDWORK_DATABASE_URL", "postgresql://groundwork_app@127.0.0.1:1/none")
-
-    def run(*arguments: str) -> Ran:
-        capfd.readouterr()
-        monkeypatch.setattr(sys, "argv", ["groundwork", *arguments])
-        with pytest.raises(SystemExit) as left:
-            cli.main.main()
-        out, err = capfd.readouterr()
-        return Ran(int(left.value.code or 0), out, err)
-
-    return run
-
-
-@pytest.fixture
-def stored(
-    run: Run,
-    server: EmbeddedPostgres,
-    clone: Callable[[], str],
-    engine: PrefectServer,
-    monkeypatch: pytest.MonkeyPatch,
-) -> Run:
-    """The same, on a database of one's own and with the session's Prefect server."""
-    monkeypatch.setenv("GROUNDWORK_DATABASE_URL", server.conninfo("groundwork_app", clone()))
-    for command in (documents, runs):
-        monkeypatch.setattr(
-            command, "create_prefect_server", lambda _: contextlib.nullcontext(engine)
-        )
-    return run
 
 
 # --- wrong input ----------------------------------------------------------------------------------------------------
@@ -260,7 +188,7 @@ def test_files_that_can_not_be_read_are_named_with_the_reason(stored: Run, tmp_p
     ran = stored("ingest", "docs", "--json")
     assert ran.json["counts"] == {"added": 1, "quarantined": 2}
     assert {aside["reason"] for aside in ran.json["put_aside"]} == {"corrupt", "encrypted"}
-    aside = [line for line in ran.err.splitlines() if line.startswith("put aside ")]
+    aside = [line for line in ran.err.splitlines() if line.startswith("quarantined ")]
     assert len(aside) == 2
     assert any("corrupt [1].docx" in line for line in aside)
     assert any("[locked].pdf" in line for line in aside)
@@ -268,7 +196,7 @@ def test_files_that_can_not_be_read_are_named_with_the_reason(stored: Run, tmp_p
     for file in (corrupt, locked):
         ran = stored("ingest", str(file))
         assert ran.code == 1
-        assert re.fullmatch(r"put aside [^\n]+[.]\n", ran.err)
+        assert re.fullmatch(r"quarantined [^\n]+[.]\n", ran.err)
         assert "1 quarantined" in ran.out
     found = stored("search", "where is the machine?", "--json").json["hits"]
     assert [hit["path"] for hit in found] == ["caf\ufffd [bold].md"]

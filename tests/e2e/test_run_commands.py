@@ -1,4 +1,4 @@
-"""What the command line shows of the ledger, and the watch on local folders."""
+"""Commands about runs, quarantined files and documents; the watcher of local folders."""
 
 import threading
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from flows.file_watcher import watch_paths
-from tests.e2e.test_cli import Run
+from tests.e2e.conftest import Run
 
 
 @pytest.fixture
@@ -19,12 +19,12 @@ def docs(tmp_path: Path) -> Path:
     return folder
 
 
-def test_runs_documents_and_what_was_put_aside(stored: Run, docs: Path) -> None:
-    """From an ingest that leaves a file out and puts one aside, to a retry that takes it in."""
-    ran = stored("ingest", str(docs), "--exclude", "draft*")
-    assert "1 added" in ran.out
-    assert "1 quarantined" in ran.out
-    assert "s embed" in ran.out
+def test_runs_documents_and_quarantined_files_are_shown(stored: Run, docs: Path) -> None:
+    """From an ingest that quarantines a file to a retry that ingests it."""
+    report = stored("ingest", str(docs), "--exclude", "draft*").out
+    assert "1 added" in report
+    assert "1 quarantined" in report
+    assert "s embed" in report
     [listed] = stored("quarantine", "list", "--json").json
     assert (listed["path"], listed["stage"], listed["reason"]) == (
         "broken.docx",
@@ -37,40 +37,40 @@ def test_runs_documents_and_what_was_put_aside(stored: Run, docs: Path) -> None:
     (docs / "broken.docx").unlink()
     (docs / "broken.docx").write_text("# Broken no more\n\nIt is text by now.\n")
     assert stored("quarantine", "retry", "--json").json["counts"] == {"added": 1, "unchanged": 1}
-    assert stored("quarantine", "list").out == "No file is put aside.\n"
+    assert stored("quarantine", "list").out == "No file is quarantined.\n"
     shown = stored("document", "show", "pumps.md", "--json").json
     assert (shown["title"], shown["version"], shown["run_source"]) == ("Pumps", 1, str(docs))
     assert "40 litres" in shown["chunks"][0]["text"]
     assert "1 chunks" in stored("document", "show", shown["uri"]).out
-    mended = stored("document", "show", "broken.docx", "--json").json
-    history = [(each["version"], each["state"], each["reason"]) for each in mended["versions"]]
+    repaired = stored("document", "show", "broken.docx", "--json").json
+    history = [(row["version"], row["state"], row["reason"]) for row in repaired["versions"]]
     assert history == [(1, "added", ""), *[(None, "quarantined", "corrupt")] * 2]
-    assert mended["versions"][0]["content_hash"] == mended["content_hash"]
+    assert repaired["versions"][0]["content_hash"] == repaired["content_hash"]
     assert "no document" in stored("document", "show", "draft.md").sentence
     runs = stored("runs", "--json").json
-    assert [one["state"] for one in runs] == ["finished"] * 3
+    assert [run["state"] for run in runs] == ["finished"] * 3
     assert runs[0]["sources"][0]["exclude"] == ["draft*"]
     assert "finished" in stored("runs").out
-    swept = stored("sweep", "--json").json
-    assert swept
-    assert all(row["found"] == 0 for row in swept)
+    checks = stored("sweep", "--json").json
+    assert checks
+    assert all(row["found"] == 0 for row in checks)
 
 
-def test_a_changed_folder_is_noticed_when_it_has_come_to_rest(docs: Path) -> None:
-    """Once for each change; not for what is as it was."""
-    noticed, ended = threading.Semaphore(0), threading.Event()
-    watcher = threading.Thread(target=watch_paths, args=([str(docs)], noticed.release, ended, 0.01))
+def test_the_watcher_reports_each_change_once_when_files_are_at_rest(docs: Path) -> None:
+    changes, stop_event = threading.Semaphore(0), threading.Event()
+    watcher = threading.Thread(
+        target=watch_paths, args=([str(docs)], changes.release, stop_event, 0.01)
+    )
     watcher.start()
     try:
-        assert not noticed.acquire(timeout=0.1)
+        assert not changes.acquire(timeout=0.1)
+        # The rename makes the whole file appear at once: half a file may be at rest, too.
         (docs / ".new.md").write_text("# New\n")
-        (docs / ".new.md").rename(
-            docs / "new.md"
-        )  # whole at once: half a file may have come to rest, too
-        assert noticed.acquire(timeout=60)
-        assert not noticed.acquire(timeout=0.1)
+        (docs / ".new.md").rename(docs / "new.md")
+        assert changes.acquire(timeout=60)
+        assert not changes.acquire(timeout=0.1)
         (docs / "new.md").unlink()
-        assert noticed.acquire(timeout=60)
+        assert changes.acquire(timeout=60)
     finally:
-        ended.set()
+        stop_event.set()
         watcher.join()

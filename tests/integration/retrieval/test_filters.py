@@ -17,7 +17,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg import sql
 
-from core.db.index_version import live_index
 from core.local_postgres import EmbeddedPostgres
 from core.principal import Principal
 from core.services import Services
@@ -276,9 +275,7 @@ def filtered(
                 for document in documents():
                     item = document_store.EmbeddedDocument(document, [], none, none)
                     for _ in range(1 + len(document.uri) % 2):  # some have a second version
-                        document_store.store_document(
-                            connection, live_index(connection), tenant, uuid.uuid4(), item, ""
-                        )
+                        document_store.store_documents(connection, tenant, uuid.uuid4(), [item], "")
         with superuser(server, services) as connection:
             connection.execute(
                 "update document set ingested_at = timestamptz '2024-03-01 00:00Z'"
@@ -422,7 +419,6 @@ def corpus(server: EmbeddedPostgres, clone: Any, home: Any, embedder: Any) -> It
     order = chance.permutation(DOCUMENTS)
     with connect_services(server, clone(), home, embedder) as services:
         with services.database.writing("alder") as connection:
-            index = live_index(connection)
             for number in range(DOCUMENTS):
                 texts = [
                     f"common rare{number % 50} word{number} part{part}" for part in range(CHUNKS)
@@ -447,14 +443,8 @@ def corpus(server: EmbeddedPostgres, clone: Any, home: Any, embedder: Any) -> It
                     metadata={"order": int(order[number]), "cluster": number % 20},
                 )
                 none = np.empty((0, dimension), dtype=np.float32)
-                document_store.store_document(
-                    connection,
-                    index,
-                    "alder",
-                    uuid.uuid4(),
-                    document_store.EmbeddedDocument(document, chunks, vectors, none),
-                    "",
-                )
+                item = document_store.EmbeddedDocument(document, chunks, vectors, none)
+                document_store.store_documents(connection, "alder", uuid.uuid4(), [item], "")
         with superuser(server, services) as connection:
             connection.execute("analyze")
             rows: list[Any] = connection.execute(
