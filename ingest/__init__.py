@@ -1,1 +1,1 @@
-"""A document in. Read pipeline.py first."""
+"""Ingest: documents from sources into the store. Read `pipeline.py`, then `stages.py`."""

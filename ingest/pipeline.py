@@ -29,7 +29,7 @@ from ingest.runs.pipeline_version import compute_pipeline_hash
 from ingest.runs.queue import FileOutcome, FileState, QueueItem, RunHandle, SourceSpec
 from ingest.runs.worker import MAX_CONCURRENT_BATCHES, IngestWorker, run_worker
 from ingest.sandbox.pool import ParserPool
-from ingest.sources import Source, SourceFile
+from ingest.sources import Source, SourceFile, resolve_source_address
 from ingest.store.documents import KnownFile, list_known_files, update_tags
 
 Listing = dict[str, tuple[int, SourceFile]]
@@ -86,8 +86,8 @@ def build_source_spec(
     exclude: Iterable[str] = (),
 ) -> SourceSpec:
     """Return the spec of a source, with an address that is valid in any folder."""
-    spec = SourceSpec(address, tuple(allowed_groups), tuple(include), tuple(exclude))
-    return spec.resolve()
+    address = resolve_source_address(address)
+    return SourceSpec(address, tuple(allowed_groups), tuple(include), tuple(exclude))
 
 
 # --- plan -----------------------------------------------------------------------------------------

@@ -1,1 +1,1 @@
-"""Ingest runs: the queue, the worker, status and repair."""
+"""Runs: the queue, the worker, their status and repair."""

@@ -20,7 +20,7 @@ from psycopg.types.json import Jsonb
 from core.db.database import Connection
 from core.db.queries import load_queries
 from core.errors import NotFound
-from ingest.sources import Source, SourceFile, open_source, resolve_source_address
+from ingest.sources import Source, SourceFile, open_source
 from ingest.store.documents import sanitize_text
 from ingest.store.duplicates import GROUP_SEPARATOR
 
@@ -47,11 +47,6 @@ class SourceSpec:
     allowed_groups: tuple[str, ...] = ()
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
-
-    def resolve(self) -> "SourceSpec":
-        """Return the same source with an address that is valid in any folder."""
-        address = resolve_source_address(self.address)
-        return SourceSpec(address, self.allowed_groups, self.include, self.exclude)
 
     def open(self, web_hosts: str) -> Source:
         """Open the source; see `open_source`."""

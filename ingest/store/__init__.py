@@ -1,1 +1,1 @@
-"""Writing documents, chunks and vectors to PostgreSQL."""
+"""Store: documents, chunks and vectors in PostgreSQL."""
