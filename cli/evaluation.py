@@ -86,10 +86,10 @@ def eval_answers(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure answers, citations and refusals: on a golden file, or on --corpus and --questions as made from SQuAD.
+    """Measure answers, citations and refusals on a golden file, or on a corpus with questions.
 
-    With --corpus, configured language models write the answers. A configured entailment model must agree with each
-    sentence in both cases.
+    With --corpus, configured language models write the answers. A configured entailment model must
+    agree with each sentence in both cases.
     """
     if (corpus is None) != (questions is None):
         raise InvalidInput(

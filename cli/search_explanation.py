@@ -1,4 +1,4 @@
-"""Output of `groundwork search --explain`: the parts of each score, the terms, and the course of the search."""
+"""Output of `groundwork search --explain`: parts of each score, terms, index accesses."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -54,7 +54,7 @@ def print_explanation(result: "SearchResult") -> None:
 
 
 def build_hits_table(hits: "Sequence[Hit]") -> Table:
-    """Return two lines a hit: rank, score, path and the rank of each retriever; and the beginning of the text."""
+    """Return two lines a hit: rank, score, path and ranks; and the beginning of the text."""
     table = Table.grid(padding=(0, 2))
     table.add_column(justify="right", no_wrap=True, style="bold", min_width=2)
     table.add_column(no_wrap=True, style="bold")

@@ -1,7 +1,8 @@
 """Quality of answers, citations and refusals.
 
-There are two kinds of questions: the golden file of the sample, in which each question names the documents and strings
-that its answer needs, and questions with accepted answers about a corpus, as in SQuAD.
+There are two kinds of questions: the golden file of the sample, in which each question names the
+documents and strings that its answer needs, and questions with accepted answers about a corpus, as
+in SQuAD.
 """
 
 import time
@@ -106,17 +107,18 @@ def evaluate_questions(
     on_progress: StepCallback,
     models: Models | None = None,
 ) -> Report:
-    """Ask each question of a tenant whose documents are the passages of a corpus; one step a question.
+    """Ask a tenant with the passages of a corpus each question; one step a question.
 
-    `models` write the answers; without them the answers are quotes. Return figures for `--json`; fractions are 0 to 1,
-    None means no question of that kind.
+    `models` write the answers; without them the answers are quotes. Return figures for `--json`;
+    fractions are 0 to 1, None means no question of that kind.
 
-    A question whose passage is not in the corpus is `absent`. The other unanswerable questions are `adversarial`: the
-    corpus has a similar passage without the answer. `gold_...` count a refusal as a miss; `right_passage` counts only
-    answers to answerable questions. Refusal is the positive class of `refusal_...`. `balanced_accuracy` is at the
-    threshold in use; `best_...` is at the best threshold for these questions. `generators` counts the writers of the
-    answers, `entailment` names the entailment model, and `left_out` counts dropped sentences by fault: two runs show
-    the effect of a language model or an entailment model.
+    A question whose passage is not in the corpus is `absent`. The other unanswerable questions are
+    `adversarial`: the corpus has a similar passage without the answer. `gold_...` count a refusal
+    as a miss; `right_passage` counts only answers to answerable questions. Refusal is the positive
+    class of `refusal_...`. `balanced_accuracy` is at the threshold in use; `best_...` is at the
+    best threshold for these questions. `generators` counts the writers of the answers, `entailment`
+    names the entailment model, and `left_out` counts dropped sentences by fault: two runs show the
+    effect of a language model or an entailment model.
     """
     principal = Principal(tenant)
     services.embedder().encode(["A first text, so that the figures leave out loading the model."])
@@ -260,7 +262,7 @@ def _check_answer(golden: GoldenQuestion, answer: Answer) -> Iterable[str]:
 def _find_disclosures(
     golden: GoldenQuestion, answer: Answer, all_questions: Sequence[GoldenQuestion]
 ) -> Iterable[str]:
-    """Find withheld documents, and strings that only the permitted answer to the same question may contain."""
+    """Find withheld documents, and strings of the answer that other readers may see."""
     withheld, secrets = set(golden.withheld), set[str]()
     for other in all_questions:
         if other.question == golden.question and other.kind == "answerable":

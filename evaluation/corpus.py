@@ -1,6 +1,7 @@
 """Corpus of a benchmark: each line of BEIR's `corpus.jsonl` is a passage (`_id`, `title`, `text`).
 
-A passage is stored and found whole, without chunking, by the same embedding, store and tables as any document.
+A passage is stored and found whole, without chunking, by the same embedding, store and tables as
+any document.
 """
 
 import hashlib
@@ -39,7 +40,7 @@ def read_corpus(file: Path) -> list[CorpusPassage]:
     """Return the passages of a `corpus.jsonl`.
 
     Raises:
-        InvalidInput: there is no such file, it is empty, or a line is not an object with `_id` and `text`.
+        InvalidInput: the file is missing or empty, or a line has no `_id` or `text`.
     """
     rows = read_json_lines(file, "BEIR corpus.jsonl", ("_id", "text"))
     return [
@@ -49,7 +50,7 @@ def read_corpus(file: Path) -> list[CorpusPassage]:
 
 
 def corpus_tenant(passages: Sequence[CorpusPassage]) -> str:
-    """Return the tenant of a corpus, named after its content, so that a second evaluation finds it."""
+    """Return the tenant of a corpus, named after its content, so that it is found again."""
     digest = hashlib.sha256()
     for passage in passages:
         digest.update(f"{passage.passage_id}\x1f{passage.title}\x1f{passage.text}\x1e".encode())
@@ -59,7 +60,7 @@ def corpus_tenant(passages: Sequence[CorpusPassage]) -> str:
 def ingest_corpus(
     services: Services, tenant: str, passages: Sequence[CorpusPassage]
 ) -> Iterator[int]:
-    """Embed and store the passages that are missing; yield the number of passages that each step completed."""
+    """Embed and store missing passages; yield how many passages each step completed."""
     embedder, pipeline_hash = services.embedder(), compute_pipeline_hash(services)
     run_id = uuid.uuid4()
     with services.database.writing(tenant) as connection:
@@ -82,10 +83,10 @@ def ingest_corpus(
 def _embed_passages(
     embedder: Embedder, passages: Sequence[CorpusPassage]
 ) -> Iterator[documents.EmbeddedDocument]:
-    """Embed each passage up to the model's limit, as published figures of the model do, and all its sentences.
+    """Embed each passage up to the model's limit, as in published figures, and its sentences.
 
-    BM25 and the sentence vectors find the rest. The average vector of all windows of the passage ranks worse (SciFact's
-    training claims, dense only: nDCG@10 0.626).
+    BM25 and the sentence vectors find the rest. The average vector of all windows of the passage
+    ranks worse (SciFact's training claims, dense only: nDCG@10 0.626).
     """
     chunks = [_build_chunk(embedder, passage) for passage in passages]
     texts = [truncate_to_model(embedder, f"{chunk.context}\n{chunk.text}") for chunk in chunks]

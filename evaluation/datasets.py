@@ -1,4 +1,4 @@
-"""Files of evaluation: BEIR's queries and judgements, questions with accepted answers, and the golden file."""
+"""Readers of BEIR's queries and judgements, of questions with answers, and of golden files."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -26,7 +26,7 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class CorpusQuestion:
-    """A question about a corpus: the passage it was written for, whether that answers it, and the accepted answers."""
+    """A question about a corpus, with the passage it was written for and accepted answers."""
 
     question: str
     passage_id: str
@@ -38,8 +38,8 @@ class CorpusQuestion:
 class GoldenQuestion:
     """A question to a tenant by a member of some groups.
 
-    An answer must cite one of `documents` and hold all of `contains`. The answer to a forbidden question must not show
-    the paths in `withheld`.
+    An answer must cite one of `documents` and hold all of `contains`. The answer to a forbidden
+    question must not show the paths in `withheld`.
     """
 
     question_id: str
@@ -56,17 +56,17 @@ def read_queries(file: Path) -> list[Query]:
     """Return the queries of a BEIR `queries.jsonl`.
 
     Raises:
-        InvalidInput: there is no such file, it is empty, or a line is not an object with `_id` and `text`.
+        InvalidInput: the file is missing or empty, or a line has no `_id` or `text`.
     """
     rows = read_json_lines(file, "queries.jsonl", ("_id", "text"))
     return [Query(str(row["_id"]), check_question(str(row["text"]))) for row in rows]
 
 
 def read_qrels(file: Path) -> dict[str, dict[str, int]]:
-    """Return the judgements of a BEIR `qrels.tsv`: query id, document id, grade; the first line may be a header.
+    """Return the judgements of a BEIR `qrels.tsv`; the first line may be a header.
 
     Raises:
-        InvalidInput: there is no such file, it is empty, or a line is not of these three.
+        InvalidInput: the file is missing or empty, or a line has another form.
     """
     qrels: dict[str, dict[str, int]] = {}
     for number, line in enumerate(_read_lines(file, "qrels.tsv"), start=1):
@@ -78,7 +78,8 @@ def read_qrels(file: Path) -> dict[str, dict[str, int]]:
             qrels.setdefault(query_id, {})[name] = int(grade)
         except ValueError as error:
             raise InvalidInput(
-                f"{file}, line {number}: each line must be a query id, a document id and a whole number, with tabs."
+                f"{file}, line {number}: each line must be a query id, a document id and a whole"
+                " number, with tabs."
             ) from error
     if not qrels:
         raise InvalidInput(f"{file} has no judgements. Use a qrels.tsv.")
@@ -89,8 +90,8 @@ def read_questions(file: Path) -> list[CorpusQuestion]:
     """Return the questions of a `questions.jsonl`.
 
     Raises:
-        InvalidInput: there is no such file, it is empty, or a line is not an object with `question`, `passage_id` and
-            `answerable`.
+        InvalidInput: the file is missing or empty, or a line is not an object with `question`,
+            `passage_id` and `answerable`.
     """
     rows = read_json_lines(file, "questions.jsonl", ("question", "passage_id", "answerable"))
     return [
@@ -108,7 +109,7 @@ def read_golden(file: Path) -> list[GoldenQuestion]:
     """Return the questions of a golden file.
 
     Raises:
-        InvalidInput: there is no such file, it is not a YAML list, or an entry lacks something.
+        InvalidInput: the file is missing or not a YAML list, or an entry lacks something.
     """
     if not file.is_file():
         raise InvalidInput(f"There is no golden file at {file}. Name a YAML list of questions.")
@@ -155,7 +156,7 @@ def read_json_lines(
     """Yield the object on each line of a file.
 
     Raises:
-        InvalidInput: there is no such file, it is empty, or a line is not an object with all `keys`.
+        InvalidInput: the file is missing or empty, or a line is not an object with all `keys`.
     """
     lines = _read_lines(file, format_name)
     if not lines:

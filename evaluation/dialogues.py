@@ -1,4 +1,4 @@
-"""Quality of follow-up questions: golden dialogues through the real search, with rewriting and without."""
+"""Quality of follow-up questions: golden dialogues with and without rewriting."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ MAX_RETRIEVED_PASSAGES = 5  # passages that may contain the answer
 
 @dataclass(frozen=True, slots=True)
 class GoldenTurn:
-    """A question of a dialogue, and the strings of its answer; a follow-up needs the turn before."""
+    """A question of a dialogue, and strings of its answer; a follow-up needs the turn before."""
 
     dialogue: str
     question: str
@@ -75,7 +75,7 @@ def evaluate_dialogues(
     on_progress: StepCallback = lambda _: None,
     models: Models | None = None,
 ) -> list[DialogueOutcome]:
-    """Search for each turn with the question as it is, and as it is understood after the turns before."""
+    """Search for each turn with the question as it is, and as rewritten by earlier turns."""
     outcomes: list[DialogueOutcome] = []
     for dialogue in dialogues:
         for outcome in _evaluate_dialogue(services, principal, dialogue, models):
@@ -110,7 +110,7 @@ def _search_for_answer(
 
 
 def summarise_outcomes(outcomes: list[DialogueOutcome]) -> Mapping[str, Any]:
-    """Return the fractions of follow-ups found without and with rewriting, and of other questions left unchanged."""
+    """Return the fractions of follow-ups found, and of other questions left unchanged."""
     follow_ups = [outcome for outcome in outcomes if outcome.turn.is_follow_up]
     others = [outcome for outcome in outcomes if not outcome.turn.is_follow_up]
     return {

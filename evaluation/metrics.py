@@ -1,6 +1,7 @@
 """Metrics of retrieval and refusal, each with the source of its formula.
 
-A ranking is a list of document ids, best first, none twice. Judgements map ids to grades; a grade above 0 is relevant.
+A ranking is a list of document ids, best first, none twice. Judgements map ids to grades; a grade
+above 0 is relevant.
 """
 
 import math
@@ -11,10 +12,10 @@ from core.errors import InvalidInput
 
 
 def ndcg(ranking: Sequence[str], judgements: Mapping[str, int], cutoff: int = 10) -> float:
-    """Return the normalised discounted cumulative gain, 0 to 1: the sum of grade / log2(rank + 1), over the best sum.
+    """Return nDCG, 0 to 1: the sum of grade / log2(rank + 1), over the highest possible sum.
 
-    Järvelin and Kekäläinen, "Cumulated gain-based evaluation of IR techniques" (2002), with linear gain as in
-    trec_eval and BEIR. 0 if nothing is relevant.
+    Järvelin and Kekäläinen, "Cumulated gain-based evaluation of IR techniques" (2002), with linear
+    gain as in trec_eval and BEIR. 0 if nothing is relevant.
     """
     ideal = sorted((grade for grade in judgements.values() if grade > 0), reverse=True)
     best = _discounted_gain(ideal[:cutoff])
@@ -23,7 +24,7 @@ def ndcg(ranking: Sequence[str], judgements: Mapping[str, int], cutoff: int = 10
 
 
 def recall(ranking: Sequence[str], judgements: Mapping[str, int], cutoff: int = 100) -> float:
-    """Return the fraction of the relevant documents among the first `cutoff`; 0 if nothing is relevant.
+    """Return the fraction of relevant documents among the first `cutoff`; 0 without any.
 
     Manning, Raghavan and Schütze, "Introduction to Information Retrieval" (2008), chapter 8.
     """
@@ -34,7 +35,7 @@ def recall(ranking: Sequence[str], judgements: Mapping[str, int], cutoff: int = 
 def reciprocal_rank(
     ranking: Sequence[str], judgements: Mapping[str, int], cutoff: int = 10
 ) -> float:
-    """Return 1 / rank of the first relevant document among the first `cutoff`, else 0. Its mean over queries is MRR.
+    """Return 1 / rank of the first relevant document up to `cutoff`, else 0. The mean is MRR.
 
     Voorhees, "The TREC-8 Question Answering Track Report" (1999).
     """
@@ -51,9 +52,10 @@ def success_at_k(ranking: Sequence[str], judgements: Mapping[str, int], cutoff: 
 
 
 def auroc(positive: Collection[float], negative: Collection[float]) -> float:
-    """Return the probability that a positive scores above a negative; a tie counts half. 0.5 is guessing, or no data.
+    """Return the probability that a positive scores above a negative; 0.5 without data.
 
-    It equals the area under the ROC curve: Hanley and McNeil (1982), by the rank sum of Mann and Whitney (1947).
+    A tie counts half. It equals the area under the ROC curve: Hanley and McNeil (1982), by the rank
+    sum of Mann and Whitney (1947).
     """
     if not positive or not negative:
         return 0.5
@@ -78,7 +80,7 @@ def recall_of_class(true_positives: int, false_negatives: int) -> float:
 def balanced_accuracy(
     positive: Collection[float], negative: Collection[float], threshold: float
 ) -> float:
-    """Return the mean of the fractions of positives at or above the threshold and of negatives below it.
+    """Return the mean fraction of positives at or above the threshold and negatives below.
 
     Brodersen and others, "The balanced accuracy and its posterior distribution" (2010).
     """
@@ -100,7 +102,7 @@ def best_balanced_accuracy(positive: Collection[float], negative: Collection[flo
 
 
 def percentile(values: Collection[float], percent: float) -> float:
-    """Return the smallest value that at least `percent` of the values do not exceed (nearest rank); 0 for no values.
+    """Return the smallest value that `percent` of the values do not exceed; 0 for no values.
 
     Raises:
         InvalidInput: `percent` outside 0..100.

@@ -57,9 +57,10 @@ def evaluate_retrieval(
     on_progress: StepCallback,
     reranker: Reranker | None = None,
 ) -> list[RetrievalReport]:
-    """Return a report for each mode without the reranker, and one for the last mode with it, if there is one.
+    """Return a report for each mode, and one for the last mode with the reranker, if any.
 
-    Queries without a judgement are left out. There is one step for each judged query of each report.
+    Queries without a judgement are left out. There is one step for each judged query of each
+    report.
 
     Raises:
         InvalidInput: no query has a judgement.
@@ -123,5 +124,5 @@ def _summarise_times(times: Sequence[float]) -> dict[str, float]:
 
 
 def rank_documents(result: SearchResult) -> list[str]:
-    """Return the documents of the hits, best first, each once: the `_id` in a corpus, or the path of a file."""
+    """Return the paths of the hits, best first, each once; in a corpus they are the `_id`."""
     return list(dict.fromkeys(hit.path for hit in result.hits))

@@ -1,11 +1,13 @@
-"""Fit the model that refuses, serving/answering/answerability.json, and draw the curve behind its threshold.
+"""Fit serving/answering/answerability.json, and draw the curve behind its threshold.
 
-    python -m evaluation.train_answerability ../shared/data/squad TENANT TENANT_WITHOUT [picture.svg]
+    python -m evaluation.train_answerability ../shared/data/squad TENANT TENANT_WITHOUT
+    [picture.svg]
 
-The folder holds a questions.jsonl. TENANT has the whole corpus.jsonl ingested; TENANT_WITHOUT has the same corpus without
-the articles of the questions. An answerable question to TENANT is a positive; each question to TENANT_WITHOUT is a
-negative. Unanswerable questions whose article is there are measured, but not learnt from: only reading tells them apart,
-and learning from them costs more of the other questions than it gains. The threshold and the figures come from held-out
+The folder holds a questions.jsonl. TENANT has the whole corpus.jsonl ingested; TENANT_WITHOUT has
+the same corpus without the articles of the questions. An answerable question to TENANT is a
+positive; each question to TENANT_WITHOUT is a negative. Unanswerable questions whose article is
+there are measured, but not learnt from: only reading tells them apart, and learning from them costs
+more of the other questions than it gains. The threshold and the figures come from held-out
 articles, the weights from all articles. The picture needs matplotlib.
 """
 
@@ -77,7 +79,7 @@ def predict_probabilities(
 
 
 def predict_held_out(samples: Sequence[TrainingSample]) -> dict[str, FloatArray]:
-    """Return the probabilities of each kind of question, by models that did not learn from its article."""
+    """Return probabilities by kind of question, of models that did not see the article."""
     probabilities: dict[str, list[FloatArray]] = {"answerable": [], "absent": [], "adversarial": []}
     for training, test in split_by_article(samples):
         model = fit_classifier(training)

@@ -2,10 +2,11 @@
 
     python -m evaluation.train_extractive ../shared/data/squad TENANT
 
-The folder holds a questions.jsonl; TENANT has its corpus.jsonl ingested (`groundwork eval answers --corpus ...
---questions ...` does that and names the tenant). The model is a conditional logit (McFadden, 1974): among the sentences of
-the evidence, those of the right passage with an accepted answer should have all the probability. The figures come from
-held-out articles, the weights from all articles.
+The folder holds a questions.jsonl; TENANT has its corpus.jsonl ingested (`groundwork eval answers
+--corpus ... --questions ...` does that and names the tenant). The model is a conditional logit
+(McFadden, 1974): among the sentences of the evidence, those of the right passage with an accepted
+answer should have all the probability. The figures come from held-out articles, the weights from
+all articles.
 """
 
 import sys
@@ -41,7 +42,7 @@ MEASURED_COUNTS = (1, 2, 3)  # first sentences in which an accepted answer is lo
 
 @dataclass(frozen=True, slots=True)
 class TrainingSample:
-    """The sentences of a question's evidence: features, shape (sentences, features), and which hold an answer."""
+    """The sentences of a question's evidence, with features of shape (sentences, features)."""
 
     question: CorpusQuestion
     feature_names: tuple[str, ...]
@@ -99,7 +100,7 @@ def is_gold_among_first(sample: TrainingSample, weights: FloatArray, count: int)
 
 
 def measure_held_out(samples: Sequence[TrainingSample]) -> dict[str, float]:
-    """Return the fraction of questions with an accepted answer in the first sentences, by held-out models."""
+    """Return the fractions of questions with an answer in the first sentences, held out."""
     hits: dict[int, list[bool]] = {count: [] for count in MEASURED_COUNTS}
     for training, test in split_by_article(samples):
         weights = fit_weights(training)
@@ -111,7 +112,7 @@ def measure_held_out(samples: Sequence[TrainingSample]) -> dict[str, float]:
 
 
 def main(folder: Path, tenant: str) -> None:
-    """Ask the answerable questions, measure the model on held-out articles, fit it on all, and write it."""
+    """Ask the questions, measure the model on held-out articles, fit it on all, write it."""
     samples = []
     with open_services(load_settings()) as services:
         for question in read_questions(folder / "questions.jsonl"):

@@ -1,4 +1,4 @@
-"""Parts that both training scripts share: cross-validation over articles, optimisation, and the file of weights."""
+"""Cross-validation over articles, optimisation and output of both training scripts."""
 
 import json
 import sys

@@ -1,7 +1,7 @@
-"""From the hits of a search to the evidence of an answer: fewer passages, each complete, from several documents.
+"""From hits to the evidence of an answer: fewer, complete passages of several documents.
 
-merge    neighbouring chunks of one document become one passage
-drop     a passage that repeats an earlier one is left out, unless its numbers differ: two documents that disagree must
+merge    neighbouring chunks of one document become one passage drop     a passage that repeats an
+earlier one is left out, unless its numbers differ: two documents that disagree must
          both be seen
 spread   no document fills the evidence while others have passages
 fit      the evidence has a token budget, so that a language model can read all of it
@@ -34,11 +34,11 @@ def build_context(
     max_tokens: int = MAX_CONTEXT_TOKENS,
     max_per_document: int = MAX_PASSAGES_PER_DOCUMENT,
 ) -> SearchResult:
-    """Return the result with at most `max_passages` passages of `max_tokens` in all, best first; one in any case.
+    """Return the result with `max_passages` passages and `max_tokens` at most; one in any case.
 
-    A document gets more than `max_per_document` passages only if the other documents leave room. A merged passage has the
-    rank, id and scores of its best chunk. All offsets stay those of the document; the blanks between merged chunks become
-    line breaks, and no sentence crosses them.
+    A document gets more than `max_per_document` passages only if the other documents leave room. A
+    merged passage has the rank, id and scores of its best chunk. All offsets stay those of the
+    document; the blanks between merged chunks become line breaks, and no sentence crosses them.
     """
     passages = _drop_near_copies(_merge_adjacent(result.hits))
     passages = _put_excess_last(passages, max_per_document)
@@ -90,7 +90,7 @@ def _is_adjacent_to_passage(hit: Hit, passage: Sequence[Hit]) -> bool:
 
 
 def _is_next_chunk(before: Hit, after: Hit) -> bool:
-    """Return True if one chunk follows the other, under the same headings and with only a blank between."""
+    """Return True if one chunk follows the other in a section, with only a blank between."""
     gap = after.span.start - before.span.end
     return (
         after.ordinal == before.ordinal + 1

@@ -1,8 +1,9 @@
 """Explanation of a search: the parts of each score, and the indexes that the database used.
 
-EXPLAIN ANALYZE runs the same statement again in the same snapshot and counts the rows that it really reads. It is planned
-for its values, while a connection may keep one plan for all questions; the statement and the settings decide the index in
-both cases. Only counts after row-level security are returned; the planner's estimates cover the rows of all tenants.
+EXPLAIN ANALYZE runs the same statement again in the same snapshot and counts the rows that it
+really reads. It is planned for its values, while a connection may keep one plan for all questions;
+the statement and the settings decide the index in both cases. Only counts after row-level security
+are returned; the planner's estimates cover the rows of all tenants.
 """
 
 from collections.abc import Iterator, Mapping
@@ -65,7 +66,7 @@ def explain_search(
     return explanation, _add_reasons(connection, search)
 
 
-# --- scores -----------------------------------------------------------------------------------------------------------
+# --- scores
 
 
 def _add_reasons(connection: Connection, search: ExecutedSearch) -> tuple[Hit, ...]:
@@ -118,7 +119,7 @@ def _match_terms(
     return matches
 
 
-# --- access paths -----------------------------------------------------------------------------------------------------
+# --- access paths
 
 
 def _find_access_paths(
@@ -150,7 +151,7 @@ def _find_retriever(
 
 
 def _is_candidate_scan(node: PlanNode, retriever: RetrieverName) -> bool:
-    """Tell a scan that finds candidates from one that reads postings of common terms, or vectors, of known candidates."""
+    """Return True for a scan that finds candidates; others read rows of known candidates."""
     if retriever == "lexical":
         return "chunk_id" not in node.get("Index Cond", "")
     return str(node["Alias"]).split("_")[0] == CANDIDATE_ALIAS

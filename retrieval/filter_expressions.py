@@ -27,11 +27,12 @@ _RANGE_OPERATORS = {">=": "gte", ">": "gt", "<=": "lte", "<": "lt"}
 
 
 def parse_where(expressions: Sequence[str]) -> Filter | None:
-    """Return the filter that all `--where` expressions together describe; None without an expression.
+    """Return the filter that all `--where` expressions form; None without an expression.
 
-    An expression is FIELD=VALUE, or has another sign: `!=`, `<`, `<=`, `>`, `>=`, `^` (begins with) or `~` (contains, in
-    upper or lower case). A FIELD alone means that it has content. Commas separate several values of `=` and `!=`. A
-    metadata value that looks like a date, a number, true or false is one; in quotes it is a text.
+    An expression is FIELD=VALUE, or has another sign: `!=`, `<`, `<=`, `>`, `>=`, `^` (begins with)
+    or `~` (contains, in upper or lower case). A FIELD alone means that it has content. Commas
+    separate several values of `=` and `!=`. A metadata value that looks like a date, a number, true
+    or false is one; in quotes it is a text.
 
     Raises:
         InvalidInput: an expression is not a condition.

@@ -1,8 +1,9 @@
 """Choice of the way in which a filter joins the search, so that k hits come back if k exist.
 
-A filter that few chunks pass is answered first: the search gets their ids and compares just their vectors, exactly. A
-filter that many chunks pass is tested on each neighbour that the vector index brings, nearest first, until enough have
-passed. In both cases BM25 counts over all that the reader may see, and only candidates are filtered.
+A filter that few chunks pass is answered first: the search gets their ids and compares just their
+vectors, exactly. A filter that many chunks pass is tested on each neighbour that the vector index
+brings, nearest first, until enough have passed. In both cases BM25 counts over all that the reader
+may see, and only candidates are filtered.
 """
 
 from dataclasses import dataclass, field
@@ -20,17 +21,19 @@ from retrieval.types import DocumentCounts
 
 QUERIES = load_queries(Path(__file__).with_name("filter_plan.sql"))
 MIN_EXACT_CHUNKS = 4_000  # the lowest limit up to which vectors are compared one by one
-# The fewer of N chunks pass a filter, the more of them the vector index visits in vain. By bench/growth.py, comparing all
-# n chunks that pass takes as long as the index if n² is about this many times N.
+# The fewer of N chunks pass a filter, the more of them the vector index visits in vain. By
+# bench/growth.py, comparing all n chunks that pass takes as long as the index if n² is about this
+# many times N.
 EXACT_COST_RATIO = 400
 
 
 @dataclass(frozen=True, slots=True)
 class FilterPlan:
-    """Conditions on a chunk `p` and on a document `d` for search.sql, and the values of their placeholders.
+    """Conditions on a chunk `p` and a document `d` for search.sql, with the values to bind.
 
-    Some documents with the same bytes may pass and others not: `document_condition` selects those that a hit may show.
-    `is_selective` tells whether the chunks that pass are compared one by one; None without a filter.
+    Some documents with the same bytes may pass and others not: `document_condition` selects those
+    that a hit may show. `is_selective` tells whether the chunks that pass are compared one by one;
+    None without a filter.
     """
 
     chunk_condition: sql.Composable
@@ -70,7 +73,7 @@ def compute_exact_limit(chunks: int) -> int:
 
 
 def count_matches(connection: Connection, tenant: str, tree: Filter) -> DocumentCounts:
-    """Count what passes a filter, of all that the connection's reader may see. This reads every document."""
+    """Count the matches that the connection's reader may see. This reads every document."""
     clause = compile_filter(tree)
     row = connection.execute(
         sql.SQL(QUERIES["count_matches"]).format(condition=clause.condition),

@@ -1,6 +1,6 @@
 -- name: list_matching_chunks
--- List the chunks of the documents that pass a filter. In: the condition on document d with its values, tenant,
--- max_chunks. Out: one row: their ids as an array, max_chunks at most.
+-- List the chunks of the documents that pass a filter. In: the condition on document d with its
+-- values, tenant, max_chunks. Out: one row: their ids as an array, max_chunks at most.
 select coalesce(array_agg(chunk_id), '{{}}')
 from (
     select c.chunk_id
@@ -13,22 +13,29 @@ from (
 ) passed
 
 -- name: chunk_matches
--- Test whether chunk p passes a filter: whether a document with this chunk passes, be it only a copy. Part of search.sql if
--- too many chunks pass to list them. A scalar subquery can't become a join, so PostgreSQL tests one candidate after the
--- other, in the order of the index, until there are enough. In: the condition on document d with its values, tenant.
+-- Test whether a document with chunk p passes a filter, be it only a copy. Part of search.sql if
+-- too many chunks pass to list them. A scalar subquery can't become a join, so PostgreSQL tests one
+-- candidate after the other, in the order of the index, until there are enough. In: the condition
+-- on document d with its values, tenant.
 (
     select bool_or(d.passes)
     from (
-        select document_id from chunk where tenant_id = %(tenant)s and chunk_id = p.chunk_id offset 0
+        select document_id
+        from chunk
+        where tenant_id = %(tenant)s and chunk_id = p.chunk_id
+        offset 0
     ) c
     cross join lateral (
-        select {condition} as passes from document d where d.tenant_id = %(tenant)s and d.holder = c.document_id offset 0
+        select {condition} as passes
+        from document d
+        where d.tenant_id = %(tenant)s and d.holder = c.document_id
+        offset 0
     ) d
 )
 
 -- name: count_matches
--- Count what passes a filter, of all that the reader may see. In: the condition on document d with its values, tenant.
--- Out: documents, passages.
+-- Count what passes a filter, of all that the reader may see. In: the condition on document d with
+-- its values, tenant. Out: documents, passages.
 select count(distinct d.document_id), count(distinct c.chunk_id)
 from document d
 left join chunk c on c.tenant_id = d.tenant_id and c.document_id = d.holder

@@ -1,9 +1,11 @@
-"""Compile a filter to a condition on rows of `document d`. Column names come from this file; every value is bound.
+"""Compile a filter to a condition on `document d`.
 
-Metadata keys are bound values too (`d.metadata -> key`). The jsonb operators, starts_with and strpos are not leakproof, so
-under row-level security PostgreSQL checks a document's policy first and the condition last, and uses no index for it: a
-filter is evaluated row by row. That keeps tenants apart, and is fast enough for the documents of one tenant;
-retrieval/filter_plan.py keeps the vector index from running out of candidates.
+Column names come from this file; every value is bound, and so are metadata keys
+(`d.metadata -> key`). The jsonb operators, starts_with and strpos are not leakproof, so under
+row-level security PostgreSQL checks a document's policy first and the condition last, and uses no
+index for it: a filter is evaluated row by row. That keeps tenants apart, and is fast enough for the
+documents of one tenant. retrieval/filter_plan.py keeps the vector index from running out of
+candidates.
 """
 
 from dataclasses import dataclass, field
@@ -42,10 +44,12 @@ _COLUMNS: dict[str, LiteralString] = {
     "version": "d.version",
     "ingested_at": "d.ingested_at",
 }
-# A metadata text in this form is a date. It is stricter than PostgreSQL, so that no setting changes its meaning.
+# A metadata text in this form is a date. It is stricter than PostgreSQL, so that no setting changes
+# its meaning.
 _ISO_DATE_PATTERN = (
     "^[1-9][0-9]{3}-[0-9]{2}-[0-9]{2}"
-    "([T ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9]([.][0-9]{1,6})?)?(Z|[+-](0[0-9]|1[0-4]):[0-5][0-9])?)?$"
+    "([T ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9]([.][0-9]{1,6})?)?"
+    "(Z|[+-](0[0-9]|1[0-4]):[0-5][0-9])?)?$"
 )
 _TIME_ZONE_PATTERN = "(Z|[+-][0-9]{2}:[0-9]{2})$"
 GE, GT, LE, LT = (sql.SQL("{} " + sign + " {}::{}") for sign in (">=", ">", "<=", "<"))
@@ -54,7 +58,7 @@ _TIMESTAMP_RESOLUTION = timedelta(microseconds=1)  # the resolution of timestamp
 
 @dataclass(frozen=True, slots=True)
 class FilterClause:
-    """A condition on `document d`, and the values of its placeholders, whose names all begin with `filter_`."""
+    """A condition on `document d`, and the values of its placeholders, all named `filter_...`."""
 
     condition: sql.Composable
     values: dict[str, Any]
@@ -193,9 +197,11 @@ class _ClauseBuilder:
         if name in _COLUMNS:
             return sql.SQL(_COLUMNS[name])
         return sql.SQL(
-            "(select case when t.text ~ {iso} and pg_input_is_valid(z.text, 'timestamptz') then z.text::timestamptz end"
+            "(select case when t.text ~ {iso} and pg_input_is_valid(z.text, 'timestamptz')"
+            " then z.text::timestamptz end"
             " from (select {text}) as t (text),"
-            " lateral (select t.text || case when t.text ~ {zoned} then '' else ' UTC' end) as z (text))"
+            " lateral (select t.text || case when t.text ~ {zoned} then '' else ' UTC' end)"
+            " as z (text))"
         ).format(
             iso=sql.Literal(_ISO_DATE_PATTERN),
             zoned=sql.Literal(_TIME_ZONE_PATTERN),

@@ -1,18 +1,21 @@
 """Which documents a search may find, as a small tree of typed conditions.
 
-    And((Prefix("path", "policies/"), Range("metadata.year", gte=2024), Not(Equals("language", "de"))))
+    And((Prefix("path", "policies/"), Range("metadata.year", gte=2024), Not(Equals("language",
+    "de"))))
 
 The same as JSON, which `parse_filter` reads and `filter_json` writes:
 
     {"and": [{"field": "path", "prefix": "policies/"}, {"field": "metadata.year", "gte": 2024},
              {"not": {"field": "language", "equals": "de"}}]}
 
-A condition tests a field of the document, or a key of its metadata by `metadata.<key>`. Types never mix: the text "5" is
-not the number 5. A condition on a missing field, or on a value of another type, does not hold (so its `Not` does). A date
-means its whole day in UTC; a time without a zone is in UTC. In JSON the date of a metadata key is {"date": "2025-01-31"};
-for `ingested_at` the text is enough.
+A condition tests a field of the document, or a key of its metadata by `metadata.<key>`. Types never
+mix: the text "5" is not the number 5. A condition on a missing field, or on a value of another
+type, does not hold (so its `Not` does). A date means its whole day in UTC; a time without a zone is
+in UTC. In JSON the date of a metadata key is {"date": "2025-01-31"}; for `ingested_at` the text is
+enough.
 
-Every class checks itself when it is built and raises InvalidInput. retrieval/filter_sql.py compiles a tree to SQL.
+Every class checks itself when it is built and raises InvalidInput. retrieval/filter_sql.py compiles
+a tree to SQL.
 """
 
 import math
@@ -62,7 +65,7 @@ MAX_KEY_CHARACTERS = 200
 MAX_INTEGER = 2**63
 VALID_YEARS = range(1000, 9999)
 
-# --- fields and values ------------------------------------------------------------------------------------------------
+# --- fields and values
 
 _VALUE_TYPES: tuple[tuple[Any, str], ...] = (
     (bool, "boolean"),
@@ -82,18 +85,20 @@ def field_kind(field: str) -> FieldKind:
         return FIELDS[field]
     if not field.startswith(METADATA_PREFIX):
         raise InvalidInput(
-            f"There is no field {field[:40]!r} to filter by. Use metadata.<key> or one of {', '.join(FIELDS)}."
+            f"There is no field {field[:40]!r} to filter by."
+            f" Use metadata.<key> or one of {', '.join(FIELDS)}."
         )
     key = field.removeprefix(METADATA_PREFIX)
     if not key or not key.isprintable() or len(key) > MAX_KEY_CHARACTERS:
         raise InvalidInput(
-            f"{key[:40]!r} is not a metadata key. Use 1 to {MAX_KEY_CHARACTERS} printable characters."
+            f"{key[:40]!r} is not a metadata key."
+            f" Use 1 to {MAX_KEY_CHARACTERS} printable characters."
         )
     return "metadata"
 
 
 def parse_date(text: object) -> date:
-    """Return the day (2025-01-31) or the moment (2025-01-31T09:30:00+01:00) that a text in ISO 8601 names."""
+    """Return a day (2025-01-31) or a moment (2025-01-31T09:30:00+01:00) in ISO 8601."""
     try:
         if isinstance(text, str) and len(text) == len("2025-01-31"):
             return date.fromisoformat(text)
@@ -130,7 +135,8 @@ def _check_list_field(field: str) -> str:
 def _check_text(text: str) -> str:
     if len(text) > MAX_VALUE_CHARACTERS:
         raise InvalidInput(
-            f"The text {text[:40]!r} is longer than {MAX_VALUE_CHARACTERS:,} characters. Shorten it."
+            f"The text {text[:40]!r} is longer than {MAX_VALUE_CHARACTERS:,} characters."
+            " Shorten it."
         )
     if "\x00" in text or any("\ud800" <= character <= "\udfff" for character in text):
         raise InvalidInput(
@@ -140,7 +146,7 @@ def _check_text(text: str) -> str:
 
 
 def _check_value(value: Any, info: ValidationInfo) -> "Value":
-    """Return a value that the condition's field can be compared with; dates of JSON become dates."""
+    """Return a value that the condition's field can have; dates of JSON become dates."""
     if "field" not in info.data:
         return cast(Value, value)  # pydantic reports the field
     field = info.data["field"]
@@ -197,7 +203,7 @@ Values = Annotated[tuple[Value, ...], Field(min_length=1, max_length=MAX_VALUES)
 ListValues = Annotated[tuple[ListValue, ...], Field(min_length=1, max_length=MAX_VALUES)]
 Bound = Annotated[Value | None, Field(exclude_if=lambda bound: bound is None)]
 
-# --- conditions -------------------------------------------------------------------------------------------------------
+# --- conditions
 
 _STRICT = ConfigDict(extra="forbid", serialize_by_alias=True)
 
@@ -264,7 +270,7 @@ class Prefix(_Node):
 
 @dataclass(frozen=True, slots=True, config=_STRICT)
 class Contains(_Node):
-    """The field is a text that contains this one; PostgreSQL's lower() decides which letters differ only in case."""
+    """The field is a text that contains this one. PostgreSQL's lower() removes the case."""
 
     field: TextFieldName
     contains: Text
@@ -289,13 +295,13 @@ class HoldsAll(_Node):
 
 @dataclass(frozen=True, slots=True, config=_STRICT)
 class Exists(_Node):
-    """The field is not missing, null, an empty text or an empty list; with `exists` false, it is one of these."""
+    """The field is not missing, null or empty; with `exists` false, it is one of these."""
 
     field: FieldName
     exists: StrictBool = True
 
 
-# --- trees ------------------------------------------------------------------------------------------------------------
+# --- trees
 
 
 class _Tree(_Node):
@@ -372,8 +378,9 @@ def _invalid_filter(error: ValidationError) -> InvalidInput:
     message = message.replace("keyword argument", "key")
     where = f" at {str(first['loc'][-1])[:40]!r}" if first["loc"] else ""
     return InvalidInput(
-        f'The filter can\'t be read{where}: {message}. Use {{"field": "metadata.year", "gte": 2024}} or another'
-        f" object with {', '.join(_CLASS_BY_KEY)}."
+        f"The filter can't be read{where}: {message}."
+        ' Use {"field": "metadata.year", "gte": 2024} or another object'
+        f" with {', '.join(_CLASS_BY_KEY)}."
     )
 
 

@@ -1,7 +1,8 @@
 """Optional second ranking of the best hits, by a model that reads question and passage together.
 
-Off unless GROUNDWORK_RERANKER names a cross-encoder. To use another reranker, pass an object with a `name` and a `score` to
-`retrieve(..., reranker=...)`. docs/decisions/0010-reranking.md gives the costs.
+Off unless GROUNDWORK_RERANKER names a cross-encoder. To use another reranker, pass an object with a
+`name` and a `score` to `retrieve(..., reranker=...)`. docs/decisions/0010-reranking.md gives the
+costs.
 """
 
 from collections.abc import Sequence
@@ -26,7 +27,7 @@ class Reranker(Protocol):
         """The name in reports."""
 
     def score(self, question: str, passages: Sequence[str]) -> Sequence[float]:
-        """Return a finite score for each passage, more is better. Only the order counts, so any scale will do."""
+        """Return a finite score for each passage, on any scale; more is better."""
 
 
 class CrossEncoderReranker:
@@ -41,8 +42,8 @@ class CrossEncoderReranker:
         self._model = load_cross_encoder(name, RERANKER_SETTING)
         if self._model.num_labels != 1:
             raise Unavailable(
-                f"The reranker {name!r} returns {self._model.num_labels} numbers for a passage. Set {RERANKER_SETTING}"
-                " to a cross-encoder that returns one."
+                f"The reranker {name!r} returns {self._model.num_labels} numbers for a passage."
+                f" Set {RERANKER_SETTING} to a cross-encoder that returns one."
             )
 
     def score(self, question: str, passages: Sequence[str]) -> Sequence[float]:
@@ -62,7 +63,7 @@ def load_reranker(settings: Settings) -> Reranker | None:
 
 
 def rerank_hits(reranker: Reranker, result: SearchResult, limit: int) -> SearchResult:
-    """Return a result with the best `limit` hits: the first `RERANK_DEPTH` in the reranker's order, the others after."""
+    """Return the best `limit` hits: the first `RERANK_DEPTH` are in the reranker's order."""
     judged, others = result.hits[:RERANK_DEPTH], result.hits[RERANK_DEPTH:]
     scores = reranker.score(result.question, [f"{hit.context}\n{hit.text}" for hit in judged])
     by_score = sorted(zip(scores, judged, strict=True), key=lambda pair: -pair[0])

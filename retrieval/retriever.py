@@ -28,7 +28,9 @@ MAX_HITS = 100
 
 
 def check_question(question: str) -> str:
-    """Return a question without surrounding space. Each entry calls this once; functions below trust the question.
+    """Return a question without surrounding space.
+
+    Each entry calls this once; the functions below trust the question.
 
     Raises:
         InvalidInput: the question is empty, too long, or not text.
@@ -44,7 +46,8 @@ def check_question(question: str) -> str:
         raise InvalidInput("The question is empty. Write it in words.")
     if len(question) > MAX_QUESTION_CHARACTERS:
         raise InvalidInput(
-            f"The question has {len(question):,} characters. Shorten it to {MAX_QUESTION_CHARACTERS:,}."
+            f"The question has {len(question):,} characters."
+            f" Shorten it to {MAX_QUESTION_CHARACTERS:,}."
         )
     return question
 
@@ -75,10 +78,11 @@ def retrieve(
 ) -> SearchResult:
     """Return the passages that answer a question best, among those that the principal may see.
 
-    `question` and `limit` are checked (`check_question`, `check_limit`). `vector` is the question's, if the caller has it:
-    in mode dense the question may then be empty; in mode lexical it changes no score, but gives the hits their cosines.
-    The `reranker` decides the order of the best hits. `explain` adds the reasons of each score and takes about twice as
-    long. `collapse` merges near-duplicates into one hit; None: as the settings say.
+    `question` and `limit` are checked (`check_question`, `check_limit`). `vector` is the
+    question's, if the caller has it: in mode dense the question may then be empty; in mode lexical
+    it changes no score, but gives the hits their cosines. The `reranker` decides the order of the
+    best hits. `explain` adds the reasons of each score and takes about twice as long. `collapse`
+    merges near-duplicates into one hit; None: as the settings say.
 
     Raises:
         Unavailable: the database or a model can't be used.
@@ -162,7 +166,7 @@ def _set_ef_search(connection: Connection, ef_search: int) -> None:
 def _score_sentences(
     services: Services, vector: Sequence[float] | None, hits: tuple[Hit, ...]
 ) -> tuple[Hit, ...]:
-    """Return the hits with cosines for sentences stored without a vector (GROUNDWORK_SENTENCE_VECTORS=off)."""
+    """Add cosines of sentences stored without a vector (GROUNDWORK_SENTENCE_VECTORS=off)."""
     spans = [
         (hit, sentence.span)
         for hit in hits

@@ -1,26 +1,29 @@
 -- name: search
 -- Search what the reader may see with BM25 and vectors together; return the best hits first.
 --
--- In:  {vectors}, {sentences}       tables of the live index version
---      nearest                      in braces: the dense search, block nearest_exact or nearest_index
---      chunk_condition              in braces: the filter on chunk p; see retrieval/filter_plan.py
---      document_condition           in braces: the filter on document d
---      tenant                       the same as the transaction's; written out so that plans see one tenant
---      terms, term_numbers          the question's terms, and their numbers as sentences store them
---      term_counts                  how often the question has each term
---      vector                       the question's vector (NULL: no dense search)
---      chunk_count                  number of chunks that the reader may see
---      bm25_base, bm25_slope        BM25's k1 (1 - b), and k1 b divided by the mean length
---      lexical_depth, dense_depth   candidates of each search; 0 switches it off
---      max_postings                 postings to read for candidates; those of the rarest term are always read
---      collapse, named_editions     whether near-duplicates share a hit, and the editions that the question names
---      edition_margin               the part of the best score that a preferred edition may lack
---      bm25_weight, coverage_weight, passage_weight, sentence_weight, limit   see retrieval/search_statement.py
--- Out: a row for each hit: the chunk, its document, its sentences with their cosine to the question, the score that
---      ranks it, and the score and rank of each retriever; `also` lists the other documents that the hit represents.
---      Every row has `idf`, the idf of each term. Without a hit there is one row, whose chunk_id is NULL.
+-- In braces:
+--      vectors, sentences          tables of the live index version
+--      nearest                     the dense search: block nearest_exact or nearest_index
+--      chunk_condition             the filter on chunk p (retrieval/filter_plan.py)
+--      document_condition          the filter on document d
+-- In:  tenant                      the transaction's tenant, so that plans see one tenant
+--      terms, term_numbers         the question's terms, and their numbers as sentences store them
+--      term_counts                 how often the question has each term
+--      vector                      the question's vector (NULL: no dense search)
+--      chunk_count                 number of chunks that the reader may see
+--      bm25_base, bm25_slope       BM25's k1 (1 - b), and k1 b divided by the mean length
+--      lexical_depth, dense_depth  candidates of each search; 0 switches it off
+--      max_postings                postings to read for candidates; at least those of one term
+--      collapse, named_editions    whether near-duplicates share a hit; the named editions
+--      edition_margin              the part of the best score that a preferred edition may lack
+--      bm25_weight, coverage_weight, passage_weight, sentence_weight, limit
+--                                  see retrieval/search_statement.py
+-- Out: a row for each hit: the chunk, its document, its sentences with their cosines, the score,
+--      the score and rank of each retriever, and `also`, the other documents of the hit.
+--      Every row has `idf`, the idf of each term. Without a hit there is one row, whose chunk_id is
+--      NULL.
 
--- The idf of each term as in Lucene's BM25 (never negative), and the most that the term can add to a score.
+-- The idf of each term as in Lucene's BM25 (never negative), and the most that it adds to a score.
 with term_stats as materialized (
     select
         term, number, idf, count_in_question * idf as max_score,
@@ -28,11 +31,15 @@ with term_stats as materialized (
     from (
         select
             t.term, t.number, t.count_in_question, coalesce(l.chunks, 0) as chunks,
-            ln(1 + (%(chunk_count)s - coalesce(l.chunks, 0) + 0.5) / (coalesce(l.chunks, 0) + 0.5)) as idf
+            ln(
+                1 + (%(chunk_count)s - coalesce(l.chunks, 0) + 0.5) / (coalesce(l.chunks, 0) + 0.5)
+            ) as idf
         from unnest(%(terms)s::text[], %(term_numbers)s::integer[], %(term_counts)s::float8[])
             as t (term, number, count_in_question)
         cross join lateral (
-            select sum(chunk_count)::float8 as chunks from lexicon where tenant_id = %(tenant)s and term = t.term
+            select sum(chunk_count)::float8 as chunks
+            from lexicon
+            where tenant_id = %(tenant)s and term = t.term
         ) l
     ) counted_terms
     window rarest as (order by chunks, term)
@@ -58,10 +65,14 @@ candidates as materialized (
     from (
         select
             p.chunk_id, null::bigint as dense_rank,
-            t.max_score * p.frequency / (p.frequency + %(bm25_base)s + %(bm25_slope)s * p.length) as score
+            t.max_score * p.frequency
+            / (p.frequency + %(bm25_base)s + %(bm25_slope)s * p.length) as score
         from term_stats t
-        cross join lateral (  -- offset 0, here and below: for each row on the left, look it up by the whole key
-            select chunk_id, frequency, length from posting where tenant_id = %(tenant)s and term = t.term offset 0
+        cross join lateral (  -- offset 0, here and below: a lookup by the whole key for each row
+            select chunk_id, frequency, length
+            from posting
+            where tenant_id = %(tenant)s and term = t.term
+            offset 0
         ) p
         where t.is_rare
         union all
@@ -69,7 +80,7 @@ candidates as materialized (
     ) both_searches
     group by chunk_id
 ),
--- All dense candidates, and twice as many lexical ones as needed, since the common terms may still change their order.
+-- All dense candidates, and twice the lexical depth, since common terms may still change the order.
 shortlist as (
     select chunk_id, score, dense_rank from candidates where dense_rank is not null
     union
@@ -86,7 +97,10 @@ lexical_scored as (
     select
         s.chunk_id, s.dense_rank,
         s.score + coalesce((
-            select sum(t.max_score * p.frequency / (p.frequency + %(bm25_base)s + %(bm25_slope)s * p.length))
+            select sum(
+                t.max_score * p.frequency
+                / (p.frequency + %(bm25_base)s + %(bm25_slope)s * p.length)
+            )
             from common_terms t
             cross join lateral (
                 select frequency, length
@@ -101,13 +115,16 @@ lexical_scored as (
 ranked_candidates as materialized (
     select
         chunk_id, dense_rank, lexical_score,
-        case when lexical_score > 0 and lexical_position <= %(lexical_depth)s then lexical_position end as lexical_rank
+        case
+            when lexical_score > 0 and lexical_position <= %(lexical_depth)s then lexical_position
+        end as lexical_rank
     from (
-        select *, row_number() over (order by lexical_score desc, chunk_id) as lexical_position from lexical_scored
+        select *, row_number() over (order by lexical_score desc, chunk_id) as lexical_position
+        from lexical_scored
     ) ordered
     where lexical_score > 0 and lexical_position <= %(lexical_depth)s or dense_rank is not null
 ),
--- The candidates with the cosines of the passage and of its best sentence, and the idf that one sentence covers.
+-- The candidates with the cosines of passage and best sentence, and the idf of a sentence's terms.
 signals as materialized (
     select
         c.*,
@@ -118,7 +135,7 @@ signals as materialized (
         ) as passage_cosine,
         s.*
     from ranked_candidates c
-    cross join lateral (  -- the best sentence by meaning and the best by words; most often the same one
+    cross join lateral (  -- the best sentence by meaning, and the best by words
         select
             1 - min(s.embedding <=> %(vector)s::halfvec) as sentence_cosine,
             max(
@@ -137,7 +154,11 @@ sentence_ranked as (
 ),
 -- The weighted sum of the four signals, and the rank by it.
 fused as materialized (
-    select *, row_number() over (order by score desc, passage_cosine desc nulls last, chunk_id) as fused_rank
+    select
+        *,
+        row_number() over (
+            order by score desc, passage_cosine desc nulls last, chunk_id
+        ) as fused_rank
     from (
         select
             r.*,
@@ -148,7 +169,7 @@ fused as materialized (
         from sentence_ranked r cross join query_stats
     ) weighted
 ),
--- The ranked candidates with the document that holds their chunk, and the bands of the chunk's MinHash signature.
+-- The ranked candidates with the document of their chunk, and the chunk's bands (MinHash).
 with_document as materialized (
     select f.*, c.document_id as holder, c.bands
     from fused f
@@ -176,7 +197,7 @@ near_duplicates as materialized (
         ) as leader_rank
     from with_document d
 ),
--- One row for each document that has the passage: the holder, and the documents with the same bytes.
+-- One row for each document with the passage: the holder, and the documents with the same bytes.
 placements as materialized (
     select
         n.*, d.*,
@@ -192,22 +213,27 @@ placements as materialized (
         offset 0
     ) d
 ),
--- The placements of a group in order: the edition that the question names, else the newest, if it is nearly as good.
+-- The placements of a group in order: the named edition, else the newest, if it is nearly as good.
 ranked_placements as materialized (
     select
         *,
         row_number() over (
             partition by group_rank
             order by
-                score >= group_score - %(edition_margin)s * abs(group_score) desc, is_named_edition desc,
-                string_to_array(translate(edition, '-', '.'), '.')::bigint[] desc nulls last, fused_rank, is_copy, uri
+                score >= group_score - %(edition_margin)s * abs(group_score) desc,
+                is_named_edition desc,
+                string_to_array(translate(edition, '-', '.'), '.')::bigint[] desc nulls last,
+                fused_rank, is_copy, uri
         ) as placement_rank
     from (
         select
             p.*, max(score) over (partition by group_rank) as group_score,
             exists (
                 select from unnest(%(named_editions)s::text[]) as e (name)
-                where edition = name or starts_with(edition, name || '.') or starts_with(edition, name || '-')
+                where
+                    edition = name
+                    or starts_with(edition, name || '.')
+                    or starts_with(edition, name || '-')
             ) as is_named_edition
         from placements p
     ) p
@@ -219,16 +245,18 @@ representatives as (
 select
     row_number() over (order by r.group_rank) as rank,
     r.chunk_id, c.*, s.spans as sentence_spans, s.cosines as sentence_cosines,
-    r.group_score as score, r.lexical_score, r.lexical_rank, r.passage_cosine as dense_score, r.dense_rank,
+    r.group_score as score, r.lexical_score, r.lexical_rank,
+    r.passage_cosine as dense_score, r.dense_rank,
     r.sentence_cosine as sentence_score, r.sentence_rank,
-    coalesce(r.covered_idf / nullif(q.max_bm25, 0), 0) as coverage, r.edition, o.also, q.idf_by_term as idf
+    coalesce(r.covered_idf / nullif(q.max_bm25, 0), 0) as coverage,
+    r.edition, o.also, q.idf_by_term as idf
 from query_stats q
 left join (
     representatives r
     cross join lateral (
         select
-            d.document_id, c.ordinal, d.title, d.path, d.uri, d.version, d.media_type, d.metadata, c.location, c.context,
-            c.start_char, c.end_char, c.text
+            d.document_id, c.ordinal, d.title, d.path, d.uri, d.version, d.media_type, d.metadata,
+            c.location, c.context, c.start_char, c.end_char, c.text
         from chunk c
         cross join lateral (
             select document_id, title, path, uri, version, media_type, metadata
@@ -262,7 +290,8 @@ left join (
 order by rank
 
 -- name: nearest_exact
--- The dense search that compares every vector: for a tenant or a filter with few chunks. Part of search.
+-- The dense search that compares every vector, for a tenant or a filter with few chunks. Part of
+-- search.
 -- OFFSET 0 keeps the order outside, so that the vector index can't bring it.
 select chunk_id, distance
 from (

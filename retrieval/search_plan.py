@@ -1,4 +1,4 @@
-"""What PostgreSQL needs to plan a search: the live index, the size of the corpus, and planner settings."""
+"""Inputs of the search plan: the live index, the size of the corpus, and planner settings."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,19 +11,21 @@ from core.db.queries import load_queries
 
 QUERIES = load_queries(Path(__file__).with_name("search_plan.sql"))
 
-# Comparing this many vectors one by one takes about as long as the vector index. Where a tenant has only part of an index,
-# the index visits vectors of other tenants in vain, so that comparing pays for more vectors.
+# Comparing this many vectors one by one takes about as long as the vector index. Where a tenant has
+# only part of an index, the index visits vectors of other tenants in vain, so that comparing pays
+# for more vectors.
 MAX_EXACT_VECTORS = 4_000
 
-# Candidates that the vector index keeps (hnsw.ef_search): more find more of the nearest vectors and take longer. For the
-# same recall a larger graph needs more (bench/growth.py), up to pgvector's maximum.
+# Candidates that the vector index keeps (hnsw.ef_search): more find more of the nearest vectors and
+# take longer. For the same recall a larger graph needs more (bench/growth.py), up to pgvector's
+# maximum.
 MIN_EF_SEARCH, MAX_EF_SEARCH = 100, 1_000
 VECTORS_PER_EF_SEARCH = 625
 
 
 @dataclass(frozen=True, slots=True)
 class CorpusStats:
-    """The live index; the documents, chunks and terms that the reader may see; all vectors of its partition."""
+    """The live index, counts of what the reader may see, and all vectors of the partition."""
 
     index: IndexVersion
     documents: int
@@ -59,9 +61,10 @@ def read_corpus_stats(connection: Connection, tenant: str) -> CorpusStats:
     return CorpusStats(index, row["documents"], row["chunks"], row["terms"], row["vectors"])
 
 
-# For the transaction of a search. Iterative scan: where few neighbours belong to the tenant, the groups and the filter, the
-# vector index continues until it has enough; the default limit of 20,000 tuples would end too early. No sort where an
-# index brings the order. No JIT: compiling would take longer than the search.
+# For the transaction of a search. Iterative scan: where few neighbours belong to the tenant, the
+# groups and the filter, the vector index continues until it has enough; the default limit of 20,000
+# tuples would end too early. No sort where an index brings the order. No JIT: compiling would take
+# longer than the search.
 SEARCH_SETTINGS = {
     "hnsw.iterative_scan": "relaxed_order",
     "hnsw.ef_search": str(MIN_EF_SEARCH),
@@ -70,8 +73,8 @@ SEARCH_SETTINGS = {
     "enable_sort": "off",
     "jit": "off",
 }
-# Without a filter a search needs few rows of each table, all found by key. So the plan is the same for every question, is
-# made once for each connection, and joins by nested loops only.
+# Without a filter a search needs few rows of each table, all found by key. So the plan is the same
+# for every question, is made once for each connection, and joins by nested loops only.
 UNFILTERED_SETTINGS = SEARCH_SETTINGS | {
     "plan_cache_mode": "force_generic_plan",
     "enable_hashjoin": "off",

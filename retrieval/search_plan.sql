@@ -1,8 +1,9 @@
 -- name: corpus_stats
--- Read the live index version and the amount of data that the reader may see, in the snapshot of a search.
+-- Read the live index version and the size of what the reader may see, in the snapshot of a search.
 -- In: tenant, partition (the suffix of the tenant's own partition, if it has one).
--- Out: one row: the live index version (all NULL before the first migration); documents, chunks, and terms (the sum of the
--- lengths) that the reader may see; vectors: the database's last estimate of the vectors in the index to search.
+-- Out: one row: the live index version (all NULL before the first migration); documents, chunks and
+-- terms (the sum of lengths) that the reader may see; vectors: the database's last estimate of the
+-- vectors in the index to search.
 select
     i.index_version_id, i.model, i.revision, i.dimension, r.documents, r.chunks, r.terms,
     coalesce((

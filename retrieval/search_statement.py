@@ -1,9 +1,10 @@
 """Ranking as one SQL statement, search.sql: its values, and the hits that its rows become.
 
-The score of a passage is half words and half meaning. Words: 0.4 of BM25, as a fraction of the most that any text could
-get for the question, and 0.1 of the question's idf that one sentence covers. Meaning: 0.25 of the passage's cosine and
-0.25 of its best sentence's (late interaction at the level of sentences). All four mean the same for every question, so
-nothing is scaled to the candidates. docs/decisions/0004-ranking.md compares this with other formulas.
+The score of a passage is half words and half meaning. Words: 0.4 of BM25, as a fraction of the most
+that any text could get for the question, and 0.1 of the question's idf that one sentence covers.
+Meaning: 0.25 of the passage's cosine and 0.25 of its best sentence's (late interaction at the level
+of sentences). All four mean the same for every question, so nothing is scaled to the candidates.
+docs/decisions/0004-ranking.md compares this with other formulas.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,7 +30,8 @@ from retrieval.types import DuplicateRef, Hit, RetrieverScore, SearchMode, Sente
 
 QUERIES = load_queries(Path(__file__).with_name("search.sql"))
 
-# Weights of BM25, of the idf that a sentence covers, of the passage's cosine and of its best sentence's.
+# Weights of BM25, of the idf that a sentence covers, of the passage's cosine and of its best
+# sentence's.
 WEIGHT_NAMES = ("bm25_weight", "coverage_weight", "passage_weight", "sentence_weight")
 WEIGHTS: Mapping[SearchMode, tuple[float, float, float, float]] = {
     "hybrid": (0.4, 0.1, 0.25, 0.25),
@@ -37,17 +39,21 @@ WEIGHTS: Mapping[SearchMode, tuple[float, float, float, float]] = {
     "lexical": (1.0, 0.0, 0.0, 0.0),
 }
 
-# BM25's saturation and length normalisation: the values of Trotman and others (2012), as in Anserini.
+# BM25's saturation and length normalisation: the values of Trotman and others (2012), as in
+# Anserini.
 BM25_K1, BM25_B = 0.9, 0.4
 
-# Candidates of each search, or as many as the caller asks for. More change nothing among the first ten hits.
+# Candidates of each search, or as many as the caller asks for. More change nothing among the first
+# ten hits.
 MIN_SEARCH_DEPTH = 20
-# Where near-duplicates leave too few hits, the search looks deeper by this factor, down to this depth.
+# Where near-duplicates leave too few hits, the search looks deeper by this factor, down to this
+# depth.
 DEPTH_GROWTH_FACTOR, MAX_SEARCH_DEPTH = 4, 1_000
-# Under a filter the vector index looks this many times further: few of its candidates may pass, and the nearest that
-# pass are not all among them (bench/growth.py, a filter that a tenth passes).
+# Under a filter the vector index looks this many times further: few of its candidates may pass, and
+# the nearest that pass are not all among them (bench/growth.py, a filter that a tenth passes).
 FILTERED_DEPTH_FACTOR = 4
-# Postings read to find candidates, the rarest terms first. bench/growth.py measures the time and the loss.
+# Postings read to find candidates, the rarest terms first. bench/growth.py measures the time and
+# the loss.
 MAX_POSTINGS_READ = 10_000
 # A newer edition represents its near-duplicates if it lacks at most this part of the best score.
 EDITION_SCORE_MARGIN = 0.1
@@ -55,7 +61,7 @@ EDITION_SCORE_MARGIN = 0.1
 
 @dataclass(frozen=True, slots=True)
 class SearchRequest:
-    """A question as the database needs it. `named_editions` are those in the question; None keeps near-duplicates."""
+    """A question for the database. `named_editions` is None to keep near-duplicates apart."""
 
     question: str
     mode: SearchMode = "hybrid"
@@ -82,7 +88,7 @@ def execute_search(
     request: SearchRequest,
     filter_plan: FilterPlan,
 ) -> ExecutedSearch:
-    """Search, and search deeper as long as near-duplicates leave too few hits and there may be more."""
+    """Search, and search deeper while near-duplicates leave too few hits."""
     depth = max(MIN_SEARCH_DEPTH, request.limit)
     while True:
         statement, values = build_search_statement(tenant, stats, request, filter_plan, depth)

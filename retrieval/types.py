@@ -15,7 +15,7 @@ AccessMethod = Literal["index only", "index", "HNSW", "exact", "table"]
 
 @dataclass(frozen=True, slots=True)
 class RetrieverScore:
-    """A retriever's score of a hit (BM25, or a cosine from -1 to 1) and its rank; None if it has none."""
+    """A retriever's score of a hit (BM25, or a cosine, -1 to 1) and its rank, if it has them."""
 
     score: float | None
     rank: int | None
@@ -23,7 +23,7 @@ class RetrieverScore:
 
 @dataclass(frozen=True, slots=True)
 class SentenceHit:
-    """A sentence of a hit, as offsets into the document's text, and its cosine to the question (None: not computed)."""
+    """A sentence's offsets in the document's text, and its cosine to the question, if known."""
 
     span: Span
     cosine: float | None
@@ -31,7 +31,7 @@ class SentenceHit:
 
 @dataclass(frozen=True, slots=True)
 class RerankScore:
-    """A reranker's score of a hit, on its own scale (more is better), and the rank that the hit had before."""
+    """A reranker's score of a hit, on its own scale, and the rank that the hit had before."""
 
     score: float
     before: int
@@ -39,7 +39,7 @@ class RerankScore:
 
 @dataclass(frozen=True, slots=True)
 class DuplicateRef:
-    """Another document with the passage of a hit: the same file (`exact`), or one with nearly the same passage."""
+    """Another document with the passage of a hit: the same file (`exact`), or a similar text."""
 
     document_id: UUID
     path: str
@@ -50,7 +50,7 @@ class DuplicateRef:
 
 @dataclass(frozen=True, slots=True)
 class TermMatch:
-    """A term of the question in a hit: its frequency there, its idf, and what it adds to the BM25 score."""
+    """A question term in a hit: its frequency, its idf, and what it adds to the BM25 score."""
 
     term: str
     frequency: float
@@ -73,10 +73,10 @@ class ScoreReasons:
 class Hit:
     """A passage that was found, with its place in the document.
 
-    `score` is the search's, 0 to 1 (below 0 for unrelated passages), and not a probability. `rank` follows `reranked`, if
-    a reranker scored the hit. A hit represents its near-duplicates and has the score of the best of them; `also` lists
-    their documents. `coverage` is the part, 0 to 1, of the question's idf that one sentence covers together with the
-    headings above it.
+    `score` is the search's, 0 to 1 (below 0 for unrelated passages), and not a probability. `rank`
+    follows `reranked`, if a reranker scored the hit. A hit represents its near-duplicates and has
+    the score of the best of them; `also` lists their documents. `coverage` is the part, 0 to 1, of
+    the question's idf that one sentence covers together with the headings above it.
     """
 
     rank: int
@@ -118,8 +118,8 @@ class Hit:
 class AccessPath:
     """The way in which the database served a retriever.
 
-    `step` is "find" if it looked for candidates, and "score" if it read the vectors of known ones. `rows` counts the rows
-    after row-level security.
+    `step` is "find" if it looked for candidates, and "score" if it read the vectors of known ones.
+    `rows` counts the rows after row-level security.
     """
 
     leg: RetrieverName
@@ -141,8 +141,8 @@ class DocumentCounts:
 class SearchExplanation:
     """The course of a search. Every number is over what the reader may see.
 
-    `passed` counts what passes the filter, None without one. `milliseconds` has "planning" and "execution", which
-    the database measured in a second run.
+    `passed` counts what passes the filter, None without one. `milliseconds` has "planning" and
+    "execution", which the database measured in a second run.
     """
 
     tenant: str
@@ -156,7 +156,7 @@ class SearchExplanation:
 
 @dataclass(frozen=True, slots=True)
 class RerankSummary:
-    """A reranker's name, how many hits it scored, and how many of the returned hits changed their rank."""
+    """A reranker's name, and the numbers of scored hits and of returned hits that moved."""
 
     name: str
     scored: int
@@ -167,8 +167,9 @@ class RerankSummary:
 class SearchResult:
     """The hits for a question, best first.
 
-    `idf` has each term of the question, over what the reader may see; `searched` counts that. `milliseconds` has "embed"
-    and "search", and "filter", "explain" and "rerank" if there was such a stage.
+    `idf` has each term of the question, over what the reader may see; `searched` counts that.
+    `milliseconds` has "embed" and "search", and "filter", "explain" and "rerank" if there was such
+    a stage.
     """
 
     question: str

@@ -14,7 +14,7 @@ from core.services import Services
 
 
 class GroundworkEmbedding(BaseEmbedding):
-    """The model of the live index as a `BaseEmbedding`, for a VectorStoreIndex on `GroundworkVectorStore`."""
+    """The model of the live index, for a VectorStoreIndex on `GroundworkVectorStore`."""
 
     _services: Services = PrivateAttr()
 

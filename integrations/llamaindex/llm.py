@@ -1,11 +1,11 @@
 """The model gateway as a LlamaIndex LLM, with its routing, deadlines, fallback and budgets.
 
-    llm = GatewayLLM(gateway, Principal("alder"), purpose="report")
-    llm.complete("...")                                     # or chat, stream_chat, structured_predict
-    index.as_query_engine(llm=llm)
+    llm = GatewayLLM(gateway, Principal("alder"), purpose="report") llm.complete("...")
+    # or chat, stream_chat, structured_predict index.as_query_engine(llm=llm)
 
-The text is a model's, without citations and unverified; `serving.answering.pipeline.answer_question` verifies. The gateway
-raises its own errors: OverBudget, NoModelAvailable, ModelFailed.
+The text is a model's, without citations and unverified;
+`serving.answering.pipeline.answer_question` verifies. The gateway raises its own errors:
+OverBudget, NoModelAvailable, ModelFailed.
 """
 
 import asyncio
@@ -74,13 +74,13 @@ class GatewayLLM(CustomLLM):
 
     @llm_chat_callback()
     def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
-        """Return a whole reply. The keywords `schema`, `max_tokens` and `temperature` have an effect."""
+        """Return a whole reply. Keywords in use: `schema`, `max_tokens`, `temperature`."""
         reply = self._request_reply(messages, kwargs)
         return _build_chat_response(reply, "".join(reply), None)
 
     @llm_chat_callback()
     def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
-        """Return a reply in pieces, once the first has arrived. Closing the generator ends the call."""
+        """Return a reply in pieces. Closing the generator ends the call."""
         reply = self._request_reply(messages, kwargs)
 
         def pieces() -> ChatResponseGen:
@@ -142,7 +142,7 @@ class GatewayLLM(CustomLLM):
         llm_kwargs: dict[str, Any] | None = None,
         **prompt_args: Any,
     ) -> StructuredOutput:
-        """Return a reply as an instance of `output_cls`. Models with JSON schema support get the schema.
+        """Return a reply as an `output_cls`. Models that support JSON schemas get its schema.
 
         Raises:
             ModelFailed: the reply has another shape.

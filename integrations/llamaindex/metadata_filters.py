@@ -121,6 +121,6 @@ def _require_list(metadata_filter: MetadataFilter) -> tuple[Any, ...]:
 def _require(metadata_filter: MetadataFilter, is_valid: bool, expected: str) -> None:
     if not is_valid:
         raise InvalidInput(
-            f"The filter {metadata_filter.operator.value!r} on {metadata_filter.key[:40]!r} needs {expected}."
-            " Use is_empty to find missing values."
+            f"The filter {metadata_filter.operator.value!r} on {metadata_filter.key[:40]!r}"
+            f" needs {expected}. Use is_empty to find missing values."
         )

@@ -41,7 +41,7 @@ class NodePassage:
 
 
 def build_node(hit: Hit) -> BaseNode:
-    """Return a hit as a node: the node that LlamaIndex added, or a new one for a passage of a file."""
+    """Return the node that LlamaIndex added, or a new one for a passage of a file."""
     fields = {name: getattr(hit, name) for name in DOCUMENT_FIELDS}
     metadata, label = dict(hit.metadata), hit.location.label()
     return _build_node(

@@ -23,7 +23,7 @@ from retrieval.types import SearchMode
 
 
 class GroundworkRetriever(BaseRetriever):
-    """The search as a `BaseRetriever`: nodes with offsets in the document, and its title, path and metadata.
+    """The search as a `BaseRetriever`; nodes have offsets, title, path and metadata.
 
     A node's score is the hit's, 0 to 1.
     """
@@ -62,7 +62,7 @@ class GroundworkRetriever(BaseRetriever):
         return await asyncio.to_thread(self._retrieve, query_bundle)
 
     def _query_vector(self, query_bundle: QueryBundle) -> list[float] | None:
-        """Return the vector of a query transformation, such as HyDE's hypothetical answer; None without one."""
+        """Return the vector of a query transformation such as HyDE; None without one."""
         if query_bundle.embedding is not None:
             return check_vector(self._services.embedder(), query_bundle.embedding)
         if not query_bundle.custom_embedding_strs or self._mode == "lexical":

@@ -18,7 +18,8 @@ from integrations.llamaindex.embedding import check_vector, encode_truncated
 from integrations.llamaindex.nodes import NODE_URI_PREFIX
 from retrieval.filters import MAX_VALUE_CHARACTERS
 
-# The cosine of a node's vector to our model's vector of its text; the vector of another model is near 0.
+# The cosine of a node's vector to our model's vector of its text; the vector of another model is
+# near 0.
 MIN_SAME_MODEL_COSINE = 0.9
 MAX_ID_CHARACTERS = MAX_VALUE_CHARACTERS - len(NODE_URI_PREFIX)
 
@@ -67,11 +68,11 @@ def _build_document(node: BaseNode, allowed_groups: tuple[str, ...]) -> Document
 
 
 def _node_metadata(node: BaseNode) -> dict[str, Any]:
-    """Return all of a node but its text, as LlamaIndex writes it; refuse content that PostgreSQL can't store."""
+    """Return a node without its text as LlamaIndex writes it, if PostgreSQL can store it."""
     name = node.node_id[:40]
     if not 1 <= len(node.node_id) <= MAX_ID_CHARACTERS:
         raise InvalidInput(
-            f"The id {name!r} is empty or too long. A node's id has 1 to {MAX_ID_CHARACTERS} characters."
+            f"The id {name!r} is empty or too long. Use 1 to {MAX_ID_CHARACTERS} characters."
         )
     try:
         metadata = node_to_metadata_dict(node, remove_text=True) | {"ref_doc_id": node.ref_doc_id}
@@ -120,11 +121,11 @@ def _node_vectors(embedder: Embedder, nodes: Sequence[BaseNode]) -> Vectors:
 
 
 def _check_same_model(embedder: Embedder, node: BaseNode, vector: NDArray[np.float32]) -> None:
-    """Refuse the vector of another model, which would make searches wrong unnoticed. One node is enough to check."""
+    """Refuse the vector of another model, which would make searches wrong unnoticed."""
     texts = [node.get_content(mode) for mode in (MetadataMode.EMBED, MetadataMode.NONE)]
     own_vectors = encode_truncated(embedder, texts)
     if (own_vectors @ vector).max() < MIN_SAME_MODEL_COSINE * np.linalg.norm(vector):
         raise InvalidInput(
-            f"The vector of node {node.node_id[:40]!r} is not by the index's model {embedder.model.name!r}."
-            " Embed with GroundworkEmbedding."
+            f"The vector of node {node.node_id[:40]!r} is not by the index's model"
+            f" {embedder.model.name!r}. Embed with GroundworkEmbedding."
         )

@@ -5,8 +5,9 @@
     index.insert_nodes(nodes)
     index.as_query_engine(vector_store_query_mode="hybrid", llm=llm)
 
-A node becomes a document of one chunk with the node's metadata, so that filters apply to each node. A search finds nodes
-and passages of ingested files alike. docs/guides/from-pgvectorstore.md lists the differences from PGVectorStore.
+A node becomes a document of one chunk with the node's metadata, so that filters apply to each node.
+A search finds nodes and passages of ingested files alike. docs/guides/from-pgvectorstore.md lists
+the differences from PGVectorStore.
 """
 
 import asyncio
@@ -57,8 +58,8 @@ SEARCH_MODES: dict[VectorStoreQueryMode, SearchMode] = {
 class GroundworkVectorStore(BasePydanticVectorStore):
     """A tenant's documents as a vector store.
 
-    Members of `allowed_groups` may read the added nodes; without groups, the whole tenant may. A search finds, and a
-    deletion removes, only what the principal may see.
+    Members of `allowed_groups` may read the added nodes; without groups, the whole tenant may. A
+    search finds, and a deletion removes, only what the principal may see.
     """
 
     stores_text: bool = True
@@ -86,7 +87,7 @@ class GroundworkVectorStore(BasePydanticVectorStore):
         return self._services.database
 
     def add(self, nodes: Sequence[BaseNode], **kwargs: Any) -> list[str]:
-        """Store nodes, all or none, and return their ids. A node replaces a stored one with the same id.
+        """Store nodes, all or none, and return their ids. A node replaces one with the same id.
 
         Raises:
             InvalidInput: PostgreSQL can't store a node, or a vector is not of the index's model.
@@ -102,7 +103,7 @@ class GroundworkVectorStore(BasePydanticVectorStore):
         return [node.node_id for node in nodes]
 
     def query(self, query: VectorStoreQuery, **kwargs: Any) -> VectorStoreQueryResult:
-        """Return the best nodes: by cosine (default), by BM25 (sparse, text_search), or by both (hybrid).
+        """Return the best nodes by cosine (default), BM25 (sparse, text_search) or both (hybrid).
 
         Raises:
             InvalidInput: Groundwork does not have the mode, the filter or the number of nodes.
@@ -114,7 +115,7 @@ class GroundworkVectorStore(BasePydanticVectorStore):
             )
         if query.alpha is not None:
             raise InvalidInput(
-                "Groundwork's weights are fixed by measurement. Leave alpha out, or use another mode."
+                "Groundwork's weights are fixed. Leave alpha out, or use another mode."
             )
         vector = None
         if query.query_embedding:
@@ -185,7 +186,8 @@ class GroundworkVectorStore(BasePydanticVectorStore):
             node_ids = [node.node_id for node in read_nodes(connection, tenant, where)]
         if any(map(PASSAGE_ID_PATTERN.fullmatch, node_ids)):
             raise InvalidInput(
-                "A passage of a file can't be deleted as a node. Delete the file and ingest its folder."
+                "A passage of a file can't be deleted as a node."
+                " Delete the file and ingest its folder."
             )
         uris = [NODE_URI_PREFIX + node_id for node_id in node_ids]
         with self._services.database.writing(tenant) as connection:

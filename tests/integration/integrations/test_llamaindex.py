@@ -34,6 +34,7 @@ from llama_index.core.vector_stores.types import (
     VectorStoreQuery,
     VectorStoreQueryMode,
 )
+from psycopg import sql
 
 from core.errors import InvalidInput
 from core.local_postgres import EmbeddedPostgres
@@ -131,7 +132,7 @@ def index_on(store: GroundworkVectorStore) -> VectorStoreIndex:
     )
 
 
-# --- the retriever --------------------------------------------------------------------------------------------------
+# --- the retriever
 
 
 @pytest.mark.parametrize("mode", ["hybrid", "dense", "lexical"])
@@ -190,7 +191,7 @@ def test_the_text_of_a_query_transformation_is_embedded(sample_services: Service
 
 
 def test_llamaindex_engines_answer_from_our_passages(sample_services: Services) -> None:
-    """RetrieverQueryEngine and CitationQueryEngine prompt a model, which echoes, with our passages."""
+    """The engines prompt a model, which echoes, with our passages."""
     retriever = GroundworkRetriever(sample_services, ALDER, limit=3)
     llm = MockLLM()
     engine = RetrieverQueryEngine.from_args(
@@ -216,11 +217,11 @@ def test_llamaindex_engines_answer_from_our_passages(sample_services: Services) 
     assert all(node.metadata["path"] for node in response.source_nodes)
 
 
-# --- the vector store -----------------------------------------------------------------------------------------------
+# --- the vector store
 
 
 def test_an_index_on_our_store(store: GroundworkVectorStore) -> None:
-    """VectorStoreIndex fills the store, queries it in three modes, updates it and deletes from it."""
+    """VectorStoreIndex adds, queries in three modes, updates and deletes."""
     index = index_on(store)
     index.insert(
         Document(
@@ -295,7 +296,8 @@ def test_adding_a_node_again_replaces_it(
     assert [node.get_content() for node in found.nodes or []] == ["The last word."]
     with superuser(server, store._services) as connection:
         for table in ("document", "chunk", "vector_1", "sentence_1"):
-            assert connection.execute(f"select count(*) from {table}").fetchone() == (1,)  # type: ignore[call-overload]
+            query = sql.SQL("select count(*) from {}").format(sql.Identifier(table))
+            assert connection.execute(query).fetchone() == (1,)
         assert connection.execute("select array_agg(distinct term) from posting").fetchone() == (
             ["last", "word"],
         )
@@ -447,7 +449,7 @@ def test_a_call_without_ids_and_filters_is_refused(zoo: GroundworkVectorStore) -
         assert not ask([])
 
 
-# --- filters --------------------------------------------------------------------------------------------------------
+# --- filters
 
 
 def only(key: str, operator: str, value: Any = None) -> MetadataFilters:
@@ -622,7 +624,7 @@ def test_nested_filters_match_the_same_nodes_in_python(
     }
 
 
-# --- the page -------------------------------------------------------------------------------------------------------
+# --- the page
 
 
 def test_the_page_on_pgvectorstore_runs(

@@ -38,7 +38,10 @@ def found(request: pytest.FixtureRequest, sample_services: Services) -> SearchRe
 @pytest.fixture
 def long_document(services: Services, tmp_path: Path) -> Services:
     """Store a chapter of several chunks, and two similar letters with different numbers."""
-    said = "The {} turbine of the mill at Wending runs at {} revolutions a minute, and its bearings are oiled by hand."
+    said = (
+        "The {} turbine of the mill at Wending runs at {} revolutions a minute,"
+        " and its bearings are oiled by hand."
+    )
     names = (
         "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth".split()
     )
@@ -46,7 +49,10 @@ def long_document(services: Services, tmp_path: Path) -> Services:
         said.format(name, 60 + place) + " " + said.format(f"spare {name}", 90 + place)
         for place, name in enumerate(names * 3)
     )
-    letter = "# A letter\n\nThe turbine of the mill at Wending was {} years old when its bearings were renewed in spring."
+    letter = (
+        "# A letter\n\nThe turbine of the mill at Wending was {} years old"
+        " when its bearings were renewed in spring."
+    )
     (tmp_path / "mill.md").write_text(f"# The mill\n\n{chapter}\n")
     (tmp_path / "letter.md").write_text(letter.format(40))
     (tmp_path / "answer.md").write_text(letter.format(41))
@@ -74,7 +80,7 @@ def test_sentences_keep_their_offsets(found):
 
 
 def test_a_merged_passage_is_text_of_its_document(long_document):
-    """Neighbours are one passage; all its characters but the blanks between chunks are in the document."""
+    """Neighbours are one passage; its characters, but for blanks, are in the document."""
     evidence = build_context(
         retrieve(
             long_document,
@@ -128,7 +134,7 @@ def test_the_budget_leaves_at_least_the_best_passage(found):
 
 
 def test_passages_with_different_numbers_both_stay(long_document):
-    """They share all words but a number; without one of them the reader would not see the conflict."""
+    """They share all words but a number; the reader must see the conflict."""
     question = "How old was the turbine when its bearings were renewed?"
     evidence = build_context(
         retrieve(long_document, Principal("miller"), question, limit=CANDIDATE_HITS)

@@ -44,7 +44,7 @@ def explained(
 def test_the_reasons_add_up(
     sample_services: Services, mode: SearchMode, where: Filter | None
 ) -> None:
-    """The shares add up to the score and the terms to BM25's; the hits are those of a search without explanation."""
+    """The shares add up to the score, and the terms to BM25's; the hits stay the same."""
     evidence, explanation = explained(sample_services, mode=mode, where=where, limit=20)
     plain = retrieve(sample_services, ALDER, QUESTION, mode=mode, where=where, limit=20)
     assert [replace(hit, reasons=None) for hit in evidence.hits] == list(plain.hits)
@@ -80,7 +80,8 @@ def test_an_explanation_reports_index_accesses(sample_services: Services) -> Non
     assert served["dense", "find"].method == "exact"
     with sample_services.database.reading(ALDER) as connection:
         counted = connection.execute(
-            "select (select count(*) from posting where term = any (%s)), (select count(*) from chunk)",
+            "select (select count(*) from posting where term = any (%s)),"
+            " (select count(*) from chunk)",
             (list(count_query_terms(QUESTION)),),
         ).fetchone()
     assert counted == (served["lexical", "find"].rows, served["dense", "find"].rows)

@@ -229,7 +229,7 @@ def lower(text: str) -> str:
 
 
 def documents() -> Iterator[Document]:
-    """Yield documents with every text as title and path, and every scalar, lists, nulls and objects as metadata."""
+    """Yield documents with every text as title and path, and all kinds of metadata."""
     everything = [*TEXTS, *NUMBERS, *DATES, *NOT_DATES, True, False, None, [], {}, [[]], {"a": 1}]
     lists: list[Any] = [
         ["a"],
@@ -266,7 +266,7 @@ def documents() -> Iterator[Document]:
 def filtered(
     server: EmbeddedPostgres, clone: Any, home: Any, embedder: Any
 ) -> Iterator[tuple[Services, dict[str, Row]]]:
-    """Store documents of every kind for a tenant, and others for a second tenant; return the first in Python too."""
+    """Store documents of every kind, and those of a second tenant; return the first too."""
     dimension = embedder.model.dimension
     none = np.empty((0, dimension), dtype=np.float32)
     with connect_services(server, clone(), home, embedder) as services:
@@ -448,7 +448,8 @@ def corpus(server: EmbeddedPostgres, clone: Any, home: Any, embedder: Any) -> It
         with superuser(server, services) as connection:
             connection.execute("analyze")
             rows: list[Any] = connection.execute(
-                "select c.chunk_id, (d.metadata ->> 'order')::int, (d.metadata ->> 'cluster')::int, v.embedding::text"
+                "select c.chunk_id, (d.metadata ->> 'order')::int,"
+                " (d.metadata ->> 'cluster')::int, v.embedding::text"
                 " from document d join chunk c using (tenant_id, document_id) join vector_1 v"
                 " using (tenant_id, chunk_id)"
             ).fetchall()
@@ -561,7 +562,7 @@ def test_a_filter_without_matches_finds_nothing(
 def test_the_explanation_names_the_method_of_the_dense_search(
     corpus: Corpus, where: Filter, few: int, method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The vector index for a filter with many matches; an exact comparison for a filter with few."""
+    """The vector index for a filter with many matches; exact comparison for few."""
     monkeypatch.setattr("retrieval.filter_plan.compute_exact_limit", lambda _: few)
     vector = list(corpus.vectors[0])
     explanation = retrieve(

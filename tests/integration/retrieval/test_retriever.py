@@ -152,7 +152,8 @@ def test_the_dense_search_finds_the_nearest_by_cosine(
     vector = sample_services.embedder().encode([question])[0]
     with superuser(server, sample_services) as connection:
         rows = connection.execute(
-            "select v.chunk_id, v.embedding::text from vector_1 v join reader_set r using (tenant_id, reader_set_id)"
+            "select v.chunk_id, v.embedding::text"
+            " from vector_1 v join reader_set r using (tenant_id, reader_set_id)"
             " where v.tenant_id = 'alder' and r.readers = '{}'"
         ).fetchall()
     ids = [int(str(chunk_id)) for chunk_id, _ in rows]

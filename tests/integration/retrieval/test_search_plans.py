@@ -1,4 +1,4 @@
-"""Indexes of the search plans at each size. Plans are part of the design, so a change must be intended."""
+"""Indexes of the search plans at each size; a change of a plan must be intended."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -86,7 +86,7 @@ def plan(
         filter_plan = plan_filter(connection, tenant, where, stats.chunks)
         request = SearchRequest(QUESTION, vector=vector, where=where)
         query, values = build_search_statement(tenant, stats, request, filter_plan)
-        # Bound and then explained: what comes out is the plan for any values, as `force_generic_plan` makes it.
+        # Prepared and then explained, it is the plan for any values (`force_generic_plan`).
         text, names = number_placeholders(query.as_string(connection))
         connection.execute(sql.SQL("prepare asked as {}").format(sql.SQL(text)))
         literals = sql.SQL(", ").join(sql.Literal(values[name]) for name in names)
@@ -145,7 +145,7 @@ def test_a_new_database_has_the_same_plan(sample_services: Services) -> None:
 def test_the_number_of_matches_decides_the_plan_of_a_filter(
     grown: tuple[Services, list[list[float]]], share: float, served: set[str]
 ) -> None:
-    """Few matches are listed and compared; with many, the neighbours of the index are tested one by one."""
+    """Few matches are listed and compared; with many, the neighbours are tested."""
     services, vectors = grown
     scans = plan(services, "large", vectors[0], Range("metadata.part", lt=share * 601))
     assert scans["vector_1_shared"] == served
@@ -161,7 +161,8 @@ def test_the_vector_index_finds_the_nearest(grown: tuple[Services, list[list[flo
         found = retrieve(services, principal, "", mode="dense", vector=vector, limit=50).hits
         with services.database.reading(principal) as connection:
             rows = connection.execute(
-                "select chunk_id from (select chunk_id, embedding <=> %s as distance from vector_1 offset 0) p"
+                "select chunk_id"
+                " from (select chunk_id, embedding <=> %s as distance from vector_1 offset 0) p"
                 " order by distance limit 10",
                 (HalfVector(vector),),
             ).fetchall()
@@ -175,7 +176,7 @@ def test_the_vector_index_finds_the_nearest(grown: tuple[Services, list[list[flo
 def test_an_own_partition_serves_only_its_tenant(
     server: EmbeddedPostgres, grown: tuple[Services, list[list[float]]]
 ) -> None:
-    """The hits stay the same, the plans of other tenants too, and no role reads the partition directly."""
+    """Hits and the plans of other tenants stay; no role reads the partition directly."""
     services, vectors = grown
     large, own = Principal("large"), tenant_partition(1, "large")
     before = [ids(services, large, vector) for vector in vectors]

@@ -1,4 +1,4 @@
-"""Metrics compared with a reference library and their definitions, and the readers of benchmark files."""
+"""Metrics compared with a reference library, and the readers of benchmark files."""
 
 import math
 from pathlib import Path

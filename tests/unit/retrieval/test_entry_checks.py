@@ -20,7 +20,7 @@ def test_a_question_that_is_not_text_is_refused() -> None:
 
 
 def test_a_question_is_cleaned() -> None:
-    """Surrounding space goes, and a NUL character, which PostgreSQL can't store, becomes a space."""
+    """PostgreSQL can't store a NUL character; it becomes a space."""
     assert check_question(" why\x00not? \n") == "why not?"
     assert len(check_question("x" * MAX_QUESTION_CHARACTERS)) == MAX_QUESTION_CHARACTERS
 

@@ -1,4 +1,4 @@
-"""Filters as JSON and as command-line expressions: what is read, what is refused, and what becomes SQL."""
+"""Filters as JSON and as command-line expressions, and the SQL they become."""
 
 import os
 import re
@@ -199,7 +199,7 @@ def nest(levels: int) -> Filter:
 
 
 def double(levels: int) -> Filter:
-    """Return a tree whose parts are one object, so that it is small in memory and has 2**levels conditions."""
+    """Return a small tree with 2**levels conditions: both parts are one object."""
     tree: Filter = Exists("title")
     for _ in range(levels):
         tree = And((tree, tree))
