@@ -1,10 +1,11 @@
-"""Ways to fuse BM25 and vectors, compared on the same candidates: why the ranking is as it is.
+"""Formulas to fuse BM25 and vectors, compared on the same candidates: the reasons for the ranking.
 
-    python -m bench.fusion [DATA]     DATA holds scifact/ and squad/, see docs/reference/benchmarks.md; takes some minutes
+    python -m bench.fusion [DATA]
 
-The scores come out of the product's own statement, retrieval/search.sql, asked for 100 candidates of each leg; only
-how they are put together differs. Each difference has a paired bootstrap interval over the queries. The last row takes
-its weights by cross-validation, from other articles (SQuAD) or claims (SciFact) than it is judged by.
+DATA holds scifact/ and squad/ (docs/reference/benchmarks.md); a run takes some minutes. The scores
+come from the product's statement, retrieval/search.sql, with 100 candidates of each search; only
+the formula differs. Each difference has a paired bootstrap interval over the queries. The weights
+of the last row are cross-validated: they come from other articles (SQuAD) or claims (SciFact).
 """
 
 import sys
@@ -53,11 +54,11 @@ GRID = [
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """The candidates of one query: names (n), and of each what the statement says. Ranks are inf where a leg has none.
+    """The candidates of one query: names and signals, each of shape (n,). A missing rank is inf.
 
-    `most` is the sum of the question's idf, which BM25 can't exceed; `coverage` the share of it that the best sentence
-    of a candidate holds together with its title; `pairs` the share of it in neighbouring words of the question that
-    are neighbours in the candidate.
+    `most` is the sum of the question's idf, which BM25 can't exceed. `coverage` is the part of it
+    that the best sentence covers together with the title, and `pairs` the part in neighbouring
+    words of the question that are neighbours in the candidate.
     """
 
     names: list[str]
@@ -73,19 +74,19 @@ class Pool:
 
 
 Fusion = Callable[[Pool], Array]
-"""A query's candidates in, a score for each out."""
+"""Scores the candidates of a query."""
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A benchmark with the pools of its queries, for each k1 and b."""
+    """A benchmark with the candidates of its queries, for each k1 and b."""
 
     benchmark: Benchmark
     groups: list[str]
     pools: Mapping[tuple[float, float], list[Pool]]
 
     def quality(self, fusion: Fusion, bm25: tuple[float, float]) -> Array:
-        """nDCG@10 of every query."""
+        """Return nDCG@10 of every query."""
         return np.array(
             [
                 ndcg(_ranking(pool, fusion(pool)), self.benchmark.qrels[query.query_id])
@@ -95,7 +96,7 @@ class Asked:
 
 
 def main() -> None:
-    """Ask everything, fuse in every way, print the table."""
+    """Search for all queries, fuse by each formula, and print the table."""
     data = build_parser("bench.fusion", __doc__).parse_args().data
     with open_services(load_settings()) as services:
         asked = [
@@ -106,7 +107,7 @@ def main() -> None:
 
 
 def report(asked: Sequence[Asked]) -> None:
-    """A row for each way, its difference from the default and the 95 % interval of that."""
+    """Print each formula with its difference from the default and the 95 % interval."""
     table = Table("fusion", box=None, pad_edge=False)
     for one in asked:
         table.add_column(f"{one.benchmark.name}", justify="right")
@@ -119,7 +120,7 @@ def report(asked: Sequence[Asked]) -> None:
 
 
 def ways() -> Iterator[tuple[str, Fusion, tuple[float, float]]]:
-    """What is compared: a name, the fusion, and BM25's k1 and b."""
+    """Yield the formulas to compare: a name, the fusion, and BM25's k1 and b."""
     ours = (BM25_K1, BM25_B)
     yield "default", product(), ours
     for weight in (0.0, 0.05, 0.15, 0.2):
@@ -150,8 +151,9 @@ def ways() -> Iterator[tuple[str, Fusion, tuple[float, float]]]:
 def product(
     weight: float = DENSE_WEIGHT, share: float = SENTENCE_SHARE, coverage: float = COVERAGE_WEIGHT
 ) -> Fusion:
-    """What the product does: so much meaning, of which so much is the best sentence's; the rest is words, of which so
-    much is what one sentence covers.
+    """Return the product's formula: `weight` of meaning, `share` of that the best sentence's.
+
+    The rest is words, `coverage` of it what one sentence covers.
     """
     return lambda pool: (
         weight * dense(pool, share)
@@ -161,19 +163,19 @@ def product(
 
 
 def dense(pool: Pool, share: float) -> Array:
-    """The cosines of the passage and of its best sentence, mixed."""
+    """Return the weighted mean of the cosines of the passage and of its best sentence."""
     return (1 - share) * pool.passage + share * pool.best
 
 
 def min_max(weight: float, share: float) -> Fusion:
-    """Convex, each score stretched to 0..1 over the candidates."""
+    """Return a convex sum of scores that are scaled to 0..1 over the candidates."""
     return lambda pool: (
         weight * _stretched(dense(pool, share)) + (1 - weight) * _stretched(pool.lexical)
     )
 
 
 def z_scores(weight: float) -> Fusion:
-    """Convex, each score in standard deviations from the candidates' mean."""
+    """Return a convex sum of scores in standard deviations from the mean."""
     return lambda pool: (
         weight * _standardised(dense(pool, SENTENCE_SHARE))
         + (1 - weight) * _standardised(pool.lexical)
@@ -181,29 +183,29 @@ def z_scores(weight: float) -> Fusion:
 
 
 def reciprocal_ranks(pool: Pool) -> Array:
-    """Cormack, Clarke and Büttcher (2009), k 60."""
+    """Return reciprocal rank fusion: Cormack, Clarke and Büttcher (2009), k 60."""
     return 1 / (60 + pool.lexical_rank) + 1 / (60 + pool.dense_rank)
 
 
 def reciprocal_ranks_of_three(pool: Pool) -> Array:
-    """The same with the best sentences as a third ranking."""
+    """Return reciprocal rank fusion with the best sentences as a third ranking."""
     return reciprocal_ranks(pool) + 1 / (61 + np.argsort(np.argsort(-pool.best)))
 
 
 def of_two_sentences(pool: Pool) -> Array:
-    """The mean of the two best sentences in place of the best."""
+    """Use the mean of the two best sentences in place of the best."""
     cosine = (1 - SENTENCE_SHARE) * pool.passage + SENTENCE_SHARE * (pool.best + pool.second) / 2
     return product()(replace(pool, passage=cosine, best=cosine))
 
 
 def by_confidence(pool: Pool) -> Array:
-    """A dense weight that rises with the best cosine of the question."""
+    """Use a dense weight that rises with the best cosine of the question."""
     weight = min(max(0.5 + 0.4 * (float(pool.passage.max()) - 0.65), 0.25), 0.75)
     return product(weight)(pool)
 
 
 def cross_validated(asked: Sequence[Asked]) -> list[Array]:
-    """The default's form, its two weights chosen for each fold on all the other folds of both benchmarks."""
+    """Return the default formula with weights fitted on the other folds of both benchmarks."""
     folds = [_folds(one.groups) for one in asked]
     quality = [
         np.array([one.quality(product(*weights), (BM25_K1, BM25_B)) for weights in GRID])
@@ -222,7 +224,7 @@ def cross_validated(asked: Sequence[Asked]) -> list[Array]:
 
 
 def ask(services: Services, benchmark: Benchmark) -> Asked:
-    """Every query's candidates out of the database, for each k1 and b."""
+    """Return every query's candidates from the database, for each k1 and b."""
     tenant = corpus_tenant(benchmark.passages)
     for _ in ingest_corpus(services, tenant, benchmark.passages):
         pass

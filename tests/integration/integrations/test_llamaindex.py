@@ -48,7 +48,7 @@ from integrations.llamaindex.vector_store import (
 from retrieval.filters import Prefix
 from retrieval.retriever import retrieve
 from tests.conftest import ROOT
-from tests.support.services import connect_services, superuser
+from tests.support.services import connect_services, superuser, take_in_folder
 
 ALDER = Principal("alder")
 WARRANTY = "How long is the warranty of a sonde?"
@@ -322,8 +322,6 @@ def test_a_search_by_vector_alone(zoo: GroundworkVectorStore) -> None:
 
 def test_files_and_nodes_are_found_together(services: Services) -> None:
     """A tenant's store has ingested files and added nodes; only nodes can be deleted here."""
-    from tests.conftest import take_in_folder
-
     take_in_folder(services, "alder", ROOT / "sample" / "alder" / "products")
     store = GroundworkVectorStore(services, ALDER)
     store.add([TextNode(id_="extra", text="The warranty of a sonde was once ten years.")])
