@@ -1,20 +1,28 @@
-"""Secrets and personal data, found by their form and taken out. What has no form (a name, most addresses) is only found
-by light rules, and is not promised: docs/reference/privacy.md says which kinds are.
+"""Redaction: secrets and personal data are found by their form and replaced.
 
     redact("Call 541-714-1388").text            -> "Call [PHONE]"
-    names = Pseudonyms(); names.hide(question)  -> "Call <PHONE_1>", and names.restore(answer) puts it back
+    pseudonyms = Pseudonyms()
+    pseudonyms.hide(question)                   -> "Call <PHONE_1>"
+    pseudonyms.restore(answer)                  puts the value back
+
+Data without a form of its own (names, most addresses) is found by light rules only, without a
+promise. docs/reference/privacy.md lists the kinds.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import get_args
 
-from core.redaction import contacts, identifiers, keys
-from core.redaction.detector import DetectedEntity, EntityKind
+from core.redaction.contacts import find_ip_addresses, find_phone_numbers, find_urls
+from core.redaction.detector import DetectedEntity, Detector, EntityKind
+from core.redaction.identifiers import find_cards, find_ibans
+from core.redaction.keys import find_private_keys
+from core.redaction.patterns import load_pattern_detectors
 from core.types import Span
 
 __all__ = [
     "ALL_KINDS",
+    "DETECTORS",
     "ERROR_REDACTED_KINDS",
     "SENSITIVE_KINDS",
     "DetectedEntity",
@@ -25,9 +33,20 @@ __all__ = [
     "redact",
 ]
 
+DETECTORS: tuple[Detector, ...] = (
+    find_private_keys,
+    *load_pattern_detectors("keys"),
+    find_cards,
+    find_ibans,
+    *load_pattern_detectors("identifiers"),
+    find_urls,
+    find_ip_addresses,
+    find_phone_numbers,
+    *load_pattern_detectors("contacts"),
+)
 ALL_KINDS: frozenset[EntityKind] = frozenset(get_args(EntityKind))
-# What is taken out of prompts and answers where the policy says so. Dates, places, names and links are what
-# documents are asked for; without them answers would say nothing.
+# Removed from prompts and answers if the settings say so. Dates, places, names and links stay:
+# documents are asked for them.
 SENSITIVE_KINDS: frozenset[EntityKind] = frozenset(
     (
         "SECRET",
@@ -42,51 +61,54 @@ SENSITIVE_KINDS: frozenset[EntityKind] = frozenset(
         "BIRTH_DATE",
     )
 )
-# What an error does not repeat to whoever sent it; it may name the address of a server.
+# Removed from errors. An error may name the address of a server.
 ERROR_REDACTED_KINDS = SENSITIVE_KINDS - {"IP", "MAC"}
-DETECTORS = (*keys.DETECTORS, *identifiers.DETECTORS, *contacts.DETECTORS)
-MIN_CONFIDENCE = 0.5  # confidence from which something is taken out
+MIN_CONFIDENCE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class RedactedText:
-    """A text without what was found in it; `found` has its places in the text as it was."""
+    """A text without the entities that were found in it; their spans refer to the original."""
 
     text: str
     entities: tuple[DetectedEntity, ...]
 
 
-def find_entities(
-    text: str, kinds: Iterable[EntityKind] = ALL_KINDS, min_confidence: float = MIN_CONFIDENCE
-) -> list[DetectedEntity]:
-    """What stands in a text, in order and without overlaps: of two that overlap the more certain, then the longer."""
-    wanted = frozenset(kinds)
-    found = [
-        one for detect in DETECTORS for one in detect(text) if one.confidence >= min_confidence
-    ]
-    found.sort(key=lambda one: (-one.confidence, one.span.start - one.span.end))
-    taken, kept = bytearray(len(text)), list[DetectedEntity]()
-    for one in found:
-        start, end = one.span
-        if end > start and not any(taken[start:end]):
-            taken[start:end] = b"\1" * (end - start)
-            kept.append(one)
-    return sorted((one for one in kept if one.kind in wanted), key=lambda one: one.span)
-
-
 def redact(
     text: str, kinds: Iterable[EntityKind] = ALL_KINDS, min_confidence: float = MIN_CONFIDENCE
 ) -> RedactedText:
-    """A text with `[KIND]` in place of each find."""
-    found = tuple(find_entities(text, kinds, min_confidence))
-    return RedactedText(_replace_spans(text, ((one.span, f"[{one.kind}]") for one in found)), found)
+    """Replace each entity of a text by `[KIND]`."""
+    entities = tuple(find_entities(text, kinds, min_confidence))
+    labels = ((entity.span, f"[{entity.kind}]") for entity in entities)
+    return RedactedText(_replace_spans(text, labels), entities)
+
+
+def find_entities(
+    text: str, kinds: Iterable[EntityKind] = ALL_KINDS, min_confidence: float = MIN_CONFIDENCE
+) -> list[DetectedEntity]:
+    """Return the entities of a text in order, without overlaps.
+
+    Of two that overlap, the one with more confidence is kept, then the longer one.
+    """
+    candidates: list[DetectedEntity] = []
+    for detect in DETECTORS:
+        candidates.extend(entity for entity in detect(text) if entity.confidence >= min_confidence)
+    candidates.sort(key=lambda entity: (-entity.confidence, entity.span.start - entity.span.end))
+    taken, entities = bytearray(len(text)), list[DetectedEntity]()
+    for entity in candidates:
+        start, end = entity.span
+        if end > start and not any(taken[start:end]):
+            taken[start:end] = b"\1" * (end - start)
+            entities.append(entity)
+    wanted = frozenset(kinds)
+    return sorted((entity for entity in entities if entity.kind in wanted), key=lambda e: e.span)
 
 
 @dataclass(slots=True)
 class Pseudonyms:
-    """Names such as <EMAIL_1> for what was found, the same for the same value as long as this lives: one request.
+    """Pseudonyms such as <EMAIL_1>; equal values have the same one within this object's life.
 
-    A model that reads them can still tell one address from another, and write them where it means them.
+    A model that reads them can still tell one address from another, and write it where it belongs.
     """
 
     kinds: frozenset[EntityKind] = SENSITIVE_KINDS
@@ -94,19 +116,18 @@ class Pseudonyms:
     _counts: dict[EntityKind, int] = field(default_factory=dict)
 
     def hide(self, text: str) -> str:
-        """The text with a name in place of each find."""
-        return _replace_spans(
-            text,
-            (
-                (one.span, self._pseudonym_for(one.kind, text[slice(*one.span)]))
-                for one in find_entities(text, self.kinds)
-            ),
+        """Replace each entity of a text by its pseudonym."""
+        entities = find_entities(text, self.kinds)
+        pseudonyms = (
+            (entity.span, self._pseudonym_for(entity.kind, text[slice(*entity.span)]))
+            for entity in entities
         )
+        return _replace_spans(text, pseudonyms)
 
     def restore(self, text: str) -> str:
-        """The text with the values back in place of their names."""
-        for (_, value), name in self._pseudonyms.items():
-            text = text.replace(name, value)
+        """Replace each pseudonym of a text by its value."""
+        for (_, value), pseudonym in self._pseudonyms.items():
+            text = text.replace(pseudonym, value)
         return text
 
     def _pseudonym_for(self, kind: EntityKind, value: str) -> str:
@@ -117,10 +138,10 @@ class Pseudonyms:
 
 
 def _replace_spans(text: str, replacements: Iterable[tuple[Span, str]]) -> str:
-    """The text with something else in place of spans, which are in order."""
+    """Replace spans, which are in order, by other texts."""
     parts: list[str] = []
-    at = 0
-    for span, instead in replacements:
-        parts += (text[at : span.start], instead)
-        at = span.end
-    return "".join((*parts, text[at:]))
+    position = 0
+    for span, replacement in replacements:
+        parts += (text[position : span.start], replacement)
+        position = span.end
+    return "".join((*parts, text[position:]))

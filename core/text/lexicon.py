@@ -5,8 +5,9 @@ that reads it works for any language with words and sentences. To support anothe
 the same files in a new folder and name it in LANGUAGE.
 
 In a file, a word list is one text with blanks between the words. An expression is a text, or a
-list of alternatives. In an expression, `(?&name)` is replaced by the expression `name` of the same
-file; PCRE calls a group by the same notation.
+list of alternatives; an alternative that is a list is one text in several pieces. In an
+expression, `(?&name)` is replaced by the expression `name` of the same file. (PCRE calls a group in
+the same way.)
 """
 
 import re
@@ -21,12 +22,18 @@ LANGUAGE = "english"  # the folder, next to this file, of the language in use
 _REFERENCE_PATTERN = re.compile(r"\(\?&(\w+)\)")
 _YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml is ten times faster
 
+Expression = str | list[str | list[str]]
+
 
 class Lexicon:
     """Word lists and regular expressions of one subject."""
 
     def __init__(self, entries: Mapping[str, Any]) -> None:
         self._entries = entries
+
+    def extended_by(self, other: "Lexicon") -> "Lexicon":
+        """Return a lexicon with the entries of both."""
+        return Lexicon({**self._entries, **other._entries})
 
     def __getitem__(self, key: str) -> Any:
         return self._entries[key]
@@ -35,14 +42,15 @@ class Lexicon:
         """Return the words of a list."""
         return frozenset(self._entries[key].split())
 
-    def expand(self, expression: str | list[str]) -> str:
+    def expand(self, expression: Expression) -> str:
         """Return the source of an expression, with alternatives joined and references replaced."""
-        source = expression if isinstance(expression, str) else "|".join(expression)
+        alternatives = [expression] if isinstance(expression, str) else expression
+        source = "|".join(map("".join, alternatives))
         return _REFERENCE_PATTERN.sub(
             lambda match: f"(?:{self.expand(self._entries[match[1]])})", source
         )
 
-    def compile(self, expression: str | list[str], flags: int = re.IGNORECASE) -> re.Pattern[str]:
+    def compile(self, expression: Expression, flags: int = re.IGNORECASE) -> re.Pattern[str]:
         """Return an expression, ready to use."""
         return re.compile(self.expand(expression), flags)
 

@@ -24,9 +24,9 @@ from serving.answering.answerability import assess_answerability
 from serving.answering.citations import CitationNumbering, find_closest_passages, find_conflicts
 from serving.answering.extractive import ExtractiveGenerator
 from serving.answering.generator.answer_generator import AnswerGenerator
+from serving.answering.guardrails.guardrail import DraftContext
 from serving.answering.guardrails.redaction import mask_events
 from serving.answering.guardrails.screening import (
-    DraftContext,
     render_safe,
     screen_evidence,
     screen_question,

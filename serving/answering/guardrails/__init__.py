@@ -1,1 +1,1 @@
-"""What may be asked, what of the evidence may be read, and what of a draft may be said; `policies.py` is read first."""
+"""Guardrails: checks of questions, evidence, drafts and answers; `screening.py` is read first."""

@@ -1,7 +1,7 @@
-"""A draft is plain text: what a writer adds in links, images, HTML and addresses is taken out.
+"""Removal of markup: a draft is plain text, without links, images, HTML and addresses.
 
-Only what stands to the letter in a quote that the sentence cites stays, since the documents say it; it is text all the
-same. The page makes links of citations alone.
+Text that a cited quote has to the letter stays, since the document says it; it is shown as text
+all the same. The web page makes links of citations only.
 """
 
 import re
@@ -20,8 +20,8 @@ MARKDOWN_IMAGE = re.compile(rf"!\[([^\[\]]*)\]\s?(?:{_LINK_TARGET}|\[[^\[\]]*\])
 MARKDOWN_LINK = re.compile(rf"(?<!!)\[([^\[\]]*)\](?:{_LINK_TARGET}|\[[^\[\]]*\])")
 LINK_DEFINITION = re.compile(r"^\s*\[[^\[\]]+\]:\s*\S+.*$", re.MULTILINE)
 WEB_ADDRESS = re.compile(
-    r"(?:(?:https?|ftps?|wss?|file|ssh|git|tel|sms|ldap|gopher|irc)\s?:\s?/{0,2}|(?:javascript|vbscript|data|mailto|blob):"
-    r"|\b[a-z][a-z0-9+.-]{1,20}://|//(?=[\w-]+\.)|\bwww\.)[^\s<>\"'“”]*"
+    r"(?:(?:https?|ftps?|wss?|file|ssh|git|tel|sms|ldap|gopher|irc)\s?:\s?/{0,2}"
+    r"|(?:javascript|vbscript|data|mailto|blob):|\b[a-z][a-z0-9+.-]{1,20}://|//(?=[\w-]+\.)|\bwww\.)[^\s<>\"'“”]*"
     r"|[\w.+-]+@[\w-]+(?:\.[\w-]+)+"
     r"|\b(?:[a-z0-9-]{1,63}\.)+[a-z][a-z0-9-]{1,23}\b(?::\d{1,5})?(?:[/?#][^\s<>\"'“”]*)?"
     r"|\b\d{1,3}(?:\.\d{1,3}){3}(?::\d{1,5}(?:/\S*)?|/\S+)",
@@ -29,51 +29,59 @@ WEB_ADDRESS = re.compile(
 )
 HTML_ENTITY = re.compile(r"&(?:#\d{1,7}|#x[0-9a-f]{1,6}|[a-z][a-z0-9]{1,30});", re.IGNORECASE)
 MARKDOWN_STYLE = re.compile(r"\*\*|__|`+|^\s*(?:#{1,6}|>)\s+", re.MULTILINE)
-BRACKETED_LABEL = re.compile(r"!?\[[^\[\]]*\](?:\[[^\[\]]*\])?")  # a label without its target
-BROKEN_LINK = re.compile(r"\]\(?|!?\[")  # of a link that was cut in two
+BRACKETED_LABEL = re.compile(r"!?\[[^\[\]]*\](?:\[[^\[\]]*\])?")  # without a target
+BROKEN_LINK = re.compile(r"\]\(?|!?\[")  # half of a link
 EMPTY_PUNCTUATION = re.compile(r"\(\s*[,;:]?\s*\)|\[\s*\]|(?<=\s)[–—-]\s*(?=[.,;]|$)")
 
-# What a page that reads Markdown or HTML would make more of than text, once it has passed as a quote.
+# Removed in this order, each with its replacement.
+_REMOVED_MARKUP = (
+    (HTML_COMMENT, " "),
+    (HIDDEN_ELEMENT, " "),
+    (AUTOLINK, " "),
+    (HTML_TAG, " "),
+    (HTML_ENTITY, " "),
+    (MARKDOWN_IMAGE, " "),
+    (LINK_DEFINITION, " "),
+    (MARKDOWN_LINK, r"\1"),
+    (WEB_ADDRESS, " "),
+    (BRACKETED_LABEL, " "),
+    (MARKDOWN_STYLE, " "),
+)
+
+# Markup of a quote that a page would render as more than text.
 LINK_LABEL_END = re.compile(
     r"\](?=\(\s*<?(?:[a-z][a-z0-9+.-]*:|//|www\.|[\w-]+\.[a-z]))|\](?=\[[^\[\]]+\])", re.IGNORECASE
 )
 ACTIVE_TAG_START = re.compile(
-    r"<(?=\s*/?(?:a|img|image|svg|script|style|iframe|frame|object|embed|link|meta|base|form|input|video|audio|source"
-    r"|picture|math|template|body|html)\b)",
+    r"<(?=\s*/?(?:a|img|image|svg|script|style|iframe|frame|object|embed|link|meta|base|form|input"
+    r"|video|audio|source|picture|math|template|body|html)\b)",
     re.IGNORECASE,
 )
 
 
 def remove_markup(text: str, quotes: Sequence[str]) -> str:
-    """A sentence without links, images, HTML, addresses and what shows nothing, but for what its quotes have."""
-    known = [" ".join(quote.split()) for quote in quotes]
-
-    def cut(found: re.Match[str]) -> str:
-        return found[0] if any(" ".join(found[0].split()) in quote for quote in known) else " "
-
-    def label(found: re.Match[str]) -> str:
-        return found[0] if any(" ".join(found[0].split()) in quote for quote in known) else found[1]
-
+    """Return a sentence without markup and invisible characters, except those of its quotes."""
+    quotes = [" ".join(quote.split()) for quote in quotes]
     text = remove_invisible(text)
-    for pattern in (
-        HTML_COMMENT,
-        HIDDEN_ELEMENT,
-        AUTOLINK,
-        HTML_TAG,
-        HTML_ENTITY,
-        MARKDOWN_IMAGE,
-        LINK_DEFINITION,
-    ):
-        text = pattern.sub(cut, text)
-    text = MARKDOWN_LINK.sub(label, text)
-    for pattern in (WEB_ADDRESS, BRACKETED_LABEL, MARKDOWN_STYLE):
-        text = pattern.sub(cut, text)
-    if not any(BRACKETED_LABEL.search(quote) for quote in known):
+    for pattern, replacement in _REMOVED_MARKUP:
+        text = _replace_unquoted(pattern, replacement, text, quotes)
+    if not any(BRACKETED_LABEL.search(quote) for quote in quotes):
         text = BROKEN_LINK.sub(" ", text)
-    text = " ".join(EMPTY_PUNCTUATION.sub(cut, text).split())
+    text = " ".join(_replace_unquoted(EMPTY_PUNCTUATION, " ", text, quotes).split())
     return re.sub(r"\s+(?=[.,;!?](?:\s|$))", "", text)
 
 
+def _replace_unquoted(
+    pattern: re.Pattern[str], replacement: str, text: str, quotes: Sequence[str]
+) -> str:
+    def replace(match: re.Match[str]) -> str:
+        markup = " ".join(match[0].split())
+        is_quoted = any(markup in quote for quote in quotes)
+        return match[0] if is_quoted else match.expand(replacement)
+
+    return pattern.sub(replace, text)
+
+
 def neutralize_markup(text: str) -> str:
-    """A sentence that no page would take for Markdown's links and images, or for HTML that loads something."""
+    """Return a sentence in which no page recognizes links, images or HTML that loads something."""
     return ACTIVE_TAG_START.sub("‹", LINK_LABEL_END.sub("] ", text))

@@ -1,8 +1,9 @@
-"""Secrets and personal data on the way to models and readers, as GROUNDWORK_REDACT says.
+"""Redaction of secrets and personal data in prompts and answers, as GROUNDWORK_REDACT says.
 
-logs       only logs are redacted, which always holds (core/logs.py)
-prompts    models read names such as <EMAIL_1>; what they write about them is put back before it is verified
-answers    prompts, and in answers and their quotes [EMAIL] stands for the value
+logs       redact only logs, which is always done (core/logs.py)
+prompts    also replace values by pseudonyms such as <EMAIL_1> in prompts, and restore them in the
+           reply before it is verified
+answers    also replace values by their kind, such as [EMAIL], in answers and quotes
 """
 
 from collections.abc import Generator, Iterator
@@ -16,35 +17,40 @@ from serving.answering.types import Answer, AnswerEvent, Citation, Refusal, Sent
 from serving.gateway.gateway import open_gateway
 from serving.gateway.types import Meter, ModelReply, ModelRequest, Models, Usage
 
-MAX_PSEUDONYM_CHARACTERS = 24  # characters of a name such as <DRIVER_LICENSE_12>
+MAX_PSEUDONYM_CHARACTERS = 24  # <DRIVER_LICENSE_12> has 19
 
 
 class RedactingModels(Models):
-    """Models that never read a secret: each request's are hidden behind names, and restored in its reply."""
+    """Models that read pseudonyms in place of secrets and personal data."""
 
     def __init__(self, models: Models) -> None:
         self._models = models
 
     def context_size(self, principal: Principal) -> int:
+        """See `Models`."""
         return self._models.context_size(principal)
 
     @property
     def fingerprint(self) -> str:
+        """See `Models`."""
         return self._models.fingerprint
 
     def stream(self, request: ModelRequest) -> ModelReply:
-        names = Pseudonyms()
-        hidden = [
-            replace(message, content=names.hide(message.content)) for message in request.messages
+        """See `Models`."""
+        pseudonyms = Pseudonyms()
+        messages = [
+            replace(message, content=pseudonyms.hide(message.content))
+            for message in request.messages
         ]
-        return _RestoringReply(self._models.stream(replace(request, messages=hidden)), names)
+        reply = self._models.stream(replace(request, messages=messages))
+        return _RestoringReply(reply, pseudonyms)
 
 
 class _RestoringReply:
-    """A reply with the values in place of their names, also where a name comes in several pieces."""
+    """A reply with the values restored, also if a pseudonym arrives in several pieces."""
 
-    def __init__(self, reply: ModelReply, names: Pseudonyms) -> None:
-        self._reply, self._names = reply, names
+    def __init__(self, reply: ModelReply, pseudonyms: Pseudonyms) -> None:
+        self._reply, self._pseudonyms = reply, pseudonyms
 
     @property
     def model(self) -> str:
@@ -55,24 +61,30 @@ class _RestoringReply:
         return self._reply.usage
 
     def __iter__(self) -> Iterator[str]:
-        held = ""
+        buffer = ""
         for piece in self._reply:
-            held += piece
-            begun = held.rfind("<")
-            whole = begun < 0 or ">" in held[begun:] or len(held) - begun > MAX_PSEUDONYM_CHARACTERS
-            ready, held = (held, "") if whole else (held[:begun], held[begun:])
+            buffer += piece
+            end = _find_open_pseudonym(buffer)
+            ready, buffer = buffer[:end], buffer[end:]
             if ready:
-                yield self._names.restore(ready)
-        if held:
-            yield self._names.restore(held)
+                yield self._pseudonyms.restore(ready)
+        if buffer:
+            yield self._pseudonyms.restore(buffer)
 
     def close(self) -> None:
         self._reply.close()
 
 
+def _find_open_pseudonym(text: str) -> int:
+    """Return the place from which a text may be the beginning of a pseudonym, or its end."""
+    start = text.rfind("<")
+    is_open = start >= 0 and ">" not in text[start:]
+    return start if is_open and len(text) - start <= MAX_PSEUDONYM_CHARACTERS else len(text)
+
+
 @contextmanager
 def open_models(settings: Settings, meter: Meter | None = None) -> Iterator[Models | None]:
-    """Yield the configured language models, redacted as the settings say; None if there is no models file.
+    """Yield the configured language models, or None if there is no models file.
 
     Raises:
         InvalidInput: the models file can't be used, or a key is not set.
@@ -86,7 +98,7 @@ def open_models(settings: Settings, meter: Meter | None = None) -> Iterator[Mode
 
 
 def mask_events(events: Generator[AnswerEvent], settings: Settings) -> Generator[AnswerEvent]:
-    """Yield the events, with secrets and personal data masked if the settings say so. Closing closes `events`."""
+    """Yield the events of an answer, redacted if the settings say so. Closing closes `events`."""
     with closing(events):
         for event in events:
             yield _mask_event(event) if settings.redact == "answers" else event
@@ -101,7 +113,7 @@ def _mask_event(event: AnswerEvent) -> AnswerEvent:
     if isinstance(event, Answer):
         return replace(
             event,
-            sentences=tuple(replace(each, text=_mask_text(each.text)) for each in event.sentences),
+            sentences=tuple(replace(s, text=_mask_text(s.text)) for s in event.sentences),
             citations=tuple(map(_mask_citation, event.citations)),
             refusal=_mask_refusal(event.refusal) if event.refusal else None,
         )

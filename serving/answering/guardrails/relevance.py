@@ -1,33 +1,33 @@
-"""An answer speaks of what was asked: a sentence whose evidence has nothing to do with the question is left out.
-
-That stops a model that was led to another subject, by what it found in a document or by itself, even where it quotes.
-"""
+"""Relevance of a sentence to the question, so that a model cannot be led to another subject."""
 
 from retrieval.types import SearchResult
 from serving.answering.question import collect_terms
 from serving.answering.types import DraftSentence
 
-MIN_QUESTION_COSINE = 0.2  # cosine to the question; of sentences that answer, in SQuAD, half a percent lie below (0.19)
+# Cosine of an evidence sentence to the question. In SQuAD, half a percent of the sentences that
+# answer lie below (0.19).
+MIN_QUESTION_COSINE = 0.2
 
 
 def is_relevant(sentence: DraftSentence, evidence: SearchResult) -> bool:
-    """Whether a sentence states something, and what it cites is near the question or has a word of it; a sentence that
-    cites nothing is for the verification to judge.
+    """Return true if a sentence cites something near the question or with a word of it.
+
+    A question is not relevant. A sentence without citations is: verification decides about it.
     """
     if sentence.text.rstrip("\"'”’) ").endswith("?"):
         return False
-    asked, cited = collect_terms(evidence.question), False
+    question_terms = collect_terms(evidence.question)
+    has_citation = False
     for support in sentence.support:
         if not 0 <= support.hit_index < len(evidence.hits):
             continue
         hit = evidence.hits[support.hit_index]
-        for each in hit.sentences:
-            if each.span.overlaps(support.span):
-                cited = True
-                if (
-                    each.cosine is None
-                    or each.cosine >= MIN_QUESTION_COSINE
-                    or asked & collect_terms(hit.quote(each.span))
-                ):
-                    return True
-    return not cited
+        for cited in hit.sentences:
+            if not cited.span.overlaps(support.span):
+                continue
+            has_citation = True
+            if cited.cosine is None or cited.cosine >= MIN_QUESTION_COSINE:
+                return True
+            if question_terms & collect_terms(hit.quote(cited.span)):
+                return True
+    return not has_citation

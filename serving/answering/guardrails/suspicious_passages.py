@@ -1,13 +1,14 @@
-"""Passages with planted instructions: flagged for all to see, and put behind the others or left out.
+"""Passages with prompt injections: flagged in the answer, and ranked last or left out.
 
-Their planted sentences are no evidence in any case: nothing quotes them, and no model reads them
+An injected sentence itself is never evidence: it is not quoted, and no model reads it
 (serving/answering/guardrails/prompt_injection.py).
 """
 
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import Literal
 
 from retrieval.types import Hit, SearchResult
+from serving.answering.guardrails.guardrail import SuspiciousAction
 from serving.answering.guardrails.prompt_injection import (
     MIN_INJECTION_SCORE,
     Injection,
@@ -16,28 +17,32 @@ from serving.answering.guardrails.prompt_injection import (
 )
 from serving.answering.types import InjectionFlag
 
-SuspiciousAction = Literal["demote", "drop"]
 HEADING_SIGNS = ("speaks to a machine in a heading",)
 
 
 def flag_suspicious_passages(
     evidence: SearchResult, action: SuspiciousAction
 ) -> tuple[SearchResult, tuple[InjectionFlag, ...]]:
-    """The evidence with suspicious passages last, or without them, and a flag for each planted sentence."""
-    flags = {hit.chunk_id: tuple(_build_flags(hit)) for hit in evidence.hits}
-    if not any(flags.values()):
+    """Return the evidence with suspicious passages last or left out, and a flag per injection."""
+    flags: list[InjectionFlag] = []
+    clean: list[Hit] = []
+    suspicious: list[Hit] = []
+    for hit in evidence.hits:
+        hit_flags = list(_build_flags(hit))
+        flags += hit_flags
+        (suspicious if hit_flags else clean).append(hit)
+    if not flags:
         return evidence, ()
-    clean = [hit for hit in evidence.hits if not flags[hit.chunk_id]]
-    rest = [hit for hit in evidence.hits if flags[hit.chunk_id]] if action == "demote" else []
-    hits = tuple(replace(hit, rank=rank) for rank, hit in enumerate([*clean, *rest], start=1))
-    return replace(evidence, hits=hits), tuple(flag for some in flags.values() for flag in some)
+    hits = clean + suspicious if action == "demote" else clean
+    ranked = tuple(replace(hit, rank=rank) for rank, hit in enumerate(hits, start=1))
+    return replace(evidence, hits=ranked), tuple(flags)
 
 
-def _build_flags(hit: Hit) -> list[InjectionFlag]:
-    found = list(find_injections(hit))
-    if any(is_injection(line) for line in (hit.title, *hit.context.splitlines())):
-        found.append(Injection(hit.span, MIN_INJECTION_SCORE, HEADING_SIGNS))
-    return [
-        InjectionFlag(hit.document_id, hit.title, hit.path, each.span, each.score, each.signs)
-        for each in found
-    ]
+def _build_flags(hit: Hit) -> Iterator[InjectionFlag]:
+    injections = [*find_injections(hit)]
+    if any(map(is_injection, (hit.title, *hit.context.splitlines()))):
+        injections.append(Injection(hit.span, MIN_INJECTION_SCORE, HEADING_SIGNS))
+    for injection in injections:
+        yield InjectionFlag(
+            hit.document_id, hit.title, hit.path, injection.span, injection.score, injection.signs
+        )

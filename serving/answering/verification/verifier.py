@@ -2,8 +2,8 @@
 
 Each clause of a sentence is compared with single sentences of the documents: a claim stitched from
 two sentences is not supported by either. Words may differ. Numbers, units, names, dates, negations,
-limits and modality may not. docs/reference/answers.md lists the rules, docs/decisions/0014-verification.md
-explains them.
+limits and modality may not. docs/reference/answers.md lists the rules,
+docs/decisions/0014-verification.md explains them.
 """
 
 from collections.abc import Sequence

@@ -1,12 +1,16 @@
-"""A model that has to agree with what is said: really loaded and run, though its weights are made up here."""
+"""Entailment models, loaded from disk and run; their weights are random."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
+from sentence_transformers import CrossEncoder
 from transformers import BertForSequenceClassification
 
+from core.errors import Unavailable
 from core.principal import Principal
 from core.services import Services
 from evaluation.answers import evaluate_questions
@@ -14,99 +18,116 @@ from evaluation.datasets import CorpusQuestion
 from serving.answering.generator.llm import LLMGenerator
 from serving.answering.pipeline import answer_question
 from serving.answering.types import Answer
+from serving.answering.verification.entailment import CrossEncoderEntailment
 from serving.gateway.types import Models
 from tests.integration.retrieval.test_rerank import cross_encoder
 from tests.support.scripted import ScriptedModels, sentences
 
 ALDER = Principal("alder")
 LABELS = ("contradiction", "entailment", "neutral")
+PAIR = ("Every employee receives 27 days of leave.", "There are 27 days of leave.")
 QUESTION = "How many days of paid annual leave does a full-time employee receive?"
 REWORDED = "A full-time employee receives 27 days of paid annual leave in a calendar year."
 
 
-def judge(folder: Path, labels: tuple[str, ...] = LABELS, certain: str = "") -> Path:
-    """A small cross-encoder with these labels; `certain` is the one that it gives to everything."""
+def create_model(folder: Path, labels: tuple[str, ...] = LABELS, favorite_label: str = "") -> Path:
+    """Write a small cross-encoder; it gives the favorite label to every pair, if there is one."""
     cross_encoder(folder, len(labels))
     config = json.loads((folder / "config.json").read_text())
-    config |= {
-        "id2label": dict(enumerate(labels)),
-        "label2id": {label: place for place, label in enumerate(labels)},
-    }
+    config["id2label"] = dict(enumerate(labels))
+    config["label2id"] = {label: i for i, label in enumerate(labels)}
     (folder / "config.json").write_text(json.dumps(config))
-    if certain:
+    if favorite_label:
         model = BertForSequenceClassification.from_pretrained(folder)
         with torch.no_grad():
-            model.classifier.bias[labels.index(certain)] += 100
+            model.classifier.bias[labels.index(favorite_label)] += 100
         model.save_pretrained(folder)
     return folder
 
 
-def held_to(services: Services, folder: Path) -> Services:
-    """The services, with an entailment model."""
+def predict_logits(folder: Path) -> Any:
+    model = CrossEncoder(str(folder))
+    return model.predict([PAIR], activation_fn=torch.nn.Identity(), show_progress_bar=False)[0]
+
+
+def with_entailment(services: Services, folder: Path) -> Services:
     settings = services.settings.model_copy(update={"entailment": str(folder)})
     return Services(settings, services.database, embedders=services.embedders)
 
 
-def reworded() -> ScriptedModels:
-    """A language model that says it in words of its own."""
-    quoted = "Every full-time employee receives 27 days of paid annual leave in each calendar year."
-    return ScriptedModels(json.dumps(sentences((REWORDED, [(1, quoted)]))))
+def rewording_model() -> ScriptedModels:
+    """A language model that answers in its own words."""
+    quote = "Every full-time employee receives 27 days of paid annual leave in each calendar year."
+    return ScriptedModels(json.dumps(sentences((REWORDED, [(1, quote)]))))
 
 
-def test_it_may_forbid_what_the_other_checks_let_pass_and_nothing_else(
+def test_several_labels_give_the_softmax_of_entailment(tmp_path: Path) -> None:
+    folder = create_model(tmp_path / "model")
+    odds = [math.exp(logit) for logit in predict_logits(folder)]
+    probability = CrossEncoderEntailment(str(folder)).probability(*PAIR)
+    assert probability == pytest.approx(odds[1] / sum(odds), abs=1e-5)
+
+
+def test_a_single_label_gives_the_logistic_function(tmp_path: Path) -> None:
+    folder = create_model(tmp_path / "model", ("says",))
+    expected = 1 / (1 + math.exp(-predict_logits(folder)))
+    probability = CrossEncoderEntailment(str(folder)).probability(*PAIR)
+    assert probability == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_model_without_an_entailment_label_is_an_error(tmp_path: Path) -> None:
+    folder = create_model(tmp_path / "model", ("bad", "good"))
+    with pytest.raises(Unavailable, match=r"No label of .* Set GROUNDWORK_ENTAILMENT to"):
+        CrossEncoderEntailment(str(folder))
+
+
+def test_a_missing_model_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(Unavailable, match="can't be loaded. Set GROUNDWORK_ENTAILMENT to"):
+        CrossEncoderEntailment(str(tmp_path / "missing"))
+
+
+def test_the_model_can_only_reject_what_the_other_checks_accept(
     sample_services: Services, tmp_path: Path
 ) -> None:
-    """One that agrees with everything changes nothing; one that agrees with nothing leaves only quotes."""
-    yes, no = (
-        judge(tmp_path / "yes", certain="entailment"),
-        judge(tmp_path / "no", certain="neutral"),
+    agreeing = with_entailment(
+        sample_services, create_model(tmp_path / "yes", favorite_label="entailment")
+    )
+    rejecting = with_entailment(
+        sample_services, create_model(tmp_path / "no", favorite_label="neutral")
     )
 
-    def said(services: Services) -> Answer:
-        return answer_question(services, ALDER, QUESTION, generator=LLMGenerator(reworded(), ALDER))
+    def answer(services: Services) -> Answer:
+        generator = LLMGenerator(rewording_model(), ALDER)
+        return answer_question(services, ALDER, QUESTION, generator=generator)
 
-    plain, agreed = said(sample_services), said(held_to(sample_services, yes))
+    plain, agreed, rejected = map(answer, (sample_services, agreeing, rejecting))
     assert (plain.text, plain.removed) == (REWORDED, ())
     assert (agreed.text, agreed.citations, agreed.removed) == (plain.text, plain.citations, ())
-    forbidden = said(held_to(sample_services, no))
-    assert (forbidden.status, forbidden.removed) == ("refused", ("entailment",))
-    assert answer_question(held_to(sample_services, no), ALDER, QUESTION).status == "answered"
+    assert (rejected.status, rejected.removed) == ("refused", ("entailment",))
+    quoted = answer_question(rejecting, ALDER, QUESTION)
+    assert quoted.status == "answered"
 
 
-def test_an_evaluation_says_who_wrote_who_agreed_and_what_was_left_out(
+def test_an_evaluation_reports_the_models_and_the_removed_sentences(
     sample_services: Services, tmp_path: Path
 ) -> None:
-    """So that two evaluations side by side show what a model adds."""
-    asked = [
-        CorpusQuestion(
-            QUESTION, "people/annual-leave-policy.md", answerable=True, answers=("27 days",)
-        )
-    ]
-    strict = held_to(sample_services, judge(tmp_path / "no", certain="contradiction"))
+    question = CorpusQuestion(
+        QUESTION, "people/annual-leave-policy.md", answerable=True, answers=("27 days",)
+    )
+    folder = create_model(tmp_path / "model", favorite_label="contradiction")
+    strict = with_entailment(sample_services, folder)
 
     def report(services: Services, models: Models | None = None) -> dict[str, Any]:
-        return evaluate_questions(
-            services, "alder", asked, {asked[0].passage_id}, lambda _: None, models
-        )
+        passages = {question.passage_id}
+        return evaluate_questions(services, "alder", [question], passages, lambda _: None, models)
 
-    plain, written, held = (
-        report(sample_services),
-        report(sample_services, reworded()),
-        report(strict, reworded()),
-    )
-    assert (plain["gold_in_quotes"], plain["generators"], plain["entailment"]) == (
-        1.0,
-        {"extractive": 1},
-        None,
-    )
-    assert (written["gold_in_quotes"], written["generators"], written["left_out"]) == (
-        1.0,
-        {"model": 1},
-        {},
-    )
-    assert (held["gold_in_quotes"], held["generators"], held["left_out"]) == (
-        0.0,
-        {},
-        {"entailment": 1},
-    )
-    assert held["entailment"] == strict.settings.entailment
+    plain = report(sample_services)
+    assert (plain["gold_in_quotes"], plain["entailment"]) == (1.0, None)
+    assert plain["generators"] == {"extractive": 1}
+    written = report(sample_services, rewording_model())
+    assert (written["gold_in_quotes"], written["left_out"]) == (1.0, {})
+    assert written["generators"] == {"model": 1}
+    rejected = report(strict, rewording_model())
+    assert (rejected["gold_in_quotes"], rejected["left_out"]) == (0.0, {"entailment": 1})
+    assert rejected["generators"] == {}
+    assert rejected["entailment"] == strict.settings.entailment

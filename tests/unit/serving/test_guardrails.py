@@ -14,12 +14,7 @@ from serving.answering.guardrails.prompt_injection import (
     is_injection,
     sum_weights,
 )
-from serving.answering.guardrails.screening import (
-    ANSWER_GUARDRAILS,
-    DRAFT_GUARDRAILS,
-    EVIDENCE_GUARDRAILS,
-    QUESTION_GUARDRAILS,
-)
+from serving.answering.guardrails.screening import GUARDRAILS
 from tests.conftest import ROOT
 
 TRUE = "Every full-time employee receives 27 days of paid annual leave in each calendar year."
@@ -216,15 +211,7 @@ def test_the_page_on_guardrails_has_the_policies_in_their_order():
     rows = re.findall(
         r"^\| (question|evidence|draft|answer) \| ([^|]+) \| ([^|]+) \|", page, re.MULTILINE
     )
-    stages = {
-        "question": QUESTION_GUARDRAILS,
-        "evidence": EVIDENCE_GUARDRAILS,
-        "draft": DRAFT_GUARDRAILS,
-        "answer": ANSWER_GUARDRAILS,
-    }
-    assert rows == [
-        (when, policy.name, policy.reason) for when, some in stages.items() for policy in some
-    ]
+    assert rows == [(rail.stage, rail.name, rail.reason) for rail in GUARDRAILS]
 
 
 def test_the_web_page_makes_text_of_what_it_is_given():
