@@ -14,8 +14,8 @@ from retrieval.context import build_context
 from retrieval.retriever import retrieve
 from retrieval.types import Hit, SearchResult, SentenceHit
 from serving.answering.evidence import extract_sentences
-from serving.answering.guardrails.prompt_injection import find_injections
 from serving.answering.guardrails.guardrail import DraftContext
+from serving.answering.guardrails.prompt_injection import find_injections
 from serving.answering.guardrails.screening import screen_sentence
 from serving.answering.guardrails.suspicious_passages import flag_suspicious_passages
 from serving.answering.pipeline import answer_question
