@@ -117,7 +117,9 @@ def ingest_specs(
     plan = plan_run(services, tenant, specs)
     if plan.is_empty:
         return build_report(services, tenant, plan)
-    prefect_server.start()  # in the background, while the libraries of the model load
+    # The server starts in the background while the model's libraries load, which takes seconds.
+    # The flow opens its own services and loads the model again, which then takes half a second.
+    prefect_server.start()
     services.embedder()
     from flows.ingest import ingest_documents, work_on_run
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, TypeVar
 
 import psycopg
@@ -175,17 +176,12 @@ def open_run(
         }
         for spec in source_specs
     ]
+    source = ", ".join(spec.address for spec in source_specs)
+    values = {"kind": kind, "source": source, "sources": Jsonb(sources)}
     _execute(connection, "lock_planning", run)
-    cursor = _execute(
-        connection,
-        "open_run",
-        run,
-        kind=kind,
-        source=", ".join(spec.address for spec in source_specs),
-        sources=Jsonb(sources),
-        pipeline_hash=pipeline_hash,
-    )
-    row = cursor.fetchone()
+    row = _execute(
+        connection, "open_run", run, values | {"pipeline_hash": pipeline_hash}
+    ).fetchone()
     assert row is not None
     return row[0], row[1]
 
@@ -197,16 +193,9 @@ def supersede_older_runs(
 
     Return `(is_isolated, failed_attempts)` of each, by uri.
     """
+    values = {"number": run_number, "uris": list(uris), "seconds": LEASE_SECONDS}
     _execute(connection, "lock_planning", run)
-    cursor = _execute(
-        connection,
-        "supersede_older_runs",
-        run,
-        number=run_number,
-        uris=list(uris),
-        seconds=LEASE_SECONDS,
-    )
-    rows = cursor.fetchall()
+    rows = _execute(connection, "supersede_older_runs", run, values).fetchall()
     for run_id in {row[0] for row in rows}:
         complete_run(connection, RunHandle(run.tenant, run_id))
     return {
@@ -223,23 +212,20 @@ def start_run(
     skipped_counts: Mapping[str, int],
 ) -> None:
     """Write the items of a run into the queue, and open the run to workers."""
+    columns = {
+        "uris": [item.uri for item in items],
+        "actions": [item.action for item in items],
+        "sources": [item.source_index for item in items],
+        "paths": [item.file.path for item in items],
+        "readers": [GROUP_SEPARATOR.join(item.file.allowed_groups) for item in items],
+        "sizes": [item.file.size for item in items],
+        "tags": [item.file.tag for item in items],
+        "alone": [item.is_isolated for item in items],
+        "strikes": [item.failed_attempts for item in items],
+    }
     _execute(connection, "lock_planning", run)
-    _execute(
-        connection,
-        "add_items",
-        run,
-        number=run_number,
-        uris=[item.uri for item in items],
-        actions=[item.action for item in items],
-        sources=[item.source_index for item in items],
-        paths=[item.file.path for item in items],
-        readers=[GROUP_SEPARATOR.join(item.file.allowed_groups) for item in items],
-        sizes=[item.file.size for item in items],
-        tags=[item.file.tag for item in items],
-        alone=[item.is_isolated for item in items],
-        strikes=[item.failed_attempts for item in items],
-    )
-    _execute(connection, "start_run", run, settled=Jsonb(dict(skipped_counts)))
+    _execute(connection, "add_items", run, columns | {"number": run_number})
+    _execute(connection, "start_run", run, {"settled": Jsonb(dict(skipped_counts))})
 
 
 def discard_run(connection: Connection, run: RunHandle) -> None:
@@ -282,7 +268,7 @@ def complete_run(connection: Connection, run: RunHandle) -> bool:
 
 def fail_run(connection: Connection, run: RunHandle, message: str) -> None:
     """Mark a run as failed, unless other workers still work on it."""
-    _execute(connection, "fail_run", run, message=sanitize_text(message))
+    _execute(connection, "fail_run", run, {"message": sanitize_text(message)})
 
 
 # --- a worker's batch -----------------------------------------------------------------------------
@@ -291,7 +277,7 @@ def fail_run(connection: Connection, run: RunHandle, message: str) -> None:
 def claim(connection: Connection, run: RunHandle) -> list[QueueItem]:
     """Lease a batch, in the order of uri; empty when no item is free."""
     _execute(connection, "expire_leases", run)
-    _execute(connection, "quarantine_repeat_failures", run, most=MAX_FAILED_ATTEMPTS)
+    _execute(connection, "quarantine_repeat_failures", run, {"most": MAX_FAILED_ATTEMPTS})
     limits = {
         "strikes": MAX_FAILED_ATTEMPTS,
         "most": MAX_BATCH_FILES,
@@ -305,14 +291,13 @@ def claim(connection: Connection, run: RunHandle) -> list[QueueItem]:
 
 def renew_leases(connection: Connection, run: RunHandle, claims: Sequence[tuple[str, int]]) -> None:
     """Renew a worker's leases of these files, each named by uri and fence."""
-    uris = [uri for uri, _ in claims]
-    fences = [fence for _, fence in claims]
-    _execute(connection, "renew_leases", run, uris=uris, fences=fences, seconds=LEASE_SECONDS)
+    columns = {"uris": [uri for uri, _ in claims], "fences": [fence for _, fence in claims]}
+    _execute(connection, "renew_leases", run, columns | {"seconds": LEASE_SECONDS})
 
 
 def lock_items(connection: Connection, run: RunHandle, items: Sequence[QueueItem]) -> set[str]:
     """Lock the items that the worker still holds until the transaction ends; return their uris."""
-    rows = _execute(connection, "lock_items", run, **_build_claim_columns(items)).fetchall()
+    rows = _execute(connection, "lock_items", run, _build_claim_columns(items)).fetchall()
     return {row[0] for row in rows}
 
 
@@ -326,18 +311,15 @@ def complete_items(
     """Record the results of items, by uri; `stage` is the stage at which files were quarantined."""
     done = [item for item in items if item.uri in outcomes]
     results = [outcomes[item.uri] for item in done]
-    _execute(
-        connection,
-        "complete_items",
-        run,
-        **_build_claim_columns(done),
-        outcomes=[outcome.state for outcome in results],
-        stages=[stage if outcome.state == "quarantined" else "" for outcome in results],
-        reasons=[outcome.reason for outcome in results],
-        messages=[sanitize_text(outcome.message) for outcome in results],
-        chunks=[outcome.chunks for outcome in results],
-        tokens=[outcome.tokens for outcome in results],
-    )
+    columns = {
+        "outcomes": [outcome.state for outcome in results],
+        "stages": [stage if outcome.state == "quarantined" else "" for outcome in results],
+        "reasons": [outcome.reason for outcome in results],
+        "messages": [sanitize_text(outcome.message) for outcome in results],
+        "chunks": [outcome.chunks for outcome in results],
+        "tokens": [outcome.tokens for outcome in results],
+    }
+    _execute(connection, "complete_items", run, _build_claim_columns(done) | columns)
 
 
 def release_items(
@@ -351,47 +333,36 @@ def release_items(
     message: str = "",
 ) -> None:
     """Release items for the next claim. After a failure each is tried alone."""
-    _execute(
-        connection,
-        "release_items",
-        run,
-        **_build_claim_columns(items),
-        failed=failed,
-        stage=stage,
-        reason=reason,
-        message=sanitize_text(message),
-    )
+    failure = {"stage": stage, "reason": reason, "message": sanitize_text(message)}
+    values = _build_claim_columns(items) | failure | {"failed": failed}
+    _execute(connection, "release_items", run, values)
 
 
 def record_stage(
     connection: Connection, run: RunHandle, item: QueueItem, stage: str, content_hash: str
 ) -> None:
     """Record the stage that an isolated item reached, in case it stops its worker."""
-    _execute(
-        connection,
-        "record_stage",
-        run,
-        uri=item.uri,
-        fence=item.fence,
-        stage=stage,
-        content_hash=content_hash,
-    )
+    values = {"uri": item.uri, "fence": item.fence, "stage": stage, "content_hash": content_hash}
+    _execute(connection, "record_stage", run, values)
 
 
 def release_worker(
     connection: Connection, run: RunHandle, seconds_by_stage: Mapping[str, float]
 ) -> None:
     """Release the leases of a worker, and add its seconds by stage to those of the run."""
-    _execute(connection, "release_worker", run, seconds=Jsonb(dict(seconds_by_stage)))
+    _execute(connection, "release_worker", run, {"seconds": Jsonb(dict(seconds_by_stage))})
 
 
 # --- statements and rows --------------------------------------------------------------------------
 
 
 def _execute(
-    connection: Connection, name: str, run: RunHandle, **values: Any
+    connection: Connection,
+    name: str,
+    run: RunHandle,
+    values: Mapping[str, Any] = MappingProxyType({}),
 ) -> psycopg.Cursor[TupleRow]:
-    return connection.execute(QUERIES[name], run.query_parameters | values)
+    return connection.execute(QUERIES[name], run.query_parameters | dict(values))
 
 
 def _fetch_rows(
@@ -415,5 +386,5 @@ def _build_claimed_item(
     return QueueItem(SourceFile(uri, path, tuple(allowed_groups), size, tag), **values)
 
 
-def _build_claim_columns(items: Sequence[QueueItem]) -> dict[str, list[Any]]:
+def _build_claim_columns(items: Sequence[QueueItem]) -> dict[str, Any]:
     return {"uris": [item.uri for item in items], "fences": [item.fence for item in items]}

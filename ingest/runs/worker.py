@@ -197,15 +197,9 @@ class IngestWorker:
                 self._run_transaction(queue.record_stage, item, "parse", content_hash)
             return stages.parse_file(self._parser_pool, item.file, data, content_hash)
         except UnreadableFile as error:
+            file, attempts, reason = item.file, item.failed_attempts + 1, error.reason
             return QuarantinedFile(
-                item.uri,
-                item.file.path,
-                content_hash,
-                "parse",
-                error.reason,
-                str(error),
-                item.failed_attempts + 1,
-                item.file.tag,
+                file.uri, file.path, content_hash, "parse", reason, str(error), attempts, file.tag
             )
 
     def _chunk_batch(
