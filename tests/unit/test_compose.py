@@ -1,4 +1,4 @@
-"""What docker-compose.yml, the image and .env.example promise, read from the files; no Docker needed."""
+"""Properties of docker-compose.yml, the image and .env.example, read from the files without Docker."""
 
 import os
 import re
@@ -24,21 +24,21 @@ LONG_LIVED = set(SERVICES) - ONCE
 each_service = pytest.mark.parametrize("name", sorted(SERVICES))
 
 
-def variables(text: str) -> dict[str, str]:
-    """The variables that a compose file reads, with the defaults it gives them."""
+def compose_variables(text: str) -> dict[str, str]:
+    """Return the variables that a compose file reads, with their defaults."""
     return dict(re.findall(r"\$\{(\w+):-([^}]*)\}", text))
 
 
-def mounted(service: dict[str, Any]) -> list[str]:
-    """The volumes and folders that a service mounts."""
+def mounted_sources(service: dict[str, Any]) -> list[str]:
+    """Return the volumes and folders that a service mounts."""
     mounts = service.get("volumes", [])
     return [
         mount["source"] if isinstance(mount, dict) else mount.rsplit(":/", 1)[0] for mount in mounts
     ]
 
 
-def offered() -> dict[str, str]:
-    """The variables that .env.example shows, all of them commented out."""
+def example_variables() -> dict[str, str]:
+    """Return the variables in .env.example, all of them commented out."""
     return dict(re.findall(r"^# ([A-Z_]+)=(.*)$", EXAMPLE, re.MULTILINE))
 
 
@@ -61,15 +61,15 @@ def test_containers_are_sealed(name):
 
 @each_service
 def test_no_setting_holds_a_password(name):
-    for key, given in SERVICES[name].get("environment", {}).items():
-        value = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", str(given))
+    for key, setting in SERVICES[name].get("environment", {}).items():
+        value = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", str(setting))
         assert not re.search(r"://[^/@]*:[^/@]*@", value), f"{key} has a password in its address"
         if re.search("PASSWORD|SECRET|TOKEN|KEY", key) and not key.endswith("_FILE"):
             assert value == "", f"{key} has a value of its own"
 
 
 @each_service
-def test_what_lives_long_is_watched_and_restarted_and_what_runs_once_is_not(name):
+def test_only_long_lived_services_are_checked_and_restarted(name):
     service = SERVICES[name]
     if name in LONG_LIVED:
         assert service["restart"] == "unless-stopped"
@@ -82,18 +82,18 @@ def test_what_lives_long_is_watched_and_restarted_and_what_runs_once_is_not(name
 
 
 @each_service
-def test_dependencies_wait_for_what_they_need(name):
-    for needed, how in SERVICES[name].get("depends_on", {}).items():
-        expected = "service_completed_successfully" if needed in ONCE else "service_healthy"
-        assert how["condition"] == expected, needed
+def test_a_service_waits_for_its_dependencies(name):
+    for dependency, options in SERVICES[name].get("depends_on", {}).items():
+        expected = "service_completed_successfully" if dependency in ONCE else "service_healthy"
+        assert options["condition"] == expected, dependency
 
 
-def test_one_image_is_built_once_for_everything_of_ours():
-    ours = {name for name, service in SERVICES.items() if service["image"].startswith("groundwork")}
-    assert ours == set(SERVICES) - {"database"}
-    assert len({SERVICES[name]["image"] for name in ours}) == 1
+def test_all_own_services_use_one_image_that_is_built_once():
+    own = {name for name, service in SERVICES.items() if service["image"].startswith("groundwork")}
+    assert own == set(SERVICES) - {"database"}
+    assert len({SERVICES[name]["image"] for name in own}) == 1
     assert [name for name, service in SERVICES.items() if "build" in service] == ["secrets"]
-    assert all(SERVICES[name]["init"] is True for name in ours)
+    assert all(SERVICES[name]["init"] is True for name in own)
 
 
 def test_other_images_are_pinned():
@@ -106,8 +106,8 @@ def test_other_images_are_pinned():
         assert tag != "latest"
 
 
-def test_what_must_last_is_in_named_volumes():
-    sources = {source for service in SERVICES.values() for source in mounted(service)}
+def test_lasting_data_is_in_named_volumes():
+    sources = {source for service in SERVICES.values() for source in mounted_sources(service)}
     assert sources - COMPOSE["volumes"].keys() == {
         "${DOCUMENTS:-./sample}",
         "${MODELS_FILE:-./models.example.yaml}",
@@ -117,16 +117,16 @@ def test_what_must_last_is_in_named_volumes():
     assert "docker.sock" not in TEXT
 
 
-def test_the_superusers_password_reaches_only_the_database_and_the_migrations():
+def test_only_the_database_and_the_migration_get_the_superusers_password():
     def holders(volume: str) -> set[str]:
-        return {name for name, service in SERVICES.items() if volume in mounted(service)}
+        return {name for name, service in SERVICES.items() if volume in mounted_sources(service)}
 
     assert holders("database-secrets") == {"secrets", "database"}
     assert holders("admin-secrets") == {"secrets", "migrate"}
     assert holders("application-secrets") == {"secrets", "service", "worker"}
 
 
-def test_the_database_is_reached_by_nobody_but_those_who_need_it():
+def test_only_services_that_need_the_database_reach_it():
     on_data = {name for name, service in SERVICES.items() if "data" in service.get("networks", [])}
     assert on_data == {"database", "migrate", "service", "worker"}
     assert SERVICES["database"]["networks"] == ["data"]
@@ -134,33 +134,33 @@ def test_the_database_is_reached_by_nobody_but_those_who_need_it():
     assert "ports" not in SERVICES["database"]
 
 
-def test_the_example_names_every_setting_with_its_default():
+def test_the_example_lists_every_setting_with_its_default():
     for name, field in Settings.model_fields.items():
-        shown = offered().get(f"GROUNDWORK_{name.upper()}")
+        default_in_example = example_variables().get(f"GROUNDWORK_{name.upper()}")
         default = (
             field.default.get_secret_value()
             if hasattr(field.default, "get_secret_value")
             else field.default
         )
         expected = str(default).lower() if isinstance(default, bool) else str(default)
-        assert shown == expected, f"GROUNDWORK_{name.upper()}"
+        assert default_in_example == expected, f"GROUNDWORK_{name.upper()}"
 
 
-def test_the_example_names_what_compose_reads_and_changes_nothing():
-    for name, default in variables(TEXT).items():
-        assert name in offered()
+def test_the_example_lists_all_variables_of_compose_as_comments():
+    for name, default in compose_variables(TEXT).items():
+        assert name in example_variables()
         if default and not name.endswith("_URL"):  # addresses default to the container `database`
-            assert offered()[name] == default
+            assert example_variables()[name] == default
     assert all(line.startswith("#") for line in EXAMPLE.splitlines() if line)
 
 
-def test_every_setting_reaches_its_container_or_is_the_containers_own():
+def test_every_setting_is_passed_to_a_container_or_set_by_it():
     passed = {key for service in SERVICES.values() for key in service.get("environment", {})}
     own = {"GROUNDWORK_HOST", "GROUNDWORK_PORT", "GROUNDWORK_HOME", "GROUNDWORK_TENANT"}
     assert {f"GROUNDWORK_{name.upper()}" for name in Settings.model_fields} - passed == own
 
 
-def test_the_image_gets_all_packages_and_nothing_private():
+def test_the_image_contains_all_packages_and_no_private_files():
     allowed = {
         line[1:]
         for line in (ROOT / ".dockerignore").read_text().splitlines()
@@ -181,7 +181,7 @@ def test_the_image_gets_all_packages_and_nothing_private():
     assert not allowed & {".env", ".git", ".venv", ".groundwork"}
 
 
-def test_the_image_runs_as_nobody_in_particular_and_names_no_host():
+def test_the_image_runs_unprivileged_and_names_no_host():
     assert re.findall(r"^USER (.+)$", DOCKERFILE, re.MULTILINE) == ["10001:10001"]
     assert not DOCKERFILE.startswith("# syntax")
     assert "://" not in DOCKERFILE
@@ -202,7 +202,7 @@ def contents(folder: Path) -> dict[str, str]:
     }
 
 
-def test_passwords_are_made_once_and_anew_when_asked(folder):
+def test_passwords_are_created_once_or_on_request(folder):
     passwords.write_passwords(folder)
     first = contents(folder)
     assert len(first) == 5
@@ -212,17 +212,17 @@ def test_passwords_are_made_once_and_anew_when_asked(folder):
     assert all(first[name] != text for name, text in contents(folder).items())
 
 
-def test_a_run_cut_short_is_made_good(folder):
+def test_an_interrupted_run_is_completed(folder):
     passwords.write_passwords(folder)
-    whole = contents(folder)
+    complete = contents(folder)
     (folder / "admin" / "pgpass").unlink()
     (folder / "database" / "passwords.sql").unlink()
     (folder / "application" / ".pgpass").write_text("half a li")
     passwords.write_passwords(folder)
-    assert contents(folder) == whole
+    assert contents(folder) == complete
 
 
-def test_passwords_are_long_and_mean_nothing_to_a_pgpass_file(folder):
+def test_passwords_are_long_and_need_no_escape_in_a_pgpass_file(folder):
     passwords.write_passwords(folder)
     for role, file in (("postgres", "admin"), ("groundwork_app", "application")):
         line = (folder / file / "pgpass").read_text()
@@ -232,7 +232,7 @@ def test_passwords_are_long_and_mean_nothing_to_a_pgpass_file(folder):
     ).read_text()[-44:]
 
 
-def test_pgpass_files_are_for_their_owner_only(folder):
+def test_only_the_owner_may_read_a_pgpass_file(folder):
     before = os.umask(0)
     try:
         passwords.write_passwords(folder)

@@ -1,4 +1,4 @@
-"""The embedded PostgreSQL: one server for all who name its folder, gone with the last of them, whatever kills them."""
+"""The embedded PostgreSQL: one server for all processes of a folder, until the last one ends."""
 
 import os
 import signal
@@ -15,10 +15,11 @@ import pytest
 from core.local_postgres import EmbeddedPostgres
 from tests.conftest import ROOT
 
-PATIENCE = 60  # seconds, on a busy machine
+TIMEOUT_SECONDS = 60  # for a busy machine
 
-# A process that uses the server of a folder: it says which server that is, and leaves when its input is closed.
-USER = """
+# A process that uses the server of a folder. For each line of input it prints the server's process
+# id; at the end of the input it leaves.
+USER_PROGRAM = """
 import sys, psycopg
 from pathlib import Path
 from core.local_postgres import EmbeddedPostgres
@@ -33,7 +34,7 @@ server.stop()
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a cluster that is not running."""
+    """A folder with a stopped cluster."""
     folder = tmp_path_factory.mktemp("embedded") / "postgres"
     server = EmbeddedPostgres(folder)
     server.start()
@@ -42,19 +43,19 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @contextmanager
-def user(folder: Path) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-c", USER, str(folder)]
+def user_process(folder: Path) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-c", USER_PROGRAM, str(folder)]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
-    ) as started:
+    ) as process:
         try:
-            yield started
+            yield process
         finally:
-            started.kill()
+            process.kill()
 
 
-def asks(process: subprocess.Popen[str]) -> int:
-    """Have a user connect; returns the process id of the server it reached."""
+def connect(process: subprocess.Popen[str]) -> int:
+    """Let a user process connect. Return the process id of its server."""
     assert process.stdin
     assert process.stdout
     process.stdin.write("\n")
@@ -62,21 +63,26 @@ def asks(process: subprocess.Popen[str]) -> int:
     return int(process.stdout.readline())
 
 
-def leaves(process: subprocess.Popen[str]) -> None:
+def leave(process: subprocess.Popen[str]) -> None:
     assert process.stdin
     process.stdin.close()
-    assert process.wait(PATIENCE) == 0
+    assert process.wait(TIMEOUT_SECONDS) == 0
 
 
-def until(holds: Callable[[], bool]) -> bool:
-    """Whether something holds before patience ends."""
-    deadline = time.monotonic() + PATIENCE
-    while not holds() and time.monotonic() < deadline:
+def kill(process: subprocess.Popen[str]) -> None:
+    process.send_signal(signal.SIGKILL)
+    process.wait(TIMEOUT_SECONDS)
+
+
+def wait_until(condition: Callable[[], bool]) -> bool:
+    """Return whether the condition becomes true in time."""
+    deadline = time.monotonic() + TIMEOUT_SECONDS
+    while not condition() and time.monotonic() < deadline:
         time.sleep(0.01)
-    return holds()
+    return condition()
 
 
-def running(pid: int) -> bool:
+def is_running(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -85,49 +91,51 @@ def running(pid: int) -> bool:
     return not state.exists() or state.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
-def test_it_is_shared_and_ends_with_its_last_user(folder: Path) -> None:
-    """Whoever started it may leave first."""
+def server_pid(server: EmbeddedPostgres) -> int:
+    return int((server.data_folder / "postmaster.pid").read_text().split()[0])
+
+
+def test_processes_share_a_server_that_ends_with_the_last_of_them(folder: Path) -> None:
+    """The process that started the server may leave first."""
     server = EmbeddedPostgres(folder)
     server.start()
-    server.start()  # a second time is no second use
-    pid = int((server.data_folder / "postmaster.pid").read_text().split()[0])
-    with user(folder) as other:
-        assert asks(other) == pid
+    server.start()  # a second call changes nothing
+    pid = server_pid(server)
+    with user_process(folder) as other:
+        assert connect(other) == pid
         server.stop()
-        assert running(pid)
-        assert asks(other) == pid
-        leaves(other)
-    assert until(lambda: not running(pid))
-    server.stop()  # nor is a second end one
+        assert is_running(pid)
+        assert connect(other) == pid
+        leave(other)
+    assert wait_until(lambda: not is_running(pid))
+    server.stop()  # a second call changes nothing
     with pytest.raises(psycopg.OperationalError):
         psycopg.connect(server.conninfo(dbname="postgres"))
 
 
-def test_a_killed_user_neither_stops_it_nor_keeps_it(folder: Path) -> None:
-    """It goes on, the next one joins it, and with that one it ends."""
-    with user(folder) as first:
-        pid = asks(first)
-        first.send_signal(signal.SIGKILL)
-        first.wait(PATIENCE)
-    assert running(pid)
-    with user(folder) as second, user(folder) as third:
-        assert asks(second) == asks(third) == pid
-        second.send_signal(signal.SIGKILL)
-        second.wait(PATIENCE)
-        assert asks(third) == pid
-        leaves(third)
-    assert until(lambda: not running(pid))
+def test_a_killed_process_neither_stops_nor_keeps_the_server(folder: Path) -> None:
+    """The server continues, the next process joins it, and it ends with the last process."""
+    with user_process(folder) as first:
+        pid = connect(first)
+        kill(first)
+    assert is_running(pid)
+    with user_process(folder) as second, user_process(folder) as third:
+        assert connect(second) == connect(third) == pid
+        kill(second)
+        assert connect(third) == pid
+        leave(third)
+    assert wait_until(lambda: not is_running(pid))
 
 
-def test_a_server_that_was_killed_itself_comes_back_with_its_data(folder: Path) -> None:
-    """As after a power cut."""
+def test_a_killed_server_restarts_with_its_data(folder: Path) -> None:
+    """As after a power failure."""
     server = EmbeddedPostgres(folder)
     server.start()
     with psycopg.connect(server.conninfo(dbname="postgres"), autocommit=True) as connection:
         connection.execute("create table kept as select 7 as number")
-    pid = int((server.data_folder / "postmaster.pid").read_text().split()[0])
+    pid = server_pid(server)
     os.kill(pid, signal.SIGKILL)
-    assert until(lambda: not running(pid))
+    assert wait_until(lambda: not is_running(pid))
     server.stop()
     server = EmbeddedPostgres(folder)
     server.start()
@@ -137,19 +145,18 @@ def test_a_server_that_was_killed_itself_comes_back_with_its_data(folder: Path) 
     server.stop()
 
 
-def test_a_first_start_that_was_killed_is_made_good(tmp_path: Path) -> None:
-    """By two at once, while what was killed still writes; in a folder whose path is too long for a socket."""
+def test_a_killed_first_start_is_repeated(tmp_path: Path) -> None:
+    """By two processes, while the initdb of the killed one still writes, in a very long path."""
     folder = tmp_path / ("a-long-name-" * 8) / "postgres"
-    assert len(str(folder)) > 107
-    with user(folder) as killed:
-        assert until(lambda: any(folder.glob("data.unfinished*/PG_VERSION")))
-        killed.send_signal(signal.SIGKILL)
-        killed.wait(PATIENCE)
+    assert len(str(folder)) > 107  # too long for a socket
+    with user_process(folder) as killed:
+        assert wait_until(lambda: any(folder.glob("data.unfinished*/PG_VERSION")))
+        kill(killed)
     assert not (folder / "data").exists()
-    with user(folder) as first, user(folder) as second:
-        pid = asks(first)
-        assert asks(second) == pid
-        leaves(first)
-        assert running(pid)
-        leaves(second)
-    assert until(lambda: not running(pid))
+    with user_process(folder) as first, user_process(folder) as second:
+        pid = connect(first)
+        assert connect(second) == pid
+        leave(first)
+        assert is_running(pid)
+        leave(second)
+    assert wait_until(lambda: not is_running(pid))

@@ -1,4 +1,4 @@
-"""What docker-compose.yml, the image and .env.example promise, read from the files; no Docker needed."""
+"""The SQL that creates the roles of the compose stack runs on a real database."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_database_accepts_the_roles_and_a_second_time_too(folder, server):
+def test_the_roles_can_be_created_twice(folder, server):
     passwords.write_passwords(folder)
     roles = (folder / "database" / "passwords.sql").read_text()
     with psycopg.connect(server.conninfo(dbname="postgres")) as connection:
