@@ -1,66 +1,31 @@
-"""The examples of docs/guides/extend.md, run as they are written.
+"""Examples of docs/guides/extend.md that need no database."""
 
-Each section has three blocks of code: a new file, its line in the registry, and an attempt.
-"""
-
-import re
-import sys
-from types import ModuleType
+import json
+import time
 
 import httpx
-import pytest
+import jwt
 
 import core.embedding
+import core.redaction
 import ingest.chunkers.registry
 import ingest.parsers.registry
-from tests.conftest import ROOT
-
-PAGE = ROOT / "docs" / "guides" / "extend.md"
-
-
-class Example:
-    """The code of one section of the page."""
-
-    def __init__(self, heading: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        text = PAGE.read_text(encoding="utf-8")
-        section = re.split(rf"^## {heading}$", text, flags=re.MULTILINE)[1].split("\n## ")[0]
-        blocks = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
-        self.file, self.registration, self.attempt = blocks
-        self._monkeypatch = monkeypatch
-
-    def create_module(self) -> ModuleType:
-        """Import the new file under the name that its first line gives."""
-        path = self.file.splitlines()[0].removeprefix("# ")
-        module = ModuleType(path.removesuffix(".py").replace("/", "."))
-        self._monkeypatch.setitem(sys.modules, module.__name__, module)
-        exec(compile(self.file, path, "exec"), module.__dict__)
-        return module
-
-    def register(self, registry: ModuleType, name: str) -> None:
-        """Add the line to a tuple or a mapping of the registry."""
-        entry = eval(self.registration, dict(registry.__dict__))
-        entries = getattr(registry, name)
-        added = {**entries, **entry} if isinstance(entry, dict) else (*entries, entry)
-        self._monkeypatch.setattr(registry, name, added)
-
-    def run_attempt(self) -> None:
-        exec(compile(self.attempt, f"{PAGE.name}: try it", "exec"), {})
+import serving.api.identity
+from tests.support.doc_examples import Example
 
 
 def test_parser_example_parses_its_format(monkeypatch):
     example = Example("Parser", monkeypatch)
-    example.create_module()
-    example.register(ingest.parsers.registry, "FORMATS")
+    example.install(ingest.parsers.registry, "FORMATS")
     by_media_type = {entry.media_type: entry for entry in ingest.parsers.registry.FORMATS}
     monkeypatch.setattr(ingest.parsers.registry, "_FORMAT_BY_MEDIA_TYPE", by_media_type)
-    example.run_attempt()
+    example.run()
 
 
 def test_chunker_example_cuts_a_document(monkeypatch):
     example = Example("Chunker", monkeypatch)
-    example.create_module()
-    example.register(ingest.chunkers.registry, "CHUNKERS")
-    example.run_attempt()
+    example.install(ingest.chunkers.registry, "CHUNKERS")
+    example.run()
 
 
 def test_embedder_example_calls_its_api(monkeypatch):
@@ -72,6 +37,29 @@ def test_embedder_example_calls_its_api(monkeypatch):
     monkeypatch.setenv("EMBEDDING_KEY", "key")
     monkeypatch.setattr(httpx, "post", reply)
     example = Example("Embedder", monkeypatch)
-    example.create_module()
-    example.register(core.embedding, "PROVIDERS")
-    example.run_attempt()
+    example.install(core.embedding, "PROVIDERS")
+    example.run()
+
+
+def test_identity_example_accepts_a_token_of_a_published_key(monkeypatch):
+    from cryptography.hazmat.primitives.asymmetric import rsa
+
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    public = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(key.public_key()))
+    published = {"keys": [{**public, "kid": "1", "use": "sig", "alg": "RS256"}]}
+    claims = {"sub": "ada", "aud": "groundwork", "exp": time.time() + 60}
+    claims |= {"org": "alder", "roles": ["finance"]}
+    token = jwt.encode(claims, key, algorithm="RS256", headers={"kid": "1"})
+
+    monkeypatch.setenv("JWKS_URL", "https://id.example/keys")
+    monkeypatch.setenv("GROUNDWORK_IDENTITY", "jwks")
+    monkeypatch.setattr(jwt.PyJWKClient, "fetch_data", lambda client: published)
+    example = Example("Identity provider", monkeypatch)
+    example.install(serving.api.identity, "PROVIDERS")
+    example.run(token=token)
+
+
+def test_detector_example_redacts_its_values(monkeypatch):
+    example = Example("Detector of personal data", monkeypatch)
+    example.install(core.redaction, "DETECTORS")
+    example.run()
