@@ -48,7 +48,7 @@ from core.services import Services, open_services
 from core.settings import Settings
 from serving.gateway.gateway import Gateway
 from serving.gateway.models_file import ModelsFile
-from serving.gateway.providers import open_provider
+from serving.gateway.providers.base import open_provider
 from serving.gateway.types import Message, ModelRequest
 from serving.usage.budgets import WILDCARD_NAME, Budget, set_budget
 from serving.usage.meter import PostgresMeter

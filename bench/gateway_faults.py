@@ -50,7 +50,7 @@ from serving.answering.pipeline import answer_question
 from serving.answering.types import Answer
 from serving.gateway.gateway import Gateway
 from serving.gateway.models_file import ModelsFile, Timeouts
-from serving.gateway.providers import ModelProvider, ReplyDelta, open_provider
+from serving.gateway.providers.base import ModelProvider, ReplyDelta, open_provider
 from serving.gateway.types import Message, ModelRequest
 
 KINDS = ("refused", *FAULTS, "TLS", "DNS")

@@ -65,7 +65,7 @@ def _probe_model(file: "ModelsFile", model: "ModelSpec") -> dict[str, Any]:
     from core.http import HttpPool
     from serving.gateway.gateway import Gateway
     from serving.gateway.models_file import TenantPolicy
-    from serving.gateway.providers import open_provider
+    from serving.gateway.providers.base import open_provider
     from serving.gateway.types import Message, ModelRequest
 
     logs.configure_cli_logging()

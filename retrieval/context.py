@@ -14,6 +14,7 @@ from uuid import UUID
 
 from core.text.numbers import find_numbers
 from core.text.terms import extract_terms
+from core.token_estimate import CHARACTERS_PER_TOKEN
 from core.types import Span
 from retrieval.types import Hit, SearchResult
 
@@ -21,7 +22,6 @@ MAX_PASSAGES = 8  # of an answer's evidence: the sentence model was fitted on as
 CANDIDATE_HITS = 24  # hits to choose from: merging and spreading must leave enough
 MAX_CONTEXT_TOKENS = 3_000  # with the prompt and the answer this fits a window of 4,096
 MAX_PASSAGES_PER_DOCUMENT = 4  # half of the passages
-CHARACTERS_PER_TOKEN = 4  # of English prose, by the common tokenizers
 MAX_GAP_CHARACTERS = 2  # between neighbours: a blank or an empty line. More would hide a heading
 MAX_MERGED_CHUNKS = 3  # a citation should still point at one place
 MIN_TERM_OVERLAP = 0.9  # Jaccard index of the terms of two passages that repeat each other

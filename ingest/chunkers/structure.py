@@ -10,9 +10,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
+from core.token_estimate import MAX_CHARACTERS_PER_TOKEN
 from core.types import Block, Chunk, Span
 from ingest.chunkers.chunk_context import ContextBuilder
-from ingest.chunkers.token_counter import MAX_CHARACTERS_PER_TOKEN, TokenCounter, TokenOffsets
+from ingest.chunkers.token_counter import TokenCounter, TokenOffsets
 from ingest.chunkers.units import ChunkUnit, split_block
 from ingest.parsers.types import ParsedDocument
 

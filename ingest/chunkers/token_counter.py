@@ -3,14 +3,12 @@
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 
+from core.token_estimate import MAX_CHARACTERS_PER_TOKEN
+
 TokenOffsets = Callable[[str], Sequence[int]]
 """Returns the character offset at which each of a text's tokens begins, in ascending order.
 
 The tokens are those of the embedding model, without its special tokens."""
-
-MAX_CHARACTERS_PER_TOKEN = 12
-"""More characters count as several tokens, so that a key or a base64 attachment, which a tokenizer
-takes for one unknown word, is cut. English has four to five characters per token."""
 
 
 class TokenCounter:

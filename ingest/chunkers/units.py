@@ -5,8 +5,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from core.text.sentences import split_sentences
+from core.token_estimate import MAX_CHARACTERS_PER_TOKEN
 from core.types import Block, Location, Span
-from ingest.chunkers.token_counter import MAX_CHARACTERS_PER_TOKEN, TokenCounter
+from ingest.chunkers.token_counter import TokenCounter
 
 MAX_QUOTE_TOKENS = 60
 """A list item or a piece of code of up to so many tokens is quoted as a whole."""

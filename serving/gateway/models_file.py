@@ -1,6 +1,6 @@
-"""The models file: which language models there are, what they cost, and who may send what to which.
+"""The models file: the language models, their prices, and the rules for their use.
 
-One YAML file, named by GROUNDWORK_MODELS; models.example.yaml in the repository shows every line of it.
+One YAML file, named by GROUNDWORK_MODELS. models.example.yaml in the repository shows every line of it.
 """
 
 import os
@@ -15,6 +15,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from core.errors import InvalidInput
+from serving.gateway.providers import PROVIDERS
 from serving.gateway.token_counters import ENDPOINT_TOKENIZER
 from serving.gateway.types import Risk, Tier
 
@@ -31,10 +32,10 @@ class _ConfigSection(BaseModel):
 
 
 class ModelSpec(_ConfigSection):
-    """One model. Prices are for a million tokens, in the file's currency."""
+    """One model. `provider` is a key of `PROVIDERS`. Prices are per million tokens, in the file's currency."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
-    provider: Literal["openai", "anthropic", "llamaindex"]
+    provider: str
     model: str = Field(min_length=1, max_length=200)
     base_url: str = ""
     key_variable: str = ""
@@ -53,16 +54,19 @@ class ModelSpec(_ConfigSection):
     waiting: int = Field(default=16, ge=0, le=1000)
     options: dict[str, Any] = Field(default_factory=dict)
 
+    @field_validator("provider")
+    @classmethod
+    def _check_provider(cls, value: str) -> str:
+        if value not in PROVIDERS:
+            raise ValueError(f"{value!r} is not a provider. Use one of: {', '.join(PROVIDERS)}")
+        return value
+
     @field_validator("base_url")
     @classmethod
     def _check_base_url(cls, value: str) -> str:
         parts = urlsplit(value)
-        if value and (
-            parts.scheme not in ("http", "https")
-            or not parts.hostname
-            or parts.username
-            or parts.query
-        ):
+        is_plain = parts.hostname and not parts.username and not parts.query
+        if value and not (is_plain and parts.scheme in ("http", "https")):
             raise ValueError("write an address as https://host/v1, without a user and a query")
         return value.rstrip("/")
 
@@ -77,33 +81,33 @@ class ModelSpec(_ConfigSection):
 
     @model_validator(mode="after")
     def _check_combination(self) -> "ModelSpec":
-        if self.tokenizer == ENDPOINT_TOKENIZER and self.provider != "openai":
+        kind = PROVIDERS[self.provider]
+        if self.tokenizer == ENDPOINT_TOKENIZER and not kind.counts_tokens:
             raise ValueError(
-                "tokenizer: endpoint is for llama.cpp's server; name a tokenizer.json, or leave it out"
+                "tokenizer: endpoint is for llama.cpp's server. Name a tokenizer.json, or leave it out"
             )
-        if self.provider == "llamaindex":
+        if kind.takes_options:
             if ":" not in self.model or self.base_url or self.key_variable:
                 raise ValueError(
-                    "for llamaindex write model: package.module:Class, and all else under options"
+                    f"for {self.provider} write model: package.module:Class, and all else under options"
                 )
         elif not self.base_url:
             raise ValueError("base_url is missing")
         elif self.options:
-            raise ValueError("options are for llamaindex only")
+            raise ValueError(f"the provider {self.provider} takes no options")
         if self.key_variable and not _is_safe_for_keys(self.base_url):
             raise ValueError(
-                "a key goes over https only, or to this machine; write base_url: https://..."
+                "a key is sent only over https or to this machine. Write base_url: https://..."
             )
         return self
 
     def compute_cost(self, input_tokens: int, output_tokens: int) -> Decimal:
-        """What so many tokens cost, in the file's currency, exactly."""
-        return (
-            self.input_price * input_tokens + self.output_price * output_tokens
-        ) / TOKENS_PER_PRICE
+        """Return the exact cost of these tokens in the file's currency."""
+        price = self.input_price * input_tokens + self.output_price * output_tokens
+        return price / TOKENS_PER_PRICE
 
     def read_api_key(self) -> str | None:
-        """The key, from the environment; None where the model needs none.
+        """Return the key from the environment, None if the model needs none.
 
         Raises:
             InvalidInput: the variable is not set.
@@ -119,11 +123,10 @@ class ModelSpec(_ConfigSection):
 
 
 class TenantPolicy(_ConfigSection):
-    """What a tenant's questions may be sent to.
+    """Rules for a tenant's questions.
 
-    `models` and `residency` list what is allowed, None is all; `risk` is the least class that each of the tenant's
-    questions counts as; `over_budget` says whether a cheaper model may answer where the budget is too small for the
-    one that was chosen.
+    `models` and `residency` list what is allowed; None allows all. `risk` is the minimum risk class of every question.
+    `over_budget` controls whether a cheaper model may answer if the budget is too small for the chosen one.
     """
 
     models: tuple[str, ...] | None = None
@@ -133,7 +136,7 @@ class TenantPolicy(_ConfigSection):
 
 
 class Timeouts(_ConfigSection):
-    """Seconds that are waited: for a connection, for the first piece, between pieces, and in all."""
+    """Time limits in seconds: for a connection, the first piece, between pieces, and in all."""
 
     connect: TimeoutSeconds = 2.0
     first: TimeoutSeconds = 8.0
@@ -142,7 +145,7 @@ class Timeouts(_ConfigSection):
 
 
 class ModelsFile(_ConfigSection):
-    """The whole file. A tenant that is not named under `tenants` has the policy `default`."""
+    """The whole file. A tenant without an entry in `tenants` has the policy `default`."""
 
     currency: str = Field(default="EUR", pattern=r"^[A-Z]{3}$")
     models: tuple[ModelSpec, ...]
@@ -167,25 +170,25 @@ class ModelsFile(_ConfigSection):
         return self
 
     def policy_for(self, tenant: str) -> TenantPolicy:
-        """What holds for a tenant."""
+        """Return the policy of a tenant."""
         return self.tenants.get(tenant, self.default)
 
 
 def read_models(file: Path) -> ModelsFile:
-    """The models file, checked.
+    """Read and check the models file.
 
     Raises:
-        InvalidInput: it isn't there, isn't YAML, or holds what can't be used: one sentence for each mistake.
+        InvalidInput: it does not exist, is not YAML, or has wrong values: one sentence for each mistake.
     """
     try:
         content = yaml.load(file.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)
     except OSError as error:
         raise InvalidInput(
-            f"There is no models file at {file}; correct GROUNDWORK_MODELS."
+            f"There is no models file at {file}. Correct GROUNDWORK_MODELS."
         ) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InvalidInput(
-            f"{file} is not YAML ({_describe_yaml_error(error)}); models.example.yaml shows the form."
+            f"{file} is not YAML ({_describe_yaml_error(error)}). See models.example.yaml for the format."
         ) from error
     try:
         return ModelsFile.model_validate(content)
@@ -198,20 +201,19 @@ def read_models(file: Path) -> ModelsFile:
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
-    """YAML's safe loader, which would pass over a line that stands there twice."""
+    """YAML's safe loader, which alone would accept a key twice and drop the first."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        twice = next((key for key in keys if keys.count(key) > 1), None)
-        if twice is not None:
-            raise yaml.MarkedYAMLError(
-                problem=f"{twice} stands there twice", problem_mark=node.start_mark
-            )
+        repeated = next((key for key in keys if keys.count(key) > 1), None)
+        if repeated is not None:
+            problem = f"{repeated} appears twice"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
         return super().construct_mapping(node, deep)
 
 
 def _is_safe_for_keys(address: str) -> bool:
-    """Nobody on the way reads the key: it is packed by TLS, or stays on this machine or among its containers."""
+    """Whether no one can read a key on its way: it is encrypted, or stays on this machine or its containers."""
     parts = urlsplit(address)
     host = parts.hostname or ""
     return parts.scheme == "https" or host in LOOPBACK_HOSTS or "." not in host
@@ -224,14 +226,16 @@ def _describe_yaml_error(error: yaml.YAMLError | UnicodeDecodeError) -> str:
 
 
 def _format_location(content: Any, location: tuple[int | str, ...]) -> str:
-    """Where a mistake is, with a model's name in place of its number."""
+    """Return the place of a mistake, with a model's name instead of its index."""
     parts = []
     for step in location:
         content = _get_child(content, step)
-        name = content.get("name") if isinstance(step, int) and isinstance(content, dict) else None
-        parts.append(
-            f"{name!r}" if name else f"number {step + 1}" if isinstance(step, int) else step
-        )
+        if isinstance(step, str):
+            parts.append(step)
+        elif isinstance(content, dict) and content.get("name"):
+            parts.append(repr(content["name"]))
+        else:
+            parts.append(f"number {step + 1}")
     return " ".join(parts) + ": " if parts else ""
 
 
@@ -247,7 +251,7 @@ def _describe_mistake(mistake: Any) -> str:
     if kind == "missing":
         return "is missing"
     if kind == "extra_forbidden":
-        return "is no setting; models.example.yaml has all there are"
+        return "is not a setting. models.example.yaml lists all settings"
     if kind == "model_type":
         return "is not a list of settings"
     return message.removeprefix("Value error, ").removeprefix("Input ").rstrip(".")

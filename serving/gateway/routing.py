@@ -1,15 +1,14 @@
-"""Which models may be asked, and in which order. Every rule is one line that a person can check by hand.
+"""Choice of models. Every rule is one line that a person can check by hand.
 
-may be asked      the tenant's policy allows the model and where it runs, the model may see this class of risk, and the
-                  request fits into its context; where a request names a model, only that one
-tier              as the request says; a "balanced" one goes to "fast" where its question is plain and to "strong" where
-                  it is hard; one tier below that where a soft limit of the budget is passed
-order             the tier itself, then stronger ones, then weaker ones; within a tier those that can hold to a schema
-                  first where one is given, else as in the file
+permitted  the tenant's policy allows the model and its location, the model may see this risk class, and the request
+           fits into its context; a request that names a model gets only that one
+tier       as the request says; a "balanced" request goes to "fast" if its question is plain and to "strong" if it is
+           hard; one tier below that if a soft limit of the budget is exceeded
+order      the tier itself, then stronger ones, then weaker ones; within a tier first the models that support a JSON
+           schema if the request has one, else as in the file
 """
 
 import re
-from collections.abc import Sequence
 from typing import get_args
 
 from serving.gateway.models_file import ModelsFile, ModelSpec, TenantPolicy
@@ -18,10 +17,8 @@ from serving.gateway.types import ModelRequest, NoModelAvailable, Risk, Tier
 TIERS: tuple[Tier, ...] = get_args(Tier)
 RISKS: tuple[Risk, ...] = get_args(Risk)
 
-MAX_PLAIN_WORDS, MAX_BALANCED_WORDS = (
-    12,
-    30,
-)  # a plain question is short and asks for one thing; a hard one is long
+MAX_PLAIN_WORDS = 12  # a plain question is short and asks for one thing
+MAX_BALANCED_WORDS = 30  # a longer question is hard
 PLAIN_QUESTION = re.compile(
     r"(?i)^\W*(?:who|when|where|which|how (?:many|much|long|often|old|far)|what is|what's|is|are|does)\b"
 )
@@ -32,8 +29,8 @@ HARD_QUESTION = re.compile(
 
 
 def tier_for_question(question: str) -> Tier:
-    """The tier that suits a question: hard if it asks to weigh or explain, asks twice, or is long; plain if it is short
-    and asks for a fact.
+    """Return "strong" for a question that asks to weigh or explain, asks twice or is long; "fast" for a short one about
+    a fact.
     """
     words = len(question.split())
     if HARD_QUESTION.search(question) or question.count("?") > 1 or words > MAX_BALANCED_WORDS:
@@ -42,12 +39,10 @@ def tier_for_question(question: str) -> Tier:
 
 
 def choose_tier(request: ModelRequest, *, over_soft_limit: bool = False) -> Tier:
-    """The tier that a request goes to first."""
-    tier = (
-        tier_for_question(request.question)
-        if request.tier == "balanced" and request.question
-        else request.tier
-    )
+    """Return the tier that a request goes to first."""
+    tier = request.tier
+    if tier == "balanced" and request.question:
+        tier = tier_for_question(request.question)
     return TIERS[max(TIERS.index(tier) - 1, 0)] if over_soft_limit else tier
 
 
@@ -58,53 +53,48 @@ def rank_models(
     *,
     over_soft_limit: bool = False,
 ) -> list[ModelSpec]:
-    """The models that may be asked, the best first; `tight` says that a soft limit of the tenant's is passed.
+    """Return the permitted models, the best first.
 
     Raises:
-        NoModelAvailable: there is none; the sentence says what stands in the way.
+        NoModelAvailable: none is permitted. The message gives the reason for each.
     """
     policy = models_file.policy_for(request.principal.tenant)
-    reasons = [
-        _exclusion_reason(model, policy, request, input_tokens) for model in models_file.models
-    ]
-    allowed = [
-        model for model, reason in zip(models_file.models, reasons, strict=True) if reason is None
-    ]
-    if not allowed:
-        listed = "; ".join(
-            f"{model.name} {reason}"
-            for model, reason in zip(models_file.models, reasons, strict=True)
+    permitted, exclusions = [], []
+    for model in models_file.models:
+        reason = _exclusion_reason(model, policy, request, input_tokens)
+        if reason is None:
+            permitted.append(model)
+        else:
+            exclusions.append(f"{model.name} {reason}")
+    if not permitted:
+        raise NoModelAvailable(
+            f"No model of the models file may answer this: {'; '.join(exclusions)}."
         )
-        raise NoModelAvailable(f"No model of the models file may be asked this: {listed}.")
-    return _sort_by_tier(allowed, choose_tier(request, over_soft_limit=over_soft_limit), request)
+    return _sort_by_tier(permitted, choose_tier(request, over_soft_limit=over_soft_limit), request)
 
 
 def _exclusion_reason(
     model: ModelSpec, policy: TenantPolicy, request: ModelRequest, input_tokens: int
 ) -> str | None:
-    """Why a model may not be asked, or None."""
     risk = max(request.risk, policy.risk, key=RISKS.index)
     if request.model and model.name != request.model:
-        return "does not write this answer"
+        return "is not the model that writes this answer"
     if policy.models is not None and model.name not in policy.models:
-        return "is not among those that the tenant's policy allows"
+        return "is not allowed by the tenant's policy"
     if policy.residency is not None and model.residency not in policy.residency:
-        return f"runs in {model.residency}, where the tenant's data may not go"
+        return f"runs in {model.residency}, which the tenant's policy does not allow"
     if risk not in model.risks:
-        return f"may not see what is {risk}"
-    if input_tokens + request.max_tokens > model.context:
-        return (
-            f"takes {model.context} tokens, and this may need {input_tokens + request.max_tokens}"
-        )
+        return f"may not see {risk} data"
+    tokens = input_tokens + request.max_tokens
+    if tokens > model.context:
+        return f"takes {model.context} tokens, and this may need {tokens}"
     return None
 
 
-def _sort_by_tier(
-    models: Sequence[ModelSpec], tier: Tier, request: ModelRequest
-) -> list[ModelSpec]:
-    wanted = TIERS.index(tier)
-    order = [*TIERS[wanted:], *reversed(TIERS[:wanted])]
-    unable = request.schema is not None
+def _sort_by_tier(models: list[ModelSpec], tier: Tier, request: ModelRequest) -> list[ModelSpec]:
+    first = TIERS.index(tier)
+    order = [*TIERS[first:], *reversed(TIERS[:first])]
+    needs_schema = request.schema is not None
     return sorted(
-        models, key=lambda model: (order.index(model.tier), unable and not model.json_schema)
+        models, key=lambda model: (order.index(model.tier), needs_schema and not model.json_schema)
     )

@@ -22,7 +22,7 @@ DEFAULT_CONTEXT_TOKENS = 4_096  # of models whose size is not known
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One turn of what a model reads."""
+    """One message of a prompt."""
 
     role: Role
     content: str
@@ -55,9 +55,7 @@ class ModelRequest:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What one call consumed: tokens as the provider counted them (`counted`), else as we did, and the cost in the
-    currency of the models file. A call that failed or was cancelled has its usage too, and says so.
-    """
+    """Tokens and cost of one call, also of one that failed or was cancelled; the currency is that of the models file."""
 
     model: str
     input_tokens: int
@@ -68,25 +66,25 @@ class Usage:
 
 
 class ModelReply(Protocol):
-    """A reply on its way: text in pieces, all of one model. Leaving early (`close`) cancels it upstream."""
+    """Text of one model as it arrives. Closing it early cancels the call at the provider."""
 
     @property
     def model(self) -> str:
-        """The name, in the models file, of the model that writes."""
+        """Name of the model in the models file."""
 
     @property
     def usage(self) -> Usage | None:
-        """What it consumed; known when the last piece is read or the reply is closed."""
+        """Usage of the call; None until the last piece is read or the reply is closed."""
 
     def __iter__(self) -> Iterator[str]:
-        """The pieces.
+        """Yield the pieces of the text.
 
         Raises:
-            ModelFailed: it broke off after its first piece; what was read is not to be continued by another model.
+            ModelFailed: the reply broke off after its first piece. No other model may continue it.
         """
 
     def close(self) -> None:
-        """Stop reading, and stop paying."""
+        """Stop reading and cancel the call."""
 
 
 class Models(ABC):
@@ -129,24 +127,24 @@ class CancellableModels(Models):
 
 
 class Meter(Protocol):
-    """Who pays: asked before a call and told after it."""
+    """Usage meter: reserves before a call, records after it."""
 
     def reserve(self, request: ModelRequest, model: str, tokens: int, cost: Decimal) -> UUID:
-        """Set aside what a call may cost at most.
+        """Reserve the most that a call may use, and return the id of the reservation.
 
         Raises:
-            OverBudget: a hard limit would be passed; the sentence says when it resets.
+            OverBudget: a hard limit would be exceeded. The message says when it resets.
         """
 
     def commit_usage(self, reservation: UUID, usage: Usage) -> None:
-        """Book what it did cost, and give back the rest."""
+        """Record what the call used, and release the rest of the reservation."""
 
     def is_over_soft_limit(self, principal: Principal) -> bool:
-        """Whether a soft limit of theirs is passed, so that a cheaper tier should do."""
+        """Whether a soft limit is exceeded, so that a cheaper tier should answer."""
 
 
 class NoModelAvailable(Unavailable):
-    """No model could be asked, or none gave a first piece in time; `retry_after` is whole seconds, where known."""
+    """No permitted model answered in time. `retry_after` is in seconds, None if not known."""
 
     slug = "no-model-available"
     title = "No language model answers"
@@ -157,14 +155,14 @@ class NoModelAvailable(Unavailable):
 
 
 class Overloaded(NoModelAvailable):
-    """Every model that may be asked is busy, and waiting would be in vain."""
+    """All permitted models are busy, and the wait would exceed the deadline."""
 
     slug = "overloaded"
     title = "Too many requests at once"
 
 
 class ModelFailed(Unavailable):
-    """A model broke off within its reply."""
+    """A model broke off in the middle of its reply."""
 
     slug = "model-failed"
     title = "The language model broke off"

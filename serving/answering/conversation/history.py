@@ -11,11 +11,11 @@ from core.db.queries import load_queries
 from core.errors import NotFound
 from core.principal import Principal
 from core.services import Services
+from core.token_estimate import CHARACTERS_PER_TOKEN
 
 QUERIES = load_queries(Path(__file__).with_name("history.sql"))
 MAX_TURNS = 50  # that a conversation keeps
 MAX_HISTORY_TOKENS = 400  # of earlier turns that a question is read with
-CHARACTERS_PER_TOKEN = 4  # in English, roughly; a bound needs no tokenizer
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from pathlib import Path
 from core.errors import OverBudget
 from core.principal import Principal
 from core.text.invisible import remove_invisible
+from core.token_estimate import MIN_CHARACTERS_PER_TOKEN, estimate_tokens
 from retrieval.types import Hit, SearchResult
 from serving.answering.generator.answer_generator import AnswerGenerator
 from serving.answering.generator.prompts.template import (
@@ -33,7 +34,6 @@ from serving.answering.generator.quote_matching import (
 from serving.answering.generator.reply_parser import PassageRef, ReplyParser, ReplySentence
 from serving.answering.guardrails.prompt_injection import find_injections, is_injection
 from serving.answering.types import DraftSentence, FaultCode, SupportingSpan
-from serving.gateway.gateway import estimate_tokens
 from serving.gateway.types import (
     DEFAULT_CONTEXT_TOKENS,
     ModelFailed,
@@ -47,7 +47,6 @@ MIN_REPAIR_SECONDS = 2.0  # no repair is tried if less time is left
 MAX_ANSWER_TOKENS = 700  # of a reply: about eight sentences with a quote each
 MAX_REPAIR_TOKENS = 250
 MAX_REPLY_SENTENCES = 8  # a model that writes more is repeating itself
-MIN_CHARACTERS_PER_TOKEN = 3  # English has about four; a low figure makes sure that a prompt fits
 TOKENS_PER_MESSAGE = 8  # overhead of each message
 OMISSION_MARK = "[...]"
 

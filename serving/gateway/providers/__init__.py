@@ -1,71 +1,27 @@
-"""Those who run models, a file for each way of talking to them."""
+"""Registry of LLM providers: one file and one line here for each way to call a model.
 
-from collections.abc import Callable, Generator
+To add one, write a class like `ModelProvider` (base.py) in a new file and name it below. `provider` in the models file
+is a key of this table.
+"""
+
 from dataclasses import dataclass
-from typing import Protocol
-
-from core.http import CallLimits, HttpPool
-from serving.gateway.models_file import ModelSpec
-from serving.gateway.types import ModelRequest
 
 
 @dataclass(frozen=True, slots=True)
-class ReplyDelta:
-    """What a provider said last: text, if any, and tokens where it counted them.
+class ProviderKind:
+    """A provider class, imported only if a model uses it, and the settings of the models file that it reads."""
 
-    `thinking` says that the model is at work, though nothing of that is for the reader; `finished` that the provider
-    called the reply whole (also where it ends because it is as long as allowed).
-    """
-
-    text: str = ""
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    is_thinking: bool = False
-    is_finished: bool = False
+    import_path: str  # module:Class
+    takes_options: bool = False  # `options` in place of `base_url` and `key_variable`
+    counts_tokens: bool = False  # its server may count tokens: `tokenizer: endpoint`
 
 
-class ModelProvider(Protocol):
-    """One model, wherever it runs."""
-
-    def stream_reply(self, request: ModelRequest, limits: CallLimits) -> Generator[ReplyDelta]:
-        """The reply in pieces. Closing it ends the call.
-
-        Raises:
-            UpstreamFault: whatever went wrong, before the first piece or after it.
-        """
-
-
-def open_provider(spec: ModelSpec, pool: HttpPool) -> ModelProvider:
-    """The provider of a model of the file.
-
-    Raises:
-        InvalidInput: its key is not set, or its package not installed.
-    """
-    return _PROVIDER_FACTORIES[spec.provider](spec, pool)
-
-
-def _open_openai(spec: ModelSpec, pool: HttpPool) -> ModelProvider:
-    from serving.gateway.providers.openai import (
-        OpenAICompatibleProvider,
-    )  # seconds to import; who has no such model never waits
-
-    return OpenAICompatibleProvider(spec, pool)
-
-
-def _open_anthropic(spec: ModelSpec, pool: HttpPool) -> ModelProvider:
-    from serving.gateway.providers.anthropic import AnthropicProvider
-
-    return AnthropicProvider(spec, pool)
-
-
-def _open_llamaindex(spec: ModelSpec, _: HttpPool) -> ModelProvider:
-    from serving.gateway.providers.llamaindex import LlamaIndexProvider
-
-    return LlamaIndexProvider(spec)
-
-
-_PROVIDER_FACTORIES: dict[str, Callable[[ModelSpec, HttpPool], ModelProvider]] = {
-    "openai": _open_openai,
-    "anthropic": _open_anthropic,
-    "llamaindex": _open_llamaindex,
+PROVIDERS = {
+    "openai": ProviderKind(
+        "serving.gateway.providers.openai:OpenAICompatibleProvider", counts_tokens=True
+    ),
+    "anthropic": ProviderKind("serving.gateway.providers.anthropic:AnthropicProvider"),
+    "llamaindex": ProviderKind(
+        "serving.gateway.providers.llamaindex:LlamaIndexProvider", takes_options=True
+    ),
 }

@@ -1,6 +1,6 @@
 """Anthropic's Messages API, over plain HTTP. `base_url` is https://api.anthropic.com.
 
-A schema is held to by a tool whose input it describes and which the model has to use; the tool's input is the reply.
+A JSON schema becomes the input of a tool that the model has to use; the tool's input is the reply.
 """
 
 import json
@@ -11,7 +11,7 @@ import httpx
 
 from core.http import CallLimits, HttpPool
 from serving.gateway.models_file import ModelSpec
-from serving.gateway.providers import ReplyDelta
+from serving.gateway.providers.base import ReplyDelta
 from serving.gateway.resilience.upstream_faults import (
     UpstreamFault,
     fault_from_error,
@@ -19,7 +19,7 @@ from serving.gateway.resilience.upstream_faults import (
 )
 from serving.gateway.types import ModelRequest
 
-API_VERSION = "2023-06-01"  # of the API; the only one there is
+API_VERSION = "2023-06-01"  # the only one
 REPLY_TOOL = "reply"
 OVERLOAD_ERROR_TYPES = ("overloaded_error", "rate_limit_error")  # types of an `error` event
 
@@ -32,9 +32,9 @@ class AnthropicProvider:
         self._headers = {"anthropic-version": API_VERSION, "x-api-key": spec.read_api_key() or ""}
 
     def stream_reply(self, request: ModelRequest, limits: CallLimits) -> Generator[ReplyDelta]:
-        """The reply in pieces, or in one where `streaming` is off."""
+        """Yield the reply in parts, or whole if `streaming` is off."""
         address, streaming = f"{self._spec.base_url}/v1/messages", self._spec.streaming
-        wanted = "text/event-stream" if streaming else "application/json"
+        content_type = "text/event-stream" if streaming else "application/json"
         try:
             with (
                 self._pool.open_client(limits) as http,
@@ -46,11 +46,9 @@ class AnthropicProvider:
                     raise fault_from_status(
                         response.status_code, response.headers.get("retry-after")
                     )
-                if not response.headers.get("content-type", "").startswith(wanted):
+                if not response.headers.get("content-type", "").startswith(content_type):
                     raise UpstreamFault("content_type")
                 yield from _stream_deltas(response) if streaming else _parse_message(response)
-        except UpstreamFault:
-            raise
         except (httpx.HTTPError, ValueError, LookupError, TypeError, AttributeError) as error:
             raise fault_from_error(error) from error
 
@@ -59,31 +57,31 @@ class AnthropicProvider:
             message.content for message in request.messages if message.role == "system"
         )
         turns = [message for message in request.messages if message.role != "system"]
-        asked: dict[str, Any] = {
+        body: dict[str, Any] = {
             "model": self._spec.model,
             "max_tokens": request.max_tokens,
             "messages": [{"role": message.role, "content": message.content} for message in turns],
             "stream": self._spec.streaming,
         }
         if system:
-            asked["system"] = system
+            body["system"] = system
         if not self._spec.reasoning:
-            asked["temperature"] = request.temperature
+            body["temperature"] = request.temperature
         if request.schema is not None and self._spec.json_schema:
-            asked["tools"] = [
+            body["tools"] = [
                 {
                     "name": REPLY_TOOL,
                     "description": "The reply.",
                     "input_schema": dict(request.schema),
                 }
             ]
-            asked["tool_choice"] = {"type": "tool", "name": REPLY_TOOL}
-        return asked
+            body["tool_choice"] = {"type": "tool", "name": REPLY_TOOL}
+        return body
 
 
 def _stream_deltas(response: httpx.Response) -> Generator[ReplyDelta]:
     for line in response.iter_lines():
-        if line.startswith("data:"):  # the event's name stands in its data, too
+        if line.startswith("data:"):  # the data repeats the name of the event
             yield from _parse_event(json.loads(line.removeprefix("data:")))
 
 
@@ -122,6 +120,6 @@ def _parse_message(response: httpx.Response) -> Generator[ReplyDelta]:
 
 
 def _count_input_tokens(usage: dict[str, Any]) -> int:
-    """Tokens that were read, those of a cached prompt among them."""
-    counted = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
-    return sum(usage.get(name) or 0 for name in counted)
+    """Return the tokens read, with those of a cached prompt."""
+    names = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
+    return sum(usage.get(name) or 0 for name in names)

@@ -1,21 +1,21 @@
 """Any LLM of LlamaIndex, by the path of its class: `model: llama_index.llms.bedrock_converse:BedrockConverse`.
 
-Its package is the operator's to install. It brings its own client, so a call can be given up but not ended: a thread
-reads, and nobody waits for it longer than the deadlines allow.
+The operator installs its package. It brings its own HTTP client, so a call can be abandoned but not ended: a thread
+reads the reply, and the gateway waits for it only as long as the deadlines allow.
 """
 
 import importlib
 import queue
 import threading
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 from llama_index.core.base.llms.types import ChatMessage, MessageRole
 
 from core.errors import InvalidInput
-from core.http import POLL_SECONDS, CallLimits
+from core.http import POLL_SECONDS, CallLimits, HttpPool
 from serving.gateway.models_file import ModelSpec
-from serving.gateway.providers import ReplyDelta
+from serving.gateway.providers.base import ReplyDelta
 from serving.gateway.resilience.upstream_faults import UpstreamFault
 from serving.gateway.types import ModelRequest
 
@@ -23,28 +23,30 @@ from serving.gateway.types import ModelRequest
 class LlamaIndexProvider:
     """A model behind LlamaIndex's interface."""
 
-    def __init__(self, spec: ModelSpec) -> None:
+    def __init__(self, spec: ModelSpec, _pool: HttpPool) -> None:
         self._spec = spec
         self._llm = _load_llm(spec)
 
     def stream_reply(self, request: ModelRequest, limits: CallLimits) -> Generator[ReplyDelta]:
-        """The reply in pieces; tokens are counted by us, since its replies don't carry a count."""
-        read: queue.Queue[ReplyDelta | None] = queue.Queue(maxsize=64)
-        given_up = threading.Event()
-        arguments = (request, read, given_up)
+        """Yield the reply without token counts: LlamaIndex has none."""
+        deltas: queue.Queue[ReplyDelta | None] = queue.Queue(maxsize=64)
+        abandoned = threading.Event()
         threading.Thread(
-            target=self._read_reply, args=arguments, name=f"model {self._spec.name}", daemon=True
+            target=self._read_reply,
+            args=(request, deltas, abandoned),
+            name=f"model {self._spec.name}",
+            daemon=True,
         ).start()
         try:
             while True:
-                delta = _next_delta(read, limits)
+                delta = _next_delta(deltas, limits)
                 if delta is None:
                     raise UpstreamFault("broken")
                 yield delta
                 if delta.is_finished:
                     return
         finally:
-            given_up.set()
+            abandoned.set()
 
     def _read_reply(
         self,
@@ -52,30 +54,26 @@ class LlamaIndexProvider:
         deltas: "queue.Queue[ReplyDelta | None]",
         abandoned: threading.Event,
     ) -> None:
-        """Fills the queue: pieces, then one that says it is finished, or None where it failed."""
-        turns = [
-            ChatMessage(role=MessageRole(turn.role), content=turn.content)
-            for turn in request.messages
-        ]
+        """Fill the queue: deltas, then one that is finished; None if the call failed."""
         try:
-            if self._spec.streaming:
-                for response in self._llm.stream_chat(turns, max_tokens=request.max_tokens):
-                    _put_delta(deltas, ReplyDelta(response.delta or ""), abandoned)
-                    if abandoned.is_set():
-                        return
-            else:
-                _put_delta(
-                    deltas,
-                    ReplyDelta(
-                        self._llm.chat(turns, max_tokens=request.max_tokens).message.content or ""
-                    ),
-                    abandoned,
-                )
+            for text in self._generate(request):
+                _put_delta(deltas, ReplyDelta(text), abandoned)
+                if abandoned.is_set():
+                    return
             _put_delta(deltas, ReplyDelta(is_finished=True), abandoned)
-        except (
-            Exception
-        ):  # whatever that client raises; it knows neither our deadlines nor our kinds of fault
+        except Exception:  # each client of LlamaIndex raises errors of its own
             _put_delta(deltas, None, abandoned)
+
+    def _generate(self, request: ModelRequest) -> Iterator[str]:
+        messages = [
+            ChatMessage(role=MessageRole(message.role), content=message.content)
+            for message in request.messages
+        ]
+        if self._spec.streaming:
+            for response in self._llm.stream_chat(messages, max_tokens=request.max_tokens):
+                yield response.delta or ""
+        else:
+            yield self._llm.chat(messages, max_tokens=request.max_tokens).message.content or ""
 
 
 def _next_delta(deltas: "queue.Queue[ReplyDelta | None]", limits: CallLimits) -> ReplyDelta | None:
@@ -103,7 +101,7 @@ def _load_llm(spec: ModelSpec) -> Any:
         return getattr(importlib.import_module(module), name)(**spec.options)
     except (ImportError, AttributeError) as error:
         raise InvalidInput(
-            f"The model {spec.name!r} needs {spec.model}, which can't be imported; install it."
+            f"The model {spec.name!r} needs {spec.model}, which can't be imported. Install it."
         ) from error
     except (TypeError, ValueError) as error:
         raise InvalidInput(

@@ -1,17 +1,17 @@
-"""Every endpoint that speaks OpenAI's chat completions: OpenAI, Azure, vLLM, TGI, Ollama, llama.cpp and many more.
+"""Every endpoint with OpenAI's chat completions: OpenAI, Azure, vLLM, TGI, Ollama, llama.cpp and many more.
 
-Azure's address is https://NAME.openai.azure.com/openai/v1, and its `model` the name of the deployment.
+Azure's `base_url` is https://NAME.openai.azure.com/openai/v1, and its `model` is the name of the deployment.
 """
 
 from collections.abc import Generator
 from typing import Any
 
 import openai
-import openai.resources.chat.completions  # the client would import it with the first question, which would wait for it
+import openai.resources.chat.completions  # else the first question would wait for this import
 
 from core.http import CallLimits, HttpPool
 from serving.gateway.models_file import ModelSpec
-from serving.gateway.providers import ReplyDelta
+from serving.gateway.providers.base import ReplyDelta
 from serving.gateway.resilience.upstream_faults import (
     UpstreamFault,
     fault_from_error,
@@ -25,10 +25,10 @@ class OpenAICompatibleProvider:
 
     def __init__(self, spec: ModelSpec, pool: HttpPool) -> None:
         self._spec, self._pool = spec, pool
-        self._key = spec.read_api_key() or "none"  # the client insists on one
+        self._key = spec.read_api_key() or "none"  # the client requires one
 
     def stream_reply(self, request: ModelRequest, limits: CallLimits) -> Generator[ReplyDelta]:
-        """The reply in pieces, or in one where the endpoint can't stream."""
+        """Yield the reply in parts, or whole if `streaming` is off."""
         try:
             with self._pool.open_client(limits) as http:
                 client = openai.OpenAI(
@@ -38,64 +38,56 @@ class OpenAICompatibleProvider:
                     max_retries=0,
                     timeout=None,
                 )
-                yield from (
-                    self._stream_deltas(client, request)
-                    if self._spec.streaming
-                    else self._fetch_completion(client, request)
-                )
+                if self._spec.streaming:
+                    yield from self._stream_deltas(client, request)
+                else:
+                    yield self._fetch_completion(client, request)
         except openai.APIStatusError as error:
             raise fault_from_status(
                 error.status_code, error.response.headers.get("retry-after")
             ) from error
-        except UpstreamFault:
-            raise
-        except (
-            Exception
-        ) as error:  # the client does not check what it is sent, so anything may be missing in it
+        except Exception as error:  # the client checks no reply, so any part may be missing
             raise fault_from_error(error) from error
 
     def _stream_deltas(self, client: openai.OpenAI, request: ModelRequest) -> Generator[ReplyDelta]:
-        asked = self._build_request(request)
+        body = self._build_request(request)
         if self._spec.usage:
-            asked["stream_options"] = {"include_usage": True}
-        response = client.chat.completions.with_raw_response.create(stream=True, **asked)
+            body["stream_options"] = {"include_usage": True}
+        response = client.chat.completions.with_raw_response.create(stream=True, **body)
         _check_content_type(response.headers, "text/event-stream")
         with response.parse() as chunks:
             for chunk in chunks:
                 yield from _parse_chunk(chunk)
 
-    def _fetch_completion(
-        self, client: openai.OpenAI, request: ModelRequest
-    ) -> Generator[ReplyDelta]:
+    def _fetch_completion(self, client: openai.OpenAI, request: ModelRequest) -> ReplyDelta:
         response = client.chat.completions.with_raw_response.create(**self._build_request(request))
         _check_content_type(response.headers, "application/json")
         completion = response.parse()
         choice = completion.choices[0]
         if not choice.finish_reason:
             raise UpstreamFault("cut")
-        yield ReplyDelta(
-            choice.message.content or "", *_token_counts(completion.usage), is_finished=True
-        )
+        counts = _token_counts(completion.usage)
+        return ReplyDelta(choice.message.content or "", *counts, is_finished=True)
 
     def _build_request(self, request: ModelRequest) -> dict[str, Any]:
-        asked: dict[str, Any] = {
+        body: dict[str, Any] = {
             "model": self._spec.model,
             "messages": [
                 {"role": message.role, "content": message.content} for message in request.messages
             ],
         }
-        if self._spec.reasoning:  # such a model takes no temperature, and counts its thoughts
-            asked["max_completion_tokens"] = request.max_tokens
+        if self._spec.reasoning:  # no temperature, and its thinking counts as output
+            body["max_completion_tokens"] = request.max_tokens
         else:
-            asked |= {"max_tokens": request.max_tokens, "temperature": request.temperature}
+            body |= {"max_tokens": request.max_tokens, "temperature": request.temperature}
         if request.schema is not None and self._spec.json_schema:
             schema = {"name": "reply", "schema": dict(request.schema), "strict": True}
-            asked["response_format"] = {"type": "json_schema", "json_schema": schema}
-        return asked
+            body["response_format"] = {"type": "json_schema", "json_schema": schema}
+        return body
 
 
 def _parse_chunk(chunk: Any) -> Generator[ReplyDelta]:
-    """What a chunk says. The last one may have no choice in it, only what was counted."""
+    """Yield the content of a chunk, if any. The last one may hold only token counts."""
     choice = chunk.choices[0] if chunk.choices else None
     text = (choice.delta.content if choice else None) or ""
     thinking = bool(choice and getattr(choice.delta, "reasoning_content", None))

@@ -1,1 +1,1 @@
-"""Retries, circuit breaker, admission and fault classes of the gateway."""
+"""Retries, circuit breaker, concurrency limit and fault classes of the gateway."""

@@ -1,8 +1,8 @@
-"""A circuit breaker: a model that keeps failing is left alone for a while, then tried with one call.
+"""Circuit breaker: a model that keeps failing gets no calls for a while, then a single test call.
 
-closed      calls go out; the last outcomes are remembered
-open        none go out, until a time
-half-open   one goes out; its outcome closes the circuit, or opens it for twice as long
+closed      calls go through; the last outcomes are remembered
+open        no calls go through for some seconds
+half-open   one call goes through; its outcome closes the circuit, or opens it for twice as long
 
 M. T. Nygard, Release It!, 2nd edition 2018, chapter 5.
 """
@@ -17,17 +17,15 @@ from serving.gateway.resilience.upstream_faults import UpstreamFault
 
 CircuitState = Literal["closed", "open", "half-open"]
 
-MAX_OUTCOMES = 20  # outcomes
-MIN_FAILURES = 5  # below which nothing opens: a few may be chance
-MIN_FAILURE_RATE = (
-    0.5  # of the remembered outcomes that are failures, from which on the circuit opens
-)
+MAX_OUTCOMES = 20  # remembered outcomes
+MIN_FAILURES = 5  # fewer may be chance
+MIN_FAILURE_RATE = 0.5  # of the remembered outcomes, to open the circuit
 OPEN_SECONDS, MAX_OPEN_SECONDS = 10.0, 120.0
-MAX_PAUSE_SECONDS = 60.0  # seconds; whatever a provider asks for beyond is not believed
+MAX_PAUSE_SECONDS = 60.0  # a longer Retry-After of a provider is not believed
 
 
 class CircuitBreaker:
-    """One model's circuit. Safe to use from many threads."""
+    """Circuit of one model. Safe to use from many threads."""
 
     def __init__(
         self, open_seconds: float = OPEN_SECONDS, clock: Callable[[], float] = time.monotonic
@@ -42,17 +40,17 @@ class CircuitBreaker:
 
     @property
     def state(self) -> CircuitState:
-        """What it is now."""
+        """The present state."""
         with self._lock:
             return self._current_state()
 
     def seconds_until_ready(self) -> float:
-        """Seconds until a call may go out; 0 where one may now."""
+        """Return the seconds until a call may go out, 0 if it may now."""
         with self._lock:
             return self._seconds_until_ready()
 
     def admit(self) -> bool:
-        """Whether a call may go out now. Whoever is admitted tells the outcome by `succeeded`, `failed` or `left`."""
+        """Let a call through if possible. An admitted call must end in one of the `record_` methods."""
         with self._lock:
             if self._seconds_until_ready() > 0:
                 return False
@@ -60,7 +58,7 @@ class CircuitBreaker:
             return True
 
     def record_success(self) -> None:
-        """A call brought a whole reply."""
+        """Record a complete reply."""
         with self._lock:
             if self._opened_until is None:
                 self._outcomes.append(True)
@@ -68,7 +66,7 @@ class CircuitBreaker:
                 self._close_circuit()
 
     def record_failure(self, fault: UpstreamFault) -> None:
-        """A call failed. A provider that says how long it wants to be left alone is left alone so long."""
+        """Record a failed call, and pause as long as the provider asked for."""
         with self._lock:
             if fault.retry_after is not None:
                 self._paused_until = self._clock() + min(fault.retry_after, MAX_PAUSE_SECONDS)
@@ -82,7 +80,7 @@ class CircuitBreaker:
                 self._open_circuit()
 
     def record_abandoned(self) -> None:
-        """A call was given up before it had an outcome."""
+        """Record a call that ended without an outcome."""
         with self._lock:
             self._is_probing = False
 
@@ -93,9 +91,7 @@ class CircuitBreaker:
 
     def _seconds_until_ready(self) -> float:
         until = max(self._paused_until, self._opened_until or 0.0)
-        if (
-            self._is_probing
-        ):  # it ends within a call's deadline, or opens again; soon enough to ask anew in a second
+        if self._is_probing:  # the test call may end at any time, so ask again in a second
             return max(until - self._clock(), 1.0)
         return max(until - self._clock(), 0.0)
 
@@ -110,8 +106,6 @@ class CircuitBreaker:
 
     def _close_circuit(self) -> None:
         self._outcomes.clear()
-        self._opened_until, self._next_open_seconds, self._is_probing = (
-            None,
-            self._open_seconds,
-            False,
-        )
+        self._opened_until = None
+        self._next_open_seconds = self._open_seconds
+        self._is_probing = False

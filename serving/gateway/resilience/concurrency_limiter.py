@@ -1,13 +1,14 @@
-"""How many calls a model gets at once, and how many may wait for their turn; who would wait in vain is told at once."""
+"""Limit on parallel calls to a model and on waiting ones. A call that would wait in vain is refused at once."""
 
 import threading
 import time
 
-MEAN_SMOOTHING_FACTOR = 0.2  # weight of the newest call in the mean of how long calls take
+CANCEL_POLL_SECONDS = 0.1
+MEAN_SMOOTHING_FACTOR = 0.2  # weight of the newest call in the mean duration
 
 
 class ConcurrencyLimiter:
-    """A model's places. Safe to use from many threads."""
+    """Slots of one model. Safe to use from many threads."""
 
     def __init__(self, slots: int, max_waiting: int) -> None:
         self._slots, self._max_waiting = slots, max_waiting
@@ -17,36 +18,34 @@ class ConcurrencyLimiter:
 
     @property
     def in_flight(self) -> int:
-        """Calls under way."""
+        """Number of calls in progress."""
         return self._in_flight
 
     def try_acquire(self) -> bool:
-        """Take a place if one is free and nobody waits for it."""
+        """Take a slot if one is free and no other call waits for it."""
         with self._changed:
             return self._take_slot() if not self._waiting else False
 
     def acquire_within(self, seconds: float, cancelled: threading.Event) -> bool:
-        """Wait for a place; False as soon as that is hopeless: too many wait already, or it would take too long."""
+        """Wait for a slot. Return False as soon as that is hopeless: too many wait, or the wait is too long."""
         until = time.monotonic() + seconds
         with self._changed:
-            if (
-                self._waiting >= self._max_waiting
-                or self._expected_wait_seconds(self._waiting + 1) > seconds
-            ):
+            expected_seconds = self._expected_wait_seconds(self._waiting + 1)
+            if self._waiting >= self._max_waiting or expected_seconds > seconds:
                 return False
             self._waiting += 1
             try:
                 while not self._take_slot():
-                    left = until - time.monotonic()
-                    if left <= 0 or cancelled.is_set():
+                    remaining = until - time.monotonic()
+                    if remaining <= 0 or cancelled.is_set():
                         return False
-                    self._changed.wait(min(left, 0.1))
+                    self._changed.wait(min(remaining, CANCEL_POLL_SECONDS))
                 return True
             finally:
                 self._waiting -= 1
 
     def release(self, seconds: float | None) -> None:
-        """Give back a place after so many seconds; None where no call was made."""
+        """Free a slot. `seconds` is the duration of its call, None if no call was made."""
         with self._changed:
             self._in_flight -= 1
             if seconds is not None:
@@ -54,7 +53,7 @@ class ConcurrencyLimiter:
             self._changed.notify()
 
     def expected_wait_seconds(self) -> float:
-        """Seconds that one who comes now would wait, as calls have taken lately."""
+        """Return the seconds that a new call would wait, from the durations of recent calls."""
         with self._changed:
             return self._expected_wait_seconds(self._waiting + 1)
 

@@ -1,19 +1,19 @@
-"""How often a call may be made anew, so that an outage is not made worse by those who wait for its end."""
+"""Limits on retries, so that retries do not make an outage worse."""
 
 import random
 import threading
 
-MAX_RETRIES = 2  # for one request, whichever model they go to
-RETRY_CREDIT_PER_REQUEST = 0.1  # of the requests that may be made anew for nothing
-MAX_RETRY_CREDIT = 32  # retries that may be under way before any request has earned one; the calls of a few models in flight
+MAX_RETRIES = 2  # of one request, over all models
+RETRY_CREDIT_PER_REQUEST = 0.1  # retries that each request earns
+MAX_RETRY_CREDIT = 32  # also the initial credit: about the parallel calls of a few models
 BASE_DELAY_SECONDS, MAX_DELAY_SECONDS = 0.25, 2.0
 
 
 class RetryBudget:
-    """What all requests of the process may spend on retries: each earns a tenth of one, each retry costs one.
+    """Retries that all requests of the process share: each request earns a tenth of one, each retry costs one.
 
-    A retry that brings a reply gives back what it cost. So what is held back is what does not help: with one of two
-    providers gone every request may go to the other; with both gone calls stay below 1.1 times the requests.
+    A retry that brings a reply is refunded, so only useless retries are limited: with one of two providers down every
+    request may go to the other; with both down there are at most 1.1 calls per request.
     """
 
     def __init__(self, max_credit: float = MAX_RETRY_CREDIT) -> None:
@@ -21,11 +21,11 @@ class RetryBudget:
         self._lock = threading.Lock()
 
     def count_request(self) -> None:
-        """A request came."""
+        """Add the credit of one request."""
         self._add_credit(RETRY_CREDIT_PER_REQUEST)
 
     def try_spend(self) -> bool:
-        """Whether one more retry may be made."""
+        """Pay for one retry if there is credit."""
         with self._lock:
             if self._credit < 1:
                 return False
@@ -33,7 +33,7 @@ class RetryBudget:
             return True
 
     def refund_retry(self) -> None:
-        """A retry brought a reply."""
+        """Give back the credit of a retry that brought a reply."""
         self._add_credit(1)
 
     def _add_credit(self, amount: float) -> None:
@@ -42,7 +42,9 @@ class RetryBudget:
 
 
 def retry_delay_seconds(retry: int, rng: random.Random) -> float:
-    """Seconds to wait before retry 0, 1, ...: evenly between none and a bound that doubles, so that those who failed
-    together don't come back together ("full jitter": M. Brooker, Exponential Backoff And Jitter, 2015).
+    """Return a random delay before retry 0, 1, ..., up to a bound that doubles.
+
+    Calls that failed together then do not return together ("full jitter": M. Brooker, Exponential Backoff And Jitter,
+    2015).
     """
     return rng.uniform(0, min(MAX_DELAY_SECONDS, BASE_DELAY_SECONDS * 2**retry))

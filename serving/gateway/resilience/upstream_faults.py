@@ -1,6 +1,4 @@
-"""What can be wrong with a call to a model, and what follows from it: may it be repeated, does it count against the
-model, and did it cost anything.
-"""
+"""Faults of a call to a model, with their consequences: retry or not, count against the model or not, cost or not."""
 
 from typing import Literal
 
@@ -23,36 +21,35 @@ FaultKind = Literal[
     "cancelled",
 ]
 
-PERMANENT_KINDS = frozenset(
-    ("tls", "not_allowed", "rejected", "too_large", "cancelled")
-)  # the same call fails the same way
-BLAMELESS_KINDS = frozenset(
-    ("rejected", "cancelled")
-)  # the request's or the reader's doing, not the model's
+# The same call to the same model would fail in the same way.
+PERMANENT_KINDS = frozenset(("tls", "not_allowed", "rejected", "too_large", "cancelled"))
+# Caused by the request or its caller, not by the model.
+BLAMELESS_KINDS = frozenset(("rejected", "cancelled"))
+# The model did not start.
 UNBILLED_KINDS = frozenset(
     ("unreachable", "dns", "tls", "rate_limited", "server", "not_allowed", "rejected")
-)  # nothing ran
+)
 
 FAULT_DESCRIPTIONS: dict[FaultKind, str] = {
     "unreachable": "can't be reached",
-    "dns": "has an address that no name server knows",
-    "tls": "has no certificate that can be trusted",
+    "dns": "has a host name that can't be resolved",
+    "tls": "has no trusted certificate",
     "timeout": "did not answer in time",
-    "rate_limited": "takes no more requests for now",
-    "server": "has an error of its own",
+    "rate_limited": "accepts no more requests for now",
+    "server": "had an internal error",
     "not_allowed": "does not accept the key, or has no such model",
     "rejected": "does not accept the request",
-    "content_type": "answers with something that is no reply of a model",
-    "broken": "sends what can't be read",
+    "content_type": "sent a response that is not a model's reply",
+    "broken": "sent a response that can't be read",
     "cut": "broke off",
-    "empty": "said nothing",
-    "too_large": "wrote far more than it was asked for",
-    "cancelled": "was told to stop",
+    "empty": "sent an empty reply",
+    "too_large": "wrote far more than its limit",
+    "cancelled": "was cancelled",
 }
 
 
 class UpstreamFault(Exception):
-    """A call failed. `retry_after` is the seconds that the provider asked to be left alone, where it did."""
+    """A failed call. `retry_after` is the pause in seconds that the provider asked for, None if it did not."""
 
     def __init__(self, kind: FaultKind, retry_after: float | None = None) -> None:
         super().__init__(kind)
@@ -61,28 +58,27 @@ class UpstreamFault(Exception):
 
     @property
     def is_permanent(self) -> bool:
-        """The same model would fail in the same way."""
+        """Whether the same model would fail in the same way again."""
         return self.kind in PERMANENT_KINDS
 
     @property
     def counts_against_model(self) -> bool:
-        """The model's circuit breaker counts it."""
-        return self.kind not in BLAMELESS_KINDS and not (
-            self.kind == "rate_limited" and self.retry_after is not None
-        )
+        """Whether the model's circuit breaker counts it."""
+        is_polite_pause = self.kind == "rate_limited" and self.retry_after is not None
+        return self.kind not in BLAMELESS_KINDS and not is_polite_pause
 
     @property
     def may_be_billed(self) -> bool:
-        """The model may have read and written, so that somebody pays."""
+        """Whether the model may have read or written tokens."""
         return self.kind not in UNBILLED_KINDS
 
     def describe(self, model: str) -> str:
-        """What a person reads; nothing in it is the provider's own words."""
+        """Return a sentence for people. It never repeats text from the provider."""
         return f"The model {model!r} {FAULT_DESCRIPTIONS[self.kind]}."
 
 
 def fault_from_status(status: int, retry_after: str | None = None) -> UpstreamFault:
-    """The fault that an HTTP status other than 2xx stands for."""
+    """Return the fault of an HTTP status other than 2xx."""
     seconds = _parse_retry_after(retry_after)
     if status == 429:
         return UpstreamFault("rate_limited", seconds)
@@ -107,7 +103,7 @@ def fault_from_error(error: Exception) -> UpstreamFault:
 
 
 def _parse_retry_after(retry_after: str | None) -> float | None:
-    """Retry-After in seconds; as a date it is passed over, since no provider of models sends one."""
+    """Return Retry-After in seconds. A date is ignored: no model provider sends one."""
     try:
         seconds = float(retry_after or "")
     except ValueError:

@@ -15,7 +15,7 @@ from core.principal import Principal
 from integrations.llamaindex.llm import GatewayLLM
 from serving.gateway.gateway import Gateway
 from serving.gateway.models_file import ModelsFile, Timeouts
-from serving.gateway.providers import open_provider
+from serving.gateway.providers.base import open_provider
 from serving.gateway.types import Message, ModelRequest
 from tests.unit.serving.test_gateway import Ledger
 

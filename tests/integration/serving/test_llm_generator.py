@@ -10,6 +10,7 @@ from fastapi.testclient import TestClient
 from core.errors import OverBudget
 from core.principal import Principal
 from core.services import Services
+from core.token_estimate import estimate_tokens
 from core.types import Span
 from retrieval.context import build_context
 from retrieval.retriever import retrieve
@@ -19,7 +20,6 @@ from serving.answering.generator import llm
 from serving.answering.generator.llm import (
     LLMGenerator,
     draft_sentence,
-    estimate_tokens,
     render_passage,
 )
 from serving.answering.generator.quote_matching import locate_quote, widen_to_sentences

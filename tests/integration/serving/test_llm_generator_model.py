@@ -16,7 +16,7 @@ from serving.api.app import build_api
 from serving.api.identity import LocalIdentity
 from serving.gateway.gateway import Gateway
 from serving.gateway.models_file import ModelsFile, Timeouts
-from serving.gateway.providers import open_provider
+from serving.gateway.providers.base import open_provider
 from tests.unit.serving.test_gateway import Ledger
 
 QUESTION = "What does ERR-4711 mean?"

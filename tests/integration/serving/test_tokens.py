@@ -5,7 +5,7 @@ from core.http import HttpPool
 from core.principal import Principal
 from serving.gateway.gateway import Gateway
 from serving.gateway.models_file import ModelsFile
-from serving.gateway.providers import open_provider
+from serving.gateway.providers.base import open_provider
 from serving.gateway.token_counters import ENDPOINT_TOKENIZER, ByteTokenCounter, max_prompt_tokens
 from serving.gateway.types import Message, ModelRequest
 

@@ -37,7 +37,7 @@ from serving.api.app import problem_response
 from serving.api.streaming import stream_response
 from serving.gateway.gateway import Gateway, open_gateway
 from serving.gateway.models_file import ModelsFile, Timeouts, read_models
-from serving.gateway.providers import open_provider
+from serving.gateway.providers.base import open_provider
 from serving.gateway.resilience.circuit_breaker import CircuitBreaker
 from serving.gateway.resilience.concurrency_limiter import ConcurrencyLimiter
 from serving.gateway.resilience.retries import RetryBudget, retry_delay_seconds
@@ -121,7 +121,7 @@ GOOD = model_entry("small", "http://127.0.0.1:1/v1")
     ("mistake", "sentence"),
     [
         ({"tier": "huge"}, "models 'small' tier: should be 'fast', 'balanced' or 'strong'"),
-        ({"teir": "fast"}, "models 'small' teir: is no setting"),
+        ({"teir": "fast"}, "models 'small' teir: is not a setting"),
         ({"context": None}, "models 'small' context: should be a valid integer"),
         ({"input_price": -1}, "models 'small' input_price: should be greater than or equal to 0"),
         (
@@ -135,9 +135,11 @@ GOOD = model_entry("small", "http://127.0.0.1:1/v1")
         ),
         (
             {"base_url": "http://models.example.org/v1", "key_variable": "KEY"},
-            "a key goes over https only",
+            "a key is sent only over https",
         ),
         ({"provider": "llamaindex"}, "for llamaindex write model: package.module:Class"),
+        ({"provider": "cohere"}, "'cohere' is not a provider. Use one of: openai, anthropic, llama"),
+        ({"options": {"a": 1}}, "the provider openai takes no options"),
     ],
 )
 def test_each_mistake_in_a_models_file_is_a_sentence(tmp_path, mistake, sentence):
@@ -148,7 +150,7 @@ def test_each_mistake_in_a_models_file_is_a_sentence(tmp_path, mistake, sentence
     said = str(caught.value).splitlines()
     assert len(said) == 2, said
     assert sentence in said[0]
-    assert "surplus: is no setting" in said[1]
+    assert "surplus: is not a setting" in said[1]
     assert "sk-abcdef" not in str(caught.value)
 
 
@@ -157,7 +159,7 @@ def test_each_mistake_in_a_models_file_is_a_sentence(tmp_path, mistake, sentence
     [
         ("models: [", "is not YAML"),
         ("models: []", "models: list at least one"),
-        ("currency: EUR\ncurrency: USD", "currency stands there twice"),
+        ("currency: EUR\ncurrency: USD", "currency appears twice"),
         ("[]", "is not a list of settings"),
     ],
 )
@@ -284,10 +286,10 @@ def test_within_a_tier_a_schema_goes_to_who_can_hold_to_it():
 @pytest.mark.parametrize(
     ("policy", "asked", "tokens", "reason"),
     [
-        ({"models": ["other"]}, {}, 10, "is not among those that the tenant's policy allows"),
-        ({"residency": ["eu"]}, {}, 10, "runs in here, where the tenant's data may not go"),
-        ({}, {"risk": "restricted"}, 10, "may not see what is restricted"),
-        ({"risk": "confidential"}, {"risk": "public"}, 10, "may not see what is confidential"),
+        ({"models": ["other"]}, {}, 10, "is not allowed by the tenant's policy"),
+        ({"residency": ["eu"]}, {}, 10, "runs in here, which the tenant's policy does not allow"),
+        ({}, {"risk": "restricted"}, 10, "may not see restricted data"),
+        ({"risk": "confidential"}, {"risk": "public"}, 10, "may not see confidential data"),
         ({}, {"max_tokens": 8000}, 1000, "takes 8192 tokens, and this may need 9000"),
     ],
 )
@@ -765,7 +767,7 @@ def test_any_model_of_llamaindex_is_asked_by_its_path(opened):
     assert "Count." in "".join(
         opened(model_entry("mock", "") | listed | {"streaming": False}).stream(request())
     )
-    with pytest.raises(InvalidInput, match="can't be imported; install it"):
+    with pytest.raises(InvalidInput, match="can't be imported. Install it"):
         opened(model_entry("mock", "") | listed | {"model": "llama_index.llms.nowhere:Nothing"})
 
 
