@@ -17,11 +17,7 @@ from retrieval.retriever import retrieve
 from retrieval.types import SearchResult
 from serving.answering.evidence import extract_sentences
 from serving.answering.generator import llm
-from serving.answering.generator.llm import (
-    LLMGenerator,
-    draft_sentence,
-    render_passage,
-)
+from serving.answering.generator.llm import LLMGenerator, draft_sentence, render_passage
 from serving.answering.generator.quote_matching import locate_quote, widen_to_sentences
 from serving.answering.generator.reply_parser import PassageRef, ReplySentence
 from serving.answering.pipeline import answer_question, stream_answer

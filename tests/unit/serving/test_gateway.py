@@ -138,7 +138,10 @@ GOOD = model_entry("small", "http://127.0.0.1:1/v1")
             "a key is sent only over https",
         ),
         ({"provider": "llamaindex"}, "for llamaindex write model: package.module:Class"),
-        ({"provider": "cohere"}, "'cohere' is not a provider. Use one of: openai, anthropic, llama"),
+        (
+            {"provider": "cohere"},
+            "'cohere' is not a provider. Use one of: openai, anthropic, llama",
+        ),
         ({"options": {"a": 1}}, "the provider openai takes no options"),
     ],
 )
