@@ -110,3 +110,15 @@ def test_tour_stays_within_its_limits(path: str) -> None:
     assert [file for file in code_files if not (ROOT / file).exists()] == []
     assert 5 <= len(types) <= MAX_TOUR_TYPES
     assert types - list_defined_types() == set()
+
+
+def test_every_constant_to_refit_is_in_its_file() -> None:
+    page = ROOT / "docs" / "guides" / "make-it-yours.md"
+    missing = []
+    for row in page.read_text(encoding="utf-8").splitlines():
+        files = re.findall(r"`([\w/]+\.py)`", row)
+        constants = re.findall(r"`((?!GROUNDWORK)[A-Z]+_[A-Z_]+)`", row)
+        if row.startswith("| ") and files and constants:
+            code = (ROOT / files[0]).read_text(encoding="utf-8")
+            missing += [name for name in constants if not re.search(rf"\b{name}\b.* =", code)]
+    assert missing == []
