@@ -48,7 +48,6 @@ FORMATS = (
     Format(RTF, (".rtf",), "ingest.parsers.office.rtf", is_binary=True),
     Format(ODT, (".odt",), "ingest.parsers.office.odt", is_binary=True),
 )
-_FORMAT_BY_MEDIA_TYPE = {entry.media_type: entry for entry in FORMATS}
 
 
 def find_format(suffix: str) -> Format | None:
@@ -58,10 +57,11 @@ def find_format(suffix: str) -> Format | None:
 
 def has_parser(media_type: str) -> bool:
     """Return True if files of that media type can be parsed."""
-    return media_type in _FORMAT_BY_MEDIA_TYPE
+    return any(entry.media_type == media_type for entry in FORMATS)
 
 
 def load_parser(media_type: str) -> Parser:
     """Import the parser of a media type in `FORMATS`, with the libraries it needs."""
-    parser: Parser = import_module(_FORMAT_BY_MEDIA_TYPE[media_type].module).parse
+    module = next(entry.module for entry in FORMATS if entry.media_type == media_type)
+    parser: Parser = import_module(module).parse
     return parser
