@@ -58,7 +58,7 @@ class KnownFile:
 class EmbeddedDocument:
     """A document ready to be stored, with a vector for each chunk: shape (chunks, dimension).
 
-    `sentence_vectors` has one row for each sentence of each chunk, in order; None: none are kept.
+    `sentence_vectors` has one row for each sentence of each chunk, in order, or is None.
     `tag` is the source's tag of the file. `content_key` is equal for documents with the same
     content; None: the document is never a duplicate. A duplicate has no chunks.
     """
