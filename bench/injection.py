@@ -410,7 +410,7 @@ def through(case: Case, given: Answer, evidence: SearchResult) -> Iterator[str]:
 def _everything(given: Answer) -> str:
     """All that a reader gets, but for what is said of passages that were passed over, and the question."""
     return json.dumps(
-        AnswerOut.of(replace(given, question="", flagged=())).model_dump(mode="json"),
+        AnswerOut.model_validate(replace(given, question="", flagged=())).model_dump(mode="json"),
         ensure_ascii=False,
     )
 

@@ -183,7 +183,7 @@ def failing(client: TestClient, text: str, heard: Heard) -> None:
 
     body = {"json": {"question": "x"}}
     for name, headers in ((broken, {}), (late, {"Accept": "text/event-stream"})):
-        with patch("serving.api.app.stream_answer", name):
+        with patch("serving.api.routes.questions.stream_answer", name):
             heard.hear("replies", client.post("/v1/ask", headers=headers, **body).text)  # type: ignore[arg-type]
     with patch("serving.answering.pipeline.ExtractiveGenerator", Failing):
         heard.hear("replies", client.post("/v1/ask", **body).text)  # type: ignore[arg-type]

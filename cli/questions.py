@@ -70,7 +70,7 @@ def search(
     if as_json:
         from serving.api.schemas import SearchOut
 
-        print_json(SearchOut.of(evidence).model_dump(mode="json"))
+        print_json(SearchOut.model_validate(evidence).model_dump(mode="json"))
     elif explain:
         print_explanation(evidence)
     else:
@@ -126,7 +126,7 @@ def ask(
     if as_json:
         from serving.api.schemas import AnswerOut
 
-        print_json(AnswerOut.of(given).model_dump(mode="json"))
+        print_json(AnswerOut.model_validate(given).model_dump(mode="json"))
     else:
         print_answer(given)
 
@@ -139,7 +139,7 @@ def conversation_show(
 ) -> None:
     """Show what was asked in a conversation of yours; answers are not kept."""
     from serving.answering.conversation.history import ConversationHistory
-    from serving.api.schemas import ConversationOut
+    from serving.api.schemas import ConversationOut, TurnOut
 
     settings = load_settings()
     with open_configured_services(settings) as services:
@@ -147,7 +147,8 @@ def conversation_show(
         place = _resolve_conversation(services, asker, conversation)
         turns = ConversationHistory(services, asker).read_turns(place)
     if as_json:
-        print_json(ConversationOut.of(place, turns).model_dump(mode="json"))
+        listed = [TurnOut.model_validate(turn) for turn in turns]
+        print_json(ConversationOut(conversation=place, turns=listed).model_dump(mode="json"))
         return
     for turn in turns:
         out.print(Text(f"Q  {turn.question}"))
@@ -284,7 +285,7 @@ def print_answer(given: "Answer") -> None:
 
 
 def _format_citation_location(citation: "Citation") -> str:
-    label = citation.location.label()
+    label = citation.location.label
     return f"{citation.path}{' · ' + label if label else ''} · characters {citation.span.start}-{citation.span.end}"
 
 

@@ -190,7 +190,7 @@ def _print_chunk(chunk: dict[str, Any]) -> None:
     if len(text) > MAX_SHOWN_CHARACTERS:
         text = text[:MAX_SHOWN_CHARACTERS] + "…"
     characters = f"{chunk['start_char']}-{chunk['end_char']}"
-    location = _parse_location(chunk["location"]).label()
+    location = _parse_location(chunk["location"]).label
     out.print(f"{chunk['ordinal']:>4}  {characters}  {chunk['tokens']} tokens  {location}")
     out.print(f"      {text}")
 

@@ -60,7 +60,7 @@ def build_hits_table(hits: "Sequence[Hit]") -> Table:
     table.add_column(no_wrap=True, style="bold")
     table.add_column(overflow="fold")
     for hit in hits:
-        parts = [hit.location.label()]
+        parts = [hit.location.label]
         parts += [
             f"{RETRIEVER_LABELS[name]} {leg.rank}" for name, leg in hit.legs.items() if leg.rank
         ]

@@ -28,6 +28,7 @@ class Location:
     sheet: str | None = None
     rows: tuple[int, int] | None = None
 
+    @property
     def label(self) -> str:
         """Return one line for people, such as `page 3 · Travel > Meals`; may be empty."""
         parts = [

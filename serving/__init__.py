@@ -1,1 +1,1 @@
-"""A grounded answer out. Read answering.py first."""
+"""The read path: answers, language models, usage and the HTTP API. Read answering/pipeline.py first."""

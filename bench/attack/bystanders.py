@@ -66,7 +66,7 @@ def _told(target: Target, asker: Principal, papers: list[Paper]) -> str:
         for question in (question_about(paper), " ".join(paper.canaries)):
             vector = target.vectors[paper.document_id]
             evidence = retrieve(target.services, asker, question, vector=vector, explain=True)
-            shown = SearchOut.of(evidence).model_dump(
+            shown = SearchOut.model_validate(evidence).model_dump(
                 mode="json", exclude={"milliseconds": True, "question": True}
             )
             shown["explanation"].pop("milliseconds")

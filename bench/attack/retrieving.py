@@ -102,7 +102,7 @@ def ask(target: Target, chance: random.Random) -> Observation:
     given = answer_question(
         target.services, asker, question, mode=chance.choice(MODES), where=where
     )
-    told = (given.documents, given.passages) != target.estate.reach(asker)
+    told = (given.searched.documents, given.searched.passages) != target.estate.reach(asker)
     return Observation(
         asker, f"{question} {wanted}", repr(given), "counts what is hidden" if told else ""
     )

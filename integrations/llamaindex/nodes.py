@@ -43,7 +43,7 @@ class NodePassage:
 def build_node(hit: Hit) -> BaseNode:
     """Return the node that LlamaIndex added, or a new one for a passage of a file."""
     fields = {name: getattr(hit, name) for name in DOCUMENT_FIELDS}
-    metadata, label = dict(hit.metadata), hit.location.label()
+    metadata, label = dict(hit.metadata), hit.location.label
     return _build_node(
         NodePassage(hit.document_id, hit.ordinal, fields, metadata, label, hit.span, hit.text)
     )
@@ -66,7 +66,7 @@ def _parse_passage(row: dict[str, Any]) -> NodePassage:
         ordinal=row["ordinal"],
         document_fields={name: row[name] for name in DOCUMENT_FIELDS},
         metadata=row["metadata"],
-        location_label=parse_location(row["location"]).label(),
+        location_label=parse_location(row["location"]).label,
         span=Span(row["start_char"], row["end_char"]),
         text=row["text"],
     )

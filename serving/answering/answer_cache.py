@@ -128,7 +128,7 @@ def create_answer_cache(services: Services) -> AnswerCache | None:
 
 def replay_events(answer: Answer) -> Generator[AnswerEvent]:
     """Yield the events of a complete answer as if it were being written."""
-    yield SearchCompleted(answer.documents, answer.passages)
+    yield SearchCompleted(answer.searched.documents, answer.searched.passages)
     new_citations = {citation.number: citation for citation in answer.citations}
     for sentence in answer.sentences:
         cited = [number for number in sentence.citations if number in new_citations]

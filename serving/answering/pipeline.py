@@ -18,7 +18,7 @@ from core.services import Services
 from retrieval.context import CANDIDATE_HITS, build_context
 from retrieval.filters import Filter
 from retrieval.retriever import retrieve
-from retrieval.types import SearchMode, SearchResult
+from retrieval.types import DocumentCounts, SearchMode, SearchResult
 from serving.answering.answer_cache import AnswerCache, replay_events
 from serving.answering.answerability import assess_answerability
 from serving.answering.citations import CitationNumbering, find_closest_passages, find_conflicts
@@ -167,8 +167,7 @@ def _refuse_without_search(job: _AnswerJob, refusal: Refusal) -> Answer:
         citations=(),
         refusal=refusal,
         generator=job.generator.name,
-        documents=0,
-        passages=0,
+        searched=DocumentCounts(documents=0, passages=0),
         milliseconds={"total": job.total_milliseconds()},
     )
 
@@ -246,8 +245,7 @@ class _AnswerWriter:
             citations=tuple(citations),
             refusal=refusal,
             generator=generator.name,
-            documents=self._evidence.searched.documents,
-            passages=self._evidence.searched.passages,
+            searched=self._evidence.searched,
             confidence=confidence,
             removed=tuple(self._removed),
             repaired=self._repaired,

@@ -5,7 +5,7 @@ from typing import Literal
 from uuid import UUID
 
 from core.types import Location, Span
-from retrieval.types import DuplicateRef
+from retrieval.types import DocumentCounts, DuplicateRef
 
 AnswerStatus = Literal["answered", "refused"]
 RefusalCode = Literal[
@@ -79,7 +79,7 @@ class InjectionFlag:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Sentences with citations, or a refusal. `documents` and `passages` count what was searched.
+    """Sentences with citations, or a refusal. `searched` counts what the caller may see.
 
     `confidence` is the probability, 0 to 1, that the evidence holds an answer. `removed` has the fault of each dropped
     sentence; `repaired` counts the sentences whose evidence or wording was replaced. `model`, `prompt` (SHA-256 of the
@@ -95,8 +95,7 @@ class Answer:
     citations: tuple[Citation, ...]
     refusal: Refusal | None
     generator: str
-    documents: int
-    passages: int
+    searched: DocumentCounts
     confidence: float = 0.0
     milliseconds: dict[str, float] = field(default_factory=dict)
     removed: tuple[FaultCode, ...] = ()

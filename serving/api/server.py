@@ -1,4 +1,4 @@
-"""The process that serves: a port claimed before anything slow begins, then uvicorn until it is told to stop."""
+"""The server process: it claims the port before anything slow begins, then runs uvicorn."""
 
 import socket
 
@@ -12,26 +12,26 @@ from serving.api.app import build_api
 from serving.api.identity import IdentityProvider
 from serving.usage.meter import PostgresMeter
 
-SHUTDOWN_GRACE_SECONDS = 10  # for requests under way when the process is told to stop
+SHUTDOWN_GRACE_SECONDS = 10  # for running requests, after SIGTERM
 
 
 def claim_port(host: str, port: int) -> socket.socket:
-    """A listening socket, or one sentence about why not.
+    """Return a listening socket.
 
     Raises:
-        Unavailable: the port is taken, or the address isn't ours.
+        Unavailable: the port is taken, or the address does not belong to this machine.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family)
     except OSError as error:
         raise Unavailable(
-            f"Port {port} on {host} can't be used ({error.strerror or error}); choose another with --port."
+            f"Port {port} on {host} can't be used ({error.strerror or error}). Choose another with --port."
         ) from error
 
 
 def run_server(services: Services, identity: IdentityProvider, listener: socket.socket) -> None:
-    """Serve until SIGINT or SIGTERM; logs are JSON lines on standard error.
+    """Serve until SIGINT or SIGTERM, with logs as JSON lines on standard error.
 
     Raises:
         InvalidInput: see `open_models`.

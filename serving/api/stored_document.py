@@ -1,4 +1,4 @@
-"""A stored document, for a person who follows a citation."""
+"""A stored document, for the page that shows a quote in its place."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,7 +18,7 @@ QUERIES = load_queries(Path(__file__).with_name("stored_document.sql"))
 
 @dataclass(frozen=True, slots=True)
 class StoredDocument:
-    """A document as the store has it; `blocks` are offsets into `text`."""
+    """A stored document; `blocks` are offsets into `text`."""
 
     document_id: UUID
     title: str
@@ -33,17 +33,17 @@ class StoredDocument:
 
 
 def fetch_document(database: Database, principal: Principal, document_id: UUID) -> StoredDocument:
-    """A document by its id.
+    """Return a document by its id.
 
     Raises:
-        NotFound: no such document, or not for this principal; the two can't be told apart.
+        NotFound: no such document, or the principal may not see it; the caller can't tell which.
     """
     with (
         database.reading(principal) as connection,
         connection.cursor(row_factory=class_row(StoredDocument)) as cursor,
     ):
         values = {"tenant": principal.tenant, "document_id": document_id}
-        document = cursor.execute(QUERIES["document"], values).fetchone()
+        document = cursor.execute(QUERIES["fetch_document"], values).fetchone()
     if document is None:
-        raise NotFound("There is no such document among those you may read.")
+        raise NotFound("There is no such document that you may see.")
     return document

@@ -1,6 +1,6 @@
--- name: document
--- A document that the reader may see; one that is the same as another has its text there. In: tenant, document_id.
--- Out: one row, or none.
+-- name: fetch_document
+-- Fetch a document that the reader may see. A document with the same file as another has its text there (holder).
+-- In: tenant, document_id. Out: one row, or none.
 select
     d.document_id, d.title, d.path, d.media_type, d.version, r.readers, d.metadata, d.ingested_at, f.text, f.blocks
 from document d

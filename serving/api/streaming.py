@@ -1,15 +1,14 @@
-"""An answer on its way to its reader: at once, or as server-sent events (HTML standard, 9.2), only what is verified.
+"""Answers over HTTP: whole, or as server-sent events (HTML standard, section 9.2).
 
-searched   how much was looked through
-sentence   a verified sentence, with the citations that are new with it
-answer     the whole answer or the refusal, as /v1/ask gives it without streaming; the last event
-problem    in place of `answer`: what went wrong on the way, as RFC 9457 has it
+searched   how much was searched
+sentence   a verified sentence and its new citations
+answer     the whole answer or refusal, the same as without streaming; the last event
+problem    instead of `answer`: an error, as RFC 9457 describes it
 """
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Generator, Iterator
-from typing import cast
+from collections.abc import AsyncIterator, Generator
 
 import anyio
 import structlog
@@ -21,93 +20,83 @@ from pydantic import BaseModel
 from core.errors import GroundworkError
 from serving.answering.pipeline import extract_answer
 from serving.answering.types import Answer, AnswerEvent, SentenceVerified
-from serving.api.schemas import AnswerOut, Problem, SearchedEvent, SentenceEvent
+from serving.api.problems import build_problem
+from serving.api.schemas import AnswerOut, SearchedEvent, SentenceEvent
 
 EVENT_STREAM_TYPE = "text/event-stream"
+# A proxy must not hold sentences back.
+STREAM_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 log = structlog.get_logger("groundwork.api")
 
 
 def stream_response(
-    events: Iterator[AnswerEvent], disconnected: threading.Event
+    events: Generator[AnswerEvent], disconnected: threading.Event
 ) -> StreamingResponse:
-    """A response that sends events as they come. What is wrong with the question is raised here, before the first.
+    """Return a response that sends events as they come. Errors before the first event are raised here.
 
     A client that disconnects early ends the work: `disconnected` is set, which cancels model calls, and `events` is
     closed.
     """
-    first = next(events)
-    headers = {
-        "Cache-Control": "no-store",
-        "X-Accel-Buffering": "no",
-    }  # no proxy may hold sentences back
-    return StreamingResponse(
-        _encode_events(first, events, disconnected), media_type=EVENT_STREAM_TYPE, headers=headers
-    )
+    body = _encode_events(next(events), events, disconnected)
+    return StreamingResponse(body, media_type=EVENT_STREAM_TYPE, headers=STREAM_HEADERS)
 
 
 async def collect_answer(
-    events: Iterator[AnswerEvent], request: Request, disconnected: threading.Event
+    events: Generator[AnswerEvent], request: Request, disconnected: threading.Event
 ) -> AnswerOut:
     """Return the whole answer; set `disconnected` if the client hangs up first."""
 
-    async def watch() -> (
-        None
-    ):  # not by `is_disconnected`, which never says so behind our middleware
+    async def wait_for_disconnect() -> None:
+        # `request.is_disconnected` does not work behind our middleware.
         while (await request.receive())["type"] != "http.disconnect":
             pass
         disconnected.set()
 
-    watching = asyncio.create_task(watch())
+    watcher = asyncio.create_task(wait_for_disconnect())
     try:
-        return AnswerOut.of(await run_sync(extract_answer, events))
+        return AnswerOut.model_validate(await run_sync(extract_answer, events))
     finally:
-        watching.cancel()
+        watcher.cancel()
 
 
 async def _encode_events(
-    first: AnswerEvent, events: Iterator[AnswerEvent], disconnected: threading.Event
+    first: AnswerEvent, events: Generator[AnswerEvent], disconnected: threading.Event
 ) -> AsyncIterator[bytes]:
-    working = (
-        threading.Lock()
-    )  # held by the thread that makes the next event; it goes on where nobody waits for it
+    # A thread that computes the next event goes on after a disconnect. `close` must wait for it.
+    lock = threading.Lock()
 
-    def following() -> AnswerEvent | None:
-        with working:
+    def next_event() -> AnswerEvent | None:
+        with lock:
             return next(events, None)
 
-    def close() -> None:
-        with working:
-            cast("Generator[AnswerEvent]", events).close()
+    def close_events() -> None:
+        with lock:
+            events.close()
 
     try:
         event: AnswerEvent | None = first
         while event is not None:
             yield _encode_event(event)
-            event = await run_sync(following, abandon_on_cancel=True)
+            event = await run_sync(next_event, abandon_on_cancel=True)
     except GroundworkError as error:
-        yield _encode_problem(error)
-    except Exception as error:  # a fault of ours: the log has it, the reader a sentence
+        yield _format_event("problem", build_problem(error))
+    except Exception as error:  # our fault: details go to the log only
         log.error("unforeseen", error=type(error).__name__, exc_info=error)
-        yield _encode_problem(GroundworkError("Something went wrong here; the log has it."), 500)
+        problem = GroundworkError("Something went wrong. The log has the details.")
+        yield _format_event("problem", build_problem(problem, 500))
     finally:
         disconnected.set()
         with anyio.CancelScope(shield=True):
-            await run_sync(close)
+            await run_sync(close_events)
 
 
 def _encode_event(event: AnswerEvent) -> bytes:
     if isinstance(event, Answer):
-        return _format_event("answer", AnswerOut.of(event))
+        return _format_event("answer", AnswerOut.model_validate(event))
     if isinstance(event, SentenceVerified):
-        return _format_event("sentence", SentenceEvent.of(event))
-    return _format_event(
-        "searched", SearchedEvent(documents=event.documents, passages=event.passages)
-    )
-
-
-def _encode_problem(error: GroundworkError, status: int | None = None) -> bytes:
-    return _format_event("problem", Problem.of(error, status))
+        return _format_event("sentence", SentenceEvent.model_validate(event))
+    return _format_event("searched", SearchedEvent.model_validate(event))
 
 
 def _format_event(name: str, body: BaseModel) -> bytes:

@@ -147,7 +147,7 @@ def test_the_retriever_finds_what_the_search_finds(sample_services: Services, mo
         assert (node.start_char_idx, node.end_char_idx) == hit.span
         assert node.metadata["title"] == hit.title
         assert node.metadata["path"] == hit.path
-        assert node.metadata["location"] == hit.location.label()
+        assert node.metadata["location"] == hit.location.label
         assert node.ref_doc_id == str(hit.document_id)
         assert hit.uri not in node.get_content(MetadataMode.LLM)
     json.dumps([node.to_dict() for node in found])

@@ -131,7 +131,7 @@ def test_an_unsafe_request_is_refused_before_anything_is_looked_for(sample_servi
         "unsafe_request",
         (),
     )
-    assert (given.documents, given.passages, given.citations) == (0, 0, ())
+    assert (given.searched.documents, given.searched.passages, given.citations) == (0, 0, ())
     assert answer_question(sample_services, ALDER, "Tell me a joke!").refusal.code == "out_of_scope"  # type: ignore[union-attr]
 
 

@@ -58,10 +58,10 @@ def test_attachments_become_sections_with_their_names():
     parsed = read("a.eml", mail.as_bytes())
     places = {parsed.text[slice(*block.span)]: block.location for block in parsed.blocks}
     assert (
-        places["The Heron 200 costs 4,100 euro."].label()
+        places["The Heron 200 costs 4,100 euro."].label
         == "page 1 · Offer > prices.pdf > Price list"
     )
-    assert places["item | n\npump | 3"].label() == "sheet Stock · rows 1-2 · Offer > stock.xlsx"
+    assert places["item | n\npump | 3"].label == "sheet Stock · rows 1-2 · Offer > stock.xlsx"
     assert parsed.metadata["attachments"] == ["prices.pdf", "stock.xlsx", "logo.png"]
     assert parsed.metadata["attachments_not_read"] == {"logo.png": "not-a-document"}
 

@@ -33,7 +33,7 @@ from core.settings import Settings
 from integrations.llamaindex.llm import GatewayLLM
 from serving.answering.answer_cache import compute_release_hash
 from serving.answering.types import SearchCompleted
-from serving.api.app import problem_response
+from serving.api.problems import problem_response
 from serving.api.streaming import stream_response
 from serving.gateway.gateway import Gateway, open_gateway
 from serving.gateway.models_file import ModelsFile, Timeouts, read_models
