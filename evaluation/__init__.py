@@ -1,1 +1,1 @@
-"""Is it any good: data sets, metrics, reports."""
+"""Evaluation of retrieval and answers: data sets, metrics, reports."""

@@ -19,7 +19,7 @@ FloatArray = NDArray[np.float64]
 
 
 class Sample(Protocol):
-    """What a model learns from one question."""
+    """Training data of one question."""
 
     @property
     def question(self) -> CorpusQuestion:

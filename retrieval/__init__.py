@@ -1,1 +1,1 @@
-"""Ranked evidence out. Read retriever.py first."""
+"""Search: ranked passages that the reader may see. Read retriever.py first."""

@@ -1,4 +1,4 @@
-"""Which documents a search may find, as a small tree of typed conditions.
+"""Filters: a small tree of typed conditions that selects documents.
 
     And((Prefix("path", "policies/"), Range("metadata.year", gte=2024), Not(Equals("language",
     "de"))))
@@ -118,23 +118,16 @@ def _check_field(field: str) -> str:
     return field
 
 
-def _check_text_field(field: str) -> str:
-    if field_kind(field) not in ("text", "metadata"):
+def _check_part_of_text(text: str, info: ValidationInfo) -> str:
+    field = info.data.get("field")  # None: pydantic reports the field
+    if field and field_kind(field) not in ("text", "metadata"):
         raise InvalidInput(f"The field {field} is not a text. Use equals, in or a range.")
-    return field
-
-
-def _check_list_field(field: str) -> str:
-    if field_kind(field) != "metadata":
-        raise InvalidInput(f"The field {field} is not a list. Use equals or in.")
-    return field
+    return _check_text(text)
 
 
 def _check_text(text: str) -> str:
     if len(text) > MAX_VALUE_CHARACTERS:
-        raise InvalidInput(
-            f"The text is longer than {MAX_VALUE_CHARACTERS:,} characters. Shorten it."
-        )
+        raise InvalidInput(f"The text is longer than {MAX_VALUE_CHARACTERS:,} characters. Cut it.")
     if "\x00" in text or any("\ud800" <= character <= "\udfff" for character in text):
         raise InvalidInput("The text has a character that no document can contain. Remove it.")
     return text
@@ -166,6 +159,9 @@ def _check_value(value: Any, info: ValidationInfo) -> "Value":
 
 
 def _check_list_value(value: object, info: ValidationInfo) -> "Value":
+    field = info.data.get("field")
+    if field and field_kind(field) != "metadata":
+        raise InvalidInput(f"The field {field} is not a list. Use equals or in.")
     checked = _check_value(value, info)
     if isinstance(checked, date):
         raise InvalidInput("A list can't be searched for a date. Write the date as a text.")
@@ -180,9 +176,7 @@ _SCALAR_SCHEMAS: list[dict[str, Any]] = [{"type": t} for t in ("string", "number
 _DATE_SCHEMA = {"type": "object", "properties": {"date": {"type": "string"}}}
 
 FieldName = Annotated[StrictStr, AfterValidator(_check_field)]
-TextFieldName = Annotated[StrictStr, AfterValidator(_check_text_field)]
-ListFieldName = Annotated[StrictStr, AfterValidator(_check_list_field)]
-Text = Annotated[StrictStr, AfterValidator(_check_text)]
+Text = Annotated[StrictStr, AfterValidator(_check_part_of_text)]
 Value = Annotated[
     str | bool | int | float | date,  # a datetime is a date as well
     PlainValidator(_check_value),
@@ -259,7 +253,7 @@ class Range(_Node):
 class Prefix(_Node):
     """The field is a text that begins with this one."""
 
-    field: TextFieldName
+    field: FieldName
     prefix: Text
 
 
@@ -267,7 +261,7 @@ class Prefix(_Node):
 class Contains(_Node):
     """The field is a text that contains this one. PostgreSQL's lower() removes the case."""
 
-    field: TextFieldName
+    field: FieldName
     contains: Text
     ignore_case: Annotated[StrictBool, Field(exclude_if=lambda ignored: not ignored)] = False
 
@@ -276,7 +270,7 @@ class Contains(_Node):
 class HoldsAny(_Node):
     """The field is a list in the metadata with at least one of these values."""
 
-    field: ListFieldName
+    field: FieldName
     holds_any: ListValues
 
 
@@ -284,7 +278,7 @@ class HoldsAny(_Node):
 class HoldsAll(_Node):
     """The field is a list in the metadata with all of these values."""
 
-    field: ListFieldName
+    field: FieldName
     holds_all: ListValues
 
 

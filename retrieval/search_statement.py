@@ -30,8 +30,7 @@ from retrieval.types import DuplicateRef, Hit, RetrieverScore, SearchMode, Sente
 
 QUERIES = load_queries(Path(__file__).with_name("search.sql"))
 
-# Weights of BM25, of the idf that a sentence covers, of the passage's cosine and of its best
-# sentence's.
+# Of BM25, of the idf that one sentence covers, and of the cosines of passage and best sentence.
 WEIGHT_NAMES = ("bm25_weight", "coverage_weight", "passage_weight", "sentence_weight")
 WEIGHTS: Mapping[SearchMode, tuple[float, float, float, float]] = {
     "hybrid": (0.4, 0.1, 0.25, 0.25),
@@ -39,21 +38,17 @@ WEIGHTS: Mapping[SearchMode, tuple[float, float, float, float]] = {
     "lexical": (1.0, 0.0, 0.0, 0.0),
 }
 
-# BM25's saturation and length normalisation: the values of Trotman and others (2012), as in
-# Anserini.
+# BM25's saturation and length normalisation, as in Anserini: Trotman and others (2012).
 BM25_K1, BM25_B = 0.9, 0.4
 
-# Candidates of each search, or as many as the caller asks for. More change nothing among the first
-# ten hits.
+# Candidates of each search, or the caller's limit. More change nothing among the first ten hits.
 MIN_SEARCH_DEPTH = 20
-# Where near-duplicates leave too few hits, the search looks deeper by this factor, down to this
-# depth.
+# If near-duplicates leave too few hits, the search looks deeper by this factor, down to this depth.
 DEPTH_GROWTH_FACTOR, MAX_SEARCH_DEPTH = 4, 1_000
 # Under a filter the vector index looks this many times further: few of its candidates may pass, and
 # the nearest that pass are not all among them (bench/growth.py, a filter that a tenth passes).
 FILTERED_DEPTH_FACTOR = 4
-# Postings read to find candidates, the rarest terms first. bench/growth.py measures the time and
-# the loss.
+# Postings read for candidates, the rarest terms first. bench/growth.py measures what that loses.
 MAX_POSTINGS_READ = 10_000
 # A newer edition represents its near-duplicates if it lacks at most this part of the best score.
 EDITION_SCORE_MARGIN = 0.1

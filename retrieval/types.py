@@ -60,7 +60,7 @@ class TermMatch:
 
 @dataclass(frozen=True, slots=True)
 class ScoreReasons:
-    """What each retriever adds to the score of a hit, and the terms that matched.
+    """The share of each retriever in the score of a hit, and the terms that matched.
 
     The shares add up to the passage's own score; the hit's may come from a better near-duplicate.
     """
