@@ -78,7 +78,7 @@ def retrieve(
 ) -> SearchResult:
     """Return the passages that answer a question best, among those that the principal may see.
 
-    `question` and `limit` are checked (`check_question`, `check_limit`). `vector` is the
+    The caller has checked `question` and `limit` (`check_question`, `check_limit`). `vector` is the
     question's, if the caller has it: in mode dense the question may then be empty; in mode lexical
     it changes no score, but gives the hits their cosines. The `reranker` decides the order of the
     best hits. `explain` adds the reasons of each score and takes about twice as long. `collapse`
@@ -87,11 +87,11 @@ def retrieve(
     Raises:
         Unavailable: the database or a model can't be used.
     """
-    timer = _StageTimer()
     if reranker == "configured":
         reranker = load_reranker(services.settings)
     if collapse is None:
         collapse = services.settings.near_duplicates == "collapse"
+    timer = _StageTimer()
     if vector is None and mode != "lexical":
         vector = services.embedder().encode([question])[0].tolist()
     timer.record_stage("embed")
