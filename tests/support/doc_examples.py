@@ -31,8 +31,11 @@ class Example:
         namespace = {**registry.__dict__, module.__name__.rpartition(".")[2]: module}
         entry = eval(self._registration, namespace)
         entries = getattr(registry, name)
-        extended = {**entries, **entry} if isinstance(entry, dict) else (*entries, entry)
-        self._monkeypatch.setattr(registry, name, extended)
+        if isinstance(entry, dict):
+            for key, value in entry.items():
+                self._monkeypatch.setitem(entries, key, value)
+        else:
+            self._monkeypatch.setattr(registry, name, (*entries, entry))
 
     def run(self, **names: Any) -> None:
         """Run the attempt with further names defined."""
