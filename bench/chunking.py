@@ -1,16 +1,17 @@
-"""Ways to cut documents, compared by whether what is found holds the answer.
+"""Comparison of chunkers by the share of questions whose answer is in the retrieved chunks.
 
     python -m bench.chunking [DATA]            DATA holds squad/; `--articles 2` for a quick look
 
-The passages of each SQuAD article that questions were asked about are joined into one Markdown document again, which
-every setting cuts in its own way; the chunks of all articles are in the running. A question counts as answered where
-one of the chunks that were found holds the whole answer where the asker marked it. Chunks are taken best first while
-their texts fit into 500 and into 1,000 tokens, so that large chunks get no more to show than small ones. `dense` ranks
-by the cosine of question and chunk; `hybrid` by half of that and half of BM25 (bm25s, our terms), each scaled to
-between 0 and 1 over all chunks. Behind the figures for 1,000 tokens, in brackets, is the 95 % interval of the
-difference from the default, by resampling the questions.
+The passages of each SQuAD article that have questions are joined into one Markdown document, which
+every setting cuts in its own way; the chunks of all articles compete. A question counts as answered
+if one of the retrieved chunks contains the whole answer at the place that the asker marked. Chunks
+are taken best first while their texts fit into 500 and into 1,000 tokens, so that large chunks have
+no advantage. `dense` ranks by the cosine of question and chunk; `hybrid` by half of that and half
+of BM25 (bm25s, the terms of the product), each scaled to between 0 and 1 over all chunks. In
+brackets behind the figures for 1,000 tokens is the 95 % interval of the difference from the
+default, by resampling of the questions.
 
-`with context` puts the title in front of what is embedded and indexed, as ingestion does; `text alone` does not.
+`with context` embeds and indexes the title too, as ingestion does; `text alone` does not.
 """
 
 import json
@@ -47,7 +48,7 @@ Scores = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A question, the document that answers it, and where in its text the answer stands: any of the spans will do."""
+    """Question, the document that answers it, and the spans of its answers, any of which counts."""
 
     text: str
     document: str
@@ -56,7 +57,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A chunk of a document, and what is embedded and indexed of it."""
+    """Chunk of a document, and the text of it that is embedded and indexed."""
 
     document: str
     span: Span
@@ -65,7 +66,7 @@ class Piece:
 
 
 def fixed_size_chunker(size: int, overlap: int) -> Chunker:
-    """Cut every `size` tokens, wherever that is, with `overlap` of them in the next chunk, too."""
+    """Return a chunker that cuts after `size` tokens and repeats `overlap` in the next chunk."""
 
     def chunk(
         parsed: ParsedDocument, title: str, token_offsets: TokenOffsets, max_tokens: int
@@ -108,7 +109,7 @@ SETTINGS: Mapping[str, tuple[Chunker, bool]] = {
 
 
 def main() -> None:
-    """Measure every setting and print the table."""
+    """Measure all settings and print a table."""
     made = build_parser("bench.chunking", __doc__)
     made.add_argument(
         "--articles", type=int, default=0, help="only the first so many; by default all"
@@ -125,7 +126,7 @@ def main() -> None:
 
 
 def read(folder: Path, most: int = 0) -> tuple[dict[str, ParsedDocument], list[Question]]:
-    """The articles that answerable questions were asked about as documents, by title, and those questions."""
+    """Return the articles as documents, by title, and their answerable questions."""
     passages = {row["_id"]: row for row in _rows(folder / "corpus.jsonl")}
     rows = [row for row in _rows(folder / "questions.jsonl") if row["answerable"]]
     titles = list(dict.fromkeys(passages[row["passage_id"]]["title"] for row in rows))[
@@ -157,7 +158,7 @@ def outcomes(
     asked: NDArray[np.float32],
     embedder: Embedder,
 ) -> dict[str, list[float]]:
-    """1 or 0 for each question, by the way of ranking and the budget; and the tokens of each chunk."""
+    """Return 1 or 0 per question, by ranking and budget, and the tokens of each chunk."""
     pieces = [
         piece
         for title, parsed in documents.items()
@@ -190,7 +191,7 @@ def _document(title: str, passages: Sequence[str]) -> ParsedDocument:
 
 
 def _answers(text: str, passage: str, answers: Sequence[str]) -> tuple[Span, ...]:
-    """Where the answers stand in the passage; none where Markdown made another text of it."""
+    """Return the spans of the answers; none if Markdown changed the text of the passage."""
     begin = text.find(passage)
     if begin < 0:
         return ()

@@ -1,11 +1,11 @@
-"""What becomes of files that nobody here wrote: each ends as text, or is put aside with its reason.
+"""Outcome of parsing files from many programs: text, or a reason for quarantine.
 
-    python -m bench.documents [FOLDER]        by default the folder `documents` of ../shared/data or GROUNDWORK_DATA
-    python -m bench.documents --hostile       the files of tests/hostile.py, made for the occasion
+    python -m bench.documents [FOLDER]   by default `documents` in the data folder
+    python -m bench.documents --hostile  the files of tests/support/hostile.py
 
-Each file goes through the reader that ingest uses. For PDFs the last columns are the share of the words, and of all
-tokens, found by another program, pdftotext of poppler-utils, that are in our text too. Seconds are those of the whole
-call; the memory is the largest of any child so far, as the system counts it.
+Each file goes through the parser pool that ingest uses. For PDFs the last columns compare the text
+with that of pdftotext (poppler-utils): the share of its words, and of all its tokens, that the text
+contains too. Seconds are those of the whole call. Memory is the largest of any parser process.
 """
 
 import os
@@ -31,12 +31,12 @@ from ingest.sandbox.pool import ParserPool
 from ingest.sources import Source, SourceFile, open_source
 
 MIN_WORD_SHARE = 0.98
-"""Of the other program's words: the least that a readable PDF's text may hold."""
+"""Minimum share of pdftotext's words that the text of a readable PDF contains."""
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One file: its media type and characters, or the reason and the sentence; for a PDF the two shares."""
+    """Outcome of one file; `words` and `tokens` are shares, for PDFs only."""
 
     name: str
     kind: str
@@ -49,12 +49,10 @@ class Result:
 
 
 def main() -> None:
-    """Read every file and print the table; ends with status 1 when a PDF's text lacks words."""
+    """Parse all files and print a table; exit with 1 if a PDF's text lacks words."""
     arguments = [argument for argument in sys.argv[1:] if argument != "--hostile"]
     if "--hostile" in sys.argv[1:]:
-        hostile = import_module(
-            "tests.support.hostile"
-        )  # By name: the tests aren't part of what is checked by mypy.
+        hostile = import_module("tests.support.hostile")  # mypy does not check the tests.
         with tempfile.TemporaryDirectory() as folder:
             hostile.write(Path(folder) / "hostile")
             results = list(read_all(Path(folder) / "hostile", compare=False))
@@ -72,7 +70,7 @@ def main() -> None:
 
 
 def read_all(folder: Path, compare: bool = True) -> Iterator[Result]:
-    """Every file below the folder, in order of its path; `compare` the words of PDFs."""
+    """Parse the files in a folder by path; `compare` the words of PDFs."""
     source = open_source(str(folder))
     with ParserPool() as reader:
         for file in source.list_files():
@@ -80,7 +78,7 @@ def read_all(folder: Path, compare: bool = True) -> Iterator[Result]:
 
 
 def read_one(reader: ParserPool, source: Source, file: SourceFile, path: Path | None) -> Result:
-    """One file of a source through the reader; with its `path` the words of a PDF are compared."""
+    """Parse one file of a source; with its `path` the words of a PDF are compared."""
     name = PurePosixPath(file.path).name
     began = time.perf_counter()
     try:
@@ -93,38 +91,40 @@ def read_one(reader: ParserPool, source: Source, file: SourceFile, path: Path | 
 
 
 def shared_words(path: Path, text: str) -> tuple[float, float] | None:
-    """The share of pdftotext's words that are in `text`, and that of all its tokens; None where it finds no word.
+    """Return the shares of pdftotext's words and of all its tokens that are in `text`.
 
-    Counted with repetition. A token is a run of letters and digits, a word one with three letters at least: formulas
-    and footnote numbers, which each program puts together in its own way, are tokens only. None as well without the
-    program.
+    Repetitions count. A token is a run of letters and digits, a word has at least three letters:
+    programs join formulas and footnote numbers in different ways. None if pdftotext is not
+    installed or finds no word.
     """
     if which("pdftotext") is None:
         return None
     command = ["pdftotext", "-q", str(path), "-"]
-    output = subprocess.run(command, capture_output=True, check=False, timeout=60).stdout
-    expected = tokens(output.decode("utf-8", "replace"))
-    found = expected & tokens(text)
-    words = sum(count for token, count in expected.items() if _is_word(token))
-    if not words:
+    process = subprocess.run(command, capture_output=True, check=False, timeout=60)  # noqa: S603
+    expected = tokens(process.stdout.decode("utf-8", "replace"))
+    common = expected & tokens(text)
+    expected_words = _count_words(expected)
+    if not expected_words:
         return None
-    return sum(
-        count for token, count in found.items() if _is_word(token)
-    ) / words, found.total() / expected.total()
+    return _count_words(common) / expected_words, common.total() / expected.total()
 
 
 def tokens(text: str) -> Counter[str]:
-    """Tokens with how often they occur: lower case, without hyphens, ligatures, and the order of right-to-left ones."""
+    """Count the tokens, without case, hyphens, ligatures and the direction of writing."""
     joined = re.sub(r"-\s*\n\s*", "", unicodedata.normalize("NFKC", text).casefold())
-    return Counter(map(_either_way, re.findall(r"\w+", joined.replace("-", ""))))
+    return Counter(map(_ignore_direction, re.findall(r"\w+", joined.replace("-", ""))))
+
+
+def _count_words(counts: Counter[str]) -> int:
+    return sum(count for token, count in counts.items() if _is_word(token))
 
 
 def _is_word(token: str) -> bool:
     return len(re.findall(r"[^\W\d_]", token)) >= 3
 
 
-def _either_way(token: str) -> str:
-    """Hebrew and Arabic, which pdftotext may give in the order in which it is drawn."""
+def _ignore_direction(token: str) -> str:
+    """Return Hebrew and Arabic in one order: pdftotext may return it as it is drawn."""
     return min(token, token[::-1]) if unicodedata.bidirectional(token[0]) in ("R", "AL") else token
 
 
@@ -133,7 +133,7 @@ def _print(results: Sequence[Result]) -> None:
     for result in results:
         table.add_row(
             ascii(result.name)[1:-1],
-            "put aside" if result.reason else "in",
+            "quarantined" if result.reason else "parsed",
             result.reason or result.kind.rpartition("/")[2].rpartition(".")[2],
             f"{result.characters:,}" if result.characters else "",
             f"{result.seconds:.2f}",
@@ -143,15 +143,15 @@ def _print(results: Sequence[Result]) -> None:
     console.print(table)
     reasons = Counter(result.reason for result in results if result.reason)
     parts = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
+    parsed_count = len(results) - reasons.total()
     console.print(
-        f"{len(results)} files: {len(results) - reasons.total()} in, {reasons.total()} put aside ({parts})"
+        f"{len(results)} files: {parsed_count} parsed, {reasons.total()} quarantined ({parts})"
     )
-    memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / (
-        1024 if sys.platform != "darwin" else 1024**2
-    )
+    units_per_megabyte = 1024**2 if sys.platform == "darwin" else 1024
+    memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / units_per_megabyte
     slowest = max(results, key=lambda result: result.seconds)
     console.print(
-        f"slowest {slowest.seconds:.1f} s ({slowest.name}), largest child {memory:.0f} MB"
+        f"slowest {slowest.seconds:.1f} s ({slowest.name}), largest process {memory:.0f} MB"
     )
 
 

@@ -1,4 +1,4 @@
-"""Builds small files of each format for the tests, so that the repository holds no binary ones."""
+"""Small files of each format, built by the tests so that the repository has no binary files."""
 
 import io
 import zipfile
@@ -12,7 +12,7 @@ from pypdf import PdfReader, PdfWriter
 
 
 class Drawn(NamedTuple):
-    """A line of text on a PDF page; `y` in points from the bottom."""
+    """Line of text on a PDF page; `y` is in points from the bottom."""
 
     text: str
     y: float
@@ -24,7 +24,7 @@ class Drawn(NamedTuple):
 def pdf(
     pages: Sequence[Sequence[Drawn]], outline: Sequence[tuple[str, int]] = (), password: str = ""
 ) -> bytes:
-    """A PDF with these lines on its pages, and bookmarks as (title, page from 1)."""
+    """Return a PDF with these lines on its pages, and bookmarks as (title, page from 1)."""
     writer = PdfWriter(PdfReader(io.BytesIO(_plain_pdf(pages))))
     for title, page in outline:
         writer.add_outline_item(title, page - 1)
@@ -36,7 +36,7 @@ def pdf(
 
 
 def prose(text: str, y: float, width: int = 80, x: float = 72) -> list[Drawn]:
-    """`text` wrapped at `width` characters, from `y` downwards."""
+    """Return `text` wrapped at `width` characters, from `y` downwards."""
     lines = [""]
     for word in text.split():
         if len(lines[-1]) + 1 + len(word) > width and lines[-1]:
@@ -64,7 +64,7 @@ def _plain_pdf(pages: Sequence[Sequence[Drawn]]) -> bytes:
 
 
 def pdf_of(objects: Sequence[bytes], trailer: bytes = b"") -> bytes:
-    """A PDF of these objects, numbered from 1, the first its catalog; `trailer` is put into the trailer."""
+    """Return a PDF of objects numbered from 1; the first is the catalog."""
     body, offsets = b"%PDF-1.4\n", []
     for number, content in enumerate(objects, 1):
         offsets.append(len(body))
@@ -93,14 +93,14 @@ def _drawn(line: Drawn) -> bytes:
 
 
 def docx_bytes(document: "docx.document.Document") -> bytes:
-    """A python-docx document as a file's bytes."""
+    """Return a python-docx document as a file."""
     buffer = io.BytesIO()
     document.save(buffer)
     return buffer.getvalue()
 
 
 def zipped(parts: Mapping[str, str | bytes]) -> bytes:
-    """A zip of files, such as an e-book or an OpenDocument file."""
+    """Return a ZIP of files, such as an e-book or an OpenDocument file."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, text in parts.items():
@@ -109,14 +109,15 @@ def zipped(parts: Mapping[str, str | bytes]) -> bytes:
 
 
 def epub(chapters: Sequence[str], title: str = "Book") -> bytes:
-    """An e-book of XHTML chapters, with a contents page in front."""
+    """Return an e-book of XHTML chapters, with a contents page in front."""
     items = "".join(
         f'<item id="c{n}" href="t/c%20{n}.xhtml" media-type="application/xhtml+xml"/>'
         for n in range(len(chapters))
     )
     spine = "".join(f'<itemref idref="c{n}"/>' for n in range(len(chapters)))
     package = (
-        '<package xmlns="http://www.idpf.org/2007/opf" xmlns:dc="http://purl.org/dc/elements/1.1/"><metadata>'
+        '<package xmlns="http://www.idpf.org/2007/opf" '
+        'xmlns:dc="http://purl.org/dc/elements/1.1/"><metadata>'
         f"<dc:title>{title}</dc:title><dc:creator>A. Writer</dc:creator></metadata><manifest>"
         '<item id="nav" href="nav.xhtml" properties="nav" media-type="application/xhtml+xml"/>'
         f'{items}</manifest><spine><itemref idref="nav"/>{spine}</spine></package>'
@@ -137,13 +138,14 @@ def epub(chapters: Sequence[str], title: str = "Book") -> bytes:
 
 
 def odt(body: str, styles: str = "", title: str = "") -> bytes:
-    """An OpenDocument text whose body is this XML (prefixes `text` and `table`)."""
+    """Return an OpenDocument text with this XML as body (prefixes `text` and `table`)."""
     names = " ".join(
         f'xmlns:{name}="urn:oasis:names:tc:opendocument:xmlns:{name}:1.0"'
         for name in ("office", "text", "table", "style", "meta")
     )
     content = (
-        f"<office:document-content {names}><office:automatic-styles>{styles}</office:automatic-styles>"
+        f"<office:document-content {names}><office:automatic-styles>"
+        f"{styles}</office:automatic-styles>"
         f"<office:body><office:text>{body}</office:text></office:body></office:document-content>"
     )
     meta = (
@@ -155,7 +157,7 @@ def odt(body: str, styles: str = "", title: str = "") -> bytes:
 
 
 def xlsx(sheets: dict[str, Sequence[Sequence[object]]], hidden: Sequence[str] = ()) -> bytes:
-    """A workbook of these sheets."""
+    """Return a workbook of these sheets."""
     book = openpyxl.Workbook()
     book.remove(book.worksheets[0])
     for name, rows in sheets.items():
@@ -170,7 +172,7 @@ def xlsx(sheets: dict[str, Sequence[Sequence[object]]], hidden: Sequence[str] = 
 
 
 def pptx_bytes(presentation: "pptx.presentation.Presentation") -> bytes:
-    """A python-pptx presentation as a file's bytes."""
+    """Return a python-pptx presentation as a file."""
     buffer = io.BytesIO()
     presentation.save(buffer)
     return buffer.getvalue()

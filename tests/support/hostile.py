@@ -1,8 +1,8 @@
-"""Files made to hurt whoever reads them: bombs, loops, traps for regular expressions, lies and ruins.
+"""Hostile files: bombs, loops, traps for regular expressions, false sizes and damaged files.
 
-    python -m tests.support.hostile FOLDER        writes them and prints what each is
+    python -m tests.support.hostile FOLDER        writes them and prints a description of each
 
-`python -m bench.documents --hostile` reads them all through the reader and prints what became of each.
+`python -m bench.documents --hostile` parses them all and prints the outcome of each.
 """
 
 import io
@@ -33,7 +33,7 @@ from tests.support.fixtures_documents import (
 )
 
 SECRET = "the-secret-of-the-machine"
-"""Stands in the file that the external entities and links point at; no text that is read may hold it."""
+"""Content of the file that external entities and links point at; no parsed text may contain it."""
 
 ENDINGS = "md txt html pdf docx pptx xlsx csv rst json jsonl eml epub rtf odt".split()
 _W = "http://schemas.openxmlformats.org/wordprocessingml/2006/main"
@@ -41,7 +41,7 @@ _S = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
 
 
 class Hostile(NamedTuple):
-    """A file. `size` is that of a sparse one, which holds nothing but zeros."""
+    """A file; `size` is the size of a sparse one, which has only zeros."""
 
     name: str
     what: str
@@ -50,7 +50,7 @@ class Hostile(NamedTuple):
 
 
 def files(secret: Path) -> Iterator[Hostile]:
-    """All of them, one by one; `secret` is the file that some try to read."""
+    """Yield all files; `secret` is the path that some of them try to read."""
     yield from _archives(secret)
     yield from _xml(secret)
     yield from _office()
@@ -66,7 +66,7 @@ def files(secret: Path) -> Iterator[Hostile]:
 
 
 def write(folder: Path) -> list[Hostile]:
-    """Write them all, and the secret beside the folder; returns what was written, without the data."""
+    """Write all files, and the secret next to the folder; return the files without their data."""
     folder.mkdir(parents=True, exist_ok=True)
     secret = folder.parent / "secret.txt"
     secret.write_text(SECRET)
@@ -105,7 +105,7 @@ def _pdf() -> bytes:
 
 
 def good(ending: str) -> bytes:
-    """A small file of that kind with nothing wrong."""
+    """Return a small, undamaged file of that type."""
     mail = EmailMessage()
     mail["From"], mail["To"], mail["Subject"] = "a@b.example", "c@d.example", "Good"
     mail.set_content("A good message.")
@@ -124,7 +124,7 @@ def good(ending: str) -> bytes:
 
 
 def _with(archive: bytes, parts: dict[str, bytes]) -> bytes:
-    """An archive with some parts replaced or added."""
+    """Return an archive with some parts replaced or added."""
     with zipfile.ZipFile(io.BytesIO(archive)) as before:
         kept = {name: before.read(name) for name in before.namelist()}
     return zipped({**kept, **parts})
@@ -214,14 +214,14 @@ def _archives(secret: Path) -> Iterator[Hostile]:
 
 
 def _book(chapter: str, times: int) -> bytes:
-    """An e-book's table of contents that names one chapter so many times."""
+    """Return an e-book's table of contents that names one chapter so many times."""
     item = f'<manifest><item id="a" href="{chapter}" media-type="text/html"/></manifest>'
     spine = '<itemref idref="a"/>' * times
     return f"<package>{item}<spine>{spine}</spine></package>".encode()
 
 
 def _overlapping(count: int) -> bytes:
-    """Many entries of the directory that all lead to one local file."""
+    """Return an archive with many directory entries for one local file."""
     content = zlib.compress(bytes(50_000), 9)[2:-4]
     crc = zlib.crc32(bytes(50_000))
     name = b"word/document.xml"
@@ -352,7 +352,10 @@ def _xml(secret: Path) -> Iterator[Hostile]:
 
 
 def _xml_files(declaration: str, text: str) -> Iterator[tuple[str, bytes]]:
-    body = f'{declaration}<w:document xmlns:w="{_W}"><w:body><w:p><w:r><w:t>{text}</w:t></w:r></w:p></w:body></w:document>'
+    body = (
+        f'{declaration}<w:document xmlns:w="{_W}"><w:body><w:p><w:r><w:t>{text}</w:t></w:r></w:p>'
+        f"</w:body></w:document>"
+    )
     yield "docx", _with(_docx(), {"word/document.xml": body.encode()})
     with zipfile.ZipFile(io.BytesIO(_pptx())) as archive:
         slide = archive.read("ppt/slides/slide1.xml").decode()
@@ -391,7 +394,10 @@ def _office() -> Iterator[Hostile]:
             {"xl/worksheets/sheet1.xml": f'<worksheet xmlns="{_S}">{content}</worksheet>'.encode()},
         )
 
-    cell = '<w:tc><w:tcPr><w:gridSpan w:val="100000000"/></w:tcPr><w:p><w:r><w:t>x</w:t></w:r></w:p></w:tc>'
+    cell = (
+        '<w:tc><w:tcPr><w:gridSpan w:val="100000000"/></w:tcPr><w:p><w:r><w:t>x</w:t></w:r></w:p>'
+        "</w:tc>"
+    )
     yield Hostile(
         "span.docx",
         "a cell of 100 million columns",
@@ -410,7 +416,8 @@ def _office() -> Iterator[Hostile]:
     with zipfile.ZipFile(io.BytesIO(_docx())) as archive:
         styles = archive.read("word/styles.xml").decode()
     loop = "".join(
-        f'<w:style w:type="paragraph" w:styleId="L{n}"><w:name w:val="L{n}"/><w:basedOn w:val="L{1 - n}"/></w:style>'
+        f'<w:style w:type="paragraph" w:styleId="L{n}"><w:name w:val="L{n}"/><w:basedOn '
+        f'w:val="L{1 - n}"/></w:style>'
         for n in (0, 1)
     )
     looped = document(
@@ -450,7 +457,8 @@ def _office() -> Iterator[Hostile]:
         "merged.xlsx",
         "2,000 merged areas of the whole sheet",
         sheet(
-            f'<sheetData><row r="1"><c r="A1"><v>1</v></c></row></sheetData><mergeCells>{merged}</mergeCells>'
+            f'<sheetData><row r="1"><c r="A1"><v>1</v></c></row></sheetData><mergeCells>'
+            f"{merged}</mergeCells>"
         ),
     )
     yield Hostile(
@@ -469,7 +477,10 @@ def _office() -> Iterator[Hostile]:
             _pptx(), {"ppt/presentation.xml": presentation.replace(entry, entry * 20_000).encode()}
         ),
     )
-    group = "<p:grpSp><p:nvGrpSpPr><p:cNvPr id='9' name='g'/><p:cNvGrpSpPr/><p:nvPr/></p:nvGrpSpPr><p:grpSpPr/>"
+    group = (
+        "<p:grpSp><p:nvGrpSpPr><p:cNvPr id='9' name='g'/><p:cNvGrpSpPr/><p:nvPr/></p:nvGrpSpPr>"
+        "<p:grpSpPr/>"
+    )
     groups = slide.replace("</p:spTree>", group * 100 + "</p:grpSp>" * 100 + "</p:spTree>")
     yield Hostile(
         "groups.pptx", "100 groups deep", _with(_pptx(), {"ppt/slides/slide1.xml": groups.encode()})
@@ -486,7 +497,7 @@ def _stream(content: bytes, entries: bytes = b"") -> bytes:
 
 
 def _page(content: bytes, entries: bytes = b"", *further: bytes) -> bytes:
-    """A PDF of one page with this content stream as object 4; `further` objects are 6 and up."""
+    """Return a PDF of one page whose content is object 4; `further` objects begin at 6."""
     return pdf_of(
         [
             b"<< /Type /Catalog /Pages 2 0 R >>",
@@ -494,7 +505,8 @@ def _page(content: bytes, entries: bytes = b"", *further: bytes) -> bytes:
             b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Contents 4 0 R /Resources "
             b"<< /Font << /F1 5 0 R >> /XObject << /X 6 0 R >> >> >>",
             _stream(content, entries),
-            b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica /Encoding /WinAnsiEncoding /ToUnicode 6 0 R >>",
+            b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica /Encoding /WinAnsiEncoding "
+            b"/ToUnicode 6 0 R >>",
             *further,
         ]
     )
@@ -580,7 +592,8 @@ def _pdfs() -> Iterator[Hostile]:
             b"",
             _stream(
                 b"/X Do /X Do",
-                b"/Type /XObject /Subtype /Form /BBox [0 0 9 9] /Resources << /XObject << /X 6 0 R >> >>",
+                b"/Type /XObject /Subtype /Form /BBox [0 0 9 9] /Resources << /XObject << /X 6 "
+                b"0 R >> >>",
             ),
         ),
     )
@@ -674,7 +687,7 @@ def _pdfs() -> Iterator[Hostile]:
 
 
 def _long_flate(megabytes: int) -> bytes:
-    """Zeros, compressed, without holding them all."""
+    """Compress zeros without all of them in memory."""
     packer = zlib.compressobj(1)
     return b"".join(packer.compress(bytes(1_000_000)) for _ in range(megabytes)) + packer.flush()
 
@@ -695,8 +708,8 @@ def _object_stream() -> bytes:
     at = len(body)
     stream = b"1 0 2 3 << >> << >>   "
     body += (
-        b"1 0 obj\n<< /Type /ObjStm /N 2 /First 8 /Extends 1 0 R /Length 20 >>\nstream\n%s\nendstream\nendobj\n"
-        % stream
+        b"1 0 obj\n<< /Type /ObjStm /N 2 /First 8 /Extends 1 0 R /Length 20 >>\nstream\n%s\n"
+        b"endstream\nendobj\n" % stream
     )
     entries = b"\0\0\0\0" + b"\2\0\1\0" + b"\2\0\1\1"
     table = len(body)
@@ -954,8 +967,8 @@ def _messages() -> Iterator[Hostile]:
     yield Hostile(
         "transfer.eml",
         "an encoding that nobody knows",
-        head
-        + b"Content-Transfer-Encoding: nobody\nContent-Type: text/plain; charset=nobody\n\n\xff\xfe\n",
+        head + b"Content-Transfer-Encoding: nobody\nContent-Type: text/plain; charset=nobody\n\n"
+        b"\xff\xfe\n",
     )
 
 

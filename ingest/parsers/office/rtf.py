@@ -21,21 +21,12 @@ _SKIPPED_DESTINATIONS = frozenset(
     """.split()
 )
 _READ_STARRED_DESTINATIONS = ("shppict", "shpinst", "shptxt")
-_CHARACTER_BY_WORD = {
-    "tab": " ",
-    "line": "\n",
-    "emdash": "—",
-    "endash": "–",
-    "lquote": "‘",
-    "rquote": "’",
-    "ldblquote": "“",
-    "rdblquote": "”",
-    "bullet": "•",
-    "emspace": " ",
-    "enspace": " ",
-    "qmspace": " ",
-    "softline": "\n",
-}
+_CHARACTER_BY_WORD = (
+    dict.fromkeys(("tab", "emspace", "enspace", "qmspace"), " ")
+    | dict.fromkeys(("line", "softline"), "\n")
+    | {"emdash": "—", "endash": "–", "bullet": "•"}
+    | {"lquote": "‘", "rquote": "’", "ldblquote": "“", "rdblquote": "”"}
+)
 _CHARACTER_BY_SYMBOL = {"~": "\u00a0", "_": "-", "\\": "\\", "{": "{", "}": "}"}
 _LIST_MARKER = re.compile(r"(?:([^\w\s])|\(?(\w{1,4})[.)])\s*")
 

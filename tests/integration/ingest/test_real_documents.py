@@ -22,7 +22,7 @@ needs_data = pytest.mark.skipif(
 @needs_data
 @pytest.mark.skipif(which("pdftotext") is None, reason="pdftotext is not installed")
 def test_pdf_words_match_pdftotext():
-    """Of each file at least 98 % of the words; of all tokens, numbers and single letters too, in all files together."""
+    """Find 98 % of the words in each file, and of the tokens, numbers too, in all files."""
     found = [
         (path.name, shared_words(path, parsed.text), len(parsed.text))
         for path in sorted(DATA.glob("documents/**/*.pdf"))

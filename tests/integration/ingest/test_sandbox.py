@@ -175,7 +175,8 @@ def test_process_has_no_network():
 )
 def test_audit_hook_forbids_all_but_parsing(tmp_path, attempt):
     program = (
-        "import ctypes, os, socket, subprocess, sys, ingest\nfrom ingest.sandbox.child import _build_audit_hook\n"
+        "import ctypes, os, socket, subprocess, sys, ingest\nfrom ingest.sandbox.child import "
+        "_build_audit_hook\n"
         f"sys.addaudithook(_build_audit_hook())\n{attempt.format(here=tmp_path)}"
     )
     run = subprocess.run(

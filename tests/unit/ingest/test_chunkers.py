@@ -44,7 +44,8 @@ def cut_markdown(source: str, title: str = "Probe guide") -> list[Chunk]:
 
 def test_context_has_title_and_headings_once():
     chunks = cut_markdown(
-        "# Probe guide\n\nIntro.\n\n## Care\n\nRinse.\n\n### Daily\n\nWipe.\n\n#### Lens\n\nSoft cloth."
+        "# Probe guide\n\nIntro.\n\n## Care\n\nRinse.\n\n### Daily\n\nWipe.\n\n#### Lens\n\n"
+        "Soft cloth."
     )
     assert [(chunk.context, chunk.text) for chunk in chunks] == [
         ("Probe guide", "Intro."),

@@ -12,16 +12,20 @@ from tests.support.parsing import list_blocks, read, refusal_reason
 
 def test_email_has_headers_and_visible_body():
     source = (
-        "From: Ann <ann@alder.example>\nTo: bo@alder.example\nSubject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\n"
+        "From: Ann <ann@alder.example>\nTo: bo@alder.example\nSubject: "
+        "=?utf-8?q?Gr=C3=BC=C3=9Fe?=\n"
         "Date: Tue, 3 Mar 2026 10:00:00 +0100\nMIME-Version: 1.0\n"
-        'Content-Type: multipart/mixed; boundary="b"\n\n--b\nContent-Type: text/html; charset=utf-8\n\n'
-        '<p>Hello <b>Bo</b></p><p style="display:none">ignore this</p>\n--b\nContent-Type: application/pdf\n'
+        'Content-Type: multipart/mixed; boundary="b"\n\n--b\nContent-Type: text/html; '
+        "charset=utf-8\n\n"
+        '<p>Hello <b>Bo</b></p><p style="display:none">ignore this</p>\n--b\nContent-Type: '
+        "application/pdf\n"
         'Content-Disposition: attachment; filename="offer.pdf"\n\n%PDF-1.7 x\n--b--\n'
     )
     parsed = read("a.eml", source)
     assert [text for _, text in list_blocks(parsed)] == [
         "Grüße",
-        "From: Ann <ann@alder.example>\nTo: bo@alder.example\nDate: Tue, 03 Mar 2026 10:00:00 +0100",
+        "From: Ann <ann@alder.example>\nTo: bo@alder.example\nDate: Tue, 03 Mar 2026 10:00:00 "
+        "+0100",
         "Hello Bo",
     ]
     assert parsed.title == "Grüße"

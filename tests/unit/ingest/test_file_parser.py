@@ -155,17 +155,23 @@ def test_time_grows_linearly_with_hostile_text(name, piece):
 
 
 PROSE = {
-    "en": "The pump is cleaned by hand, and the filter has to be changed at the end of each month. You can find the "
+    "en": "The pump is cleaned by hand, and the filter has to be changed at the end of each "
+    "month. You can find the "
     "parts for it in the store, which is open from eight to five.",
-    "de": "Die Pumpe wird von Hand gereinigt, und der Filter ist am Ende des Monats zu wechseln. Die Teile sind im "
+    "de": "Die Pumpe wird von Hand gereinigt, und der Filter ist am Ende des Monats zu "
+    "wechseln. Die Teile sind im "
     "Lager, das von acht bis fünf auch für Gäste offen ist.",
-    "fr": "La pompe est nettoyée à la main et le filtre est changé à la fin du mois. Vous trouvez les pièces dans le "
+    "fr": "La pompe est nettoyée à la main et le filtre est changé à la fin du mois. Vous "
+    "trouvez les pièces dans le "
     "magasin, qui est ouvert pour tous les clients avec une carte.",
-    "es": "La bomba se limpia a mano y el filtro se cambia al final de cada mes. Las piezas están en el almacén, que "
+    "es": "La bomba se limpia a mano y el filtro se cambia al final de cada mes. Las piezas "
+    "están en el almacén, que "
     "está abierto para los clientes con una tarjeta, pero no los lunes.",
-    "nb": "Pumpen rengjøres for hånd, og filteret skal skiftes ved slutten av måneden. Det er ikke så vanskelig, men "
+    "nb": "Pumpen rengjøres for hånd, og filteret skal skiftes ved slutten av måneden. Det er "
+    "ikke så vanskelig, men "
     "du vil ha hjelp av en som kan det, og det skal være av den nye typen.",
-    "ru": "Насос чистят вручную, и фильтр меняют в конце месяца. Детали лежат на складе, это для всех, но не все "
+    "ru": "Насос чистят вручную, и фильтр меняют в конце месяца. Детали лежат на складе, это "
+    "для всех, но не все "
     "могут так просто войти: он открыт с восьми и не для гостей, как это может быть при заказе.",
     "ja": "ポンプは手で洗います。フィルターは毎月の終わりに交換してください。"
     "部品は倉庫にあります。八時から五時まで開いています。",

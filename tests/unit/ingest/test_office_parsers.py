@@ -113,17 +113,26 @@ def test_epub_follows_the_order_of_its_spine():
 
 def test_odt_follows_the_order_of_its_body():
     body = (
-        '<text:h text:outline-level="1">Service</text:h><text:p>Open<text:s text:c="2"/>the <text:span>case</text:span>'
-        ".<text:line-break/>Then wait.</text:p><text:tracked-changes><text:p>old</text:p></text:tracked-changes>"
+        '<text:h text:outline-level="1">Service</text:h><text:p>Open<text:s text:c="2"/>the '
+        "<text:span>case</text:span>"
+        ".<text:line-break/>Then wait.</text:p><text:tracked-changes><text:p>old</text:p>"
+        "</text:tracked-changes>"
         '<text:list text:style-name="N"><text:list-item><text:p>one</text:p>'
         "<text:list><text:list-item><text:p>deep</text:p>"
-        "</text:list-item></text:list></text:list-item><text:list-item><text:p>two</text:p></text:list-item></text:list>"
-        "<table:table><table:table-header-rows><table:table-row><table:table-cell><text:p>A</text:p></table:table-cell>"
-        "<table:table-cell><text:p>B</text:p></table:table-cell></table:table-row></table:table-header-rows><table:table-row>"
-        "<table:table-cell><text:p>1</text:p></table:table-cell><table:table-cell><text:p>2</text:p></table:table-cell>"
+        "</text:list-item></text:list></text:list-item><text:list-item><text:p>two</text:p>"
+        "</text:list-item></text:list>"
+        "<table:table><table:table-header-rows><table:table-row><table:table-cell><text:p>"
+        "A</text:p></table:table-cell>"
+        "<table:table-cell><text:p>B</text:p></table:table-cell></table:table-row>"
+        "</table:table-header-rows><table:table-row>"
+        "<table:table-cell><text:p>1</text:p></table:table-cell><table:table-cell><text:p>"
+        "2</text:p></table:table-cell>"
         "</table:table-row></table:table>"
     )
-    styles = '<text:list-style style:name="N"><text:list-level-style-number text:level="1"/></text:list-style>'
+    styles = (
+        '<text:list-style style:name="N"><text:list-level-style-number text:level="1"/>'
+        "</text:list-style>"
+    )
     parsed = read("a.odt", odt(body, styles, title="Manual"))
     assert list_blocks(parsed) == [
         ("heading", "Service"),
@@ -147,12 +156,14 @@ def test_xml_with_entities_is_refused():
 
 def test_rtf_becomes_text_lists_and_tables():
     source = (
-        r"{\rtf1\ansi\ansicpg1252\uc1{\fonttbl{\f0 Arial;}}{\info{\title Pump \'fcbersicht}{\author X}}"
+        r"{\rtf1\ansi\ansicpg1252\uc1{\fonttbl{\f0 Arial;}}{\info{\title Pump "
+        r"\'fcbersicht}{\author X}}"
         r"{\*\generator Y;}"
         r"\pard\outlinelevel0 Pump\par\pard Use the \b red\b0  valve. {\v hidden}Caf\'e9 \u8364? "
         r"\u-10179?\u-8704?\line Next\par"
         "\n"
-        r"{\listtext\'95\tab}First\par{\listtext\'95\tab}Second\par\trowd\pard\intbl A\cell B\cell\row"
+        r"{\listtext\'95\tab}First\par{\listtext\'95\tab}Second\par\trowd\pard\intbl A\cell "
+        r"B\cell\row"
         r"\trowd\pard\intbl 1\cell 2\cell\row\pard End \{x\}\par}"
     )
     parsed = read("a.rtf", source)

@@ -4,8 +4,10 @@ from tests.support.fixtures_documents import Drawn, pdf, prose
 from tests.support.parsing import list_blocks, read
 
 LOREM = (
-    "The probe measures the pH of water and sends a reading every ten minutes to the gateway. When the reading is out "
-    "of range, the gateway raises an alarm and the operator has fifteen minutes to look at it before it is sent on."
+    "The probe measures the pH of water and sends a reading every ten minutes to the gateway. "
+    "When the reading is out "
+    "of range, the gateway raises an alarm and the operator has fifteen minutes to look at it "
+    "before it is sent on."
 )
 
 
@@ -85,7 +87,10 @@ def test_pdf_cells_of_several_lines_stay_in_their_row():
         Drawn("Question", 645),
         Drawn("1 day", 645, x=250),
     ]
-    rows = "Event | Response\nA treatment works without measurements | 2 hours, at any hour\nQuestion | 1 day"
+    rows = (
+        "Event | Response\nA treatment works without measurements | 2 hours, at any hour\nQuestion "
+        "| 1 day"
+    )
     assert list_blocks(read("a.pdf", pdf([page]))) == [("table", rows)]
 
 

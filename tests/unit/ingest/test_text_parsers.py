@@ -92,7 +92,10 @@ def test_front_matter_with_anchors_is_not_expanded():
 
 
 def test_markdown_inside_hidden_html_is_dropped():
-    source = 'Visible <span style="font-size:0">secret **order**</span> text.\n\n<div hidden>\n\nSecret.\n\n</div>\n\nEnd.'
+    source = (
+        'Visible <span style="font-size:0">secret **order**</span> text.\n\n<div hidden>\n\n'
+        "Secret.\n\n</div>\n\nEnd."
+    )
     assert [text for _, text in list_blocks(read("a.md", source))] == ["Visible text.", "End."]
 
 
@@ -100,14 +103,16 @@ def test_text_paragraphs_lists_and_headings():
     source = (
         "MANUAL\n======\n\n"
         + "A wrapped line of prose that goes on for as long as lines do in such files\n"
-        "and goes on a little more.\n\n- one\n- two\n  continued\n    * nested\n\n12 Mill Lane\nLeeds\n\n"
+        "and goes on a little more.\n\n- one\n- two\n  continued\n    * nested\n\n12 Mill "
+        "Lane\nLeeds\n\n"
         "    code = 1\n    more = 2\n"
     )
     assert list_blocks(read("a.txt", source)) == [
         ("heading", "MANUAL"),
         (
             "paragraph",
-            "A wrapped line of prose that goes on for as long as lines do in such files and goes on a little more.",
+            "A wrapped line of prose that goes on for as long as lines do in such files and "
+            "goes on a little more.",
         ),
         ("list", "- one\n- two continued\n  - nested"),
         ("paragraph", "12 Mill Lane\nLeeds"),
@@ -215,7 +220,10 @@ def test_rst_becomes_visible_blocks():
 
 
 def test_json_becomes_lines_headings_and_tables():
-    source = '{"title": "Stock", "open": true, "tags": ["a", "b"], "note": null, "parts": [{"id": 1, "n": "x"}, {"id": 2}]}'
+    source = (
+        '{"title": "Stock", "open": true, "tags": ["a", "b"], "note": null, "parts": [{"id": 1, '
+        '"n": "x"}, {"id": 2}]}'
+    )
     parsed = read("a.json", source)
     assert list_blocks(parsed) == [
         ("list", "- title: Stock\n- open: true\n- tags: a, b"),
