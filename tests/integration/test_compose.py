@@ -22,8 +22,8 @@ def test_the_roles_can_be_created_twice(folder, server):
         connection.execute(roles)
         connection.execute(roles)
         row = connection.execute(
-            "select rolcanlogin, rolinherit, rolsuper, rolcreatedb, rolcreaterole, rolbypassrls from pg_roles"
-            " where rolname = 'groundwork_app'"
+            "select rolcanlogin, rolinherit, rolsuper, rolcreatedb, rolcreaterole, rolbypassrls"
+            " from pg_roles where rolname = 'groundwork_app'"
         ).fetchone()
         connection.rollback()
     assert row == (True, False, False, False, False, False)

@@ -1,4 +1,4 @@
-"""Properties of docker-compose.yml, the image and .env.example, read from the files without Docker."""
+"""Properties of docker-compose.yml, the image and .env.example, read without Docker."""
 
 import os
 import re

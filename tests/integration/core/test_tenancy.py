@@ -1,4 +1,4 @@
-"""Tenants and groups, attacked: by guessing, broken queries, leftovers on a connection, a careless operator."""
+"""Isolation of tenants and groups under attack: guesses, broken queries, reused connections."""
 
 import json
 import random
@@ -45,18 +45,12 @@ TENANTS = ("north", "south", "east", "west", "centre")
 GROUPS = ("finance", "legal", "guards")
 REQUESTS = 300
 SEED = 20261122
-UNCHANGEABLE = {
-    "budget",
-    "reservation",
-    "usage",
-    "turn",
-}  # the application may not change a row of these
-WITHOUT_TENANT = {
-    "schema_migration",
-    "index_version",
-}  # the only tables that hold nothing of a tenant's
+# The application may not update a row of these tables.
+UNCHANGEABLE = {"budget", "reservation", "usage", "turn"}
+# The only tables without data of a tenant.
+WITHOUT_TENANT = {"schema_migration", "index_version"}
 
-# A policy as the catalogue writes it: nothing but the tenant, or the tenant and something more.
+# A policy in the catalogue: the tenant, alone or with further conditions.
 OWN_TENANT_ONLY = re.compile(
     r"^\(\(?tenant_id = \( SELECT current_tenant\(\) AS current_tenant\)\)($| AND )"
 )
@@ -64,30 +58,32 @@ OWN_TENANT_ONLY = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Estate:
-    """Five tenants with the same kind of papers. Each paper holds one word that stands nowhere else."""
+    """Five tenants with the same kinds of documents. Each document has a canary: a unique word."""
 
     services: Services
-    canaries: dict[
-        tuple[str, str], str
-    ]  # by tenant and group, "" for what the whole tenant may read
+    canaries: dict[tuple[str, str], str]
+    """Canaries by tenant and group; group "" means that the whole tenant may read it."""
+
     documents: dict[tuple[str, str], uuid.UUID]
 
     def allowed(self, principal: Principal) -> set[tuple[str, str]]:
-        """The papers that a principal may read."""
+        """Return the keys of the documents that a principal may read."""
         return {
             (principal.tenant, group) for group in ("", *principal.groups)
         } & self.canaries.keys()
 
     def leaks(self, principal: Principal, text: str) -> list[str]:
-        """The canaries in a text that the principal may not know."""
-        own = self.allowed(principal)
-        return [
-            canary for place, canary in self.canaries.items() if place not in own and canary in text
-        ]
+        """Return the canaries in a text that the principal may not see."""
+        allowed = self.allowed(principal)
+        hidden = [canary for key, canary in self.canaries.items() if key not in allowed]
+        return [canary for canary in hidden if canary in text]
 
 
-def paper(canary: str) -> str:
-    return f"# Gate codes\n\nThe code of the main gate is {canary}. It is changed every Monday by the porter.\n"
+def document_text(canary: str) -> str:
+    return (
+        f"# Gate codes\n\nThe code of the main gate is {canary}."
+        " It is changed every Monday by the porter.\n"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -98,9 +94,9 @@ def estate(
     embedder: Embedder,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Estate]:
-    chance = random.Random(SEED)
+    rng = random.Random(SEED)
     canaries = {
-        (tenant, group): "qz" + "".join(chance.choices("bcdfghjklmnpqrtvwxz", k=12))
+        (tenant, group): "qz" + "".join(rng.choices("bcdfghjklmnpqrtvwxz", k=12))
         for tenant in TENANTS
         for group in ("", *GROUPS)
     }
@@ -110,28 +106,28 @@ def estate(
             rules = []
             for group in ("", *GROUPS):
                 name = f"{group or 'all'}.md"
-                (folder / name).write_text(paper(canaries[tenant, group]))
+                (folder / name).write_text(document_text(canaries[tenant, group]))
                 if group:
                     rules.append({"pattern": name, "readers": [group]})
             (folder / "readers.yaml").write_text(json.dumps({"rules": rules}))
-            # So that every table has a row of every tenant: one file that can't be read, one that is deleted, a run.
+            # An unreadable file, a deleted file and a planned run fill the remaining tables.
             (folder / "broken.docx").write_bytes(b"PK\x03\x04 no archive")
             (folder / "gone.md").write_text("# Gone\n\nSoon deleted.\n")
             take_in_folder(services, tenant, folder)
             (folder / "gone.md").unlink()
             take_in_folder(services, tenant, folder)
-            (folder / "later.md").write_text("# Later\n\nNot yet taken in.\n")
+            (folder / "later.md").write_text("# Later\n\nNot yet ingested.\n")
             pipeline.plan_run(services, tenant, [pipeline.build_source_spec(str(folder))])
         with superuser(server, services) as connection:
+            # Without triggers, the row of statistics_change stays.
+            connection.execute("set session_replication_role = replica")
             connection.execute(
-                "set session_replication_role = replica"
-            )  # else what is noted here is counted at once
-            connection.execute(
-                "insert into statistics_change (tenant_id, reader_set_id) select t, 1 from unnest(%s::text[]) t",
+                "insert into statistics_change (tenant_id, reader_set_id)"
+                " select t, 1 from unnest(%s::text[]) t",
                 [list(TENANTS)],
             )
-            spent(services, connection)
-            spoken(services)
+            add_usage(services, connection)
+            add_conversations(services)
             rows: list[Any] = connection.execute(
                 "select d.tenant_id, coalesce(r.readers[1], ''), d.document_id"
                 " from document d join reader_set r using (tenant_id, reader_set_id)"
@@ -143,8 +139,8 @@ def estate(
         )
 
 
-def spent(services: Services, connection: psycopg.Connection[Any]) -> None:
-    """A budget of every tenant, a call that is paid for and one that is under way, and an answer that is kept."""
+def add_usage(services: Services, connection: psycopg.Connection[Any]) -> None:
+    """Add a budget, a finished call, a running call and a cached answer for each tenant."""
     meter, responses = PostgresMeter(services.database), AnswerCache(services)
     for tenant in TENANTS:
         extract_answer(
@@ -161,12 +157,12 @@ def spent(services: Services, connection: psycopg.Connection[Any]) -> None:
             [tenant],
         )
         request = ModelRequest([Message("user", "")], Principal(tenant), "answer")
-        paid, _ = (meter.reserve(request, "model", 1, Decimal(0)) for _ in range(2))
-        meter.commit_usage(paid, Usage("model", 1, 0, Decimal(0)))
+        finished_call, _ = (meter.reserve(request, "model", 1, Decimal(0)) for _ in range(2))
+        meter.commit_usage(finished_call, Usage("model", 1, 0, Decimal(0)))
 
 
-def spoken(services: Services) -> None:
-    """A conversation in every tenant."""
+def add_conversations(services: Services) -> None:
+    """Add a conversation for each tenant."""
     for tenant in TENANTS:
         history = ConversationHistory(services, Principal(tenant))
         history.add_turn(
@@ -181,22 +177,23 @@ def spoken(services: Services) -> None:
 
 @pytest.fixture
 def database(estate: Estate) -> Iterator[Database]:
-    """One connection only, so that whatever stays on it meets the next who borrows it."""
+    """A pool with one connection, so that anything left on it meets the next borrower."""
     with Database(estate.services.settings.database_url, max_connections=1).open() as opened:
         yield opened
 
 
 @pytest.fixture
 def tables(server: EmbeddedPostgres, estate: Estate) -> list[str]:
-    """Every table that holds something of a tenant's, from the catalogue."""
+    """All tables with data of tenants, from the catalogue."""
     with superuser(server, estate.services) as connection:
         return tenant_tables(connection)
 
 
 def tenant_tables(connection: psycopg.Connection[Any], *, partitions: bool = False) -> list[str]:
-    """The tables that may be asked; with `partitions` also those that they are made of."""
+    """Return the tables with a tenant_id; `partitions` adds their partitions."""
     rows = connection.execute(
-        "select c.relname::text from pg_class c join pg_attribute a on a.attrelid = c.oid and a.attname = 'tenant_id'"
+        "select c.relname::text from pg_class c"
+        " join pg_attribute a on a.attrelid = c.oid and a.attname = 'tenant_id'"
         " where c.relnamespace = 'groundwork'::regnamespace and c.relkind in ('r', 'p')"
         " and (%s or not c.relispartition) order by 1",
         (partitions,),
@@ -204,63 +201,53 @@ def tenant_tables(connection: psycopg.Connection[Any], *, partitions: bool = Fal
     return [row[0] for row in rows]
 
 
-# --- what a reader gets ---------------------------------------------------------------------------------------------
+# --- results of a reader ---
 
 
-def everything_seen(estate: Estate, principal: Principal) -> str:
-    """All that the functions of the read path hand to a principal, asked for every canary and every document id."""
+def collect_results(estate: Estate, principal: Principal) -> str:
+    """Return everything that a principal gets when it asks for every canary and every document."""
     services = estate.services
     questions = [
         "What is the code of the main gate?",
         *(f"gate code {canary}" for canary in estate.canaries.values()),
     ]
-    seen: list[object] = []
+    results: list[object] = []
     for question in questions:
         for mode in ("hybrid", "dense", "lexical"):
-            seen.append(retrieve(services, principal, question, mode=mode).hits)
-        given = answer_question(services, principal, question)
-        seen += [given.sentences, given.citations, given.refusal]
+            results.append(retrieve(services, principal, question, mode=mode).hits)
+        answer = answer_question(services, principal, question)
+        results += [answer.sentences, answer.citations, answer.refusal]
     for document_id in estate.documents.values():
         try:
-            seen.append(fetch_document(services.database, principal, document_id))
+            results.append(fetch_document(services.database, principal, document_id))
         except NotFound:
             continue
-    return repr(seen)
+    return repr(results)
 
 
 @pytest.mark.parametrize(
     "groups", [(), ("finance",), GROUPS], ids=["no group", "finance", "all groups"]
 )
-def test_a_principal_sees_their_own_papers_and_no_others(
-    estate: Estate, groups: tuple[str, ...]
-) -> None:
-    """By search, by question and by id; with groups, those of the same name in other tenants stay closed."""
+def test_a_principal_sees_only_its_own_documents(estate: Estate, groups: tuple[str, ...]) -> None:
+    """By search, question and id. A group of the same name in another tenant opens nothing."""
     principal = Principal("south", groups)
-    seen = everything_seen(estate, principal)
-    assert estate.leaks(principal, seen) == []
-    assert all(estate.canaries[place] in seen for place in estate.allowed(principal))
+    results = collect_results(estate, principal)
+    assert estate.leaks(principal, results) == []
+    assert all(estate.canaries[key] in results for key in estate.allowed(principal))
 
 
 def test_an_unknown_tenant_and_an_unknown_group_see_nothing_more(estate: Estate) -> None:
-    """A name that nobody has is no key."""
-    assert (
-        estate.leaks(
-            Principal("nobody", GROUPS), everything_seen(estate, Principal("nobody", GROUPS))
-        )
-        == []
-    )
+    """An unknown name has no access."""
+    unknown = Principal("nobody", GROUPS)
+    assert estate.leaks(unknown, collect_results(estate, unknown)) == []
     for group in ("", "Finance", "finance ", "{finance}", "finance,legal"):
         principal = Principal("south", (group,) if group else ())
-        assert (
-            estate.leaks(
-                principal, repr(retrieve(estate.services, principal, "code of the main gate").hits)
-            )
-            == []
-        )
+        hits = retrieve(estate.services, principal, "code of the main gate").hits
+        assert estate.leaks(principal, repr(hits)) == []
 
 
-def test_every_statement_names_the_tenant_and_can_be_stripped_of_it() -> None:
-    """Else the tests below would strip nothing and prove nothing."""
+def test_the_tenant_condition_can_be_removed_from_every_statement() -> None:
+    """Otherwise the tests below would remove nothing and prove nothing."""
     files = [*(ROOT / "retrieval").glob("*.sql"), *(ROOT / "serving").rglob("*.sql")]
     assert len(files) >= 4
     for file in files:
@@ -272,93 +259,91 @@ def test_every_statement_names_the_tenant_and_can_be_stripped_of_it() -> None:
 
 
 @pytest.mark.parametrize("groups", [(), ("finance",)], ids=["no group", "finance"])
-def test_without_the_tenant_in_any_statement_only_own_rows_come_back(
+def test_without_tenant_conditions_only_own_rows_are_returned(
     estate: Estate, groups: tuple[str, ...]
 ) -> None:
     """Row-level security alone keeps tenants and groups apart."""
     principal = Principal("east", groups)
     with without_tenant_predicate():
-        seen = everything_seen(estate, principal)
-    assert estate.leaks(principal, seen) == []
-    assert all(estate.canaries[place] in seen for place in estate.allowed(principal))
+        results = collect_results(estate, principal)
+    assert estate.leaks(principal, results) == []
+    assert all(estate.canaries[key] in results for key in estate.allowed(principal))
 
 
-def test_the_attack_works_where_the_database_does_not_defend(
+def test_the_attack_succeeds_without_the_policies_of_the_database(
     estate: Estate, server: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The control: the same stripped statements as a superuser, without taking on a role, find everything."""
+    """Control: as a superuser without a role, the same statements return everything."""
     monkeypatch.setattr(core.db.database, "_set_transaction_context", lambda *_: None)
     name = psycopg.conninfo.conninfo_to_dict(estate.services.settings.database_url)["dbname"]
     unsafe = Database(server.conninfo(dbname=str(name)))
-    unsafe._pool.open()  # `open` would refuse it
+    unsafe._pool.open()  # `open` refuses a superuser
     with unsafe, without_tenant_predicate():
         services = Services(estate.services.settings, unsafe, embedders=estate.services.embedders)
         principal = Principal("east")
-        seen = everything_seen(Estate(services, estate.canaries, estate.documents), principal)
-    assert len(estate.leaks(principal, seen)) == len(estate.canaries) - 1
+        results = collect_results(Estate(services, estate.canaries, estate.documents), principal)
+    assert len(estate.leaks(principal, results)) == len(estate.canaries) - 1
 
 
 def test_random_requests_never_leak_a_canary(estate: Estate) -> None:
-    """Some hundred requests over HTTP by random identities: hits, answers, what came closest, documents, idf."""
-    chance = random.Random(SEED)
+    """HTTP requests by random principals: hits, answers, closest passages, documents, idf."""
+    rng = random.Random(SEED)
     client = TestClient(build_api(estate.services, LocalIdentity(TENANTS)))
     absent = client.get(f"/v1/documents/{uuid.uuid4()}").json()
-    reached = {"hits": 0, "answered": 0, "closest": 0, "documents": 0, "hidden": 0}
+    counts = {"hits": 0, "answered": 0, "closest": 0, "documents": 0, "hidden": 0}
     for _ in range(REQUESTS):
-        principal = Principal(
-            chance.choice(TENANTS), tuple(chance.sample(GROUPS, chance.randint(0, 3)))
-        )
+        principal = Principal(rng.choice(TENANTS), tuple(rng.sample(GROUPS, rng.randint(0, 3))))
         headers = {
             "X-Groundwork-Tenant": principal.tenant,
             "X-Groundwork-Groups": ",".join(principal.groups),
         }
-        own = estate.allowed(principal)
-        place = chance.choice(list(estate.canaries))
-        kind = chance.choice(("ask", "search", "document"))
+        allowed = estate.allowed(principal)
+        key = rng.choice(list(estate.canaries))
+        kind = rng.choice(("ask", "search", "document"))
         if kind == "document":
-            response = client.get(f"/v1/documents/{estate.documents[place]}", headers=headers)
-            assert response.status_code == (200 if place in own else 404)
-            assert place in own or response.json() == absent
-            reached["documents" if place in own else "hidden"] += 1
+            response = client.get(f"/v1/documents/{estate.documents[key]}", headers=headers)
+            assert response.status_code == (200 if key in allowed else 404)
+            assert key in allowed or response.json() == absent
+            counts["documents" if key in allowed else "hidden"] += 1
             assert estate.leaks(principal, response.text) == []
             continue
-        canary = estate.canaries[place]
-        asked = chance.choice(
+        canary = estate.canaries[key]
+        question = rng.choice(
             [
                 "What is the code of the main gate?",
                 f"Is {canary} the code, or nobodyhasthis?",
                 canary,
             ]
         )
-        body = {"question": asked, "mode": chance.choice(("hybrid", "dense", "lexical"))}
-        response = client.post(f"/v1/{kind}", json=body, headers=headers)
+        request = {"question": question, "mode": rng.choice(("hybrid", "dense", "lexical"))}
+        response = client.post(f"/v1/{kind}", json=request, headers=headers)
         assert response.status_code == 200
-        given = response.json()
-        assert given.pop("question") == asked
-        assert given["searched"] == {"documents": len(own), "passages": len(own)}
-        idf = given.pop("idf", {})
-        if "nobodyhasthis" in asked and idf:
-            hidden = place not in own
+        body = response.json()
+        assert body.pop("question") == question
+        assert body["searched"] == {"documents": len(allowed), "passages": len(allowed)}
+        idf = body.pop("idf", {})
+        if "nobodyhasthis" in question and idf:
+            hidden = key not in allowed
             assert (
                 idf[extract_terms(canary)[0]] == idf[extract_terms("nobodyhasthis")[0]]
             ) is hidden
-        assert estate.leaks(principal, json.dumps(given)) == []
-        reached["hits"] += len(given.get("hits", ()))
-        reached["answered"] += given.get("status") == "answered"
-        reached["closest"] += len((given.get("refusal") or {}).get("closest", ()))
-    assert all(reached.values()), reached  # each way out was tried
+        assert estate.leaks(principal, json.dumps(body)) == []
+        counts["hits"] += len(body.get("hits", ()))
+        counts["answered"] += body.get("status") == "answered"
+        counts["closest"] += len((body.get("refusal") or {}).get("closest", ()))
+    assert all(counts.values()), counts  # each kind of result occurred
 
 
-# --- what stays on a connection -------------------------------------------------------------------------------------
+# --- state of a connection ---
 
 
-def nothing_left(database: Database, tables: list[str]) -> None:
+def assert_connection_is_clean(database: Database, tables: list[str]) -> None:
     with database.connection() as connection:
-        left = connection.execute(
+        state = connection.execute(
             "select current_user::text, coalesce(current_setting('groundwork.tenant', true), ''),"
             " coalesce(current_setting('groundwork.groups', true), '')"
         ).fetchone()
-        assert left == ("groundwork_app", "", "")
+        assert state == ("groundwork_app", "", "")
         for table in tables:
             for query in ("select from {} limit 1", "delete from {}"):
                 with pytest.raises(psycopg.errors.InsufficientPrivilege):
@@ -366,18 +351,18 @@ def nothing_left(database: Database, tables: list[str]) -> None:
 
 
 def test_outside_a_transaction_no_table_can_be_read(database: Database, tables: list[str]) -> None:
-    """The application's own role has no right to any of them, before and after."""
-    nothing_left(database, tables)
+    """The application's role has no privileges on them, before and after a transaction."""
+    assert_connection_is_clean(database, tables)
     with database.reading(Principal("north", GROUPS)) as connection:
         connection.execute("select from document")
-    nothing_left(database, tables)
+    assert_connection_is_clean(database, tables)
     with database.writing("north") as connection:
         connection.execute("select from document")
-    nothing_left(database, tables)
+    assert_connection_is_clean(database, tables)
 
 
 @pytest.mark.parametrize(
-    ("breaking", "error"),
+    ("statement", "error"),
     [
         ("select 1 / 0", psycopg.errors.DivisionByZero),
         ("select nonsense from document", psycopg.errors.UndefinedColumn),
@@ -388,30 +373,30 @@ def test_outside_a_transaction_no_table_can_be_read(database: Database, tables: 
     ids=["error", "parse error", "timeout", "cancelled", "terminated"],
 )
 @pytest.mark.parametrize("kind", ["reading", "writing"])
-def test_nothing_stays_after_a_failed_statement(
-    database: Database, tables: list[str], kind: str, breaking: str, error: type[Exception]
+def test_a_failed_statement_leaves_no_state(
+    database: Database, tables: list[str], kind: str, statement: str, error: type[Exception]
 ) -> None:
-    """Neither role nor tenant nor groups meet the next borrower of the connection."""
+    """The next borrower of the connection has no role, tenant or groups."""
     with pytest.raises((error, Unavailable)):
-        enter(database, kind, breaking)
-    nothing_left(database, tables)
+        execute_statement(database, kind, statement)
+    assert_connection_is_clean(database, tables)
 
 
-def enter(database: Database, kind: str, statement: str) -> None:
-    entered = (
+def execute_statement(database: Database, kind: str, statement: str) -> None:
+    transaction = (
         database.reading(Principal("north", GROUPS))
         if kind == "reading"
         else database.writing("north")
     )
-    with entered as connection:
+    with transaction as connection:
         for part in statement.split(";"):
             connection.execute(part)
 
 
-def test_when_every_connection_has_died_the_next_request_is_answered(
+def test_the_next_request_succeeds_after_all_connections_have_died(
     estate: Estate, server: EmbeddedPostgres
 ) -> None:
-    """As after a restart of PostgreSQL: the pool drops all that it holds, not one at a time."""
+    """As after a restart of PostgreSQL: the pool drops all connections together."""
     with Database(estate.services.settings.database_url, max_connections=6).open() as database:
         with ExitStack() as held:
             for _ in range(6):
@@ -427,29 +412,27 @@ def test_when_every_connection_has_died_the_next_request_is_answered(
                 assert reading.execute("select count(*) from document").fetchone() == (1,)
 
 
-def test_nothing_stays_after_an_exception_or_a_rollback(
-    database: Database, tables: list[str]
-) -> None:
-    """What the application raises inside, and a rollback by hand."""
+def test_an_exception_or_a_rollback_leaves_no_state(database: Database, tables: list[str]) -> None:
+    """An exception of the application, and an explicit rollback."""
     with pytest.raises(KeyError), database.reading(Principal("north", GROUPS)):
         raise KeyError("some bug")
-    nothing_left(database, tables)
+    assert_connection_is_clean(database, tables)
     with database.writing("north") as connection:
         connection.execute("delete from document")
         raise psycopg.Rollback
-    nothing_left(database, tables)
+    assert_connection_is_clean(database, tables)
     with database.reading(Principal("north")) as connection:
         assert connection.execute("select count(*) from document").fetchone() == (1,)
 
 
-# --- what a role may do ---------------------------------------------------------------------------------------------
+# --- privileges of a role ---
 
 
 AS_READER = sql.SQL("set local role groundwork_reader; set local groundwork.tenant = 'north'; ")
 
 
 def test_a_reader_can_not_write(database: Database, tables: list[str]) -> None:
-    """Not in its read-only transaction, and not in any other either."""
+    """Neither in its read-only transaction nor in any other."""
     commands = (
         "insert into {} default values",
         "update {} set tenant_id = tenant_id",
@@ -474,10 +457,10 @@ def test_a_reader_can_not_write(database: Database, tables: list[str]) -> None:
 @pytest.mark.parametrize(
     "command", ["select from {}", "insert into {} default values", "delete from {}"]
 )
-def test_a_partition_itself_is_closed_to_everybody(
+def test_no_role_has_privileges_on_a_partition(
     database: Database, server: EmbeddedPostgres, estate: Estate, command: str
 ) -> None:
-    """A right to a partition would go round its parent's policies: nobody has one, and row-level security holds too."""
+    """Such a privilege would bypass the policies of the parent table."""
     with superuser(server, estate.services) as connection:
         rows = connection.execute(
             "select relname::text, relrowsecurity and relforcerowsecurity from pg_class"
@@ -500,12 +483,12 @@ def test_a_partition_itself_is_closed_to_everybody(
 def test_a_writer_can_not_write_for_another_tenant(
     database: Database, tables: list[str], server: EmbeddedPostgres, estate: Estate
 ) -> None:
-    """It neither moves a row, nor inserts one, nor touches what is there."""
-    before = contents(server, estate, tables)
+    """It can't move, insert, change or delete rows."""
+    before = count_rows(server, estate, tables)
     assert all(before[table, tenant] for table in tables for tenant in TENANTS), (
-        "every table is to be attacked"
+        "every table needs a row of every tenant"
     )
-    # With its owner, since a conversation is closed to north itself without.
+    # With an owner, because without one even north's own conversations are hidden.
     north = partial(database.writing, "north", {"groundwork.owner": Principal("north").usage_key})
     for name in tables:
         table = sql.Identifier(name)
@@ -515,51 +498,51 @@ def test_a_writer_can_not_write_for_another_tenant(
         )
         deleted = sql.SQL("delete from {} where tenant_id <> 'north'").format(table)
         refused = "permission denied" if name in UNCHANGEABLE else "row-level"
-        with pytest.raises(psycopg.errors.InsufficientPrivilege, match=refused), north() as mine:
-            mine.execute(moved)
+        with pytest.raises(psycopg.errors.InsufficientPrivilege, match=refused), north() as writing:
+            writing.execute(moved)
         for change in (others, deleted):
-            with suppress(psycopg.errors.InsufficientPrivilege), north() as mine:
-                assert mine.execute(change).rowcount == 0
-        with pytest.raises(psycopg.errors.InsufficientPrivilege), north() as mine:
-            mine.execute(sql.SQL("truncate {} cascade").format(table))
+            with suppress(psycopg.errors.InsufficientPrivilege), north() as writing:
+                assert writing.execute(change).rowcount == 0
+        with pytest.raises(psycopg.errors.InsufficientPrivilege), north() as writing:
+            writing.execute(sql.SQL("truncate {} cascade").format(table))
     inserts = (
         "insert into reader_set (tenant_id, readers) values ('south', '{thieves}')",
         "insert into run (tenant_id, run_id, kind, source, state)"
         " values ('south', gen_random_uuid(), '', '', 'failed')",
         "insert into posting (tenant_id, term, chunk_id, reader_set_id, frequency, length)"
         " values ('south', 'gate', 1, 1, 1, 1)",
-        "insert into chunk (tenant_id, document_id, reader_set_id, ordinal, start_char, end_char, text, context,"
-        " location, tokens, term_count, terms)"
+        "insert into chunk (tenant_id, document_id, reader_set_id, ordinal, start_char, end_char,"
+        " text, context, location, tokens, term_count, terms)"
         " values ('south', gen_random_uuid(), 1, 1, 1, 1, '', '', '{}', 1, 1, '{}')",
     )
     for insert in inserts:
         with (
             pytest.raises(psycopg.errors.InsufficientPrivilege, match="row-level"),
-            database.writing("north") as mine,
+            database.writing("north") as writing,
         ):
-            mine.execute(insert)
-    assert contents(server, estate, tables) == before
+            writing.execute(insert)
+    assert count_rows(server, estate, tables) == before
 
 
-def contents(
+def count_rows(
     server: EmbeddedPostgres, estate: Estate, tables: list[str]
 ) -> dict[tuple[str, str], int]:
-    counted: dict[tuple[str, str], int] = {}
+    counts: dict[tuple[str, str], int] = {}
     with superuser(server, estate.services) as connection:
         for table in tables:
             count = sql.SQL("select tenant_id, count(*) from {} group by 1").format(
                 sql.Identifier(table)
             )
             rows: list[Any] = connection.execute(count).fetchall()
-            counted |= {(table, tenant): number for tenant, number in rows}
-    return counted
+            counts |= {(table, tenant): number for tenant, number in rows}
+    return counts
 
 
-UNGUARDED = sql.SQL("set local row_security = off; select from {}")
+SELECT_WITHOUT_ROW_SECURITY = sql.SQL("set local row_security = off; select from {}")
 
 
 def test_row_level_security_can_not_be_switched_off(database: Database, tables: list[str]) -> None:
-    """Asking for it makes every table refuse rather than open."""
+    """The attempt makes every statement fail."""
     for table in tables:
         with (
             pytest.raises(
@@ -567,16 +550,16 @@ def test_row_level_security_can_not_be_switched_off(database: Database, tables: 
             ),
             database.reading(Principal("north", GROUPS)) as connection,
         ):
-            connection.execute(UNGUARDED.format(sql.Identifier(table)))
+            connection.execute(SELECT_WITHOUT_ROW_SECURITY.format(sql.Identifier(table)))
         with (
             pytest.raises(psycopg.errors.InsufficientPrivilege, match="row-level"),
             database.writing("north") as connection,
         ):
-            connection.execute(UNGUARDED.format(sql.Identifier(table)))
+            connection.execute(SELECT_WITHOUT_ROW_SECURITY.format(sql.Identifier(table)))
 
 
-def test_the_application_can_change_nothing_about_its_own_limits(database: Database) -> None:
-    """In no role may it alter, drop or add policies, tables or members."""
+def test_the_application_can_not_change_its_own_limits(database: Database) -> None:
+    """No role may change policies, tables or memberships."""
     for role in ("groundwork_app", "groundwork_reader", "groundwork_writer"):
         for command in (
             "alter table document disable row level security",
@@ -588,7 +571,8 @@ def test_the_application_can_change_nothing_about_its_own_limits(database: Datab
             "grant groundwork_writer to groundwork_reader",
             "set local role postgres",
             "update index_version set live = false",
-            "create or replace function groundwork.current_tenant() returns text language sql return 'south'",
+            "create or replace function groundwork.current_tenant() returns text"
+            " language sql return 'south'",
         ):
             with (
                 pytest.raises(psycopg.errors.InsufficientPrivilege),
@@ -600,11 +584,11 @@ def test_the_application_can_change_nothing_about_its_own_limits(database: Datab
                 )
 
 
-# --- what a start refuses -------------------------------------------------------------------------------------------
+# --- checks at start-up ---
 
 
 @pytest.mark.parametrize(
-    ("change", "says"),
+    ("change", "message"),
     [
         ("alter table chunk no force row level security", "chunk lacks forced row-level security"),
         (
@@ -626,18 +610,18 @@ def test_the_application_can_change_nothing_about_its_own_limits(database: Datab
     ],
     ids=lambda value: value.partition(" on ")[0],
 )
-def test_a_start_refuses_a_database_that_has_a_hole(
-    services: Services, server: EmbeddedPostgres, change: str, says: str
+def test_an_unsafe_database_is_refused(
+    services: Services, server: EmbeddedPostgres, change: str, message: str
 ) -> None:
-    """Whoever made it, and however."""
+    """A table, view or privilege without protection."""
     with superuser(server, services) as connection:
         connection.execute(change)
-    with pytest.raises(UnsafeDatabase, match=says):
+    with pytest.raises(UnsafeDatabase, match=message):
         Database(services.settings.database_url).open()
 
 
 @pytest.mark.parametrize(
-    ("granted", "says"),
+    ("granted", "message"),
     [
         ("alter role {} superuser", "past row-level security"),
         ("alter role {} bypassrls", "past row-level security"),
@@ -646,10 +630,10 @@ def test_a_start_refuses_a_database_that_has_a_hole(
         ("grant select on groundwork.document to {}", "may read document directly"),
     ],
 )
-def test_a_start_refuses_a_role_that_may_do_more(
-    services: Services, server: EmbeddedPostgres, granted: str, says: str
+def test_a_role_with_too_many_privileges_is_refused(
+    services: Services, server: EmbeddedPostgres, granted: str, message: str
 ) -> None:
-    """A superuser, one that bypasses policies, one that could become either, an owner, one with rights of its own."""
+    """A superuser, a role that bypasses policies or may switch to such a role, an owner."""
     role = sql.Identifier(f"intruder_{uuid.uuid4().hex[:8]}")
     name = str(psycopg.conninfo.conninfo_to_dict(services.settings.database_url)["dbname"])
     with superuser(server, services) as connection:
@@ -658,7 +642,7 @@ def test_a_start_refuses_a_role_that_may_do_more(
         connection.execute(sql.SQL("grant select on groundwork.index_version to {}").format(role))
         try:
             connection.execute(sql.SQL(granted).format(role))
-            with pytest.raises(UnsafeDatabase, match=says):
+            with pytest.raises(UnsafeDatabase, match=message):
                 Database(server.conninfo(role.as_string().strip('"'), name)).open()
         finally:
             connection.execute(sql.SQL("reassign owned by {} to postgres").format(role))
@@ -666,24 +650,24 @@ def test_a_start_refuses_a_role_that_may_do_more(
             connection.execute(sql.SQL("drop role {}").format(role))
 
 
-def test_a_start_refuses_the_superuser(services: Services, server: EmbeddedPostgres) -> None:
-    """The commonest mistake of all."""
+def test_a_superuser_is_refused(services: Services, server: EmbeddedPostgres) -> None:
+    """The most common mistake."""
     name = str(psycopg.conninfo.conninfo_to_dict(services.settings.database_url)["dbname"])
     with pytest.raises(UnsafeDatabase, match="never as a superuser"):
         Database(server.conninfo("postgres", name)).open()
 
 
-# --- what a future table may not forget -----------------------------------------------------------------------------
+# --- rules for every table ---
 
 
-def test_every_table_carries_the_tenant_first_and_is_guarded(
+def test_every_table_has_the_tenant_first_and_forced_row_level_security(
     services: Services, server: EmbeddedPostgres
 ) -> None:
-    """From the catalogue, with the tables of a further index version: a new table can't be forgotten."""
+    """From the catalogue, with the tables of a second index version, so no table is missed."""
     with superuser(server, services) as connection:
         create_index_version(connection, EmbeddingModel("another", "0", 16), live=False)
         tables = tenant_tables(connection, partitions=True)
-        named: list[Any] = connection.execute(
+        all_tables: list[Any] = connection.execute(
             "select relname::text from pg_class"
             " where relnamespace = 'groundwork'::regnamespace and relkind in ('r', 'p')"
         ).fetchall()
@@ -693,17 +677,18 @@ def test_every_table_carries_the_tenant_first_and_is_guarded(
             [tables],
         ).fetchall()
         keys: list[Any] = connection.execute(
-            "select c.relname::text, i.indisprimary from pg_index i join pg_class c on c.oid = i.indrelid"
+            "select c.relname::text, i.indisprimary"
+            " from pg_index i join pg_class c on c.oid = i.indrelid"
             " join pg_attribute a on a.attrelid = c.oid and a.attnum = i.indkey[0]"
             " where c.relname::text = any (%s) and i.indisunique and a.attname <> 'tenant_id'",
             [tables],
         ).fetchall()
-        keyed: list[Any] = connection.execute(
+        primary_keys: list[Any] = connection.execute(
             "select c.relname::text from pg_index i join pg_class c on c.oid = i.indrelid"
             " where c.relname::text = any (%s) and i.indisprimary",
             [tables],
         ).fetchall()
-        foreign: list[Any] = connection.execute(
+        foreign_keys: list[Any] = connection.execute(
             "select conrelid::regclass::text, conname from pg_constraint k"
             " join pg_attribute a on a.attrelid = k.conrelid and a.attnum = k.conkey[1]"
             " join pg_attribute b on b.attrelid = k.confrelid and b.attnum = k.confkey[1]"
@@ -714,20 +699,21 @@ def test_every_table_carries_the_tenant_first_and_is_guarded(
             "select tablename, policyname, qual from pg_policies where schemaname = 'groundwork'"
         ).fetchall()
     assert {"vector_2", "sentence_2", "document", "chunk", "posting", "reader_set"} <= set(tables)
-    assert {row[0] for row in named} - set(tables) == WITHOUT_TENANT
+    assert {row[0] for row in all_tables} - set(tables) == WITHOUT_TENANT
     assert open_tables == []
     assert keys == []
-    assert sorted(row[0] for row in keyed) == tables
-    assert foreign == []
+    assert sorted(row[0] for row in primary_keys) == tables
+    assert foreign_keys == []
     assert [row[:2] for row in policies if not OWN_TENANT_ONLY.match(row[2])] == []
 
 
-def test_no_function_runs_with_its_owners_rights(
+def test_no_function_runs_with_the_privileges_of_its_owner(
     services: Services, server: EmbeddedPostgres
 ) -> None:
-    """A security definer function would be a way around every policy."""
+    """A security definer function would bypass every policy."""
     with superuser(server, services) as connection:
-        found = connection.execute(
-            "select proname from pg_proc where pronamespace = 'groundwork'::regnamespace and prosecdef"
+        functions = connection.execute(
+            "select proname from pg_proc"
+            " where pronamespace = 'groundwork'::regnamespace and prosecdef"
         ).fetchall()
-    assert found == []
+    assert functions == []
