@@ -1,1 +1,1 @@
-"""The commands, a file for each group; cli/main.py puts them together."""
+"""The command line, one file a subject. Read main.py first."""

@@ -1,4 +1,4 @@
-"""What every command shares: the two consoles, the options that recur, and how things are printed."""
+"""Parts that all commands share: the two consoles, common options, and output."""
 
 import json
 import sys
@@ -27,25 +27,24 @@ from core.settings import Settings, load_settings
 if TYPE_CHECKING:
     from core.services import Services
 
-# No markup: names of files and tenants may hold square brackets.
+# Without markup: names of files and tenants may contain square brackets.
 out = Console(highlight=False, soft_wrap=True, markup=False)
 err = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 TenantOption = Annotated[
-    str,
-    typer.Option(help="The tenant to work in; without it GROUNDWORK_TENANT.", show_default=False),
+    str, typer.Option(help="Tenant; default: GROUNDWORK_TENANT.", show_default=False)
 ]
 GroupsOption = Annotated[
-    str, typer.Option(help="Groups of the person asking, separated by commas.", show_default=False)
+    str, typer.Option(help="Your groups, separated by commas.", show_default=False)
 ]
 ModeOption = Annotated[
-    Literal["hybrid", "dense", "lexical"], typer.Option(help="Which legs of the search to use.")
+    Literal["hybrid", "dense", "lexical"], typer.Option(help="Retrievers to use.")
 ]
 
 
 def open_configured_services(settings: Settings) -> "Services":
-    """The services of the configured database."""
+    """Open the services of the configured database."""
     from core import logs
     from core.services import open_services
     from ingest.chunkers.registry import check_chunker_name
@@ -56,7 +55,11 @@ def open_configured_services(settings: Settings) -> "Services":
 
 
 def load_admin_settings() -> Settings:
-    """The settings, with an address whose role may change the schema."""
+    """Return the settings, with an address whose role may change the schema.
+
+    Raises:
+        InvalidInput: there is no such address.
+    """
     settings = load_settings()
     if settings.database_url and not settings.admin_database_url:
         raise InvalidInput(
@@ -67,7 +70,7 @@ def load_admin_settings() -> Settings:
 
 @contextmanager
 def open_admin_conninfo() -> Iterator[str]:
-    """The address of a role that owns Groundwork's tables; the embedded server runs meanwhile, where that is it."""
+    """Yield the address of the role that owns the tables. An embedded server runs meanwhile."""
     from core.services import start_embedded_postgres
 
     settings = load_admin_settings()
@@ -82,12 +85,12 @@ def open_admin_conninfo() -> Iterator[str]:
 
 
 def build_principal(settings: Settings, tenant: str, groups: str) -> Principal:
-    """Who asks, from the options of a command."""
+    """Return the caller that the options of a command describe."""
     return Principal(tenant or settings.tenant, split_names(groups))
 
 
 def split_names(separated: str) -> tuple[str, ...]:
-    """Names that a person separated by commas."""
+    """Return names that are separated by commas."""
     return tuple(name.strip() for name in separated.split(",") if name.strip())
 
 
@@ -97,7 +100,7 @@ def print_json(value: Any) -> None:
 
 
 def print_rows(title: str, rows: list[dict[str, Any]]) -> None:
-    """Print rows of like columns as a table."""
+    """Print rows with the same columns as a table."""
     table = Table(*rows[0], title=title, box=None, pad_edge=False)
     for row in rows:
         table.add_row(
@@ -107,25 +110,24 @@ def print_rows(title: str, rows: list[dict[str, Any]]) -> None:
 
 
 def flatten_row(row: dict[str, Any]) -> dict[str, Any]:
-    """A row whose groups, such as search_ms with p50 and p95, are columns of their own."""
+    """Return a row in which each value of a group is a column, such as `search_ms p50`."""
     flat: dict[str, Any] = {}
     for name, value in row.items():
-        flat |= (
-            {f"{name} {key}": one for key, one in value.items()}
-            if isinstance(value, dict)
-            else {name: value}
-        )
+        if isinstance(value, dict):
+            flat |= {f"{name} {key}": part for key, part in value.items()}
+        else:
+            flat[name] = value
     return flat
 
 
 def print_facts(facts: dict[str, Any]) -> None:
-    """Print named facts, one a line."""
+    """Print named values, one a line."""
     for name, value in facts.items():
         out.print(f"{name.replace('_', ' ')}: {value}")
 
 
 def print_error(sentence: str) -> int:
-    """Say on standard error what is wrong, without a secret that was typed; returns the exit code."""
+    """Print an error without secrets to standard error, and return the exit code."""
     from core.redaction import ERROR_REDACTED_KINDS, redact
 
     sentence = redact(sentence, ERROR_REDACTED_KINDS).text
@@ -134,14 +136,14 @@ def print_error(sentence: str) -> int:
 
 
 class _RateColumn(ProgressColumn):
-    """How many a second."""
+    """Column with the rate per second."""
 
     def render(self, task: Task) -> Text:
         return Text(f"{task.speed:.1f}/s" if task.speed else "", style="progress.data.speed")
 
 
 def create_progress_bar(*more: str) -> Progress:
-    """A bar on standard error with a rate and the time left."""
+    """Return a progress bar on standard error with a rate and the remaining time."""
     columns = [
         TextColumn("{task.description}"),
         BarColumn(),
@@ -153,5 +155,5 @@ def create_progress_bar(*more: str) -> Progress:
 
 
 def create_progress_callback(progress: Progress, bar: TaskID) -> Callable[[int], None]:
-    """What moves a bar on."""
+    """Return a function that advances a bar by a number of steps."""
     return lambda done: progress.advance(bar, done)

@@ -1,9 +1,9 @@
-"""The command line: a thin face on the folders. Results go to standard output, progress and errors to standard error.
+"""The command line. Results go to standard output, progress and errors to standard error.
 
-groundwork ingest docs/            take documents in
-groundwork ask "How ...?"          an answer with citations, or an honest refusal
-groundwork serve                   the service and its page
-groundwork --help                  the rest
+groundwork ingest docs/            ingest documents
+groundwork ask "How ...?"          answer with citations, or refuse
+groundwork serve                   run the service and its page
+groundwork --help                  list all commands
 """
 
 import os
@@ -18,7 +18,7 @@ from core import logs
 from core.errors import GroundworkError
 
 app = typer.Typer(
-    help="Retrieval-augmented generation: documents in, grounded answers with citations out.",
+    help="Retrieval-augmented generation: grounded answers with citations from your documents.",
     add_completion=False,
     pretty_exceptions_enable=False,
 )
@@ -36,24 +36,24 @@ app.command()(operations.migrate)
 app.command()(operations.partition)
 app.command()(operations.demo)
 
-document_app = typer.Typer(help="Look at one document.")
+document_app = typer.Typer(help="Show one document.")
 document_app.command("show")(runs.document_show)
 app.add_typer(document_app, name="document")
 
-quarantine_app = typer.Typer(help="Files that could not be taken in, and why.")
+quarantine_app = typer.Typer(help="Files that could not be ingested, with the reason.")
 quarantine_app.command("list")(runs.quarantine_list)
 quarantine_app.command("show")(runs.quarantine_show)
 quarantine_app.command("retry")(runs.quarantine_retry)
 app.add_typer(quarantine_app, name="quarantine")
 
-budget_app = typer.Typer(help="What a tenant, a team or a key may use.")
+budget_app = typer.Typer(help="Limits of a tenant, a team or a key.")
 budget_app.command("set")(usage.budget_set)
 budget_app.command("list")(usage.budget_list)
 budget_app.command("show")(usage.budget_show)
 budget_app.command("remove")(usage.budget_remove)
 app.add_typer(budget_app, name="budget")
 
-cache_app = typer.Typer(help="The answers that are kept to be given again.")
+cache_app = typer.Typer(help="Cached answers.")
 cache_app.command("clear")(usage.cache_clear)
 app.add_typer(cache_app, name="cache")
 
@@ -63,7 +63,7 @@ eval_app.command("answers")(evaluation.eval_answers)
 eval_app.command("conversation")(evaluation.eval_conversation)
 app.add_typer(eval_app, name="eval")
 
-conversation_app = typer.Typer(help="Look at a conversation of yours, or delete it.")
+conversation_app = typer.Typer(help="Show or delete one of your conversations.")
 conversation_app.command("show")(questions.conversation_show)
 conversation_app.command("delete")(questions.conversation_delete)
 app.add_typer(conversation_app, name="conversation")
@@ -75,7 +75,7 @@ app.add_typer(flows_app, name="flows")
 
 
 def main() -> NoReturn:
-    """Run the command line: exit 0 only on success, 1 with one sentence for what a person can mend, 2 for usage."""
+    """Run the command line. Exit 0 on success, 1 with one sentence that says what to do, 2 on wrong usage."""
     logs.install_redaction()
     try:
         code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
@@ -83,17 +83,16 @@ def main() -> NoReturn:
     except GroundworkError as error:
         code = print_error(str(error))
     except typer.TyperException as error:
-        said = error.format_message().rstrip(".").replace("Value error, ", "")
-        print_error(f"{said}; add --help to see what can be given.")
+        message = error.format_message().rstrip(".").replace("Value error, ", "")
+        print_error(f"{message}. Add --help to see the options.")
         code = error.exit_code
     except (typer.Abort, KeyboardInterrupt):
         code = 130
     except BrokenPipeError:
-        os.dup2(
-            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
-        )  # else the last flush complains as well
+        # Otherwise the flush at exit fails as well.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 141
-    except Exception as error:  # a fault of ours; typer would print it with what it says
+    except Exception as error:  # our fault; Typer would print the values of its variables
         sys.stderr.write(f"{logs.format_traceback(error)}\n")
         code = 1
     sys.exit(code if isinstance(code, int) else 0)

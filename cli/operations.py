@@ -1,4 +1,4 @@
-"""Operation: `groundwork status`, `doctor`, `migrate` and `demo`."""
+"""Commands for operation: `groundwork status`, `doctor`, `migrate`, `partition` and `demo`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -24,7 +24,7 @@ from core.settings import load_settings
 
 
 def status(tenant: TenantOption = "", as_json: JsonOption = False) -> None:
-    """What a tenant holds: documents, chunks, files put aside, the last run."""
+    """Show a tenant's documents, chunks, quarantined files and last run."""
     from ingest.runs.status import read_tenant_status
 
     settings = load_settings()
@@ -37,7 +37,7 @@ def status(tenant: TenantOption = "", as_json: JsonOption = False) -> None:
 
 
 def doctor(as_json: JsonOption = False) -> int:
-    """Check the machine and the configuration, and say what to do about each thing that is wrong."""
+    """Check the machine and the configuration, and print how to fix each problem."""
     from core.doctor import run_checks
 
     findings = list(run_checks(load_settings()))
@@ -55,7 +55,7 @@ def doctor(as_json: JsonOption = False) -> int:
 
 
 def migrate(as_json: JsonOption = False) -> None:
-    """Bring the database to the present schema; needs GROUNDWORK_ADMIN_DATABASE_URL unless it is the embedded one."""
+    """Update the database schema; needs GROUNDWORK_ADMIN_DATABASE_URL unless the database is the embedded one."""
     from core.db.migrate import migrate_database as apply
     from core.embedding import describe_model
     from core.services import start_embedded_postgres
@@ -75,43 +75,44 @@ def migrate(as_json: JsonOption = False) -> None:
 
 
 def partition(
-    tenant: Annotated[str, typer.Argument(help="The tenant that gets a vector index of its own.")],
+    tenant: Annotated[str, typer.Argument(help="Tenant that gets its own vector index.")],
     as_json: JsonOption = False,
 ) -> None:
-    """Give a large tenant a vector index of its own; from some ten thousand passages, where others have as many."""
+    """Give a large tenant its own vector index; useful from about ten thousand passages."""
     from core.db.partitions import create_tenant_partition
 
     with open_admin_conninfo() as conninfo:
-        made = create_tenant_partition(conninfo, tenant)
+        created = create_tenant_partition(conninfo, tenant)
     if as_json:
-        print_json({"tenant": tenant, "made": made})
+        print_json({"tenant": tenant, "made": created})
+    elif created:
+        out.print("\n".join(f"created {name}" for name in created))
     else:
-        out.print(
-            "\n".join(f"made {name}" for name in made)
-            or f"{tenant} has a partition of its own already."
-        )
+        out.print(f"{tenant} has its own partition already.")
 
 
 def demo() -> int:
-    """Take in the sample company's documents, answer a few questions with citations, and refuse one."""
+    """Ingest the sample company's documents, answer a few questions with citations, and refuse one."""
     from serving.answering.pipeline import answer_question
 
-    here = Path(__file__).parent.parent / "sample"
-    if not here.is_dir():
-        raise InvalidInput("The sample is not here; run the demo from a clone of the repository.")
+    sample = Path(__file__).parent.parent / "sample"
+    if not sample.is_dir():
+        raise InvalidInput(
+            "There is no sample folder. Run the demo from a clone of the repository."
+        )
     settings = load_settings()
     with open_configured_services(settings) as services, create_prefect_server(settings) as engine:
         for tenant in DEMO_TENANTS:
-            report = ingest_paths(services, engine, tenant, [str(here / tenant)])
+            report = ingest_paths(services, engine, tenant, [str(sample / tenant)])
             out.print(
                 Text(tenant, style="bold").append(f": {summarise_report(report)}", style="not bold")
             )
-        given = [
+        answers = [
             answer_question(services, Principal("alder"), question) for question in DEMO_QUESTIONS
         ]
-    for each in given:
+    for answer in answers:
         out.print()
-        print_answer(each)
+        print_answer(answer)
     out.print(DEMO_NEXT_STEPS)
     return 0
 
@@ -124,8 +125,8 @@ DEMO_QUESTIONS = (
     "Who won the football world cup in 1998?",
 )
 DEMO_NEXT_STEPS = """
-How to go on:
-  make serve                                          the page, at http://127.0.0.1:8080/
-  .venv/bin/groundwork ask "..." --tenant alder       ask from here; --groups finance sees more
-  .venv/bin/groundwork ingest ~/documents             your own files, then ask without --tenant
-  docs/start/tour.md                                        the code, in reading order"""
+Next steps:
+  make serve                                          open the page at http://127.0.0.1:8080/
+  .venv/bin/groundwork ask "..." --tenant alder       ask here; --groups finance sees more
+  .venv/bin/groundwork ingest ~/documents             ingest your files, then ask without --tenant
+  docs/start/tour.md                                  read the code in order"""

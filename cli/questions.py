@@ -1,5 +1,6 @@
-"""Questions: `groundwork search`, `ask` and `serve`."""
+"""Commands for questions: `groundwork search`, `ask`, `conversation` and `serve`."""
 
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
 
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
 WhereOption = Annotated[
     list[str] | None,
     typer.Option(
-        help="Only documents for which this holds, such as 'path^products/' or 'metadata.year>=2024';"
-        " may be repeated, all must hold. docs/reference/search.md has the grammar.",
+        help="Search only documents that meet a condition, such as 'path^products/' or"
+        " 'metadata.year>=2024'. May be repeated; all must hold. See docs/reference/search.md.",
         metavar="CONDITION",
     ),
 ]
@@ -42,39 +43,42 @@ def search(
     question: str,
     tenant: TenantOption = "",
     groups: GroupsOption = "",
-    limit: Annotated[int, typer.Option(help="How many passages, 1 to 100.")] = 10,
+    limit: Annotated[int, typer.Option(help="Number of passages, 1 to 100.")] = 10,
     mode: ModeOption = "hybrid",
     where: WhereOption = None,
     explain: Annotated[
-        bool,
-        typer.Option(
-            "--explain", help="Say how each score came about, and how the database found it."
-        ),
+        bool, typer.Option("--explain", help="Explain each score and the work of the database.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Find the passages that answer a question best, and show each leg's rank."""
+    """Find the passages that answer a question best."""
     from retrieval.filter_expressions import parse_where
     from retrieval.retriever import check_limit, check_question, retrieve
 
     question, limit = check_question(question), check_limit(limit)
-    narrowed = parse_where(where or ())
+    document_filter = parse_where(where or ())
     settings = load_settings()
     with open_configured_services(settings) as services:
-        asker = build_principal(settings, tenant, groups)
+        caller = build_principal(settings, tenant, groups)
         if mode != "lexical":
-            services.embedder()  # loaded now, so that its loading is not taken for part of the search
-        evidence = retrieve(
-            services, asker, question, limit=limit, mode=mode, where=narrowed, explain=explain
+            services.embedder()  # load it now, so that the search time does not include it
+        result = retrieve(
+            services,
+            caller,
+            question,
+            limit=limit,
+            mode=mode,
+            where=document_filter,
+            explain=explain,
         )
     if as_json:
         from serving.api.schemas import SearchOut
 
-        print_json(SearchOut.model_validate(evidence).model_dump(mode="json"))
+        print_json(SearchOut.model_validate(result).model_dump(mode="json"))
     elif explain:
-        print_explanation(evidence)
+        print_explanation(result)
     else:
-        _print_search_result(evidence)
+        _print_search_result(result)
 
 
 def ask(
@@ -84,11 +88,11 @@ def ask(
     mode: ModeOption = "hybrid",
     where: WhereOption = None,
     conversation: Annotated[
-        str, typer.Option(help="Ask in a conversation: `new`, `last`, or its id.", metavar="ID")
+        str, typer.Option(help="Ask in a conversation: `new`, `last`, or an id.", metavar="ID")
     ] = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Answer a question from the documents, every sentence with its citation, or say that they don't hold it."""
+    """Answer a question from the documents, with a citation for each sentence, or refuse."""
     from retrieval.filter_expressions import parse_where
     from retrieval.retriever import check_question
     from serving.answering.conversation.conversation import answer_in_conversation
@@ -98,57 +102,58 @@ def ask(
     from serving.usage.meter import PostgresMeter
 
     question = check_question(question)
-    narrowed = parse_where(where or ())
+    document_filter = parse_where(where or ())
     settings = load_settings()
     with (
         open_configured_services(settings) as services,
         open_models(settings, PostgresMeter(services.database)) as models,
     ):
-        asker = build_principal(settings, tenant, groups)
-        writer = create_generator(settings, models, asker)
+        caller = build_principal(settings, tenant, groups)
+        generator = create_generator(settings, models, caller)
         if conversation:
-            place = _resolve_conversation(services, asker, conversation)
             events = answer_in_conversation(
                 services,
-                asker,
+                caller,
                 question,
-                place,
+                _resolve_conversation(services, caller, conversation),
                 models,
-                generator=writer,
+                generator=generator,
                 mode=mode,
-                where=narrowed,
+                where=document_filter,
             )
-            given = extract_answer(events)
+            answer = extract_answer(events)
         else:
-            given = answer_question(
-                services, asker, question, generator=writer, mode=mode, where=narrowed
+            answer = answer_question(
+                services, caller, question, generator=generator, mode=mode, where=document_filter
             )
     if as_json:
         from serving.api.schemas import AnswerOut
 
-        print_json(AnswerOut.model_validate(given).model_dump(mode="json"))
+        print_json(AnswerOut.model_validate(answer).model_dump(mode="json"))
     else:
-        print_answer(given)
+        print_answer(answer)
 
 
 def conversation_show(
-    conversation: Annotated[str, typer.Argument(help="`last`, or its id.")],
+    conversation: Annotated[str, typer.Argument(help="`last`, or an id.")],
     tenant: TenantOption = "",
     groups: GroupsOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Show what was asked in a conversation of yours; answers are not kept."""
+    """Show the questions of one of your conversations. Answers are not stored."""
     from serving.answering.conversation.history import ConversationHistory
     from serving.api.schemas import ConversationOut, TurnOut
 
     settings = load_settings()
     with open_configured_services(settings) as services:
-        asker = build_principal(settings, tenant, groups)
-        place = _resolve_conversation(services, asker, conversation)
-        turns = ConversationHistory(services, asker).read_turns(place)
+        caller = build_principal(settings, tenant, groups)
+        conversation_id = _resolve_conversation(services, caller, conversation)
+        turns = ConversationHistory(services, caller).read_turns(conversation_id)
     if as_json:
         listed = [TurnOut.model_validate(turn) for turn in turns]
-        print_json(ConversationOut(conversation=place, turns=listed).model_dump(mode="json"))
+        print_json(
+            ConversationOut(conversation=conversation_id, turns=listed).model_dump(mode="json")
+        )
         return
     for turn in turns:
         out.print(Text(f"Q  {turn.question}"))
@@ -158,67 +163,65 @@ def conversation_show(
 
 
 def conversation_delete(
-    conversation: Annotated[str, typer.Argument(help="`last`, or its id.")],
+    conversation: Annotated[str, typer.Argument(help="`last`, or an id.")],
     tenant: TenantOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Delete a conversation of yours, at once."""
+    """Delete one of your conversations."""
     from serving.answering.conversation.history import ConversationHistory
 
     settings = load_settings()
     with open_configured_services(settings) as services:
-        asker = build_principal(settings, tenant, "")
-        place = _resolve_conversation(services, asker, conversation)
-        ConversationHistory(services, asker).delete(place)
+        caller = build_principal(settings, tenant, "")
+        conversation_id = _resolve_conversation(services, caller, conversation)
+        ConversationHistory(services, caller).delete(conversation_id)
     if as_json:
-        print_json({"deleted": str(place)})
+        print_json({"deleted": str(conversation_id)})
     else:
-        out.print(f"Deleted {place}.")
+        out.print(f"Deleted {conversation_id}.")
 
 
-def _resolve_conversation(services: "Services", asker: "Principal", conversation: str) -> UUID:
-    """The conversation that is meant: a new one, the last, or that of an id.
+def _resolve_conversation(services: "Services", caller: "Principal", conversation: str) -> UUID:
+    """Return the id of a conversation: a new one for `new`, the latest for `last`, or the id that is given.
 
     Raises:
-        InvalidInput: none of these; or `last`, where there is none.
+        InvalidInput: it is none of these, or there is no conversation yet.
     """
     from serving.answering.conversation.history import ConversationHistory
 
-    history = ConversationHistory(services, asker)
+    history = ConversationHistory(services, caller)
     if conversation == "new":
         return history.create_conversation()
     if conversation == "last":
         latest = history.latest_conversation()
         if latest is None:
-            raise InvalidInput("There is no conversation yet; begin one with --conversation new.")
+            raise InvalidInput("There is no conversation yet. Start one with --conversation new.")
         return latest
     try:
         return UUID(conversation)
     except ValueError as error:
         raise InvalidInput(
-            "A conversation is `new`, `last`, or the id that an answer came with."
+            "This is not a conversation. Use `new`, `last`, or the id that an answer shows."
         ) from error
 
 
 def serve(
     host: Annotated[
         str,
-        typer.Option(help="Address to listen on; without it GROUNDWORK_HOST.", show_default=False),
+        typer.Option(help="Address to listen on; default: GROUNDWORK_HOST.", show_default=False),
     ] = "",
     port: Annotated[
         int,
-        typer.Option(
-            help="Port; without it GROUNDWORK_PORT.", show_default=False, min=0, max=65535
-        ),
+        typer.Option(help="Port; default: GROUNDWORK_PORT.", show_default=False, min=0, max=65535),
     ] = 0,
     tenant: Annotated[
         list[str] | None,
         typer.Option(
-            help="A tenant that the page offers; may be repeated, the first is the default."
+            help="Tenant that the page offers. May be repeated; the first is the default."
         ),
     ] = None,
 ) -> None:
-    """Run the service: POST /v1/ask and /v1/search, GET /docs, and a page to ask on at /."""
+    """Run the service: POST /v1/ask and /v1/search, the API pages at /docs, and a web page at /."""
     from retrieval.reranker import load_reranker
     from serving.api.identity import open_identity_provider
     from serving.api.server import claim_port, run_server
@@ -234,62 +237,58 @@ def serve(
         run_server(services, identity, listener)
 
 
-def print_answer(given: "Answer") -> None:
-    """Print an answer with its citations, or the refusal with what is closest."""
-    out.print(Text(f"Q  {given.question}", style="bold"))
-    if given.asked_as:
-        out.print(Text(f"   asked as: {given.asked_as}", style="dim"))
-    if given.refusal:
-        out.print(Text(f"—  {given.refusal.reason}"))
-        for citation in given.refusal.closest:
+def print_answer(answer: "Answer") -> None:
+    """Print an answer with its citations, or a refusal with the closest passages."""
+    out.print(Text(f"Q  {answer.question}", style="bold"))
+    if answer.asked_as:
+        out.print(Text(f"   asked as: {answer.asked_as}", style="dim"))
+    if answer.refusal:
+        out.print(Text(f"—  {answer.refusal.reason}"))
+        for citation in answer.refusal.closest:
             out.print(Text(f"   closest: {_format_citation_location(citation)}", style="dim"))
         return
-    answer = Text("A  ")
-    for sentence in given.sentences:
-        answer.append(f"{sentence.text} ").append(
-            "".join(f"[{n}]" for n in sentence.citations) + " ", style="cyan"
-        )
-    out.print(answer)
-    if given.model:
-        out.print(
-            Text(
-                f"   written by {given.model}, prompt {given.prompt_version} ({given.prompt})",
-                style="dim",
-            )
-        )
-    for flag in given.flagged:
-        out.print(
-            Text(f"   passed over in {flag.path}, since it {', '.join(flag.signs)}", style="yellow")
-        )
-    if given.conflict:
-        out.print(
-            Text(
-                f"   the sources disagree: {', '.join(f'[{n}]' for n in given.conflict)}",
-                style="yellow",
-            )
-        )
-    if given.degraded:
-        out.print(Text(f"   {given.degraded}", style="yellow"))
-    if given.removed:
-        left_out = f"left out, since the documents do not carry it: {', '.join(given.removed)}"
-        out.print(Text(f"   {left_out}", style="yellow"))
-    for citation in given.citations:
-        out.print(
-            Text(f"   [{citation.number}] ", style="cyan").append(
-                _format_citation_location(citation), style="default"
-            )
-        )
-        out.print(Text(f"       “{' '.join(citation.quote.split())}”", style="dim"))
-        if citation.also:
-            out.print(Text(f"       {format_duplicates(citation.also)}", style="dim"))
+    text = Text("A  ")
+    for sentence in answer.sentences:
+        text.append(f"{sentence.text} ").append(f"{_format_numbers(sentence.citations)} ", "cyan")
+    out.print(text)
+    if answer.model:
+        prompt = f"prompt {answer.prompt_version} ({answer.prompt})"
+        out.print(Text(f"   written by {answer.model}, {prompt}", style="dim"))
+    for note in _answer_notes(answer):
+        out.print(Text(f"   {note}", style="yellow"))
+    for citation in answer.citations:
+        _print_citation(citation)
+
+
+def _answer_notes(answer: "Answer") -> Iterator[str]:
+    for flag in answer.flagged:
+        yield f"skipped a suspected prompt injection in {flag.path}: it {', '.join(flag.signs)}"
+    if answer.conflict:
+        yield f"the sources disagree: {_format_numbers(answer.conflict, ', ')}"
+    if answer.degraded:
+        yield answer.degraded
+    if answer.removed:
+        yield f"left out sentences that the documents do not support: {', '.join(answer.removed)}"
+
+
+def _format_numbers(numbers: Iterable[int], separator: str = "") -> str:
+    return separator.join(f"[{number}]" for number in numbers)
+
+
+def _print_citation(citation: "Citation") -> None:
+    location = Text(_format_citation_location(citation), style="default")
+    out.print(Text(f"   [{citation.number}] ", style="cyan").append(location))
+    out.print(Text(f"       “{' '.join(citation.quote.split())}”", style="dim"))
+    if citation.also:
+        out.print(Text(f"       {format_duplicates(citation.also)}", style="dim"))
 
 
 def _format_citation_location(citation: "Citation") -> str:
-    label = citation.location.label
-    return f"{citation.path}{' · ' + label if label else ''} · characters {citation.span.start}-{citation.span.end}"
+    characters = f"characters {citation.span.start}-{citation.span.end}"
+    return " · ".join(filter(None, (citation.path, citation.location.label, characters)))
 
 
-def _print_search_result(evidence: "SearchResult") -> None:
-    if not evidence.hits:
+def _print_search_result(result: "SearchResult") -> None:
+    if not result.hits:
         out.print("No passage shares a word or a meaning with the question.")
-    Console(highlight=False, markup=False).print(build_hits_table(evidence.hits))
+    Console(highlight=False, markup=False).print(build_hits_table(result.hits))

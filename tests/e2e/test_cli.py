@@ -81,7 +81,7 @@ def test_wrong_input_gets_one_sentence(
         ("PORT", "abc", "GROUNDWORK_PORT"),
         ("PORT", "0", "GROUNDWORK_PORT"),
         ("PORT", "70000", "GROUNDWORK_PORT"),
-        ("IDENTITY", "everyone", "GROUNDWORK_IDENTITY"),
+        ("REDACT", "everything", "GROUNDWORK_REDACT"),
         ("CHUNKER", "axe", "GROUNDWORK_CHUNKER"),
         ("EMBEDDING_DTYPE", "int3", "GROUNDWORK_EMBEDDING_DTYPE"),
         ("PUBLISHED_ON_LOOPBACK", "perhaps", "GROUNDWORK_PUBLISHED_ON_LOOPBACK"),
@@ -166,8 +166,8 @@ def test_wrong_input_that_only_the_store_can_tell(
     assert "group name" in stored("ingest", "ruled/a.md", "--readers", "x" * 300).sentence
     assert "tenant name" in stored("ask", "why?", "--tenant", " ").sentence
     assert "group name" in stored("ask", "why?", "--groups", "a\x1fb").sentence
-    assert "between 1 and 100" in stored("search", "why?", "--limit", "0").sentence
-    assert "between 1 and 100" in stored("search", "why?", "--limit", "101").sentence
+    assert "Use 1 to 100." in stored("search", "why?", "--limit", "0").sentence
+    assert "Use 1 to 100." in stored("search", "why?", "--limit", "101").sentence
     monkeypatch.setenv("GROUNDWORK_EMBEDDING_MODEL", "another")
     assert "GROUNDWORK_EMBEDDING_MODEL=all-MiniLM-L6-v2" in stored("status").sentence
 

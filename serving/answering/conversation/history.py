@@ -1,4 +1,4 @@
-"""Conversations as they are kept: each its owner's, for some days, without a word of any answer."""
+"""Stored conversations. Each belongs to one person, expires after some days, and holds no answers."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,16 +11,16 @@ from core.db.queries import load_queries
 from core.errors import NotFound
 from core.principal import Principal
 from core.services import Services
-from core.token_estimate import CHARACTERS_PER_TOKEN
 
 QUERIES = load_queries(Path(__file__).with_name("history.sql"))
-MAX_TURNS = 50  # that a conversation keeps
-MAX_HISTORY_TOKENS = 400  # of earlier turns that a question is read with
+MAX_TURNS = 50  # stored turns of a conversation
+MAX_HISTORY_TOKENS = 400  # of earlier turns that help to understand a question
+CHARACTERS_PER_TOKEN = 4  # roughly, in English; a limit needs no tokenizer
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """A question as it was put, as it was asked, and what its answer cited, as far as the reader may see that today."""
+    """A question, its standalone form, and the cited documents that the reader may still see."""
 
     question: str
     asked_as: str
@@ -31,57 +31,56 @@ class Turn:
 
     @property
     def estimated_tokens(self) -> int:
-        """About how many tokens the turn adds to what a model reads."""
-        return (
-            sum(map(len, (self.question, self.asked_as, *self.titles))) // CHARACTERS_PER_TOKEN + 1
-        )
+        """Return about how many tokens the turn adds to a prompt."""
+        texts = (self.question, self.asked_as, *self.titles)
+        return sum(map(len, texts)) // CHARACTERS_PER_TOKEN + 1
 
 
 class ConversationHistory:
-    """The conversations of one person in one tenant."""
+    """The conversations of one person in one tenant.
+
+    Methods that take a conversation raise NotFound if it does not exist, has expired, or belongs to somebody else.
+    """
 
     def __init__(self, services: Services, principal: Principal) -> None:
         self._services, self._principal = services, principal
         self._owner = {"groundwork.owner": principal.usage_key}
 
     def create_conversation(self) -> UUID:
-        """A new conversation."""
+        """Create a conversation and return its id."""
         conversation = uuid4()
         with self._services.database.writing(self._principal.tenant, self._owner) as connection:
-            connection.execute(QUERIES["begin"], self._query_parameters(conversation))
+            connection.execute(QUERIES["create_conversation"], self._query_parameters(conversation))
         return conversation
 
     def latest_conversation(self) -> UUID | None:
-        """The conversation that was last spoken in, if there is one."""
+        """Return the conversation with the latest question, if there is one."""
         with self._services.database.reading(self._principal, self._owner) as connection:
-            row = connection.execute(QUERIES["latest"], self._query_parameters(None)).fetchone()
+            values = self._query_parameters(None)
+            row = connection.execute(QUERIES["latest_conversation"], values).fetchone()
         return row[0] if row else None
 
     def read_turns(self, conversation: UUID) -> list[Turn]:
-        """The turns, first to last.
-
-        Raises:
-            NotFound: there is no such conversation, or it is somebody else's, or has expired.
-        """
+        """Return the turns, oldest first."""
+        values = self._query_parameters(conversation)
         with (
             self._services.database.reading(self._principal, self._owner) as connection,
             connection.cursor(row_factory=class_row(Turn)) as cursor,
         ):
-            values = self._query_parameters(conversation)
-            if not connection.execute(QUERIES["exists"], values).fetchone():
+            if not connection.execute(QUERIES["conversation_exists"], values).fetchone():
                 raise _not_found_error()
-            return cursor.execute(QUERIES["turns"], values).fetchall()[::-1]
+            return cursor.execute(QUERIES["read_turns"], values).fetchall()[::-1]
 
     def recent_turns(self, conversation: UUID) -> list[Turn]:
-        """The last turns, first to last, as many as `HISTORY_TOKENS` allow; raises as `read` does."""
-        kept: list[Turn] = []
+        """Return the last turns that fit `MAX_HISTORY_TOKENS`, oldest first."""
+        recent: list[Turn] = []
         tokens = 0
         for turn in reversed(self.read_turns(conversation)):
             tokens += turn.estimated_tokens
             if tokens > MAX_HISTORY_TOKENS:
                 break
-            kept.append(turn)
-        return kept[::-1]
+            recent.append(turn)
+        return recent[::-1]
 
     def add_turn(
         self,
@@ -93,7 +92,7 @@ class ConversationHistory:
         answered: bool,
         leans_on: UUID | None,
     ) -> None:
-        """Add a turn; the oldest go beyond `MOST_TURNS`. Nothing happens if the conversation was deleted meanwhile."""
+        """Add a turn and drop those beyond `MAX_TURNS`. Do nothing if the conversation was deleted meanwhile."""
         values = self._query_parameters(conversation) | {
             "question": question,
             "asked_as": asked_as,
@@ -102,16 +101,15 @@ class ConversationHistory:
             "leans_on": leans_on,
         }
         with self._services.database.writing(self._principal.tenant, self._owner) as connection:
-            if connection.execute(QUERIES["prolong"], values).fetchone():
+            if connection.execute(QUERIES["extend_conversation"], values).fetchone():
                 connection.execute(QUERIES["add_turn"], values)
-                connection.execute(QUERIES["forget_turns"], values)
+                connection.execute(QUERIES["delete_oldest_turns"], values)
 
     def delete(self, conversation: UUID) -> None:
-        """Delete a conversation; raises as `read` does."""
+        """Delete a conversation."""
+        values = self._query_parameters(conversation)
         with self._services.database.writing(self._principal.tenant, self._owner) as connection:
-            if not connection.execute(
-                QUERIES["delete"], self._query_parameters(conversation)
-            ).fetchone():
+            if not connection.execute(QUERIES["delete_conversation"], values).fetchone():
                 raise _not_found_error()
 
     def _query_parameters(self, conversation: UUID | None) -> dict[str, object]:
@@ -120,22 +118,23 @@ class ConversationHistory:
             "owner": self._principal.usage_key,
             "conversation": conversation,
             "days": self._services.settings.conversation_days,
-            "most": MAX_TURNS,
+            "max_turns": MAX_TURNS,
         }
 
 
 def delete_expired_conversations(
     services: Services, tenant: str, *, dry_run: bool = False
 ) -> tuple[int, int]:
-    """How many of a tenant's conversations have expired, and how many of those were deleted."""
+    """Delete a tenant's expired conversations; return the numbers of expired and of deleted ones."""
+    values = {"tenant": tenant}
     with services.database.writing(tenant) as connection:
-        row = connection.execute(QUERIES["expired"], {"tenant": tenant}).fetchone()
-        found = row[0] if row else 0
-        if not found or dry_run:
-            return found, 0
-        row = connection.execute(QUERIES["sweep"], {"tenant": tenant}).fetchone()
-        return found, row[0] if row else 0
+        row = connection.execute(QUERIES["count_expired"], values).fetchone()
+        expired = row[0] if row else 0
+        if not expired or dry_run:
+            return expired, 0
+        row = connection.execute(QUERIES["delete_expired"], values).fetchone()
+        return expired, row[0] if row else 0
 
 
 def _not_found_error() -> NotFound:
-    return NotFound("There is no such conversation of yours; start a new one.")
+    return NotFound("You have no such conversation. Start a new one.")

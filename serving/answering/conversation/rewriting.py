@@ -1,4 +1,4 @@
-"""A follow-up question made to stand alone by a language model, which is held to the words of the conversation."""
+"""Standalone questions written by a language model, which may only use words of the conversation."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,22 +10,22 @@ from serving.answering.conversation.history import Turn
 from serving.gateway.types import Message, ModelFailed, ModelRequest, Models, NoModelAvailable
 
 PROMPT_FILE = Path(__file__).with_name("rewriting.md")
-MAX_REWRITE_CHARACTERS = 400  # characters
-REWRITE_TIMEOUT_SECONDS = 5.0  # of a question's deadline; after that the rules do
+MAX_REWRITE_CHARACTERS = 400
+REWRITE_TIMEOUT_SECONDS = 5.0  # then the rules take over
 
 
 def rewrite_question(
     models: Models, principal: Principal, question: str, turns: Sequence[Turn]
 ) -> str | None:
-    """A model's wording, or None where none answers in time or it says what nobody said."""
-    said = [
+    """Return a model's wording, or None if no model answers in time or it adds a word of its own."""
+    conversation = [
         f"Q: {turn.asked_as}\n(answered from: {'; '.join(turn.titles[:3]) or 'nothing'})"
         for turn in turns
     ]
     request = ModelRequest(
         messages=(
             Message("system", PROMPT_FILE.read_text(encoding="utf-8")),
-            Message("user", "\n".join((*said, f"Follow-up: {question}"))),
+            Message("user", "\n".join((*conversation, f"Follow-up: {question}"))),
         ),
         principal=principal,
         purpose="rewrite",
@@ -45,13 +45,13 @@ def rewrite_question(
 
 
 def _uses_known_words(text: str, question: str, turns: Sequence[Turn]) -> bool:
-    """One line, and no word that stands neither in the question nor in the conversation."""
+    """Return true for one line that only has words of the question and of the conversation."""
     if not text or "\n" in text or len(text) > MAX_REWRITE_CHARACTERS:
         return False
-    spoken = [
-        question,
-        *(part for turn in turns for part in (turn.question, turn.asked_as, *turn.titles)),
-    ]
-    return set(extract_terms(text)) - STOP_WORDS <= {
-        term for part in spoken for term in extract_terms(part)
-    }
+    known_texts = [question]
+    for turn in turns:
+        known_texts += [turn.question, turn.asked_as, *turn.titles]
+    known_terms = set[str]()
+    for known_text in known_texts:
+        known_terms.update(extract_terms(known_text))
+    return set(extract_terms(text)) - STOP_WORDS <= known_terms
