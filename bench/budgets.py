@@ -256,7 +256,7 @@ def _report(
     )
     aims = {
         "each refusal says when the budget resets": all(
-            "are used; the budget resets at 2" in str(one) and one.retry_after >= 1
+            "are used. The budget resets at 2" in str(one) and one.retry_after >= 1
             for one in refusals
         ),
         "nobody else is refused, and the spender only past its budget": all(

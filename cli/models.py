@@ -14,53 +14,54 @@ from core.settings import load_settings
 if TYPE_CHECKING:
     from serving.gateway.models_file import ModelsFile, ModelSpec
 
-SHOWN_FIELDS = (
-    "name",
-    "tier",
-    "model",
-    "context",
-    "input_price",
-    "output_price",
-    "residency",
-    "risks",
-)
+SHOWN_FIELDS = "name tier model context input_price output_price residency risks".split()
 
 
 def models(
     file: Annotated[
-        str, typer.Argument(help="A models file; without it GROUNDWORK_MODELS.", show_default=False)
+        str,
+        typer.Argument(help="Models file; the default is GROUNDWORK_MODELS.", show_default=False),
     ] = "",
     ask: Annotated[
-        bool, typer.Option("--ask", help="Ask each model for a word; it costs a few tokens.")
+        bool,
+        typer.Option("--ask", help="Send each model a short request; this costs a few tokens."),
     ] = False,
     as_json: JsonOption = False,
 ) -> int:
-    """What a models file says, in the order in which models are asked, and whether they answer."""
+    """Show the models of a models file in order of preference, and test whether they answer."""
     from serving.gateway.models_file import read_models
 
     file = file or load_settings().models
     if not file:
         raise InvalidInput(
-            "There is no models file; name one, or set GROUNDWORK_MODELS (docs/guides/gateway.md)."
+            "There is no models file. Name one, or set GROUNDWORK_MODELS (docs/guides/gateway.md)."
         )
-    read = read_models(Path(file))
-    rows = [{name: getattr(model, name) for name in SHOWN_FIELDS} for model in read.models]
+    models_file = read_models(Path(file))
+    rows = [{name: getattr(model, name) for name in SHOWN_FIELDS} for model in models_file.models]
     if ask:
         rows = [
-            {**row, **_probe_model(read, model)}
-            for row, model in zip(rows, read.models, strict=True)
+            {**row, **_probe_model(models_file, model)}
+            for row, model in zip(rows, models_file.models, strict=True)
         ]
     if as_json:
-        print_json({"currency": read.currency, "models": rows, "tenants": sorted(read.tenants)})
+        print_json(
+            {
+                "currency": models_file.currency,
+                "models": rows,
+                "tenants": sorted(models_file.tenants),
+            }
+        )
     else:
         for row in rows:
-            out.print(_format_model(row, read.currency))
-        out.print(f"Policies of their own: {', '.join(sorted(read.tenants)) or 'no tenant'}.")
+            out.print(_format_model(row, models_file.currency))
+        out.print(
+            f"Tenants with their own policy: {', '.join(sorted(models_file.tenants)) or 'none'}."
+        )
     return int(any(row.get("answers", True) is not True for row in rows))
 
 
 def _probe_model(file: "ModelsFile", model: "ModelSpec") -> dict[str, Any]:
-    """Whether a model answers, else why not, and in how many milliseconds; past policies, which are for tenants."""
+    """Call a model without the policies, and return its answer time, or why it did not answer."""
     from core import logs
     from core.http import HttpPool
     from serving.gateway.gateway import Gateway
@@ -87,11 +88,12 @@ def _probe_model(file: "ModelsFile", model: "ModelSpec") -> dict[str, Any]:
 
 def _format_model(row: dict[str, Any], currency: str) -> str:
     line = (
-        f"{row['name']}: {row['tier']}, {row['model']}, {row['context']} tokens, {row['input_price']} and"
-        f" {row['output_price']} {currency} a million, in {row['residency']}, for what is {', '.join(row['risks'])}"
+        f"{row['name']}: {row['tier']}, {row['model']}, {row['context']} tokens,"
+        f" {row['input_price']} and {row['output_price']} {currency} per million tokens,"
+        f" in {row['residency']}, for {', '.join(row['risks'])} data"
     )
     if "answers" not in row:
         return line
-    return f"{line}\n  " + (
-        f"answers in {row['milliseconds']} ms" if row["answers"] is True else row["answers"]
-    )
+    if row["answers"] is True:
+        return f"{line}\n  answers in {row['milliseconds']} ms"
+    return f"{line}\n  {row['answers']}"

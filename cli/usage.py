@@ -1,4 +1,4 @@
-"""What it costs and what it may: `groundwork usage`, `budget` and `cache`."""
+"""Costs and their limits: `groundwork usage`, `budget` and `cache`."""
 
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -24,45 +24,45 @@ if TYPE_CHECKING:
     from serving.usage.budgets import Budget, BudgetScope, BudgetStatus
 
 MeasureArgument = Annotated[
-    Literal["requests", "tokens", "cost"], typer.Argument(help="What is counted.")
+    Literal["requests", "tokens", "cost"], typer.Argument(help="The unit of the limit.")
 ]
 PeriodArgument = Annotated[
-    Literal["minute", "day", "month"], typer.Argument(help="In which time, of UTC.")
+    Literal["minute", "day", "month"], typer.Argument(help="The period, in UTC.")
 ]
 TeamOption = Annotated[
-    str, typer.Option(help="A team's budget; '*': each team's that has none of its own.")
+    str, typer.Option(help="Team name; '*' sets the default for teams without their own budget.")
 ]
 KeyOption = Annotated[
-    str, typer.Option(help="The budget of a key, by the subject of its tokens; '*': each key's.")
+    str, typer.Option(help="Subject of a caller's tokens; '*' sets the default for other callers.")
 ]
 LimitOption = Annotated[str, typer.Option(help="A number.", show_default=False)]
 
 
 def usage(
     by: Annotated[
-        Literal["day", "model", "team", "key", "purpose"], typer.Option(help="What to sum up by.")
+        Literal["day", "model", "team", "key", "purpose"], typer.Option(help="Group by this.")
     ] = "day",
     since: Annotated[
-        str, typer.Option(help="A day, as 2026-11-01, or a time, of UTC; without it, all.")
+        str, typer.Option(help="A day or time in UTC, such as 2026-11-01; the default is all.")
     ] = "",
     tenant: TenantOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """What calls to language models used: tokens and cost, also of those that failed or were cancelled."""
+    """Show tokens and cost of all calls to language models, also of failed and cancelled ones."""
     from serving.usage.report import fetch_unaccounted_usage, fetch_usage
 
-    settings, began = load_settings(), _parse_time(since)
+    settings, start = load_settings(), _parse_time(since)
     tenant = tenant or settings.tenant
     with open_configured_services(settings) as services:
-        rows = fetch_usage(services.database, tenant, by, began)
-        gone = fetch_unaccounted_usage(services.database, tenant, began)
+        rows = fetch_usage(services.database, tenant, by, start)
+        unaccounted = fetch_unaccounted_usage(services.database, tenant, start)
     if as_json:
         print_json(
             {
                 "tenant": tenant,
                 "by": by,
                 "used": [asdict(row) for row in rows],
-                "lost": asdict(gone),
+                "lost": asdict(unaccounted),
             }
         )
         return
@@ -76,11 +76,11 @@ def usage(
             f"Usage of {tenant} by {by}", [asdict(row) for row in rows] + [{"name": "all", **total}]
         )
     else:
-        out.print("No call to a language model so far.")
-    if gone.calls:
+        out.print("No call to a language model yet.")
+    if unaccounted.calls:
         out.print(
-            f"{gone.calls} calls were lost with their processes; they used {gone.tokens} tokens and cost {gone.cost}"
-            " at most."
+            f"{unaccounted.calls} calls ended without a usage report (at most"
+            f" {unaccounted.tokens} tokens, {unaccounted.cost})."
         )
 
 
@@ -94,9 +94,10 @@ def budget_set(
     tenant: TenantOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Set what a tenant, a team or a key may use; needs GROUNDWORK_ADMIN_DATABASE_URL unless the database is embedded.
+    """Set a limit on the use of a tenant, a team or a key.
 
-    Past the soft limit a cheaper model should do, past the hard one requests are refused until the time is over.
+    Above the soft limit a cheaper model answers; above the hard one requests are refused until the
+    period ends. Needs GROUNDWORK_ADMIN_DATABASE_URL unless the database is embedded.
     """
     from serving.usage.budgets import Budget, set_budget
 
@@ -138,15 +139,15 @@ def budget_list(tenant: TenantOption = "", as_json: JsonOption = False) -> None:
 
     settings = load_settings()
     with open_configured_services(settings) as services:
-        found = fetch_budgets(services.database, tenant or settings.tenant)
+        budgets = fetch_budgets(services.database, tenant or settings.tenant)
     if as_json:
-        print_json([asdict(budget) for budget in found])
-    elif found:
+        print_json([asdict(budget) for budget in budgets])
+    elif budgets:
         print_rows(
             "Budgets",
             [
                 {**asdict(budget), "soft": budget.soft or "", "hard": budget.hard or ""}
-                for budget in found
+                for budget in budgets
             ],
         )
     else:
@@ -154,12 +155,12 @@ def budget_list(tenant: TenantOption = "", as_json: JsonOption = False) -> None:
 
 
 def budget_show(
-    team: Annotated[str, typer.Option(help="Somebody of this team.")] = "",
-    key: Annotated[str, typer.Option(help="Somebody whose tokens have this subject.")] = "",
+    team: Annotated[str, typer.Option(help="Team of the caller.")] = "",
+    key: Annotated[str, typer.Option(help="Subject of the caller's tokens.")] = "",
     tenant: TenantOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Show how somebody stands with the budgets that apply to them."""
+    """Show the budgets that apply to a caller, and how much of them is used."""
     from serving.usage.budgets import BudgetSubject, fetch_budget_statuses
 
     settings = load_settings()
@@ -168,17 +169,17 @@ def budget_show(
         open_configured_services(settings) as services,
         services.database.writing(asker.tenant) as connection,
     ):
-        found = fetch_budget_statuses(connection, BudgetSubject.from_principal(asker))
+        budgets = fetch_budget_statuses(connection, BudgetSubject.from_principal(asker))
     if as_json:
-        print_json([_budget_status_row(each) for each in found])
-    elif found:
-        print_rows("Budgets", [_budget_status_row(each) for each in found])
+        print_json([_budget_status_row(status) for status in budgets])
+    elif budgets:
+        print_rows("Budgets", [_budget_status_row(status) for status in budgets])
     else:
         out.print("No budget applies: everything is allowed.")
 
 
 def cache_clear(tenant: TenantOption = "", as_json: JsonOption = False) -> None:
-    """Forget the answers that were kept to be given again."""
+    """Delete all cached answers."""
     from serving.answering.answer_cache import clear_cache
 
     settings = load_settings()
@@ -187,16 +188,14 @@ def cache_clear(tenant: TenantOption = "", as_json: JsonOption = False) -> None:
     if as_json:
         print_json({"forgotten": forgotten})
     else:
-        out.print(f"{forgotten} answers are forgotten.")
+        out.print(f"{forgotten} cached answers are deleted.")
 
 
 def _resolve_budget_scope(tenant: str, team: str, key: str) -> "tuple[BudgetScope, str]":
     from serving.usage.budgets import WILDCARD_NAME
 
     if team and key:
-        raise InvalidInput(
-            "A budget is for a team or for a key; give one of --team and --key, or neither."
-        )
+        raise InvalidInput("A budget is for a team or for a key. Use --team or --key, or neither.")
     if key:
         return "key", key if key == WILDCARD_NAME else Principal(tenant, subject=key).usage_key
     return ("team", team) if team else ("tenant", "")
@@ -206,7 +205,7 @@ def _parse_limit(text: str) -> Decimal | None:
     try:
         return Decimal(text) if text else None
     except InvalidOperation as error:
-        raise InvalidInput(f"A limit is a number; {text!r} is not.") from error
+        raise InvalidInput(f"{text!r} is not a number. Use a number as a limit.") from error
 
 
 def _parse_time(text: str) -> datetime | None:
@@ -214,28 +213,26 @@ def _parse_time(text: str) -> datetime | None:
         time = datetime.fromisoformat(text) if text else None
     except ValueError as error:
         raise InvalidInput(
-            f"--since takes a day or a time, as 2026-11-01; {text!r} is none."
+            f"{text!r} is not a day or a time. Use --since with a day such as 2026-11-01."
         ) from error
     return time.replace(tzinfo=UTC) if time and time.tzinfo is None else time
 
 
 def _format_budget(budget: "Budget") -> str:
-    whose = {"tenant": "the tenant", "team": f"team {budget.name}", "key": f"key {budget.name}"}[
-        budget.scope
-    ]
+    owner = "the tenant" if budget.scope == "tenant" else f"{budget.scope} {budget.name}"
     limits = ", ".join(
         f"{name} {value}"
         for name, value in (("soft", budget.soft), ("hard", budget.hard))
         if value is not None
     )
-    return f"{whose} may use {budget.measure} in a {budget.per}: {limits}"
+    return f"{owner} may use {budget.measure} in a {budget.per}: {limits}"
 
 
-def _budget_status_row(standing: "BudgetStatus") -> dict[str, Any]:
-    shown = asdict(standing)
-    del shown["has_balance"], shown["seconds_left"]
+def _budget_status_row(status: "BudgetStatus") -> dict[str, Any]:
+    row = asdict(status)
+    del row["has_balance"], row["seconds_left"]
     return {
-        **shown,
-        "resets_at": standing.resets_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "tight": standing.is_over_soft_limit,
+        **row,
+        "resets_at": status.resets_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "tight": status.is_over_soft_limit,
     }

@@ -1,8 +1,10 @@
-"""HTTP calls with a deadline, a size limit and cancellation, for model providers and the web source.
+"""HTTP calls with a deadline, a size limit and cancellation, for model providers and the web
+source.
 
-A timeout of httpx covers one read of a socket, so a server that sends a byte now and then is never late. Here each
-call has `CallLimits`: every look-up, handshake, read and write gets only the time that is left of its step. httpcore
-hands a request's timeouts to the network layer unchanged, so the limits travel in their place.
+A timeout of httpx covers one read of a socket, so a server that sends a byte now and then is never
+late. Here each call has `CallLimits`: every look-up, handshake, read and write gets only the time
+that is left of its step. httpcore hands a request's timeouts to the network layer unchanged, so the
+limits travel in their place.
 """
 
 import queue
@@ -47,10 +49,12 @@ class HttpError(Exception):
 
 
 class CallLimits:
-    """Limits of one call: deadlines of the call, its present step and its connection, and bytes to receive.
+    """Limits of one call: deadlines of the call, its present step and its connection, and bytes to
+    receive.
 
-    `deadline` is a time of `time.monotonic`. Setting `cancelled` ends all calls that share it; `cancel` ends this one.
-    `addresses` pins the IP addresses to connect to; without them the host name is resolved.
+    `deadline` is a time of `time.monotonic`. Setting `cancelled` ends all calls that share it;
+    `cancel` ends this one. `addresses` pins the IP addresses to connect to; without them the host
+    name is resolved.
     """
 
     def __init__(

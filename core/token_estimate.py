@@ -1,11 +1,14 @@
-"""Estimates of token counts where no tokenizer is at hand. English prose has four to five characters a token."""
+"""Estimates of token counts where no tokenizer is at hand. English prose has four to five
+characters a token.
+"""
 
 CHARACTERS_PER_TOKEN = 4  # average of English prose with common tokenizers
 MIN_CHARACTERS_PER_TOKEN = 3  # rather too few, so that a text cut to a number of tokens fits
 BYTES_PER_TOKEN = 3  # the same for estimate_tokens, where other scripts count by bytes
 MAX_CHARACTERS_PER_TOKEN = 12
-"""A token never counts for more characters than this, so that a key or a base64 attachment, which a tokenizer may take
-for one unknown word, can't become one endless chunk."""
+"""A token never counts for more characters than this, so that a key or a base64 attachment, which a
+tokenizer may take for one unknown word, can't become one endless chunk.
+"""
 MAX_REPLY_CHARACTERS_PER_TOKEN = 32  # a model that writes more per token ignores its limit
 
 

@@ -1,22 +1,41 @@
-"""Where documents come from. `open_source` is the way in; one small file for each kind of source.
+"""Registry of document sources. `open_source` is the way in; one file and one line here for each
+kind.
 
-    local.py    files and folders
-    buckets.py  s3://, gs://, az://
-    web.py      a page, a sitemap, a list of pages; through client.py, which guard.py keeps on the public internet
+    local.py           files and folders
+    object_storage.py  s3://, gs://, az://
+    web.py             a page, a sitemap, a list of pages, all through web_client.py
 
-Each lists files (`files`) and reads one (`read`); which are wanted and who may see them is `selection.py`.
+Each lists files (`list_files`) and reads one (`read`). selection.py decides which are ingested and
+who may read them. To add a source, write a class like `Source` (types.py) and a `SourceFactory`,
+and name it in `SOURCES`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from core.errors import InvalidInput
-from ingest.sources import local, object_storage, web
-from ingest.sources.address import DEFAULT_PORTS
-from ingest.sources.selection import build_selection
+from ingest.sources.local import open_local
+from ingest.sources.object_storage import open_bucket
+from ingest.sources.selection import FileSelection, build_selection
 from ingest.sources.types import MAX_FILE_BYTES, Source, SourceFile
+from ingest.sources.web import PAGE_LIST_PREFIX, open_page_list, open_web_source
 
 __all__ = ["MAX_FILE_BYTES", "Source", "SourceFile", "open_source", "resolve_source_address"]
+
+SourceFactory = Callable[[str, FileSelection, str], Source]
+"""Opens an address with a selection and the hosts of GROUNDWORK_WEB_ALLOWED_HOSTS. Raises as
+`open_source`.
+"""
+
+SOURCES: dict[str, SourceFactory] = {
+    "file": open_local,  # also a path without a scheme
+    "web": open_page_list,  # web:FILE
+    "http": open_web_source,
+    "https": open_web_source,
+    "s3": open_bucket,
+    "gs": open_bucket,
+    "az": open_bucket,
+}
 
 
 def open_source(
@@ -27,32 +46,34 @@ def open_source(
     exclude: Iterable[str] = (),
     web_hosts: str = "",
 ) -> Source:
-    """The source that an address names; cheap, so that each worker may open its own.
+    """Return the source of an address. This is cheap, so each worker may open its own.
 
-    `readers`, `include` and `exclude` are those of selection.py, `web_hosts` is GROUNDWORK_WEB_ALLOWED_HOSTS.
+    `allowed_groups`, `include` and `exclude` make the selection; `web_hosts` is
+    GROUNDWORK_WEB_ALLOWED_HOSTS.
 
     Raises:
-        InvalidInput: the address or an option can't be used as it is.
-        Unavailable: object storage that does not answer.
+        InvalidInput: the address or an option can't be used.
+        Unavailable: the object storage does not answer.
     """
     selection = build_selection(allowed_groups, include, exclude)
-    if address.startswith(web.PAGE_LIST_PREFIX):
-        return web.open_page_list(address, selection, web_hosts)
-    scheme, separator, _ = address.partition("://")
-    scheme = scheme.lower() if separator else "file"
-    if scheme == "file":
-        return local.open_local(address, selection)
-    if scheme in DEFAULT_PORTS:
-        return web.open_web_source(address, selection, web_hosts)
-    if scheme in object_storage.SCHEME_EXTRAS:
-        return object_storage.open_bucket(address, selection)
-    raise InvalidInput(
-        f"{address} is of no known kind; name a path, web:FILE, or an address with file, http(s), s3, gs or az."
-    )
+    factory = SOURCES.get(_scheme(address))
+    if factory is None:
+        raise InvalidInput(
+            f"{address} is not a known kind of source. Use a path, web:FILE, or an address with one of"
+            f" {', '.join(scheme for scheme in SOURCES if scheme != 'web')}."
+        )
+    return factory(address, selection, web_hosts)
 
 
 def resolve_source_address(address: str) -> str:
-    """An address that means the same in any folder: a path at which there is something becomes a whole one."""
-    kind = web.PAGE_LIST_PREFIX if address.startswith(web.PAGE_LIST_PREFIX) else ""
-    path = Path(address.removeprefix(kind)).expanduser()
-    return kind + str(path.resolve()) if "://" not in address and path.exists() else address
+    """Return an address with the same meaning in every folder: an existing path becomes absolute."""
+    prefix = PAGE_LIST_PREFIX if address.startswith(PAGE_LIST_PREFIX) else ""
+    path = Path(address.removeprefix(prefix)).expanduser()
+    return prefix + str(path.resolve()) if "://" not in address and path.exists() else address
+
+
+def _scheme(address: str) -> str:
+    if address.startswith(PAGE_LIST_PREFIX):
+        return "web"
+    scheme, separator, _ = address.partition("://")
+    return scheme.lower() if separator else "file"

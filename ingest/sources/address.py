@@ -1,4 +1,6 @@
-"""A web address, parsed once and strictly: two readings of one address are how guards are passed by."""
+"""Web addresses, parsed once and strictly: a guard is bypassed where two programs read an address
+differently.
+"""
 
 import ipaddress
 import re
@@ -21,7 +23,7 @@ _NUMERIC_LABEL = re.compile(r"(0x[0-9a-f]*|[0-9]+)\Z")
 
 
 class ForbiddenAddress(UnreadableFile):
-    """An address that is not fetched, whatever stands there."""
+    """An address that is never fetched."""
 
     def __init__(self, message: str) -> None:
         super().__init__("forbidden", message)
@@ -29,7 +31,9 @@ class ForbiddenAddress(UnreadableFile):
 
 @dataclass(frozen=True, slots=True)
 class WebAddress:
-    """An address without user, fragment or odd spelling. `host` is a lower-case name or a plain IP address."""
+    """An address without user, fragment or odd spelling. `host` is a lower-case name or a plain IP
+    address.
+    """
 
     scheme: str
     host: str
@@ -38,18 +42,20 @@ class WebAddress:
 
     @property
     def host_header(self) -> str:
-        """Its host as it stands in a Host header: with brackets around IPv6, the port only if it is not the usual."""
+        """Value of the Host header: with brackets around IPv6, and the port unless it is the
+        default.
+        """
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
 
     @property
     def origin(self) -> str:
-        """The root of its site, with a slash at the end."""
+        """Root of the site, with a slash at the end."""
         return f"{self.scheme}://{self.host_header}/"
 
     @property
     def display_path(self) -> str:
-        """What people are shown: the path below the site with its query, decoded; `index` for the root."""
+        """Decoded path and query, for people; `index` for the root."""
         decoded = unquote(self.request_target).removeprefix("/") or "index"
         return "".join(letter if letter.isprintable() else "\ufffd" for letter in decoded)
 
@@ -58,85 +64,85 @@ class WebAddress:
 
 
 def parse_address(text: str) -> WebAddress:
-    """The address that a text is, spelled in the one way that is compared and stored.
+    """Return the address of a text in the one spelling that is compared and stored.
 
     Raises:
-        Forbidden: it is no plain http or https address. A host in other than plain letters, digits and hyphens, with
-            a dot at its end or in an unusual notation of numbers is refused: no two programs read it alike.
+        ForbiddenAddress: it is not a plain http or https address. A host with unusual characters, a
+            final dot or an unusual notation of numbers is refused, because programs read it
+            differently.
     """
     text = text.strip()
-    shown = ascii(text[:200])
+    display_name = ascii(text[:200])
     if len(text) > _MAX_ADDRESS_CHARACTERS or _UNSAFE_CHARACTERS.search(text):
         raise ForbiddenAddress(
-            f"{shown} holds a space, a backslash or a control character, or is too long; write it out."
+            f"{display_name} has a space, a backslash or a control character, or is too long. Encode it."
         )
     try:
         parts = urlsplit(text)
-        path, query = (
-            quote(parts.path, safe=_UNQUOTED_CHARACTERS),
-            quote(parts.query, safe=_UNQUOTED_CHARACTERS + "?"),
-        )
+        path = quote(parts.path, safe=_UNQUOTED_CHARACTERS)
+        query = quote(parts.query, safe=_UNQUOTED_CHARACTERS + "?")
     except ValueError as error:
-        raise ForbiddenAddress(f"{shown} is no valid address; check its host and port.") from error
+        raise ForbiddenAddress(
+            f"{display_name} is not a valid address. Check its host and port."
+        ) from error
     if parts.scheme not in DEFAULT_PORTS or not parts.netloc:
-        raise ForbiddenAddress(f"{shown} is no web address; write https://HOST/PATH.")
+        raise ForbiddenAddress(f"{display_name} is not a web address. Write https://HOST/PATH.")
     if "@" in parts.netloc:
         raise ForbiddenAddress(
-            "An address with a name or password in front of its host is not fetched; leave them out."
+            "An address with a user name or password is not fetched. Leave them out."
         )
-    place = _HOST_AND_PORT.match(parts.netloc)
-    if not place:
-        raise ForbiddenAddress(
-            f"{shown} has a host that is not plainly written; use letters, digits, hyphens, or xn--."
-        )
-    port = int(place["port"] or DEFAULT_PORTS[parts.scheme])
+    match = _HOST_AND_PORT.match(parts.netloc)
+    if not match:
+        raise _unusual_host_error(display_name)
+    host = _normalise_host(match["name"].lower().strip("[]"), display_name)
+    port = int(match["port"] or DEFAULT_PORTS[parts.scheme])
     target = _remove_dot_segments(path) + (f"?{query}" if query else "")
-    return WebAddress(
-        parts.scheme, _normalise_host(place["name"].lower().strip("[]"), shown), port, target
-    )
+    return WebAddress(parts.scheme, host, port, target)
 
 
 def resolve_redirect(base: WebAddress, location: str) -> WebAddress:
-    """Where a redirect's Location, as http.client decodes it, leads; raises Forbidden as parse_address does."""
+    """Return the target of a redirect's Location header, decoded as Latin-1; raises as
+    `parse_address`.
+    """
     text = location.encode("latin-1", "replace").decode("utf-8", "replace")
     try:
         return parse_address(urljoin(str(base), text))
     except ValueError as error:
-        raise ForbiddenAddress(f"{base} leads to something that is no valid address.") from error
+        raise ForbiddenAddress(f"{base} redirects to an invalid address.") from error
 
 
 def _normalise_host(name: str, display_name: str) -> str:
-    """A name as it is; what holds a colon or ends in a number is an IP address, and to some programs an octal one."""
+    """Return a host name, or an IP address (a colon, or a number at the end) in its usual notation."""
     if ":" not in name and not _NUMERIC_LABEL.match(name.rpartition(".")[2]):
         if _HOST_NAME.match(name):
             return name
-        raise ForbiddenAddress(
-            f"{display_name} has a host that is not plainly written; use letters, digits, hyphens, or xn--."
-        )
+        raise _unusual_host_error(display_name)
     try:
         return str(ipaddress.ip_address(name))
-    except ValueError as error:
+    except ValueError as error:  # some programs read other notations, such as octal numbers
         raise ForbiddenAddress(
-            f"{display_name} has a host that is not plainly written; use four decimal numbers."
+            f"{display_name} has an IP address in an unusual notation. Use four decimal numbers."
         ) from error
 
 
+def _unusual_host_error(display_name: str) -> ForbiddenAddress:
+    return ForbiddenAddress(
+        f"{display_name} has a host with unusual characters. Use letters, digits, hyphens, or xn--."
+    )
+
+
 def _remove_dot_segments(path: str) -> str:
-    """A path without `.` and `..`, also where they are written as %2e: patterns decide by what is asked for."""
+    """Return a path without `.` and `..`, also written as %2e: patterns must match the path that is
+    requested.
+    """
     kept: list[str] = []
-    parts = [
-        part if _decode_dots(part) not in (".", "..") else _decode_dots(part)
-        for part in path.split("/")[1:]
-    ]
-    for part in parts:
-        if part == "..":
+    decoded = ""
+    for part in path.split("/")[1:]:
+        decoded = part.lower().replace("%2e", ".")
+        if decoded == "..":
             del kept[-1:]
-        elif part != ".":
+        elif decoded != ".":
             kept.append(part)
-    if parts and parts[-1] in (".", ".."):
+    if decoded in (".", ".."):
         kept.append("")
     return "/" + "/".join(kept)
-
-
-def _decode_dots(part: str) -> str:
-    return part.lower().replace("%2e", ".")

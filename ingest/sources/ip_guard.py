@@ -1,4 +1,6 @@
-"""Which machines the web client may talk to: those that are on the public internet, and those an operator allowed."""
+"""Guard of the web client: it connects only to the public internet and to hosts that an operator
+allowed.
+"""
 
 import ipaddress
 from collections.abc import Callable
@@ -11,8 +13,9 @@ from ingest.sources.address import DEFAULT_PORTS, ForbiddenAddress, WebAddress, 
 RESOLVE_TIMEOUT_SECONDS = 20.0
 HostResolver = Callable[[str, int], list[str]]  # host name and port -> IP addresses, as text
 
-# Everything that IANA's registries of special-purpose addresses don't call globally reachable, multicast, and one
-# address of a cloud's own that looks public. ipaddress.is_global is asked as well; its tables differ by version.
+# IANA's special-purpose addresses that are not globally reachable, multicast, and one internal
+# address of a cloud that looks public. ipaddress.is_global is checked as well, but its tables
+# differ by version.
 _RESERVED_IPV4_NETWORKS = [
     ipaddress.IPv4Network(block)
     for block in (
@@ -34,22 +37,19 @@ _RESERVED_IPV4_NETWORKS = [
         "240.0.0.0/4",
     )
 ]
-_GLOBAL_UNICAST_IPV6 = ipaddress.IPv6Network(
-    "2000::/3"
-)  # all of global unicast; NAT64, mapped and local addresses are outside
+# NAT64, mapped and local addresses are outside of global unicast.
+_GLOBAL_UNICAST_IPV6 = ipaddress.IPv6Network("2000::/3")
+# Teredo, documentation, 6to4, documentation.
 _RESERVED_IPV6_NETWORKS = [
     ipaddress.IPv6Network(block)
-    for block in (
-        "2001::/23",
-        "2001:db8::/32",
-        "2002::/16",
-        "3fff::/20",
-    )  # Teredo, documentation, 6to4, documentation
+    for block in ("2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20")
 ]
 
 
 def is_public_ip(ip: IPv4Address | IPv6Address) -> bool:
-    """Whether an address is one on the public internet. Those that wrap another (6to4, NAT64, mapped) never are."""
+    """Whether an address is on the public internet. Addresses that wrap another (6to4, NAT64,
+    mapped) never are.
+    """
     if isinstance(ip, IPv4Address):
         return ip.is_global and not any(ip in block for block in _RESERVED_IPV4_NETWORKS)
     if ip.scope_id or ip not in _GLOBAL_UNICAST_IPV6:
@@ -58,10 +58,11 @@ def is_public_ip(ip: IPv4Address | IPv6Address) -> bool:
 
 
 def parse_allowed_hosts(setting: str) -> frozenset[tuple[str, int]]:
-    """The hosts and ports of GROUNDWORK_WEB_ALLOWED_HOSTS: `HOST` or `HOST:PORT`, separated by commas.
+    """Return the hosts and ports of GROUNDWORK_WEB_ALLOWED_HOSTS: `HOST` or `HOST:PORT`, separated
+    by commas.
 
     Raises:
-        InvalidInput: an entry that is neither.
+        InvalidInput: an entry has another form.
     """
     allowed: set[tuple[str, int]] = set()
     for entry in filter(None, (part.strip() for part in setting.split(","))):
@@ -76,23 +77,24 @@ def parse_allowed_hosts(setting: str) -> frozenset[tuple[str, int]]:
 
 
 def check_address(address: WebAddress) -> None:
-    """Refuse what can be refused without resolving a name.
+    """Check an address as far as possible without a look-up.
 
     Raises:
-        Forbidden: a port that other things than web pages are served on, or an IP address that is not public.
+        ForbiddenAddress: the port is not a web port, or the IP address is not public.
     """
     if address.port not in DEFAULT_PORTS.values():
-        raise ForbiddenAddress(f"{address} is on port {address.port}; only 80 and 443 are fetched.")
+        raise ForbiddenAddress(f"{address} is on port {address.port}. Only 80 and 443 are fetched.")
     ip = _parse_ip_literal(address)
     if ip is not None and not is_public_ip(ip):
         raise _not_public_error(address, str(ip))
 
 
 def resolve_public_ips(address: WebAddress, resolver: HostResolver) -> list[str]:
-    """The addresses to connect to, all of them checked; connect to these, and never resolve the name again.
+    """Return the checked IP addresses of a host. Connect to these, and do not resolve the name
+    again.
 
     Raises:
-        Forbidden: the port is unusual, or one of them is not public. One is enough: the next answer might lead there.
+        ForbiddenAddress: the port is unusual, or any of the addresses is not public.
         Unavailable: the name can't be resolved.
     """
     check_address(address)
@@ -104,13 +106,15 @@ def resolve_public_ips(address: WebAddress, resolver: HostResolver) -> list[str]
 
 
 def resolve_address(address: WebAddress, resolver: HostResolver) -> list[str]:
-    """The addresses of a host, each once, as text; an IP address is its own. Raises Unavailable if there is none."""
+    """Return the IP addresses of a host, each once, without a check; raises `Unavailable` if there
+    are none.
+    """
     if _parse_ip_literal(address) is not None:
         return [address.host]
     ips = list(dict.fromkeys(resolver(address.host, address.port)))
     if not ips:
         raise Unavailable(
-            f"The host of {address} can't be found; check the address and the network."
+            f"The host of {address} can't be found. Check the address and the network."
         )
     return ips
 
@@ -132,11 +136,11 @@ def _parse_ip_literal(address: WebAddress) -> IPv4Address | IPv6Address | None:
 
 def _not_public_error(address: WebAddress, ip: str) -> ForbiddenAddress:
     return ForbiddenAddress(
-        f"{address} is at {ip}, which is not on the public internet; docs/reference/sources.md says how to allow a host."
+        f"{address} is at {ip}, which is not on the public internet. See docs/reference/sources.md on how to allow a host."
     )
 
 
 def _invalid_host_error(entry: str) -> InvalidInput:
     return InvalidInput(
-        f"GROUNDWORK_WEB_ALLOWED_HOSTS holds {entry!r}; write HOST or HOST:PORT, separated by commas."
+        f"GROUNDWORK_WEB_ALLOWED_HOSTS has the entry {entry!r}. Write HOST or HOST:PORT, separated by commas."
     )

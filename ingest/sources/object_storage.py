@@ -1,4 +1,6 @@
-"""Object storage through fsspec: s3://, gs:// and az://, each with its usual environment for credentials."""
+"""Source for object storage through fsspec: s3://, gs:// and az://, with their usual environment
+variables.
+"""
 
 import errno
 from collections.abc import Iterator
@@ -19,9 +21,9 @@ SCHEME_EXTRAS = {
     "s3": "s3",
     "gs": "gcs",
     "az": "azure",
-}  # scheme -> optional dependencies in pyproject.toml
+}  # to optional dependencies in pyproject.toml
 
-# What the three libraries raise when they find no credentials, or ones that nobody knows.
+# Errors of the three libraries for missing or unknown credentials.
 _CREDENTIAL_ERRORS = {
     "NoCredentialsError",
     "PartialCredentialsError",
@@ -32,7 +34,9 @@ _CREDENTIAL_ERRORS = {
 
 @dataclass(frozen=True, slots=True)
 class BucketSource:
-    """A bucket, a folder in it, or one object. `place` is its address without the scheme and a slash at the end."""
+    """A bucket, a folder in it, or one object. `root` is the address without scheme and final
+    slash.
+    """
 
     scheme: str
     root: str
@@ -41,46 +45,44 @@ class BucketSource:
 
     @property
     def uri(self) -> str:
-        """Its address; a bucket's or folder's ends in a slash."""
+        """Address of the root; that of a bucket or folder ends in a slash."""
         return f"{self.scheme}://{self.root}" + ("" if self.is_object else "/")
 
     def list_files(self) -> Iterator[SourceFile]:
-        """Objects in the order of their keys, from one flat listing; each is tagged with its ETag."""
+        """Yield objects in the order of their keys, from one flat listing, each with its ETag as
+        tag.
+        """
         if self.is_object:
             with _translate_errors(self.uri):
                 info = _open_filesystem(self.scheme).info(self.root)
             yield self._describe_object(info, self.root.rpartition("/")[2], ())
             return
         with _translate_errors(self.uri):
-            listed = _open_filesystem(self.scheme).find(self.root, detail=True)
-        rules = self._read_access_rules(listed)
+            objects = _open_filesystem(self.scheme).find(self.root, detail=True)
+        rules = self._read_access_rules(objects)
         found = False
-        for name, info in listed.items():
+        for name, info in objects.items():
             path = name.removeprefix(f"{self.root}/")
-            if not name.endswith("/") and self.selection.includes_path(
-                path
-            ):  # with a slash: only the mark of a folder
+            is_folder_marker = name.endswith("/")
+            if not is_folder_marker and self.selection.includes_path(path):
                 found = True
                 yield self._describe_object(info, path, rules)
         if not found:
-            narrowed = self.selection.pattern_hint
             raise InvalidInput(
-                f"There is no file in {self.uri}{narrowed}; name a place that holds documents."
+                f"There is no file in {self.uri}{self.selection.pattern_hint}. Name a folder with documents."
             )
 
     def read(self, file: SourceFile) -> bytes:
-        """All of an object."""
+        """Return the content of an object."""
         return read_object(file)
 
     def _describe_object(
-        self, info: dict[str, Any], path: str, rules: "tuple[AccessRule, ...]"
+        self, info: dict[str, Any], path: str, rules: tuple[AccessRule, ...]
     ) -> SourceFile:
-        readers = self.selection.groups_for(path, rules)
-        return SourceFile(
-            f"{self.scheme}://{info['name']}", path, readers, info.get("size"), _extract_tag(info)
-        )
+        uri, groups = f"{self.scheme}://{info['name']}", self.selection.groups_for(path, rules)
+        return SourceFile(uri, path, groups, info.get("size"), _extract_tag(info))
 
-    def _read_access_rules(self, objects: dict[str, dict[str, Any]]) -> "tuple[AccessRule, ...]":
+    def _read_access_rules(self, objects: dict[str, dict[str, Any]]) -> tuple[AccessRule, ...]:
         info = objects.get(f"{self.root}/{ACCESS_RULES_FILE}")
         if info is None:
             return ()
@@ -89,29 +91,30 @@ class BucketSource:
             return tuple(parse_access_rules(file.uri, read_object(file)))
         except UnreadableFile as error:
             raise InvalidInput(
-                f"{file.uri} can't be read; allow it, since it says who may read the rest."
+                f"{file.uri} can't be read. Allow it: it controls who may read the other files."
             ) from error
 
 
-def open_bucket(address: str, selection: FileSelection) -> BucketSource:
-    """The source that an address in object storage names; asks the storage once whether and what it is.
+def open_bucket(address: str, selection: FileSelection, _web_hosts: str = "") -> BucketSource:
+    """Return the source of an address in object storage, after one request for its kind.
 
     Raises:
-        InvalidInput: nothing there, credentials missing or refused, or the library for it not installed.
+        InvalidInput: it does not exist, credentials are missing or refused, or the library is not
+            installed.
         Unavailable: the storage does not answer.
     """
-    scheme, _, place = address.partition("://")
-    scheme, bare = scheme.lower(), place.rstrip("/")
-    if not bare or bare.startswith("/"):
-        raise InvalidInput(f"{address} names no bucket; write {scheme}://BUCKET/FOLDER/.")
+    scheme, _, path = address.partition("://")
+    scheme, root = scheme.lower(), path.rstrip("/")
+    if not root or root.startswith("/"):
+        raise InvalidInput(f"{address} has no bucket. Write {scheme}://BUCKET/FOLDER/.")
     with _translate_errors(address):
-        info = _open_filesystem(scheme).info(bare)
-    single = info["type"] == "file" and not place.endswith("/")
-    return BucketSource(scheme, bare, single, selection)
+        info = _open_filesystem(scheme).info(root)
+    is_object = info["type"] == "file" and not path.endswith("/")
+    return BucketSource(scheme, root, is_object, selection)
 
 
 def read_object(file: SourceFile) -> bytes:
-    """All of an object, as it was when its tag was listed; see Source.read."""
+    """Return the content of an object as it was listed; raises as `Source.read`."""
     scheme, _, name = file.uri.partition("://")
     with (
         _translate_errors(file.uri, file.path),
@@ -128,11 +131,11 @@ def _open_filesystem(scheme: str) -> Any:
     import fsspec
 
     try:
-        return fsspec.filesystem(scheme, use_listings_cache=False)  # one a process: fsspec keeps it
+        return fsspec.filesystem(scheme, use_listings_cache=False)  # fsspec keeps one per process
     except ImportError as error:
         extra = SCHEME_EXTRAS[scheme]
         raise InvalidInput(
-            f"{scheme}:// needs a library that is not installed; run: pip install --editable '.[{extra}]'."
+            f"{scheme}:// needs a library that is not installed. Run: pip install --editable '.[{extra}]'."
         ) from error
 
 
@@ -143,7 +146,7 @@ def _extract_tag(info: dict[str, Any]) -> str | None:
 
 @contextmanager
 def _translate_errors(address: str, path: str = "") -> Iterator[None]:
-    """Turn what a storage's library raises into our own errors; with a `path`, those of one file."""
+    """Translate the errors of a storage library; with a `path`, into those of one file."""
     try:
         yield
     except (InvalidInput, UnreadableFile):
@@ -152,34 +155,34 @@ def _translate_errors(address: str, path: str = "") -> Iterator[None]:
         raise file_gone(path) if path else _address_not_found(address) from error
     except PermissionError as error:
         raise _access_denied(address, path) from error
-    except (
-        Exception
-    ) as error:  # three libraries, each with classes of its own; nothing is swallowed
+    except Exception as error:  # three libraries with classes of their own; all are raised again
         if isinstance(error, OSError) and error.errno == errno.EBUSY:
             raise file_changed(path) from error
         if type(error).__name__ in _CREDENTIAL_ERRORS:
             raise _missing_credentials(address) from error
         short = " ".join(str(error).split())[:160] or type(error).__name__
         raise Unavailable(
-            f"{address} can't be reached ({short}); check the endpoint and the network."
+            f"{address} can't be reached ({short}). Check the endpoint and the network."
         ) from error
 
 
 def _address_not_found(address: str) -> InvalidInput:
     return InvalidInput(
-        f"There is nothing at {address}; check the names of the bucket and the folder."
+        f"There is nothing at {address}. Check the names of the bucket and the folder."
     )
 
 
 def _missing_credentials(address: str) -> InvalidInput:
     return InvalidInput(
-        f"There are no credentials for {address}; docs/reference/sources.md says where they are looked for."
+        f"There are no credentials for {address}. See docs/reference/sources.md for their places."
     )
 
 
 def _access_denied(address: str, path: str) -> InvalidInput | UnreadableFile:
     if path:
         return UnreadableFile(
-            "unopened", f"{path} may not be read with these credentials; allow it, or leave it out."
+            "unopened", f"{path} may not be read with these credentials. Allow it, or leave it out."
         )
-    return InvalidInput(f"The credentials may not list {address}; check them, and what they allow.")
+    return InvalidInput(
+        f"The credentials may not list {address}. Check them and their permissions."
+    )

@@ -1,4 +1,6 @@
-"""Which of a source's files are wanted, and who may read each: patterns on the path below the source."""
+"""Selection of a source's files, and the groups that may read each, by patterns on the path below
+the source.
+"""
 
 import fnmatch
 from collections.abc import Iterable, Sequence
@@ -15,7 +17,7 @@ ACCESS_RULES_FILE = "readers.yaml"
 
 @dataclass(frozen=True, slots=True)
 class AccessRule:
-    """Files whose path below the source matches `pattern` are for `readers` only."""
+    """Only `allowed_groups` may read files whose path below the source matches `pattern`."""
 
     pattern: str
     allowed_groups: tuple[str, ...]
@@ -23,14 +25,16 @@ class AccessRule:
 
 @dataclass(frozen=True, slots=True)
 class FileSelection:
-    """What a person asked for: `readers` by default, paths to include (none: all) and to exclude; exclusion wins."""
+    """Files to ingest: paths to include (none: all) and to exclude; exclusion wins."""
 
     default_groups: tuple[str, ...] = ()
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
 
     def includes_path(self, path: str) -> bool:
-        """Whether a path is to be taken in; hidden ones (a part begins with a dot) and the rule file never are."""
+        """Whether to ingest a path; never a hidden one (a part begins with a dot) or the file of
+        access rules.
+        """
         if path == ACCESS_RULES_FILE or any(part.startswith(".") for part in path.split("/")):
             return False
         included = not self.include or any(
@@ -39,7 +43,7 @@ class FileSelection:
         return included and not any(matches_pattern(path, pattern) for pattern in self.exclude)
 
     def groups_for(self, path: str, rules: Sequence[AccessRule]) -> tuple[str, ...]:
-        """Who may read it: the first rule that matches decides, else the default."""
+        """Return the groups that may read a path: of the first rule that matches, else the default."""
         return next(
             (rule.allowed_groups for rule in rules if matches_pattern(path, rule.pattern)),
             self.default_groups,
@@ -47,46 +51,46 @@ class FileSelection:
 
     @property
     def pattern_hint(self) -> str:
-        """How to say that patterns may be why nothing was found."""
-        return " that --include and --exclude leave" if self.include or self.exclude else ""
+        """Part of a sentence that names the patterns as a possible reason for an empty result."""
+        return " that matches --include and --exclude" if self.include or self.exclude else ""
 
 
 def build_selection(
     allowed_groups: Iterable[str], include: Iterable[str], exclude: Iterable[str]
 ) -> FileSelection:
-    """The selection that a person's options name.
+    """Return the selection of these options.
 
     Raises:
-        InvalidInput: a reader's name can't be one.
+        InvalidInput: the name of a group is not valid.
     """
     checked = tuple(sorted({check_name("group", reader) for reader in allowed_groups}))
     return FileSelection(checked, tuple(include), tuple(exclude))
 
 
 def matches_pattern(path: str, pattern: str) -> bool:
-    """Whether a path matches: `*` and `?` also stand for slashes, and `**/` at the start also for no folder at all."""
+    """Whether a path matches: `*` and `?` also match slashes, and `**/` at the start also matches
+    no folder.
+    """
     return fnmatch.fnmatchcase(path, pattern) or (
         pattern.startswith("**/") and fnmatch.fnmatchcase(path, pattern.removeprefix("**/"))
     )
 
 
 def parse_access_rules(name: str, content: bytes) -> list[AccessRule]:
-    """The rules of a `readers.yaml` called `name`, in order.
+    """Return the rules of a `readers.yaml` called `name`, in order.
 
     Raises:
-        InvalidInput: it is not `rules:` with a `pattern` and `readers` each. A rule that can't be read must stop the
-            run: without it a restricted document would be open to everyone.
+        InvalidInput: it is not `rules:` with a `pattern` and `readers` each. This stops the run:
+            without its rule a restricted document would be open to everyone.
     """
     try:
         parsed: Any = yaml.safe_load(content.decode())
-        return [
-            AccessRule(
-                str(rule["pattern"]),
-                tuple(sorted(check_name("group", reader) for reader in rule["readers"])),
-            )
-            for rule in parsed["rules"]
-        ]
+        rules = []
+        for rule in parsed["rules"]:
+            groups = sorted(check_name("group", group) for group in rule["readers"])
+            rules.append(AccessRule(str(rule["pattern"]), tuple(groups)))
+        return rules
     except (yaml.YAMLError, TypeError, KeyError, AttributeError, UnicodeDecodeError) as error:
         raise InvalidInput(
-            f"{name} can't be understood; write `rules:` and a list of `pattern:` with `readers:` each."
+            f"{name} is not a list of rules. Write `rules:` and a list of `pattern:` with `readers:` each."
         ) from error

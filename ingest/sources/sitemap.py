@@ -1,4 +1,4 @@
-"""Sitemaps: XML that names pages, or further sitemaps. No entity of any kind is expanded."""
+"""Sitemaps: XML with the addresses of pages or of further sitemaps. No XML entity is expanded."""
 
 import zlib
 from dataclasses import dataclass, field
@@ -6,24 +6,24 @@ from xml.parsers import expat
 
 from core.errors import UnreadableFile
 
-MAX_SITEMAP_BYTES = 50_000_000  # the protocol's own limit, unpacked
+MAX_SITEMAP_BYTES = 50_000_000  # unpacked; the limit of the sitemap protocol
 
 
 @dataclass(slots=True)
 class SitemapEntries:
-    """The addresses in a sitemap, as they stand there: of pages, and of further sitemaps."""
+    """Addresses in a sitemap, unchecked: of pages, and of further sitemaps."""
 
     pages: list[str] = field(default_factory=list)
     sitemaps: list[str] = field(default_factory=list)
 
 
 def parse_sitemap(display_name: str, data: bytes) -> SitemapEntries:
-    """The addresses in a sitemap's bytes, packed or not.
+    """Return the addresses of a sitemap, packed or not.
 
     Raises:
-        Unreadable: it is no sitemap, has a document type, or is too large.
+        UnreadableFile: it is not a sitemap, has a document type, or is too large.
     """
-    found = SitemapEntries()
+    entries = SitemapEntries()
     parser = expat.ParserCreate(namespace_separator=" ")
     open_elements: list[str] = []
     text: list[str] = []
@@ -34,15 +34,14 @@ def parse_sitemap(display_name: str, data: bytes) -> SitemapEntries:
 
     def end(_: str) -> None:
         if open_elements[-2:] == ["url", "loc"]:
-            found.pages.append("".join(text).strip())
+            entries.pages.append("".join(text).strip())
         elif open_elements[-2:] == ["sitemap", "loc"]:
-            found.sitemaps.append("".join(text).strip())
+            entries.sitemaps.append("".join(text).strip())
         open_elements.pop()
 
     def refuse(*_: object) -> None:
         raise UnreadableFile(
-            "corrupt",
-            f"{display_name} declares a document type, which no sitemap needs; it is not read.",
+            "corrupt", f"{display_name} has a document type, which may be hostile. Remove it."
         )
 
     parser.StartElementHandler, parser.EndElementHandler = start, end
@@ -51,9 +50,9 @@ def parse_sitemap(display_name: str, data: bytes) -> SitemapEntries:
         parser.Parse(_decompress_sitemap(display_name, data), True)
     except expat.ExpatError as error:
         raise UnreadableFile(
-            "corrupt", f"{display_name} is no sitemap ({error}); name one, or a page."
+            "corrupt", f"{display_name} is not a sitemap ({error}). Name one, or a page."
         ) from error
-    return found
+    return entries
 
 
 def _decompress_sitemap(display_name: str, data: bytes) -> bytes:
@@ -63,11 +62,10 @@ def _decompress_sitemap(display_name: str, data: bytes) -> bytes:
             data = unpacker.decompress(data, MAX_SITEMAP_BYTES + 1)
         except zlib.error as error:
             raise UnreadableFile(
-                "corrupt", f"{display_name} is damaged; tell whoever keeps it."
+                "corrupt", f"{display_name} is damaged. Ask its owner to fix it."
             ) from error
     if len(data) > MAX_SITEMAP_BYTES:
         raise UnreadableFile(
-            "too-large",
-            f"{display_name} is larger than a sitemap may be; name the sitemaps it is made of.",
+            "too-large", f"{display_name} is larger than a sitemap may be. Name smaller sitemaps."
         )
     return data

@@ -1,4 +1,4 @@
-"""What a source is and what it lists; the rest of the program knows no more of it."""
+"""Interface of document sources: the protocol, the files they list, and their common errors."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -6,16 +6,16 @@ from typing import Protocol
 
 from core.errors import UnreadableFile
 
-MAX_FILE_BYTES = 200_000_000  # A larger file is refused unread: whatever it is, it is no document that people read.
+MAX_FILE_BYTES = 200_000_000  # a larger file is not a document that people read
 
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """One file to take in; plain values only, so that a worker on another machine can be given it.
+    """One file to ingest, with plain values only, so that a worker on another machine can get it.
 
-    `uri` is its identity, `path` what people are shown, `readers` who may see it (empty: everyone in the tenant).
-    `size` is in bytes where the listing says it. `tag` stands for the file's state: while it stays the same, so does
-    the content, and nothing need be read; None where only reading tells.
+    `uri` is its identity, and `path` is shown to people. Empty `allowed_groups` mean everyone in
+    the tenant. `size` is in bytes, if the listing has it. While `tag` stays the same, so does the
+    content; without one the file must be read.
     """
 
     uri: str
@@ -26,52 +26,57 @@ class SourceFile:
 
 
 class Source(Protocol):
-    """Where documents come from."""
+    """A place with documents."""
 
     @property
     def uri(self) -> str:
-        """What the identities of its files begin with (it then ends in a slash) or, for a single file, are.
+        """Common beginning of the uris of its files, with a slash at the end; for a single file,
+        its uri.
 
-        Everything below it belongs to the source: what is no longer listed is to be deleted.
+        Everything below it belongs to the source: a file that is no longer listed is deleted.
         """
         ...
 
     def list_files(self) -> Iterable[SourceFile]:
-        """Its files, one after the other.
+        """Yield the files.
 
         Raises:
-            InvalidInput: while going through: no file, or what the user named can't be used.
-            Unavailable: the listing broke off. A short list must never pass for a whole one.
+            InvalidInput: during iteration: there is no file, or the user named something that can't
+                be used.
+            Unavailable: the listing broke off. An incomplete list must never count as complete.
         """
         ...
 
     def read(self, file: SourceFile) -> bytes:
-        """All of a file that this source listed.
+        """Return the content of a file that this source listed.
 
         Raises:
-            Unreadable: `gone`, `unopened`, `too-large`, or `changed` since it was listed; more, see client.py.
-            Unavailable: not this file's fault: the source does not answer.
+            UnreadableFile: `gone`, `unopened`, `too-large`, `changed` since the listing; see also
+                `WebClient.get`.
+            Unavailable: the source does not answer.
         """
         ...
 
 
 def file_too_large(path: str) -> UnreadableFile:
-    """The refusal of a file of more than MAX_BYTES."""
-    most = f"{MAX_FILE_BYTES // 1_000_000} MB"
+    """Return the error for a file of more than MAX_FILE_BYTES."""
+    limit = f"{MAX_FILE_BYTES // 1_000_000} MB"
     return UnreadableFile(
-        "too-large", f"{path} is larger than {most}; split it, or leave it out with --exclude."
+        "too-large", f"{path} is larger than {limit}. Split it, or leave it out with --exclude."
     )
 
 
 def file_gone(path: str) -> UnreadableFile:
-    """The refusal of a file that was listed and is there no more."""
+    """Return the error for a listed file that no longer exists."""
     return UnreadableFile(
-        "gone", f"{path} is no longer there; the next run settles what was known of it."
+        "gone", f"{path} is no longer there. The next run removes it from the store."
     )
 
 
 def file_changed(path: str) -> UnreadableFile:
-    """The refusal of a file that is not what was listed: its content must not be stored under the listed tag."""
+    """Return the error for a file that differs from its listing: it must not be stored under the
+    old tag.
+    """
     return UnreadableFile(
-        "changed", f"{path} changed while it was taken in; run again once it is finished."
+        "changed", f"{path} changed while it was ingested. Run again once it is finished."
     )

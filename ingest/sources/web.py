@@ -1,7 +1,9 @@
-"""Pages of the web: one page, those of a sitemap, those of a list in a file. All of a source are of one site."""
+"""Sources for web pages: one page, the pages of a sitemap, or those of a list in a file; always of
+one site.
+"""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 from core.errors import InvalidInput, Unavailable, UnreadableFile
@@ -13,14 +15,14 @@ from ingest.sources.sitemap import MAX_SITEMAP_BYTES, parse_sitemap
 from ingest.sources.types import SourceFile, file_changed
 from ingest.sources.web_client import WebClient
 
-PAGE_LIST_PREFIX = "web:"  # web:FILE names a file of addresses
+PAGE_LIST_PREFIX = "web:"  # web:FILE is a file with addresses
 MAX_PAGES = 100_000
 MAX_SITEMAPS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
 class PageListSource:
-    """Pages that were named. Each is asked for its headers when it is listed, for a tag where the site gives one."""
+    """Pages named by address. Listing requests the headers of each, for its tag."""
 
     uri: str
     pages: tuple[WebAddress, ...]
@@ -28,28 +30,28 @@ class PageListSource:
     client: WebClient
 
     def list_files(self) -> Iterator[SourceFile]:
-        """The pages in the order they were named in."""
-        listed = self.uri.endswith("/")  # else it is the one page that was asked for by name
-        wanted = [
+        """Yield the pages in the order of their list."""
+        is_single_page = not self.uri.endswith("/")
+        selected = [
             page
             for page in self.pages
-            if not listed or self.selection.includes_path(page.display_path)
+            if is_single_page or self.selection.includes_path(page.display_path)
         ]
-        if not wanted:
+        if not selected:
             raise InvalidInput(
-                f"There is no page{self.selection.pattern_hint} in the list; name one at least."
+                f"There is no page{self.selection.pattern_hint} in the list. Name at least one."
             )
-        for page in wanted:
+        for page in selected:
             yield _describe_page(self.client, page, self.selection.default_groups)
 
     def read(self, file: SourceFile) -> bytes:
-        """All of a page."""
+        """Return the content of a page."""
         return _read_page(self.client, file)
 
 
 @dataclass(frozen=True, slots=True)
 class SitemapSource:
-    """The pages of a site that its sitemap names, also through further sitemaps; those of other sites are left out."""
+    """Pages in a sitemap and its further sitemaps, without those of other sites."""
 
     address: WebAddress
     selection: FileSelection
@@ -57,11 +59,11 @@ class SitemapSource:
 
     @property
     def uri(self) -> str:
-        """The root of the site."""
+        """Root of the site."""
         return self.address.origin
 
     def list_files(self) -> Iterator[SourceFile]:
-        """The pages in the order of the sitemap."""
+        """Yield the pages in the order of the sitemap."""
         found = False
         for page in self._list_pages():
             if self.selection.includes_path(page.display_path):
@@ -69,46 +71,46 @@ class SitemapSource:
                 yield _describe_page(self.client, page, self.selection.default_groups)
         if not found:
             raise InvalidInput(
-                f"{self.address} names no page of {self.uri}{self.selection.pattern_hint}."
+                f"{self.address} names no page of {self.uri}{self.selection.pattern_hint}. Name another sitemap."
             )
 
     def read(self, file: SourceFile) -> bytes:
-        """All of a page."""
+        """Return the content of a page."""
         return _read_page(self.client, file)
 
     def _list_pages(self) -> Iterator[WebAddress]:
-        """Each page once. A part that can't be read stops the run: its pages would otherwise pass for deleted."""
-        waiting, maps, seen = [self.address], {self.address}, set[WebAddress]()
-        while waiting:
-            at = waiting.pop(0)
+        """Yield each page once. A part that can't be read stops the run: its pages would count as
+        deleted.
+        """
+        sitemaps, pages = [self.address], set[WebAddress]()
+        for sitemap in sitemaps:  # grows while it is read
             try:
-                content = parse_sitemap(str(at), self.client.get(at, MAX_SITEMAP_BYTES).body)
-            except UnreadableFile as error:
-                raise (InvalidInput if at == self.address else Unavailable)(str(error)) from error
-            further = [
-                each for each in _filter_by_origin(content.sitemaps, self.uri) if each not in maps
-            ]
-            waiting, maps = waiting + further, maps | set(further)
-            pages = [
-                page
-                for page in dict.fromkeys(_filter_by_origin(content.pages, self.uri))
-                if page not in seen
-            ]
-            seen |= set(pages)
-            if len(seen) > MAX_PAGES or len(maps) > MAX_SITEMAPS:
-                raise InvalidInput(
-                    f"{self.address} names more than {MAX_PAGES:,} pages; name sitemaps of parts of it."
+                entries = parse_sitemap(
+                    str(sitemap), self.client.get(sitemap, MAX_SITEMAP_BYTES).body
                 )
-            yield from pages
+            except UnreadableFile as error:
+                kind = InvalidInput if sitemap == self.address else Unavailable
+                raise kind(str(error)) from error
+            further = dict.fromkeys(_filter_by_origin(entries.sitemaps, self.uri))
+            sitemaps += [each for each in further if each not in sitemaps]
+            listed = dict.fromkeys(_filter_by_origin(entries.pages, self.uri))
+            new_pages = [page for page in listed if page not in pages]
+            pages.update(new_pages)
+            if len(pages) > MAX_PAGES or len(sitemaps) > MAX_SITEMAPS:
+                raise InvalidInput(
+                    f"{self.address} has more than {MAX_PAGES:,} pages. Name sitemaps of parts of it."
+                )
+            yield from new_pages
 
 
 def open_web_source(
     address: str, selection: FileSelection, web_hosts: str
 ) -> PageListSource | SitemapSource:
-    """The source that a web address names: a sitemap when its last part says so and ends in .xml or .xml.gz.
+    """Return the source of a web address: a sitemap if its last part has that word and ends in .xml
+    or .xml.gz.
 
     Raises:
-        InvalidInput: the address is none that may be fetched.
+        InvalidInput: the address may not be fetched.
     """
     client = get_web_client(web_hosts)
     page = _parse_allowed_address(address, client)
@@ -119,10 +121,12 @@ def open_web_source(
 
 
 def open_page_list(address: str, selection: FileSelection, web_hosts: str) -> PageListSource:
-    """The source that `web:FILE` names: addresses of one site, one a line; empty lines and comments (#) don't count.
+    """Return the source of `web:FILE`: addresses of one site, one per line, with empty lines and #
+    comments.
 
     Raises:
-        InvalidInput: the file can't be read, a line can't be used, or the addresses are of several sites.
+        InvalidInput: the file can't be read, a line can't be used, or the addresses are of several
+            sites.
     """
     client = get_web_client(web_hosts)
     name = address.removeprefix(PAGE_LIST_PREFIX)
@@ -130,57 +134,57 @@ def open_page_list(address: str, selection: FileSelection, web_hosts: str) -> Pa
     origins = {page.origin for page in pages}
     if len(origins) != 1 or len(pages) > MAX_PAGES:
         raise InvalidInput(
-            f"{name} names {len(pages)} pages of {len(origins)} sites; write 1 to {MAX_PAGES:,} of one site, "
-            "and a list for each site."
+            f"{name} has {len(pages)} pages of {len(origins)} sites. Write 1 to {MAX_PAGES:,} pages of one"
+            " site, and a list for each site."
         )
     return PageListSource(origins.pop(), tuple(pages), selection, client)
 
 
 @cache
 def get_web_client(web_hosts: str) -> WebClient:
-    """The client of this process, so that all sources are polite together and know a site's robots.txt."""
+    """Return the client of this process: all sources share the request delays and robots.txt of a
+    site.
+    """
     return WebClient(parse_allowed_hosts(web_hosts))
 
 
 def build_page_uri(page: WebAddress) -> str:
-    """A page's uri: its address. An identity that ends in a slash would stand for all below it, so `#` is added."""
+    """Return the uri of a page. A uri that ends in a slash would cover all pages below it, so `#`
+    is added.
+    """
     return f"{page}#" if page.request_target.endswith("/") else str(page)
 
 
 def _describe_page(
     client: WebClient, page: WebAddress, allowed_groups: tuple[str, ...]
 ) -> SourceFile:
-    """A page with its tag; one that refuses to tell is listed without, and reading it says why."""
+    """Return a page with its tag and size. Without an answer it has none, and reading it gives the
+    reason.
+    """
+    file = SourceFile(build_page_uri(page), page.display_path, allowed_groups)
     try:
-        answer = client.head(page)
+        response = client.head(page)
     except UnreadableFile:
-        return SourceFile(build_page_uri(page), page.display_path, allowed_groups)
-    length = answer.headers.get("content-length", "")
-    packed = answer.headers.get("content-encoding", "")
-    size = (
-        int(length)
-        if answer.status == 200 and not packed and length.isascii() and length.isdigit()
-        else None
-    )
-    return SourceFile(
-        build_page_uri(page),
-        page.display_path,
-        allowed_groups,
-        size,
-        answer.tag if answer.status == 200 else None,
-    )
+        return file
+    if response.status != 200:
+        return file
+    length = response.headers.get("content-length", "")
+    is_packed = bool(response.headers.get("content-encoding", ""))
+    size = int(length) if length.isdecimal() and length.isascii() and not is_packed else None
+    return replace(file, size=size, tag=response.tag)
 
 
 def _read_page(client: WebClient, file: SourceFile) -> bytes:
-    """A page's content. It is refused if it changed since it was listed: it must not be stored under the old tag.
+    """Return the content of a page; refuse it if it changed since the listing, since the stored tag
+    would be wrong.
 
-    A site that gives another tag with each answer is told apart by asking a third time.
+    A third request recognises a site that sends a new tag with each response.
     """
     page = parse_address(file.uri)
-    answer = client.get(page)
-    if file.tag and answer.tag != file.tag and client.head(page).tag == answer.tag:
+    response = client.get(page)
+    if file.tag and response.tag != file.tag and client.head(page).tag == response.tag:
         raise file_changed(file.path)
-    return answer.body
+    return response.body
 
 
 def _read_page_list(name: str, client: WebClient) -> Iterator[WebAddress]:
@@ -189,7 +193,7 @@ def _read_page_list(name: str, client: WebClient) -> Iterator[WebAddress]:
         lines = source.read(next(source.list_files())).decode().splitlines()
     except (UnreadableFile, UnicodeDecodeError) as error:
         raise InvalidInput(
-            f"{name} can't be read as a list of addresses; write one a line, as UTF-8."
+            f"{name} can't be read as a list of addresses. Write one per line, as UTF-8."
         ) from error
     for number, line in enumerate(lines, start=1):
         if line.strip() and not line.lstrip().startswith("#"):
@@ -200,7 +204,7 @@ def _read_page_list(name: str, client: WebClient) -> Iterator[WebAddress]:
 
 
 def _parse_allowed_address(text: str, client: WebClient) -> WebAddress:
-    """An address that may be asked for, as far as it can be told without resolving its name."""
+    """Return an address that may be fetched, as far as this is clear without a look-up."""
     try:
         address = parse_address(text)
         if not client.is_allowed(address):

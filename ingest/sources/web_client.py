@@ -1,11 +1,13 @@
-"""Client that fetches from the web. `WebClient.get` is the way in; nothing else in this folder opens a web connection.
+"""Client that fetches from the web. `WebClient.get` is the way in; nothing else in this folder
+opens a web connection.
 
 resolve   look up the host once, and check every IP address (ip_guard.py)
 robots    read the site's robots.txt, once an hour (robots.py)
 request   connect to one of the checked addresses, and never to another (core/http.py)
 redirect  repeat all of this for the next address
 
-Time and size are limited in all, before and after unpacking. There is no proxy, no cookie and no password.
+Time and size are limited in all, before and after unpacking. There is no proxy, no cookie and no
+password.
 """
 
 import ssl
@@ -56,7 +58,9 @@ DOCUMENT_TYPES = ("text/", "application/", "message/")
 
 @dataclass(frozen=True, slots=True)
 class HttpResponse:
-    """Response of a site: status, headers with lower-case names, and the unpacked body of a successful GET."""
+    """Response of a site: status, headers with lower-case names, and the unpacked body of a
+    successful GET.
+    """
 
     address: WebAddress
     status: int
@@ -65,7 +69,9 @@ class HttpResponse:
 
     @property
     def tag(self) -> str | None:
-        """The state of the page: its ETag, or a Last-Modified that a second change would have altered."""
+        """The state of the page: its ETag, or a Last-Modified that a second change would have
+        altered.
+        """
         tag = self.headers.get("etag") or _strong_last_modified(
             self.headers.get("last-modified"), self.headers.get("date")
         )
@@ -81,10 +87,11 @@ class FetchLimits:
 
 
 class WebClient:
-    """Fetches pages of public sites, one at a time from each site. Safe to use from several threads.
+    """Fetches pages of public sites, one at a time from each site. Safe to use from several
+    threads.
 
-    `allowed_hosts` are hosts and ports that may be private (parse_allowed_hosts). A public page that redirects to one
-    of them is still refused.
+    `allowed_hosts` are hosts and ports that may be private (parse_allowed_hosts). A public page
+    that redirects to one of them is still refused.
     """
 
     def __init__(
@@ -113,7 +120,8 @@ class WebClient:
         """Return a page; `max_bytes` lowers the limit of the client.
 
         Raises:
-            UnreadableFile: `forbidden`, `robots`, `gone`, `too-large`, `too-slow`, `not-a-document`, `unopened`.
+            UnreadableFile: `forbidden`, `robots`, `gone`, `too-large`, `too-slow`,
+                `not-a-document`, `unopened`.
             Unavailable: the site can't be found or does not answer.
         """
         limits = self._start_limits(max_bytes or self._max_bytes)
@@ -171,7 +179,9 @@ class WebClient:
         return rules
 
     def _fetch_robots(self, address: WebAddress) -> str:
-        """Return the site's robots.txt; while it can't be read nothing may be fetched (RFC 9309, 2.3.1.4)."""
+        """Return the site's robots.txt; while it can't be read nothing may be fetched (RFC 9309,
+        2.3.1.4).
+        """
         robots_address = WebAddress(address.scheme, address.host, address.port, "/robots.txt")
         limits = self._start_limits(MAX_ROBOTS_BYTES)
         try:

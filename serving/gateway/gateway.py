@@ -153,7 +153,8 @@ class _RoutedRequest:
     def _first_piece_seconds(self, spec: ModelSpec) -> float:
         """Return the time limit of a model's first piece.
 
-        A reply that comes whole may take longer: half of the remaining time if another model could still follow.
+        A reply that comes whole may take longer: half of the remaining time if another model could
+        still follow.
         """
         if spec.streaming:
             return self._timeouts.first
@@ -175,7 +176,9 @@ class _RoutedRequest:
                 raise
 
     def _acquire_endpoint(self, attempt: int) -> ModelEndpoint:
-        """Take a slot: at a model that has not failed, after a wait at such a model, or for a second try."""
+        """Take a slot: at a model that has not failed, after a wait at such a model, or for a
+        second try.
+        """
         fresh = [each for each in self._endpoints if each.spec.name not in self._faults]
         for endpoint in fresh:
             if endpoint.try_acquire():
@@ -194,7 +197,9 @@ class _RoutedRequest:
         return endpoint.acquire_within(self._remaining_seconds() / 2, self._request.cancelled)
 
     def _acquire_for_retry(self, endpoint: ModelEndpoint, attempt: int) -> bool:
-        """Pause as long as the provider asked for, then take a slot; not if that takes half of the remaining time."""
+        """Pause as long as the provider asked for, then take a slot; not if that takes half of the
+        remaining time.
+        """
         delay = retry_delay_seconds(attempt - 1, self._gateway.rng)
         seconds = max(endpoint.breaker.seconds_until_ready(), delay)
         if endpoint.breaker.state != "closed" or seconds > self._remaining_seconds() / 2:
@@ -220,7 +225,9 @@ class _RoutedRequest:
         return self._meter.reserve(self._request, endpoint.spec.name, tokens, cost)
 
     def _keep_cheaper_endpoints(self, spec: ModelSpec, error: OverBudget) -> None:
-        """Drop the models that cost as much as one the budget refused; raise if none is left or policy forbids it."""
+        """Drop the models that cost as much as one the budget refused; raise if none is left or
+        policy forbids it.
+        """
         policy = self._gateway.models_file.policy_for(self._request.principal.tenant)
         limit = self._max_cost(spec)
         self._endpoints = [each for each in self._endpoints if self._max_cost(each.spec) < limit]

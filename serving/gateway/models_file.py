@@ -1,6 +1,7 @@
 """The models file: the language models, their prices, and the rules for their use.
 
-One YAML file, named by GROUNDWORK_MODELS. models.example.yaml in the repository shows every line of it.
+One YAML file, named by GROUNDWORK_MODELS. models.example.yaml in the repository shows every line of
+it.
 """
 
 import os
@@ -32,7 +33,9 @@ class _ConfigSection(BaseModel):
 
 
 class ModelSpec(_ConfigSection):
-    """One model. `provider` is a key of `PROVIDERS`. Prices are per million tokens, in the file's currency."""
+    """One model. `provider` is a key of `PROVIDERS`. Prices are per million tokens, in the file's
+    currency.
+    """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
     provider: str
@@ -125,8 +128,9 @@ class ModelSpec(_ConfigSection):
 class TenantPolicy(_ConfigSection):
     """Rules for a tenant's questions.
 
-    `models` and `residency` list what is allowed; None allows all. `risk` is the minimum risk class of every question.
-    `over_budget` controls whether a cheaper model may answer if the budget is too small for the chosen one.
+    `models` and `residency` list what is allowed; None allows all. `risk` is the minimum risk class
+    of every question. `over_budget` controls whether a cheaper model may answer if the budget is
+    too small for the chosen one.
     """
 
     models: tuple[str, ...] | None = None
@@ -178,7 +182,8 @@ def read_models(file: Path) -> ModelsFile:
     """Read and check the models file.
 
     Raises:
-        InvalidInput: it does not exist, is not YAML, or has wrong values: one sentence for each mistake.
+        InvalidInput: it does not exist, is not YAML, or has wrong values: one sentence for each
+            mistake.
     """
     try:
         content = yaml.load(file.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)
@@ -213,7 +218,9 @@ class _UniqueKeyLoader(yaml.SafeLoader):
 
 
 def _is_safe_for_keys(address: str) -> bool:
-    """Whether no one can read a key on its way: it is encrypted, or stays on this machine or its containers."""
+    """Whether no one can read a key on its way: it is encrypted, or stays on this machine or its
+    containers.
+    """
     parts = urlsplit(address)
     host = parts.hostname or ""
     return parts.scheme == "https" or host in LOOPBACK_HOSTS or "." not in host

@@ -1,4 +1,6 @@
-"""One call to a model: read its reply within limits, then free its slot, record the outcome, and record its usage."""
+"""One call to a model: read its reply within limits, then free its slot, record the outcome, and
+record its usage.
+"""
 
 import threading
 import time
@@ -38,7 +40,9 @@ class ModelCall:
 
 
 class GatewayReply:
-    """The reply to a call whose first piece has arrived. It holds its slot until it is read, closed or forgotten."""
+    """The reply to a call whose first piece has arrived. It holds its slot until it is read, closed
+    or forgotten.
+    """
 
     def __init__(self, call: ModelCall) -> None:
         self._call = call
@@ -149,7 +153,9 @@ class GatewayReply:
             self._log_call(fault, seconds, self.usage)
 
     def _measure_usage(self, fault: UpstreamFault | None) -> Usage:
-        """Return tokens as the provider counted them, else our own count; 0 read if the model never began."""
+        """Return tokens as the provider counted them, else our own count; 0 read if the model never
+        began.
+        """
         input_tokens, output_tokens = self._input_tokens, self._output_tokens
         began = fault is None or fault.may_be_billed or bool(self._text)
         is_counted = (input_tokens is not None and output_tokens is not None) or not began
@@ -161,7 +167,9 @@ class GatewayReply:
         return Usage(self.model, input_tokens, output_tokens, cost, is_counted, _outcome(fault))
 
     def _commit_usage(self, usage: Usage) -> None:
-        """Record usage. If that fails the log keeps it: the reply has been paid for and stays valid."""
+        """Record usage. If that fails the log keeps it: the reply has been paid for and stays
+        valid.
+        """
         if self._call.reservation is None or self._call.meter is None:
             return
         try:

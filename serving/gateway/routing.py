@@ -1,6 +1,7 @@
 """Choice of models. Every rule is one line that a person can check by hand.
 
-permitted  the tenant's policy allows the model and its location, the model may see this risk class, and the request
+permitted  the tenant's policy allows the model and its location, the model may see this risk class,
+and the request
            fits into its context; a request that names a model gets only that one
 tier       as the request says; a "balanced" request goes to "fast" if its question is plain and to "strong" if it is
            hard; one tier below that if a soft limit of the budget is exceeded
@@ -29,8 +30,8 @@ HARD_QUESTION = re.compile(
 
 
 def tier_for_question(question: str) -> Tier:
-    """Return "strong" for a question that asks to weigh or explain, asks twice or is long; "fast" for a short one about
-    a fact.
+    """Return "strong" for a question that asks to weigh or explain, asks twice or is long; "fast"
+    for a short one about a fact.
     """
     words = len(question.split())
     if HARD_QUESTION.search(question) or question.count("?") > 1 or words > MAX_BALANCED_WORDS:

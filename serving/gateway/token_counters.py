@@ -1,7 +1,7 @@
 """Token counts, before or in place of the provider's own count.
 
-`tokenizer` in the models file names the model's own tokenizer: a file, or the server that runs the model. Without one,
-bytes are counted: never too few, and four times too many for English prose.
+`tokenizer` in the models file names the model's own tokenizer: a file, or the server that runs the
+model. Without one, bytes are counted: never too few, and four times too many for English prose.
 """
 
 import json
@@ -15,8 +15,8 @@ from tokenizers import Tokenizer
 from core.errors import InvalidInput
 from serving.gateway.types import ModelRequest
 
-# Chat templates add the role and marks to each message, and to each request the marks of the reply and sometimes a
-# system prompt with a date. Both numbers are generous: SmolLM2 takes 5 and 24.
+# Chat templates add the role and marks to each message, and to each request the marks of the reply
+# and sometimes a system prompt with a date. Both numbers are generous: SmolLM2 takes 5 and 24.
 TEMPLATE_TOKENS_PER_MESSAGE = 8
 TEMPLATE_TOKENS_PER_REQUEST = 64
 ENDPOINT_TOKENIZER = "endpoint"  # in the models file: ask the server
@@ -31,8 +31,9 @@ class TokenCounter(Protocol):
 
 
 class ByteTokenCounter:
-    """Upper bound: a token of a byte-level vocabulary has at least one byte, and one of another vocabulary at least one
-    character, of the text as it is or in one of Unicode's normal forms (UAX 15).
+    """Upper bound: a token of a byte-level vocabulary has at least one byte, and one of another
+    vocabulary at least one character, of the text as it is or in one of Unicode's normal
+    forms (UAX 15).
     """
 
     def count(self, text: str) -> int:
@@ -43,7 +44,8 @@ class ByteTokenCounter:
 
 
 class HuggingFaceTokenCounter:
-    """The tokenizer that the model was trained with: a Hugging Face `tokenizer.json`, or its folder.
+    """The tokenizer that the model was trained with: a Hugging Face `tokenizer.json`, or its
+    folder.
 
     Raises:
         InvalidInput: the file does not exist, or is not a tokenizer.
@@ -65,7 +67,9 @@ class HuggingFaceTokenCounter:
 
 
 class EndpointTokenCounter:
-    """The llama.cpp server that runs the model: `POST /tokenize`. Counts bytes if it does not answer."""
+    """The llama.cpp server that runs the model: `POST /tokenize`. Counts bytes if it does not
+    answer.
+    """
 
     def __init__(self, base_url: str) -> None:
         self._client = httpx.Client(

@@ -32,10 +32,11 @@ class Message:
 class ModelRequest:
     """One request to a language model, with its limits.
 
-    `purpose` names the call in usage records. `schema` is the JSON schema of the reply, used where the endpoint
-    supports one. `timeout_seconds` is the rest of the caller's deadline; setting `cancelled` ends the call at once.
-    `risk` is the class of the data sent; only models cleared for it are called. `question` is the user's question: a
-    plain or a hard one moves a "balanced" request by a tier. `model` names the only model to call; empty means any.
+    `purpose` names the call in usage records. `schema` is the JSON schema of the reply, used where
+    the endpoint supports one. `timeout_seconds` is the rest of the caller's deadline; setting
+    `cancelled` ends the call at once. `risk` is the class of the data sent; only models cleared for
+    it are called. `question` is the user's question: a plain or a hard one moves a "balanced"
+    request by a tier. `model` names the only model to call; empty means any.
     """
 
     messages: Sequence[Message]
@@ -55,7 +56,9 @@ class ModelRequest:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens and cost of one call, also of one that failed or was cancelled; the currency is that of the models file."""
+    """Tokens and cost of one call, also of one that failed or was cancelled; the currency is that
+    of the models file.
+    """
 
     model: str
     input_tokens: int
@@ -100,12 +103,16 @@ class Models(ABC):
         """
 
     def context_size(self, principal: Principal) -> int:
-        """Return the tokens, prompt and reply together, of the largest model that the tenant may use."""
+        """Return the tokens, prompt and reply together, of the largest model that the tenant may
+        use.
+        """
         return DEFAULT_CONTEXT_TOKENS
 
     @property
     def fingerprint(self) -> str:
-        """Return a text that changes when replies may change. The default is random: nothing may be cached."""
+        """Return a text that changes when replies may change. The default is random: nothing may be
+        cached.
+        """
         return secrets.token_hex()
 
 

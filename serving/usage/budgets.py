@@ -1,6 +1,7 @@
-"""Budgets: how much a tenant, a team or a key may use in a minute, a day or a month, and how they stand.
+"""Budgets: how much a tenant, a team or a key may use in a minute, a day or a month, and how much
+is used.
 
-Whoever runs the service sets them, with `groundwork budget set`; the application can only read them.
+The operator sets them with `groundwork budget set`; the application can only read them.
 """
 
 from collections.abc import Sequence
@@ -24,18 +25,18 @@ BudgetScope = Literal["tenant", "team", "key"]
 BudgetPeriod = Literal["minute", "day", "month"]
 BudgetMeasure = Literal["requests", "tokens", "cost"]
 
-WILDCARD_NAME = (
-    "*"  # the name that stands for each team, or each key, that has no budget of its own
-)
+WILDCARD_NAME = "*"  # each team, or each key, without a budget of its own
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What may be used in one minute, day or month of UTC: past `soft` a cheaper model should do, past `hard` nothing
-    is given out. `name` is '' for the tenant, else a team's name or a `Principal.key`; or EACH.
+    """Limits for one minute, day or month of UTC: above `soft` a cheaper model answers, above
+    `hard` none does.
+
+    `name` is '' for the tenant, else the name of a team, a `Principal.usage_key`, or WILDCARD_NAME.
 
     Raises:
-        InvalidInput: no limit at all, a negative one, or a soft one above the hard one.
+        InvalidInput: there is no limit, a negative one, or a soft one above the hard one.
     """
 
     scope: BudgetScope
@@ -49,19 +50,19 @@ class Budget:
         limits = [limit for limit in (self.soft, self.hard) if limit is not None]
         if not limits:
             raise InvalidInput("A budget needs a limit: soft, hard or both.")
-        if not all(limit.is_finite() and limit >= 0 for limit in limits) or limits != sorted(
-            limits
-        ):
+        are_valid = all(limit.is_finite() and limit >= 0 for limit in limits)
+        if not are_valid or limits != sorted(limits):
             raise InvalidInput(
-                "A budget's limits are numbers from 0 up, the soft one at most as high as the hard one."
+                "A limit must be a number from 0 up, and the soft limit at most the hard limit."
             )
 
 
 @dataclass(frozen=True, slots=True)
 class BudgetStatus:
-    """How a payer stands with a budget just now: `spent` in this minute, day or month, `held` by calls under way.
+    """Present state of a budget for a subject: `spent` in this minute, day or month, and `held` by
+    running calls.
 
-    `seconds` are left until `resets_at`. `opened` says whether what is spent is kept count of already.
+    `seconds_left` run until `resets_at`. Without a balance nothing is counted yet.
     """
 
     scope: BudgetScope
@@ -78,52 +79,58 @@ class BudgetStatus:
 
     @property
     def is_over_soft_limit(self) -> bool:
-        """Whether the soft limit is passed."""
+        """Whether the soft limit is exceeded."""
         return self.soft is not None and self.spent + self.held >= self.soft
 
     def allows(self, amount: Decimal) -> bool:
-        """Whether so much more stays within the hard limit, whatever becomes of the calls under way."""
+        """Whether an amount fits into the hard limit, even if running calls use all that they hold."""
         return self.hard is None or self.spent + self.held + amount <= self.hard
 
     def over_budget_error(self, amount: Decimal) -> OverBudget:
-        """What to say where it does not: when it resets, or that calls under way will give something back."""
+        """Return the error for an amount that does not fit, with the time until a retry makes
+        sense.
+        """
         assert self.hard is not None
-        whose = {"tenant": "The tenant", "team": f"The team {self.name}", "key": "The caller"}[
-            self.scope
-        ]
-        allowed = f"{whose} may use {format_decimal(self.hard)} {_measure_unit(self.measure)} in a {self.per}"
-        resets = self.resets_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        owners = {"tenant": "The tenant", "team": f"The team {self.name}", "key": "The caller"}
+        unit = "of cost" if self.measure == "cost" else self.measure
+        limit = f"{owners[self.scope]} may use {format_decimal(self.hard)} {unit} in a {self.per}"
+        retry_after = max(1, ceil(self.seconds_left))
         if amount > self.hard:
-            sentence = f"{allowed}, and this alone may take {format_decimal(amount)}; ask for less, or ask for a larger budget."
-        elif self.spent + amount <= self.hard:
             return OverBudget(
-                f"{allowed}; calls under way hold what is left of it. Try again in a few seconds.",
-                1,
+                f"{limit}, and this alone may take {format_decimal(amount)}. Ask for less, or for a"
+                " larger budget.",
+                retry_after,
             )
-        else:
-            sentence = f"{allowed}, and {format_decimal(self.spent)} are used; the budget resets at {resets}."
-        return OverBudget(sentence, max(1, ceil(self.seconds_left)))
+        if self.spent + amount <= self.hard:
+            return OverBudget(
+                f"{limit}, and running calls hold the rest. Try again in a few seconds.", 1
+            )
+        return OverBudget(
+            f"{limit}, and {format_decimal(self.spent)} are used. The budget resets at {self._reset_time}.",
+            retry_after,
+        )
 
     def describe(self) -> str:
-        """One line, without a name in it."""
-        of = f" of {format_decimal(self.hard)}" if self.hard is not None else ""
-        resets = self.resets_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        return f"{self.scope} {self.measure} a {self.per}: {format_decimal(self.spent)}{of} used, resets {resets}"
+        """Return one line without the name of the team or key."""
+        used = format_decimal(self.spent)
+        if self.hard is not None:
+            used += f" of {format_decimal(self.hard)}"
+        return f"{self.scope} {self.measure} a {self.per}: {used} used, resets {self._reset_time}"
+
+    @property
+    def _reset_time(self) -> str:
+        return self.resets_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def format_decimal(number: Decimal) -> str:
-    """A number without an exponent or closing noughts."""
+    """Return a number without an exponent and trailing zeros."""
     text = f"{number:f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
-def _measure_unit(measure: BudgetMeasure) -> str:
-    return {"requests": "requests", "tokens": "tokens", "cost": "of cost"}[measure]
-
-
 @dataclass(frozen=True, slots=True)
 class BudgetSubject:
-    """Whose budgets a request counts against: its tenant's, its team's where it has one, its key's."""
+    """Tenant, team (may be empty) and key whose budgets a request counts against."""
 
     tenant: str
     team: str
@@ -131,27 +138,24 @@ class BudgetSubject:
 
     @classmethod
     def from_principal(cls, principal: Principal) -> "BudgetSubject":
-        """Whoever asks pays."""
         return cls(principal.tenant, principal.team, principal.usage_key)
 
     @property
     def sql_parameters(self) -> dict[str, Any]:
-        """As the statements take it."""
-        named = [("tenant", ""), ("team", self.team), ("key", self.key)]
-        scopes, names = zip(
-            *[(scope, name) for scope, name in named if name or scope == "tenant"], strict=True
-        )
-        return {"tenant": self.tenant, "scopes": list(scopes), "names": list(names)}
+        """Parameters of the statements: scopes and names as pairs."""
+        pairs = (("tenant", ""), ("team", self.team), ("key", self.key))
+        names = {scope: name for scope, name in pairs if name or scope == "tenant"}
+        return {"tenant": self.tenant, "scopes": list(names), "names": list(names.values())}
 
 
 def fetch_budget_statuses(connection: Connection, subject: BudgetSubject) -> list[BudgetStatus]:
-    """How a payer stands with each budget that applies. `connection` writes for the payer's tenant."""
+    """Return each budget that applies to a subject. `connection` writes for the subject's tenant."""
     with connection.cursor(row_factory=class_row(BudgetStatus)) as cursor:
-        return cursor.execute(QUERIES["standing"], subject.sql_parameters).fetchall()
+        return cursor.execute(QUERIES["budget_statuses"], subject.sql_parameters).fetchall()
 
 
 def fetch_budgets(database: Database, tenant: str) -> list[Budget]:
-    """The budgets of a tenant."""
+    """Return the budgets of a tenant."""
     with (
         database.writing(tenant) as connection,
         connection.cursor(row_factory=class_row(Budget)) as cursor,
@@ -160,11 +164,11 @@ def fetch_budgets(database: Database, tenant: str) -> list[Budget]:
 
 
 def set_budget(conninfo: str, tenant: str, budget: Budget) -> None:
-    """Set a budget, or change its limits. `conninfo` is of a role that owns Groundwork's tables.
+    """Set a budget, or change its limits. The role of `conninfo` must own Groundwork's tables.
 
     Raises:
-        InvalidInput: no usable name.
-        Unavailable: no database, or too few rights.
+        InvalidInput: the name is not valid.
+        Unavailable: the database does not answer, or the role has too few rights.
     """
     if budget.name:
         check_name(budget.scope, budget.name)
@@ -180,23 +184,23 @@ def remove_budget(
     per: BudgetPeriod,
     measure: BudgetMeasure,
 ) -> None:
-    """Remove a budget. `conninfo` is of a role that owns Groundwork's tables.
+    """Remove a budget. The role of `conninfo` must own Groundwork's tables.
 
     Raises:
-        NotFound: there is none.
-        Unavailable: no database, or too few rights.
+        NotFound: there is no such budget.
+        Unavailable: the database does not answer, or the role has too few rights.
     """
     which = {"tenant": tenant, "scope": scope, "name": name, "per": per, "measure": measure}
     with owner_transaction(conninfo, tenant, "set budgets") as connection:
         if not connection.execute(QUERIES["remove_budget"], which).rowcount:
-            raise NotFound(
-                "There is no such budget; `groundwork budget list` shows those that there are."
-            )
+            raise NotFound("There is no such budget. `groundwork budget list` shows all budgets.")
 
 
 def find_tightest_budget(statuses: Sequence[BudgetStatus]) -> BudgetStatus | None:
-    """Of the budgets whose soft limit is passed, the one with the least left of it."""
-    passed = [each for each in statuses if each.is_over_soft_limit]
-    return max(
-        passed, key=lambda each: each.spent / (each.hard or each.soft or Decimal(1)), default=None
-    )
+    """Return the budget above its soft limit of which the largest part is spent."""
+    exceeded = [status for status in statuses if status.is_over_soft_limit]
+    return max(exceeded, key=_spent_part, default=None)
+
+
+def _spent_part(status: BudgetStatus) -> Decimal:
+    return status.spent / (status.hard or status.soft or Decimal(1))

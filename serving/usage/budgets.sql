@@ -1,20 +1,20 @@
--- name: standing
--- How a payer stands with each budget that applies: their own, or the one for each ('*') where they have none.
--- In: tenant, scopes, names (of the payer, side by side). Out: a row a budget: scope, name, per, measure, soft, hard;
--- `spent` in its minute, day or month and `held` by calls under way, both in its measure; `resets_at`, and the `seconds`
--- until then; `opened`: whether there is a balance. The tenant's come first, then the team's.
-with payer as (
+-- name: budget_statuses
+-- Status of each budget that applies to a subject: its own, or the wildcard ('*') if it has none.
+-- In: tenant, scopes, names (of the subject, as pairs). Out: one row per budget: scope, name, per, measure, soft, hard;
+-- `spent` in its minute, day or month and `held` by running calls, both in its measure; `resets_at` and the
+-- `seconds_left` until then; `has_balance`. The tenant's come first, then the team's.
+with subject as (
     select scope, name from unnest(%(scopes)s::text[], %(names)s::text[]) as p (scope, name)
 ),
-applying as (
+applicable as (
     select distinct on (b.scope, b.per, b.measure)
         b.scope, p.name, b.per, b.measure, b.soft, b.hard, date_trunc(b.per, now(), 'UTC') as began
-    from payer p
+    from subject p
     join budget b on b.tenant_id = %(tenant)s and b.scope = p.scope and b.name in (p.name, '*')
     order by b.scope, b.per, b.measure, b.name = '*'
 ),
 ending as (
-    select *, (began at time zone 'UTC' + ('1 ' || per)::interval) at time zone 'UTC' as resets_at from applying
+    select *, (began at time zone 'UTC' + ('1 ' || per)::interval) at time zone 'UTC' as resets_at from applicable
 )
 select
     a.scope, a.name, a.per, a.measure, a.soft, a.hard, a.resets_at, u.scope is not null as has_balance,

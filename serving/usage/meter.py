@@ -1,12 +1,12 @@
-"""The meter: nothing is given out past a hard limit, and every call is booked to who made it.
+"""The meter enforces hard limits and attributes each call to its caller.
 
-admit      count a request against its payer's budgets, or refuse it
-reserve    before a call to a model: set aside the most that it may use, or refuse it
-settle     after it: book what it did use, and give back the rest
+admit_request   count a request against its subject's budgets, or refuse it
+reserve         before a call to a model: reserve the most that it may use, or refuse it
+commit_usage    after the call: record what it used, and release the rest
 
-Requests of one payer take turns on the rows of their balances, each for an instant, so that no two spend the same
-remainder; others have other rows. The rest of a minute, day or month is `hard` less what is spent and what calls under
-way hold. A process that dies holds it until its reservations expire, and no longer.
+Requests of one subject lock the rows of its balances for a moment, so that no two spend the same
+remainder. What is left of a period is `hard` minus what is spent and what running calls hold. The
+reservations of a dead process expire.
 """
 
 from collections import deque
@@ -23,8 +23,8 @@ from serving.gateway.types import ModelRequest, Usage
 from serving.usage.budgets import BudgetMeasure, BudgetStatus, BudgetSubject, fetch_budget_statuses
 
 QUERIES = load_queries(Path(__file__).with_name("meter.sql"))
-RESERVATION_GRACE_SECONDS = 60.0  # after a call's own deadline its reservation still counts so long
-# What is lost when the server breaks down is some counts of its last half second; what was used is always on disk.
+RESERVATION_GRACE_SECONDS = 60.0  # a reservation counts this long after the deadline of its call
+# A crash of the server may lose counts of its last half second. Recorded usage is always on disk.
 ASYNCHRONOUS_COMMIT = {"synchronous_commit": "off"}
 
 
@@ -33,45 +33,44 @@ class PostgresMeter:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._open_reservations: dict[
-            UUID, tuple[ModelRequest, bool]
-        ] = {}  # and whether a soft limit was passed
+        # Each request with its `tight` flag: a soft limit was exceeded.
+        self._open_reservations: dict[UUID, tuple[ModelRequest, bool]] = {}
         self._unwritten_usage: deque[tuple[UUID, Usage]] = deque()
 
     def admit_request(self, principal: Principal) -> list[BudgetStatus]:
-        """Count a request; returns how its payer stands with each budget.
+        """Count a request, and return the budgets of its subject as they were before it.
 
         Raises:
-            OverBudget: there may be no more requests in this minute, day or month.
+            OverBudget: the requests of this minute, day or month are used up.
         """
-        payer = BudgetSubject.from_principal(principal)
-        with self._lock_balances(payer) as (connection, standing):
-            _check_limits(standing, {"requests": Decimal(1)})
-            if standing:
-                _add_to_balances(connection, payer, requests=1)
-        return standing
+        subject = BudgetSubject.from_principal(principal)
+        with self._lock_balances(subject) as (connection, statuses):
+            _check_limits(statuses, {"requests": Decimal(1)})
+            if statuses:
+                _add_to_balances(connection, subject, requests=1)
+        return statuses
 
     def reserve(self, request: ModelRequest, model: str, tokens: int, cost: Decimal) -> UUID:
-        """See `Meter`: `tokens` and `cost` are the most that the call may use, what it reads and what it writes."""
-        payer, reservation = BudgetSubject.from_principal(request.principal), uuid4()
-        with self._lock_balances(payer) as (connection, standing):
-            _check_limits(standing, {"tokens": Decimal(tokens), "cost": cost})
-            set_aside = {
+        """See `Meter`. `tokens` and `cost` are the most that the call may use, prompt and reply
+        together.
+        """
+        subject, reservation = BudgetSubject.from_principal(request.principal), uuid4()
+        with self._lock_balances(subject) as (connection, statuses):
+            _check_limits(statuses, {"tokens": Decimal(tokens), "cost": cost})
+            reserved = {
                 **_call_attributes(reservation, request, model),
                 "tokens": tokens,
                 "cost": cost,
                 "seconds": request.timeout_seconds + RESERVATION_GRACE_SECONDS,
             }
-            connection.execute(QUERIES["reserve"], set_aside)
-        self._open_reservations[reservation] = (
-            request,
-            any(each.is_over_soft_limit for each in standing),
-        )
+            connection.execute(QUERIES["reserve"], reserved)
+        is_tight = any(status.is_over_soft_limit for status in statuses)
+        self._open_reservations[reservation] = (request, is_tight)
         return reservation
 
     def commit_usage(self, reservation: UUID, usage: Usage) -> None:
-        """See `Meter`. Once for each reservation; a second time nothing happens. What can't be booked, since the
-        database is away, is booked before the next.
+        """See `Meter`. A repetition changes nothing. Usage that can't be recorded now is recorded
+        with the next.
         """
         self._unwritten_usage.append((reservation, usage))
         while self._unwritten_usage:
@@ -86,7 +85,7 @@ class PostgresMeter:
         if reservation not in self._open_reservations:
             return
         request, tight = self._open_reservations[reservation]
-        payer = BudgetSubject.from_principal(request.principal)
+        subject = BudgetSubject.from_principal(request.principal)
         used = {
             **_call_attributes(reservation, request, usage.model),
             "input_tokens": usage.input_tokens,
@@ -96,60 +95,55 @@ class PostgresMeter:
             "outcome": usage.outcome,
             "tight": tight,
         }
-        with self._database.writing(payer.tenant) as connection:
-            connection.execute(QUERIES["lock"], payer.sql_parameters)
-            if connection.execute(QUERIES["settle"], used).rowcount:
+        with self._database.writing(subject.tenant) as connection:
+            connection.execute(QUERIES["lock_balances"], subject.sql_parameters)
+            if connection.execute(QUERIES["commit_usage"], used).rowcount:
                 _add_to_balances(
                     connection,
-                    payer,
+                    subject,
                     tokens=usage.input_tokens + usage.output_tokens,
                     cost=usage.cost,
                 )
         self._open_reservations.pop(reservation, None)
 
     def is_over_soft_limit(self, principal: Principal) -> bool:
-        """See `Meter`."""
         with self._database.writing(principal.tenant) as connection:
-            return any(
-                each.is_over_soft_limit
-                for each in fetch_budget_statuses(
-                    connection, BudgetSubject.from_principal(principal)
-                )
-            )
+            statuses = fetch_budget_statuses(connection, BudgetSubject.from_principal(principal))
+        return any(status.is_over_soft_limit for status in statuses)
 
     @contextmanager
     def _lock_balances(
         self, subject: BudgetSubject
     ) -> Iterator[tuple[Connection, list[BudgetStatus]]]:
-        """A transaction in which nobody else spends for the same payer, and how they stand.
+        """Open a transaction in which no other call spends for this subject, and yield it with the
+        budgets.
 
-        Balances that a new budget needs are opened beforehand: who waits for a turn must not hold another's.
+        Missing balances are created in a transaction before it, which holds no lock while it waits.
         """
         while True:
             with self._database.writing(subject.tenant, ASYNCHRONOUS_COMMIT) as connection:
-                connection.execute(QUERIES["lock"], subject.sql_parameters)
-                standing = fetch_budget_statuses(connection, subject)
-                if all(each.has_balance for each in standing):
-                    yield connection, standing
+                connection.execute(QUERIES["lock_balances"], subject.sql_parameters)
+                statuses = fetch_budget_statuses(connection, subject)
+                if all(each.has_balance for each in statuses):
+                    yield connection, statuses
                     return
             with self._database.writing(subject.tenant, ASYNCHRONOUS_COMMIT) as connection:
-                connection.execute(QUERIES["open"], subject.sql_parameters)
+                connection.execute(QUERIES["open_balances"], subject.sql_parameters)
 
 
 def _check_limits(
     statuses: Sequence[BudgetStatus], amounts: Mapping[BudgetMeasure, Decimal]
 ) -> None:
-    """See that so much more may be used.
+    """Check that these amounts fit into all budgets.
 
     Raises:
-        OverBudget: it may not. Of the budgets that are used up the one that resets last is told of: before it does no
-            other helps.
+        OverBudget: one is exceeded; of several, the one that resets last.
     """
-    refusals = [
-        each.over_budget_error(amounts[each.measure])
-        for each in statuses
-        if each.measure in amounts and not each.allows(amounts[each.measure])
-    ]
+    refusals = []
+    for status in statuses:
+        amount = amounts.get(status.measure)
+        if amount is not None and not status.allows(amount):
+            refusals.append(status.over_budget_error(amount))
     if refusals:
         raise max(refusals, key=lambda refusal: refusal.retry_after)
 
@@ -161,21 +155,18 @@ def _add_to_balances(
     tokens: int = 0,
     cost: Decimal = Decimal(0),
 ) -> None:
-    connection.execute(
-        QUERIES["book"],
-        {**subject.sql_parameters, "requests": requests, "tokens": tokens, "cost": cost},
-    )
+    amounts = {"requests": requests, "tokens": tokens, "cost": cost}
+    connection.execute(QUERIES["add_to_balances"], {**subject.sql_parameters, **amounts})
 
 
 def _call_attributes(reservation: UUID, request: ModelRequest, model: str) -> dict[str, object]:
-    """For whom and what a call is made."""
-    payer = BudgetSubject.from_principal(request.principal)
+    subject = BudgetSubject.from_principal(request.principal)
     return {
-        "tenant": payer.tenant,
+        "tenant": subject.tenant,
         "reservation_id": reservation,
         "request_id": request.request_id,
-        "team": payer.team,
-        "key": payer.key,
+        "team": subject.team,
+        "key": subject.key,
         "model": model,
         "purpose": request.purpose,
     }

@@ -1,4 +1,4 @@
-"""What was used, summed up for whoever pays the bill."""
+"""Usage reports by day, model, team, key or purpose."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,8 +18,10 @@ UsageGrouping = Literal["day", "model", "team", "key", "purpose"]
 
 @dataclass(frozen=True, slots=True)
 class UsageRow:
-    """What calls to models used, under one name. `estimated` counts those whose tokens we counted ourselves, `tight`
-    those made past a soft limit; failed and cancelled calls are in all sums, since they cost as well.
+    """Usage of one group. `estimated` calls have our own token count, and `tight` ones were made
+    above a soft limit.
+
+    All sums include failed and cancelled calls, since they cost as well.
     """
 
     name: str
@@ -35,7 +37,9 @@ class UsageRow:
 
 @dataclass(frozen=True, slots=True)
 class UnaccountedUsage:
-    """Calls of processes that died before they said what was used, and the most that this can have been."""
+    """Calls whose process died before it recorded their usage, and the most that they can have
+    used.
+    """
 
     calls: int
     tokens: int
@@ -45,7 +49,7 @@ class UnaccountedUsage:
 def fetch_usage(
     database: Database, tenant: str, by: UsageGrouping, since: datetime | None = None
 ) -> list[UsageRow]:
-    """What a tenant used since a time, or ever, by name."""
+    """Return the usage of a tenant, since a time or ever."""
     with (
         database.writing(tenant) as connection,
         connection.cursor(row_factory=class_row(UsageRow)) as cursor,
@@ -58,11 +62,13 @@ def fetch_usage(
 def fetch_unaccounted_usage(
     database: Database, tenant: str, since: datetime | None = None
 ) -> UnaccountedUsage:
-    """What nobody knows of; it is in no other sum."""
+    """Return the usage that no report contains."""
     with (
         database.writing(tenant) as connection,
         connection.cursor(row_factory=class_row(UnaccountedUsage)) as cursor,
     ):
-        row = cursor.execute(QUERIES["lost"], {"tenant": tenant, "since": since}).fetchone()
+        row = cursor.execute(
+            QUERIES["unaccounted_usage"], {"tenant": tenant, "since": since}
+        ).fetchone()
     assert row is not None
     return row

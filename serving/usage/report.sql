@@ -1,7 +1,7 @@
 -- name: usage
--- What was used, summed up. In: tenant, by (day, model, team, key or purpose), since (a time, or NULL for all).
--- Out: a row each: name (day: of UTC), calls, input_tokens, output_tokens, cost; how many of the calls were counted by us
--- alone (estimated), failed, were cancelled, and were made past a soft limit (tight).
+-- Usage by group. In: tenant, by (day, model, team, key or purpose), since (a time, or NULL for all).
+-- Out: one row per group: name (a day is of UTC), calls, input_tokens, output_tokens, cost, and the calls with our own
+-- token count (estimated), failed, cancelled, and made above a soft limit (tight).
 select
     case %(by)s
         when 'day' then to_char(u.at at time zone 'UTC', 'YYYY-MM-DD')
@@ -23,9 +23,9 @@ where u.tenant_id = %(tenant)s and (%(since)s::timestamptz is null or u.at >= %(
 group by 1
 order by 1
 
--- name: lost
--- Calls whose process died before it said what they did use. In: tenant, since (a time, or NULL for all).
--- Out: one row: calls, and the tokens and cost that they can have used at most.
+-- name: unaccounted_usage
+-- Calls whose process died before it recorded their usage. In: tenant, since (a time, or NULL for all).
+-- Out: one row: calls, and the most tokens and cost that they can have used.
 select count(*) as calls, coalesce(sum(tokens), 0)::bigint as tokens, coalesce(sum(cost), 0) as cost
 from reservation
 where tenant_id = %(tenant)s and expires_at <= now() and (%(since)s::timestamptz is null or expires_at >= %(since)s)

@@ -1,7 +1,7 @@
 """Registry of LLM providers: one file and one line here for each way to call a model.
 
-To add one, write a class like `ModelProvider` (base.py) in a new file and name it below. `provider` in the models file
-is a key of this table.
+To add one, write a class like `ModelProvider` (base.py) in a new file and name it below. `provider`
+in the models file is a key of this table.
 """
 
 from dataclasses import dataclass
@@ -9,7 +9,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class ProviderKind:
-    """A provider class, imported only if a model uses it, and the settings of the models file that it reads."""
+    """A provider class, imported only if a model uses it, and the settings of the models file that
+    it reads.
+    """
 
     import_path: str  # module:Class
     takes_options: bool = False  # `options` in place of `base_url` and `key_variable`

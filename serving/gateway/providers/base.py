@@ -15,8 +15,8 @@ from serving.gateway.types import ModelRequest
 class ReplyDelta:
     """The newest part of a reply: text, and tokens as the provider counted them.
 
-    `is_thinking` means that the model works on text that is not for the reader. `is_finished` means that the provider
-    called the reply complete, also where it reached its maximum length.
+    `is_thinking` means that the model works on text that is not for the reader. `is_finished` means
+    that the provider called the reply complete, also where it reached its maximum length.
     """
 
     text: str = ""
@@ -32,8 +32,8 @@ class ModelProvider(Protocol):
     def stream_reply(self, request: ModelRequest, limits: CallLimits) -> Generator[ReplyDelta]:
         """Yield the reply in parts. Closing the generator ends the call.
 
-        `limits` has the deadlines and the cancellation of the call: `limits.remaining_seconds()` before each wait, or a
-        client of `HttpPool.open_client(limits)`, which does so itself.
+        `limits` has the deadlines and the cancellation of the call: `limits.remaining_seconds()`
+        before each wait, or a client of `HttpPool.open_client(limits)`, which does so itself.
 
         Raises:
             UpstreamFault, HttpError: the call failed, before its first part or after it.

@@ -1,7 +1,8 @@
-"""Any LLM of LlamaIndex, by the path of its class: `model: llama_index.llms.bedrock_converse:BedrockConverse`.
+"""Any LLM of LlamaIndex, by the path of its class: `model:
+llama_index.llms.bedrock_converse:BedrockConverse`.
 
-The operator installs its package. It brings its own HTTP client, so a call can be abandoned but not ended: a thread
-reads the reply, and the gateway waits for it only as long as the deadlines allow.
+The operator installs its package. It brings its own HTTP client, so a call can be abandoned but not
+ended: a thread reads the reply, and the gateway waits for it only as long as the deadlines allow.
 """
 
 import importlib

@@ -1,6 +1,8 @@
-"""Every endpoint with OpenAI's chat completions: OpenAI, Azure, vLLM, TGI, Ollama, llama.cpp and many more.
+"""Every endpoint with OpenAI's chat completions: OpenAI, Azure, vLLM, TGI, Ollama, llama.cpp and
+many more.
 
-Azure's `base_url` is https://NAME.openai.azure.com/openai/v1, and its `model` is the name of the deployment.
+Azure's `base_url` is https://NAME.openai.azure.com/openai/v1, and its `model` is the name of the
+deployment.
 """
 
 from collections.abc import Generator

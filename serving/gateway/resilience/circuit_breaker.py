@@ -50,7 +50,9 @@ class CircuitBreaker:
             return self._seconds_until_ready()
 
     def admit(self) -> bool:
-        """Let a call through if possible. An admitted call must end in one of the `record_` methods."""
+        """Let a call through if possible. An admitted call must end in one of the `record_`
+        methods.
+        """
         with self._lock:
             if self._seconds_until_ready() > 0:
                 return False

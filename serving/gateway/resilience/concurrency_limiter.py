@@ -1,4 +1,6 @@
-"""Limit on parallel calls to a model and on waiting ones. A call that would wait in vain is refused at once."""
+"""Limit on parallel calls to a model and on waiting ones. A call that would wait in vain is refused
+at once.
+"""
 
 import threading
 import time
@@ -27,7 +29,9 @@ class ConcurrencyLimiter:
             return self._take_slot() if not self._waiting else False
 
     def acquire_within(self, seconds: float, cancelled: threading.Event) -> bool:
-        """Wait for a slot. Return False as soon as that is hopeless: too many wait, or the wait is too long."""
+        """Wait for a slot. Return False as soon as that is hopeless: too many wait, or the wait is
+        too long.
+        """
         until = time.monotonic() + seconds
         with self._changed:
             expected_seconds = self._expected_wait_seconds(self._waiting + 1)

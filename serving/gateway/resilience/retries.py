@@ -10,10 +10,12 @@ BASE_DELAY_SECONDS, MAX_DELAY_SECONDS = 0.25, 2.0
 
 
 class RetryBudget:
-    """Retries that all requests of the process share: each request earns a tenth of one, each retry costs one.
+    """Retries that all requests of the process share: each request earns a tenth of one, each retry
+    costs one.
 
-    A retry that brings a reply is refunded, so only useless retries are limited: with one of two providers down every
-    request may go to the other; with both down there are at most 1.1 calls per request.
+    A retry that brings a reply is refunded, so only useless retries are limited: with one of two
+    providers down every request may go to the other; with both down there are at most 1.1 calls per
+    request.
     """
 
     def __init__(self, max_credit: float = MAX_RETRY_CREDIT) -> None:
@@ -44,7 +46,7 @@ class RetryBudget:
 def retry_delay_seconds(retry: int, rng: random.Random) -> float:
     """Return a random delay before retry 0, 1, ..., up to a bound that doubles.
 
-    Calls that failed together then do not return together ("full jitter": M. Brooker, Exponential Backoff And Jitter,
-    2015).
+    Calls that failed together then do not return together ("full jitter": M. Brooker, Exponential
+    Backoff And Jitter, 2015).
     """
     return rng.uniform(0, min(MAX_DELAY_SECONDS, BASE_DELAY_SECONDS * 2**retry))

@@ -1,4 +1,6 @@
-"""Faults of a call to a model, with their consequences: retry or not, count against the model or not, cost or not."""
+"""Faults of a call to a model, with their consequences: retry or not, count against the model or
+not, cost or not.
+"""
 
 from typing import Literal
 
@@ -49,7 +51,9 @@ FAULT_DESCRIPTIONS: dict[FaultKind, str] = {
 
 
 class UpstreamFault(Exception):
-    """A failed call. `retry_after` is the pause in seconds that the provider asked for, None if it did not."""
+    """A failed call. `retry_after` is the pause in seconds that the provider asked for, None if it
+    did not.
+    """
 
     def __init__(self, kind: FaultKind, retry_after: float | None = None) -> None:
         super().__init__(kind)

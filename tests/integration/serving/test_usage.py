@@ -184,7 +184,7 @@ def test_past_a_hard_limit_there_is_a_reset_to_wait_for(
     limit(admin, ada, "tokens", per, "100")
     began = datetime.now(UTC)
     with pytest.raises(
-        OverBudget, match=rf"may use 100 tokens in a {per}, and 100 are used; .* resets at "
+        OverBudget, match=rf"may use 100 tokens in a {per}, and 100 are used\. .* resets at "
     ) as refused:
         spend_again_and_again(meter, ada, 100)
     said = datetime.strptime(str(refused.value).rsplit(" ", 1)[1], "%Y-%m-%dT%H:%M:%SZ.").replace(
@@ -203,7 +203,7 @@ def test_what_is_held_is_told_from_what_is_spent(
     """Calls under way give back what they don't use, so that trying again soon is worth it."""
     limit(admin, ada, "tokens", "day", "100")
     held = meter.reserve(call(ada), MODEL, 90, Decimal(0))
-    with pytest.raises(OverBudget, match="calls under way hold") as refused:
+    with pytest.raises(OverBudget, match="running calls hold") as refused:
         meter.reserve(call(ada), MODEL, 20, Decimal(0))
     assert refused.value.retry_after == 1
     meter.commit_usage(held, usage(10))
@@ -216,7 +216,7 @@ def test_what_never_fits_is_told_so(meter: PostgresMeter, admin: str, ada: Princ
     """Waiting for the reset would help nobody."""
     limit(admin, ada, "cost", "day", "0.10")
     with pytest.raises(
-        OverBudget, match=r"may use 0\.1 of cost in a day, and this alone may take 0\.25;"
+        OverBudget, match=r"may use 0\.1 of cost in a day, and this alone may take 0\.25\."
     ):
         meter.reserve(call(ada), MODEL, 1, Decimal("0.25"))
 
@@ -528,7 +528,7 @@ def test_over_http_a_tenant_over_its_budget_is_told_when_to_come_back(
         assert refused.headers["content-type"] == "application/problem+json"
         assert refused.json()["type"] == "urn:groundwork:over-budget"
         assert (
-            "may use 2 requests in a day, and 2 are used; the budget resets at"
+            "may use 2 requests in a day, and 2 are used. The budget resets at"
             in refused.json()["detail"]
         )
         assert 1 <= int(refused.headers["retry-after"]) <= 86_400

@@ -166,8 +166,8 @@ def test_a_rule_file_that_is_a_link_stops_the_run(folder: Path, tmp_path: Path) 
         ("ftp://example.org/a", "of no known kind"),
         ("gs://bucket/a", r"pip install .*\[gcs\]"),
         ("az://container/a", r"pip install .*\[azure\]"),
-        ("s3://", "names no bucket"),
-        ("s3:///folder", "names no bucket"),
+        ("s3://", "has no bucket"),
+        ("s3:///folder", "has no bucket"),
     ],
 )
 def test_an_address_that_cannot_be_used_is_refused_in_a_sentence(address: str, says: str) -> None:

@@ -207,7 +207,7 @@ def test_the_command_shows_a_file_and_asks_each_model(tmp_path, fake, capsys, mo
     assert alpha["answers"] is True
     assert "'beta' can't be reached" in beta["answers"]
     assert command(monkeypatch, "models", str(file)) == 0
-    assert "beta: balanced, beta, 8192 tokens, 0.5 and 0 EUR a million" in capsys.readouterr().out
+    assert "beta: balanced, beta, 8192 tokens, 0.5 and 0 EUR per million" in capsys.readouterr().out
     assert command(monkeypatch, "models") == 1
     assert "set GROUNDWORK_MODELS" in capsys.readouterr().err
 
@@ -431,7 +431,7 @@ class Ledger:
     def reserve(self, request, model, tokens, cost):
         if model in self.dear:
             raise OverBudget(
-                "The tenant may use 5 tokens in a day; the budget resets at midnight.", 60
+                "The tenant may use 5 tokens in a day. The budget resets at midnight.", 60
             )
         reservation = uuid4()
         self.reserved[reservation] = (model, tokens, cost)
