@@ -16,7 +16,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from core.errors import InvalidInput
-from serving.gateway.providers import PROVIDERS
+from serving.gateway import providers
 from serving.gateway.token_counters import ENDPOINT_TOKENIZER
 from serving.gateway.types import Risk, Tier
 
@@ -60,8 +60,10 @@ class ModelSpec(_ConfigSection):
     @field_validator("provider")
     @classmethod
     def _check_provider(cls, value: str) -> str:
-        if value not in PROVIDERS:
-            raise ValueError(f"{value!r} is not a provider. Use one of: {', '.join(PROVIDERS)}")
+        if value not in providers.PROVIDERS:
+            raise ValueError(
+                f"{value!r} is not a provider. Use one of: {', '.join(providers.PROVIDERS)}"
+            )
         return value
 
     @field_validator("base_url")
@@ -84,7 +86,7 @@ class ModelSpec(_ConfigSection):
 
     @model_validator(mode="after")
     def _check_combination(self) -> "ModelSpec":
-        kind = PROVIDERS[self.provider]
+        kind = providers.PROVIDERS[self.provider]
         if self.tokenizer == ENDPOINT_TOKENIZER and not kind.counts_tokens:
             raise ValueError(
                 "tokenizer: endpoint is for llama.cpp's server. Name a tokenizer.json, or leave it out"

@@ -3,6 +3,7 @@
 import json
 import threading
 import time
+import zipfile
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
@@ -14,6 +15,7 @@ import core.embedding
 import core.redaction
 import ingest.chunkers.registry
 import ingest.parsers.registry
+import ingest.sources
 import serving.api.identity
 import serving.gateway.providers
 from tests.support.doc_examples import Example
@@ -42,6 +44,15 @@ def test_embedder_example_calls_its_api(monkeypatch):
     example = Example("Embedder", monkeypatch)
     example.install(core.embedding, "PROVIDERS")
     example.run()
+
+
+def test_source_example_reads_an_archive(monkeypatch, tmp_path):
+    with zipfile.ZipFile(tmp_path / "archive.zip", "w") as archive:
+        archive.writestr("notes.txt", "The sea is deep.")
+        archive.writestr("picture.png", b"")
+    example = Example("Source", monkeypatch)
+    example.install(ingest.sources, "SOURCES")
+    example.run(path=tmp_path / "archive.zip")
 
 
 def test_identity_example_accepts_a_token_of_a_published_key(monkeypatch):

@@ -6,8 +6,8 @@ from importlib import import_module
 from typing import Protocol
 
 from core.http import CallLimits, HttpPool
+from serving.gateway import providers
 from serving.gateway.models_file import ModelSpec
-from serving.gateway.providers import PROVIDERS
 from serving.gateway.types import ModelRequest
 
 
@@ -46,6 +46,6 @@ def open_provider(spec: ModelSpec, pool: HttpPool) -> ModelProvider:
     Raises:
         InvalidInput: its key is not set, or its package is not installed.
     """
-    module, _, name = PROVIDERS[spec.provider].import_path.partition(":")
+    module, _, name = providers.PROVIDERS[spec.provider].import_path.partition(":")
     provider: ModelProvider = getattr(import_module(module), name)(spec, pool)
     return provider
