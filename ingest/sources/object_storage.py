@@ -152,37 +152,30 @@ def _translate_errors(address: str, path: str = "") -> Iterator[None]:
     except (InvalidInput, UnreadableFile):
         raise
     except FileNotFoundError as error:
-        raise file_gone(path) if path else _address_not_found(address) from error
-    except PermissionError as error:
-        raise _access_denied(address, path) from error
-    except Exception as error:  # three libraries with classes of their own; all are raised again
-        if isinstance(error, OSError) and error.errno == errno.EBUSY:
-            raise file_changed(path) from error
-        if type(error).__name__ in _CREDENTIAL_ERRORS:
-            raise _missing_credentials(address) from error
-        short = " ".join(str(error).split())[:160] or type(error).__name__
-        raise Unavailable(
-            f"{address} can't be reached ({short}). Check the endpoint and the network."
+        if path:
+            raise file_gone(path) from error
+        raise InvalidInput(
+            f"There is nothing at {address}. Check the names of the bucket and the folder."
         ) from error
+    except PermissionError as error:
+        if path:
+            reason = f"{path} may not be read with these credentials. Allow it, or leave it out."
+            raise UnreadableFile("unopened", reason) from error
+        raise InvalidInput(
+            f"The credentials may not list {address}. Check them and their permissions."
+        ) from error
+    except Exception as error:  # three libraries with classes of their own; all are raised again
+        raise _translate_other_error(error, address, path) from error
 
 
-def _address_not_found(address: str) -> InvalidInput:
-    return InvalidInput(
-        f"There is nothing at {address}. Check the names of the bucket and the folder."
-    )
-
-
-def _missing_credentials(address: str) -> InvalidInput:
-    return InvalidInput(
-        f"There are no credentials for {address}. See docs/reference/sources.md for their places."
-    )
-
-
-def _access_denied(address: str, path: str) -> InvalidInput | UnreadableFile:
-    if path:
-        return UnreadableFile(
-            "unopened", f"{path} may not be read with these credentials. Allow it, or leave it out."
+def _translate_other_error(error: Exception, address: str, path: str) -> Exception:
+    if isinstance(error, OSError) and error.errno == errno.EBUSY:
+        return file_changed(path)
+    if type(error).__name__ in _CREDENTIAL_ERRORS:
+        return InvalidInput(
+            f"There are no credentials for {address}. See docs/reference/sources.md for their places."
         )
-    return InvalidInput(
-        f"The credentials may not list {address}. Check them and their permissions."
+    reason = " ".join(str(error).split())[:160] or type(error).__name__
+    return Unavailable(
+        f"{address} can't be reached ({reason}). Check the endpoint and the network."
     )

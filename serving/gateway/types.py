@@ -116,14 +116,11 @@ class Models(ABC):
         return secrets.token_hex()
 
 
-class CancellableModels(Models):
-    """Models for one caller: setting `cancelled` ends all their calls, in any thread."""
+class ModelsDecorator(Models):
+    """Base of models that change the requests or replies of others."""
 
-    def __init__(self, models: Models, cancelled: threading.Event) -> None:
-        self._models, self._cancelled = models, cancelled
-
-    def stream(self, request: ModelRequest) -> ModelReply:
-        return self._models.stream(replace(request, cancelled=self._cancelled))
+    def __init__(self, models: Models) -> None:
+        self._models = models
 
     def context_size(self, principal: Principal) -> int:
         return self._models.context_size(principal)
@@ -131,6 +128,17 @@ class CancellableModels(Models):
     @property
     def fingerprint(self) -> str:
         return self._models.fingerprint
+
+
+class CancellableModels(ModelsDecorator):
+    """Models for one caller: setting `cancelled` ends all their calls, in any thread."""
+
+    def __init__(self, models: Models, cancelled: threading.Event) -> None:
+        super().__init__(models)
+        self._cancelled = cancelled
+
+    def stream(self, request: ModelRequest) -> ModelReply:
+        return self._models.stream(replace(request, cancelled=self._cancelled))
 
 
 class Meter(Protocol):

@@ -10,30 +10,17 @@ from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
 
-from core.principal import Principal
 from core.redaction import SENSITIVE_KINDS, Pseudonyms, redact
 from core.settings import Settings
 from serving.answering.types import Answer, AnswerEvent, Citation, Refusal, SentenceVerified
 from serving.gateway.gateway import open_gateway
-from serving.gateway.types import Meter, ModelReply, ModelRequest, Models, Usage
+from serving.gateway.types import Meter, ModelReply, ModelRequest, Models, ModelsDecorator, Usage
 
 MAX_PSEUDONYM_CHARACTERS = 24  # <DRIVER_LICENSE_12> has 19
 
 
-class RedactingModels(Models):
+class RedactingModels(ModelsDecorator):
     """Models that read pseudonyms in place of secrets and personal data."""
-
-    def __init__(self, models: Models) -> None:
-        self._models = models
-
-    def context_size(self, principal: Principal) -> int:
-        """See `Models`."""
-        return self._models.context_size(principal)
-
-    @property
-    def fingerprint(self) -> str:
-        """See `Models`."""
-        return self._models.fingerprint
 
     def stream(self, request: ModelRequest) -> ModelReply:
         """See `Models`."""

@@ -427,7 +427,7 @@ def test_a_tenant_waits_for_no_other(
         (None, None, "needs a limit"),
         ("-1", None, "from 0 up"),
         (None, "NaN", "from 0 up"),
-        ("5", "4", "at most as high"),
+        ("5", "4", "at most the hard limit"),
         (None, "Infinity", "from 0 up"),
     ],
 )

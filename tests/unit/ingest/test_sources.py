@@ -153,7 +153,7 @@ def test_a_rule_file_that_is_a_link_stops_the_run(folder: Path, tmp_path: Path) 
     """It is not followed, and what it restricts must not be open."""
     (tmp_path / "readers.yaml").write_text("rules: []\n")
     (folder / "readers.yaml").symlink_to(tmp_path / "readers.yaml")
-    with pytest.raises(InvalidInput, match="plain file"):
+    with pytest.raises(InvalidInput, match="regular, readable file"):
         paths(folder)
 
 
@@ -163,7 +163,7 @@ def test_a_rule_file_that_is_a_link_stops_the_run(folder: Path, tmp_path: Path) 
         ("/nowhere/at/all", "nothing at"),
         ("/dev/null", "neither a file nor a folder"),
         ("file://elsewhere/share", "another machine"),
-        ("ftp://example.org/a", "of no known kind"),
+        ("ftp://example.org/a", "not a known kind of source"),
         ("gs://bucket/a", r"pip install .*\[gcs\]"),
         ("az://container/a", r"pip install .*\[azure\]"),
         ("s3://", "has no bucket"),
