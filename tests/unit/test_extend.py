@@ -3,7 +3,6 @@
 import json
 import threading
 import time
-import zipfile
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
@@ -33,6 +32,12 @@ def test_chunker_example_cuts_a_document(monkeypatch):
     example.run()
 
 
+def test_source_example_lists_and_reads_an_archive(monkeypatch, tmp_path):
+    example = Example("Source", monkeypatch)
+    example.install(ingest.sources, "SOURCES")
+    example.run(path=tmp_path / "papers.zip")
+
+
 def test_embedder_example_calls_its_api(monkeypatch):
     def reply(url, *, json, **_):
         data = [{"embedding": [float(len(text))] * 1536} for text in json["input"]]
@@ -44,15 +49,6 @@ def test_embedder_example_calls_its_api(monkeypatch):
     example = Example("Embedder", monkeypatch)
     example.install(core.embedding, "PROVIDERS")
     example.run()
-
-
-def test_source_example_reads_an_archive(monkeypatch, tmp_path):
-    with zipfile.ZipFile(tmp_path / "archive.zip", "w") as archive:
-        archive.writestr("notes.txt", "The sea is deep.")
-        archive.writestr("picture.png", b"")
-    example = Example("Source", monkeypatch)
-    example.install(ingest.sources, "SOURCES")
-    example.run(path=tmp_path / "archive.zip")
 
 
 def test_identity_example_accepts_a_token_of_a_published_key(monkeypatch):
