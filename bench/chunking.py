@@ -18,6 +18,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +93,7 @@ def fixed_size_chunker(size: int, overlap: int) -> Chunker:
     return chunk
 
 
-# Name -> how it cuts, and whether the context goes in front.
+# Name -> the chunker, and True if the context is embedded and indexed too.
 SETTINGS: Mapping[str, tuple[Chunker, bool]] = {
     DEFAULT: (structure.chunk_document, True),
     "structure 180, text alone": (structure.chunk_document, False),
@@ -110,19 +111,20 @@ SETTINGS: Mapping[str, tuple[Chunker, bool]] = {
 
 def main() -> None:
     """Measure all settings and print a table."""
-    made = build_parser("bench.chunking", __doc__)
-    made.add_argument(
-        "--articles", type=int, default=0, help="only the first so many; by default all"
+    parser = build_parser("bench.chunking", __doc__)
+    parser.add_argument(
+        "--articles", type=int, default=0, help="number of articles from the first on; 0: all"
     )
-    given = made.parse_args()
+    arguments = parser.parse_args()
     settings = load_settings()
     embedder = load_embedder(settings.embedding_model, settings.embedding_dtype)
-    documents, questions = read(given.data / "squad", given.articles)
-    asked = embedder.encode([question.text for question in questions])
-    found = {
-        name: outcomes(cut, documents, questions, asked, embedder) for name, cut in SETTINGS.items()
+    documents, questions = read(arguments.data / "squad", arguments.articles)
+    question_vectors = embedder.encode([question.text for question in questions])
+    results = {
+        name: outcomes(setting, documents, questions, question_vectors, embedder)
+        for name, setting in SETTINGS.items()
     }
-    _print(found, len(documents), len(questions))
+    _print(results, len(documents), len(questions))
 
 
 def read(folder: Path, most: int = 0) -> tuple[dict[str, ParsedDocument], list[Question]]:
@@ -155,30 +157,26 @@ def outcomes(
     setting: tuple[Chunker, bool],
     documents: Mapping[str, ParsedDocument],
     questions: Sequence[Question],
-    asked: NDArray[np.float32],
+    question_vectors: NDArray[np.float32],
     embedder: Embedder,
 ) -> dict[str, list[float]]:
     """Return 1 or 0 per question, by ranking and budget, and the tokens of each chunk."""
-    pieces = [
-        piece
-        for title, parsed in documents.items()
-        for piece in _cut(setting, title, parsed, embedder)
-    ]
+    pieces: list[Piece] = []
+    for title, parsed in documents.items():
+        pieces += _cut(setting, title, parsed, embedder)
     shown = [piece.shown for piece in pieces]
-    dense: Scores = (asked @ embedder.encode(shown).T).astype(np.float64)
+    dense: Scores = (question_vectors @ embedder.encode(shown).T).astype(np.float64)
     index = bm25s.BM25(k1=1.2, b=0.75)
     index.index([extract_terms(text) for text in shown], show_progress=False)
     lexical = np.stack([index.get_scores(extract_terms(question.text)) for question in questions])
-    ways = {"dense": dense, "hybrid": _scaled(dense) + _scaled(lexical)}
-    found = {
-        f"{way} {budget}": [
-            float(_holds(question, [pieces[place] for place in np.argsort(-row)], budget))
-            for question, row in zip(questions, scores, strict=True)
-        ]
-        for way, scores in ways.items()
-        for budget in BUDGETS
-    }
-    return {"tokens": [float(piece.tokens) for piece in pieces], **found}
+    rankings = {"dense": dense, "hybrid": _scaled(dense) + _scaled(lexical)}
+    results = {"tokens": [float(piece.tokens) for piece in pieces]}
+    for (name, scores), budget in product(rankings.items(), BUDGETS):
+        hits = results[f"{name} {budget}"] = []
+        for question, row in zip(questions, scores, strict=True):
+            ranked = [pieces[index] for index in np.argsort(-row)]
+            hits.append(float(_contains_answer(question, ranked, budget)))
+    return results
 
 
 def _rows(file: Path) -> Iterator[dict[str, Any]]:
@@ -214,7 +212,7 @@ def _scaled(scores: Scores) -> Scores:
     return scaled
 
 
-def _holds(question: Question, ranked: Sequence[Piece], budget: int) -> bool:
+def _contains_answer(question: Question, ranked: Sequence[Piece], budget: int) -> bool:
     for piece in ranked:
         budget -= piece.tokens
         if budget < 0:
@@ -228,9 +226,9 @@ def _holds(question: Question, ranked: Sequence[Piece], budget: int) -> bool:
 
 
 def _print(
-    found: Mapping[str, Mapping[str, Sequence[float]]], documents: int, questions: int
+    results: Mapping[str, Mapping[str, Sequence[float]]], documents: int, questions: int
 ) -> None:
-    columns = [f"{way} {budget}" for way in ("dense", "hybrid") for budget in BUDGETS]
+    columns = [f"{name} {budget}" for name, budget in product(("dense", "hybrid"), BUDGETS)]
     table = Table(
         "setting",
         "chunks",
@@ -240,8 +238,10 @@ def _print(
         pad_edge=False,
         title=f"SQuAD: {documents} documents, {questions} questions",
     )
-    for name, outcome in found.items():
-        cells = [_cell(outcome[column], found[DEFAULT][column], column, name) for column in columns]
+    for name, outcome in results.items():
+        cells = [
+            _cell(outcome[column], results[DEFAULT][column], column, name) for column in columns
+        ]
         table.add_row(
             name, str(len(outcome["tokens"])), f"{np.mean(outcome['tokens']):.0f}", *cells
         )
@@ -249,13 +249,13 @@ def _print(
 
 
 def _cell(outcome: Sequence[float], default: Sequence[float], column: str, name: str) -> str:
-    said = f"{np.mean(outcome):.3f}"
+    mean = f"{np.mean(outcome):.3f}"
     if name == DEFAULT or not column.endswith(str(BUDGETS[-1])):
-        return said
+        return mean
     low, high = bootstrap_interval(
         [one - other for one, other in zip(outcome, default, strict=True)]
     )
-    return f"{said} ({low:+.3f} to {high:+.3f})"
+    return f"{mean} ({low:+.3f} to {high:+.3f})"
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ def parse_file(name: str, data: bytes) -> tuple[str, ParsedDocument]:
     """Return the media type and the content of a file.
 
     Raises:
-        UnreadableFile: with a reason and the fix, whatever is wrong with the file.
+        UnreadableFile: with a reason and the fix, for any problem with the file.
     """
     if not data or data.isspace():
         raise UnreadableFile("empty", f"{name} is empty. Add text, or remove it from the source.")

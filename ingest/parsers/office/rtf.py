@@ -52,7 +52,7 @@ class _ParagraphState:
 def parse(data: bytes) -> ParsedDocument:
     """Parse an .rtf file."""
     if not data.lstrip().startswith(b"{\\rtf"):
-        why = "The file is not RTF, whatever its name says. Save it again as .rtf or .docx."
+        why = "The file is not RTF, although its name says so. Save it again as .rtf or .docx."
         raise UnreadableFile("not-a-document", why)
     reader = _RtfReader()
     reader.read(data.decode("latin-1"))
