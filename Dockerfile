@@ -22,7 +22,7 @@ RUN pip install --no-cache-dir --disable-pip-version-check ${TORCH_INDEX:+--extr
       --requirement /app/requirements.lock
 
 # Install and compile the code now: later nothing can be written. Only the folders that commands use stay here.
-# All files are readable, whatever the umask of the clone was.
+# All files are made readable: the umask of the clone may be strict.
 WORKDIR /app
 COPY . /app/
 RUN chmod -R a+rX,go-w /app \

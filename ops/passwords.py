@@ -3,7 +3,7 @@
 python ops/passwords.py            keep existing passwords (the service `secrets` runs this)
 python ops/passwords.py --new      create new ones; docs/guides/deploy.md says how to activate them
 
-    database/superuser-password    )  read by the database's image, whatever user it runs as
+    database/superuser-password    )  read by any user of the database's image
     database/application-password  )
     database/passwords.sql         )  creates the application role, sets both passwords; repeatable
     admin/pgpass                   password of the superuser, for `groundwork migrate`

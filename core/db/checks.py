@@ -31,7 +31,7 @@ def check_ready(connection: psycopg.Connection) -> None:
 
 
 def check_isolation(connection: psycopg.Connection) -> None:
-    """Check that the database keeps tenants apart, whatever statement the application sends.
+    """Check that the database keeps tenants apart for every statement of the application.
 
     Raises:
         UnsafeDatabase: a check fails; the message names the first one.

@@ -1,4 +1,4 @@
--- Statistics of reader sets and terms. Triggers keep them correct, whatever code writes or deletes.
+-- Statistics of reader sets and terms. Triggers keep them correct for every write and delete.
 --
 -- Each statement records its changes in `statistics_change`; the commit adds them up. So a transaction locks the row of
 -- a reader set for an instant only, and several workers can store documents at the same time.
