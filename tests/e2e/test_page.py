@@ -1,5 +1,9 @@
-"""The page at /, in a real Chromium against the real service over the sample."""
+"""The page in a real Chromium, with the real service and the sample documents.
 
+PAGE_IMAGE=docs/images/page.png pytest tests/e2e/test_page.py -k cited     renews the picture of the README
+"""
+
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,14 +21,14 @@ ASKED = "How many days of annual leave can I carry over into next year?"
 
 @pytest.fixture(scope="module")
 def address(sample_services: Services) -> Iterator[str]:
-    """The service on a free port."""
+    """Serve the sample on a free port."""
     with served(build_api(sample_services, LocalIdentity(("alder", "brightwater")))) as address:
         yield f"{address}/"
 
 
 @pytest.fixture(scope="module")
 def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    """One tab for the module."""
+    """Open one tab for the module."""
     program = find_browser()
     if program is None:
         pytest.skip("no Chromium here (Debian's package is called chromium)")
@@ -34,7 +38,7 @@ def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 @pytest.fixture(params=[(1280, 900, False), (390, 844, True)], ids=["desktop", "phone"])
 def page(tab: Browser, address: str, request: pytest.FixtureRequest) -> Browser:
-    """The page, freshly opened, at both widths."""
+    """Open the page at the width of a desktop and of a phone."""
     width, height, mobile = request.param
     tab.resize(width, height, mobile=mobile)
     tab.open("about:blank")
@@ -52,7 +56,6 @@ def ask(page: Browser, question: str) -> None:
 
 
 def test_a_cited_sentence_leads_to_its_highlighted_quote(page: Browser, tmp_path: Path) -> None:
-    """From the question to the mark in the document."""
     ask(page, ASKED)
     page.wait("document.querySelector('#answer a[href*=\"#document=\"]')")
     answer = page.run("document.querySelector('#answer').innerText")
@@ -65,11 +68,12 @@ def test_a_cited_sentence_leads_to_its_highlighted_quote(page: Browser, tmp_path
     assert "Up to 5 unused days" in marked
     page.wait("document.querySelector('#reader mark').getBoundingClientRect().top < innerHeight")
     page.picture(tmp_path / "quote.png")
+    if "PAGE_IMAGE" in os.environ and page.run("innerWidth > 1000"):
+        page.picture(Path(os.environ["PAGE_IMAGE"]))  # the picture of the README
     assert (tmp_path / "quote.png").stat().st_size > 10_000
 
 
 def test_a_refusal_is_shown_as_one(page: Browser) -> None:
-    """With its reason, and not as an error."""
     ask(page, "Who won the football world cup in 1998?")
     page.wait("document.querySelector('#answer').innerText.length > 20")
     assert page.run("document.querySelector('[data-stage=\"failed\"]').hidden")
@@ -77,7 +81,6 @@ def test_a_refusal_is_shown_as_one(page: Browser) -> None:
 
 
 def test_another_tenant_sees_nothing_of_the_first(page: Browser) -> None:
-    """Choosing a tenant on the page is choosing what is searched."""
     page.run(
         "(() => { const tenant = document.querySelector('#tenant'); tenant.value = 'brightwater';"
         " tenant.dispatchEvent(new Event('change', {bubbles: true})); })()"
@@ -88,7 +91,6 @@ def test_another_tenant_sees_nothing_of_the_first(page: Browser) -> None:
 
 
 def test_nothing_is_wider_than_the_page(page: Browser) -> None:
-    """No sideways scrolling, before and after an answer."""
     ask(page, ASKED)
     page.wait("document.querySelector('#answer a[href*=\"#document=\"]')")
     assert page.run("document.documentElement.scrollWidth <= innerWidth")
@@ -103,7 +105,7 @@ def fill(page: Browser, field: str, value: str) -> None:
 
 
 def test_a_question_can_be_narrowed_down(page: Browser) -> None:
-    """To a folder and to what the metadata says; the page says so, and one click takes it back."""
+    """A folder and a metadata value narrow it; one click removes both."""
     page.run("document.querySelector('#narrow').open = true")
     fill(page, "#within-path", "people/")
     fill(page, "#within-key", "status")
@@ -127,8 +129,8 @@ def test_a_question_can_be_narrowed_down(page: Browser) -> None:
     assert "filter lets pass" in page.run("document.querySelector('.refusal-reason').textContent")
 
 
-def test_the_scores_are_drawn_and_said(page: Browser) -> None:
-    """A bar for each passage in pieces that add up to its score, in words for those who don't see it."""
+def test_the_scores_are_drawn_and_labelled(page: Browser) -> None:
+    """Each passage has a bar whose parts add up to its score, and a label for screen readers."""
     fill(page, "#within-path", "people/")
     ask(page, ASKED)
     page.wait("document.querySelector('#answer a[href*=\"#document=\"]')")
@@ -159,8 +161,8 @@ def test_the_scores_are_drawn_and_said(page: Browser) -> None:
     page.wait("document.querySelector('#reader mark')")
 
 
-def test_a_conversation_goes_on_until_a_new_one_is_begun(page: Browser, tmp_path: Path) -> None:
-    """The page says how it understood a follow-up; after the button it knows nothing of what was asked."""
+def test_a_conversation_continues_until_a_new_one_starts(page: Browser, tmp_path: Path) -> None:
+    """The page shows the standalone form of a follow-up question, until the button starts a new conversation."""
     ask(page, "How deep can I lower a Heron 200?")
     page.wait("document.querySelector('#answer a[href*=\"#document=\"]')")
     assert page.run("document.querySelector('#asked-as').hidden")
@@ -180,7 +182,6 @@ def test_a_conversation_goes_on_until_a_new_one_is_begun(page: Browser, tmp_path
 
 
 def test_a_problem_is_one_sentence(page: Browser) -> None:
-    """What the service refuses is said on the page."""
     ask(page, "x " * 1_500)
     page.wait("!document.querySelector('[data-stage=\"failed\"]').hidden")
     assert "characters" in page.run("document.querySelector('#problem-detail').textContent")

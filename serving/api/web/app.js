@@ -1,15 +1,15 @@
 // The page of Groundwork: ask a question, read the answer, see each quote in its document.
 //
-// No framework and no build. Whatever comes from the service or from a document reaches the page as text
-// nodes, never as HTML, so a document can't run anything here. An open passage lives in the address
-// (#document=ID&start=..&end=..), so that citations are plain links: they can be shared, and Back closes them.
+// No framework and no build. All content of the service and of documents is added as text nodes, never as
+// HTML, so a document can't run anything here. The address names the open passage
+// (#document=ID&start=..&end=..), so citations are plain links: they can be shared, and Back closes them.
 
 const byId = (id) => document.getElementById(id);
 const page = byId("page");
 const reader = byId("reader");
 const phone = matchMedia("(max-width: 999px)"); // below this the reader is a sheet over the page: see app.css
 
-/** An element with attributes and children; strings become text nodes, null and "" nothing. */
+/** Creates an element with attributes and children; strings become text nodes, null and "" are skipped. */
 function element(tag, attributes = {}, ...children) {
   const drawn = tag === "svg" || tag === "rect";
   const node = document.createElementNS(`http://www.w3.org/${drawn ? "2000/svg" : "1999/xhtml"}`, tag);
@@ -27,7 +27,7 @@ const ordinal = (n) => n + SUFFIXES[new Intl.PluralRules("en", { type: "ordinal"
 // ---------------------------------------------------------------------------------------------------------
 // The service
 
-/** What went wrong, as one sentence for a person; `title` names the kind of problem. */
+/** An error as one sentence for a person; `title` names the kind of problem. */
 class Problem extends Error {
   constructor(title, detail, status) {
     super(detail);
@@ -36,7 +36,7 @@ class Problem extends Error {
   }
 }
 
-/** The JSON that the service answers with. Throws a Problem, or an AbortError when `signal` fires. */
+/** Returns the JSON of a response. Throws a Problem, or an AbortError when `signal` fires. */
 async function request(path, { body, signal } = {}) {
   const options = { headers: { Accept: "application/json", ...identityHeaders() }, signal };
   if (body) {
@@ -83,7 +83,7 @@ function latestOnly() {
 }
 
 // ---------------------------------------------------------------------------------------------------------
-// Who is asking
+// Identity of the person
 
 const REMEMBERED = "groundwork.identity";
 let me = null;
@@ -131,7 +131,7 @@ function rememberIdentity() {
   }
 }
 
-/** What is on the page was shown to somebody else: it goes, at once. */
+/** Clears the page, whose content was shown to another identity. */
 function changeIdentity() {
   if (!byId("identity").reportValidity()) return; // header values are ASCII
   rememberIdentity();
@@ -148,7 +148,7 @@ function readersLabel(readers) {
 // ---------------------------------------------------------------------------------------------------------
 // Narrowing down
 
-/** What the fields under the question ask for: as a filter for the service (null for none), and in words. */
+/** Returns the fields under the question as a filter for the service (or null), and in words. */
 function narrowing() {
   const value = (id) => byId(id).value.trim();
   const [path, since, key, wanted] = ["within-path", "within-since", "within-key", "within-value"].map(value);
@@ -161,7 +161,7 @@ function narrowing() {
   return { filter: filters.length ? { and: filters } : null, words: parts.map(([, words]) => words).join(", ") };
 }
 
-/** A value as metadata may hold it: 7.4 and true are also a number and a truth value, not only text. */
+/** Returns a value in the types that metadata may have: 7.4 and true are also a number and a boolean. */
 function readings(written) {
   if (written === "true" || written === "false") return [written, written === "true"];
   return /^[+-]?\d{1,15}(\.\d{1,15})?$/.test(written) ? [written, Number(written)] : [written];
@@ -224,7 +224,7 @@ function ask(question) {
   });
 }
 
-// Follow-up questions are understood by what was asked before, until a new conversation is begun.
+// The questions before explain a follow-up question, until a new conversation starts.
 let conversation = null;
 let questionsBefore = [];
 let understoodAs = "";
@@ -301,9 +301,9 @@ function account({ searched, milliseconds, generator, model, flagged, refusal })
   if (refusal && !searched.documents && !searched.passages) return "Nothing was searched";
   const where = `${counted(searched.documents, "document")} and ${counted(searched.passages, "passage")}`;
   const paths = [...new Set(flagged.map((flag) => flag.path))];
-  const passedOver = paths.length ? ` · passed over what speaks to a machine in ${paths.join(", ")}` : "";
-  const within = askedWithin ? ", narrowed down as you said," : "";
-  return `Searched ${where}${within} in ${Math.round(milliseconds.total).toLocaleString("en")} ms · ${model ?? generator}${passedOver}`;
+  const skipped = paths.length ? ` · skipped suspected prompt injections in ${paths.join(", ")}` : "";
+  const within = askedWithin ? ", narrowed down as requested," : "";
+  return `Searched ${where}${within} in ${Math.round(milliseconds.total).toLocaleString("en")} ms · ${model ?? generator}${skipped}`;
 }
 
 function sourceCard(passage, numbered) {
@@ -318,7 +318,7 @@ function sourceCard(passage, numbered) {
   return element("li", {}, card);
 }
 
-/** The other documents that a passage stands for: the same file elsewhere, or nearly the same passage. */
+/** Lists documents with the same file, or with nearly the same passage. */
 function elsewhere({ also = [] }) {
   if (!also.length) return null;
   const said = (exact) => also.filter((other) => other.exact === exact).map((other) => other.path).join(", ");
@@ -329,7 +329,7 @@ function elsewhere({ also = [] }) {
 /** A plain text file may have no title of its own. */
 const titleOf = ({ title, path }) => title || path;
 
-/** Shows which card belongs to which number: both light up while either is hovered or focused. */
+/** Links a card and its number: both are highlighted while either is hovered or focused. */
 function lightCitation(event) {
   const number = event.target.closest?.("[data-citation]")?.dataset.citation;
   for (const node of document.querySelectorAll("[data-citation]")) {
@@ -384,7 +384,7 @@ function explainedHit(hit, longest) {
     element("p", { class: "hit-quote" }, hit.text), elsewhere(hit), movement(hit));
 }
 
-/** A passage's score, drawn to the scale of the best one here. */
+/** Draws a passage's score to the scale of the best one. */
 function stackedBar(hit, longest) {
   const said = LEGS.map(([leg, label]) => `${label} ${hit.reasons.shares[leg].toFixed(3)}`).join(", ");
   const frame = { class: "stack", viewBox: "0 0 100 10", preserveAspectRatio: "none", role: "img",
@@ -408,7 +408,7 @@ function share({ reasons, legs }, leg, label) {
 const chip = ({ term, frequency, score }) =>
   element("span", { class: "chip" }, term, ` ×${frequency} `, element("b", {}, `+${score.toFixed(2)}`));
 
-/** Terms and descriptions: what the reader may see, what answered, how rare the words are, how long it took. */
+/** Lists facts about the search: access, index, rarity of the words, and time. */
 function howFound({ searched, explanation: how, idf, milliseconds, reranking }) {
   const seen = (count) => `${counted(count.documents, "document")} and ${counted(count.passages, "passage")}`;
   const groups = how.groups.length ? `as ${how.groups.join(", ")}` : "without a group";
@@ -432,7 +432,7 @@ function served({ leg, method, index, rows }) {
   return `${read} by ${method === "HNSW" ? "the HNSW index" : "index"} ${index ?? ""}`.trim();
 }
 
-/** What fusing changed about the winner, in one sentence. */
+/** Explains in one sentence how fusion changed the first place. */
 function verdict({ legs }) {
   const [words, vector] = [legs.lexical?.rank, legs.dense?.rank];
   if (words === 1 && vector === 1) return "Words and vectors agree: both put the first passage first.";
@@ -442,7 +442,7 @@ function verdict({ legs }) {
   return `Only together do they put this passage first: vectors alone ${place(vector)}, words alone ${place(words)}.`;
 }
 
-/** Where the passage would stand without fusion, or without the reranker: the difference that it makes. */
+/** Returns the passage's rank without fusion, or without the reranker. */
 function movement({ rank, legs, reranked }) {
   const alone = reranked ? reranked.before : legs.dense?.rank;
   const gained = (alone ?? Infinity) - rank;
@@ -459,7 +459,7 @@ function addressOf({ document_id, start, end }) {
   return "#" + new URLSearchParams({ document: document_id, start, end });
 }
 
-/** The passage that the page's address names, or null. */
+/** Returns the passage that the address names, or null. */
 function passageInAddress() {
   const fields = new URLSearchParams(location.hash.slice(1));
   if (!fields.get("document")) return null;
@@ -467,7 +467,7 @@ function passageInAddress() {
   return { document_id: fields.get("document"), start, end, ...cited.get(location.hash) };
 }
 
-/** Follows a link to the passage that is open already: the address doesn't change, so nothing else would. */
+/** Follows a link to the open passage: the address does not change, so no event fires. */
 function reopen(event) {
   const link = event.target.closest?.('a[href^="#document="]');
   if (link && !event.metaKey && !event.ctrlKey) opener = link;
@@ -507,7 +507,7 @@ function revealReader() {
   fitReader();
 }
 
-/** As a sheet the reader is a dialog: the page behind it is out of reach until it closes. */
+/** On a narrow screen the reader is a dialog: the page behind it is disabled until it closes. */
 function fitReader() {
   const sheet = phone.matches && document.body.classList.contains("is-reading");
   page.inert = sheet;
@@ -568,7 +568,7 @@ function notify(sentence) {
   byId("reader-notice").hidden = !sentence;
 }
 
-/** A link can outlive the text it points into; saying so beats marking the wrong words. */
+/** Returns a warning if the text has changed since the link was made. */
 function staleness(stored, passage, marks) {
   if (passage.version && passage.version !== stored.version) {
     return `The quote is from version ${passage.version}; this is version ${stored.version}, so it may have moved.`;
@@ -699,7 +699,7 @@ function placeInBlocks({ text, blocks }, start) {
 }
 
 // ---------------------------------------------------------------------------------------------------------
-// What a person does
+// Events
 
 byId("ask").addEventListener("submit", (event) => {
   event.preventDefault();
