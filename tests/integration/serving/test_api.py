@@ -358,7 +358,9 @@ def test_unknown_paths_and_methods_are_problems(client: TestClient) -> None:
 @pytest.mark.parametrize(
     "headers", [{"X-Groundwork-Tenant": "a\tb"}, {"X-Groundwork-Groups": "a\tb"}]
 )
-def test_a_name_with_a_control_character_is_refused(client: TestClient, headers: dict[str, str]) -> None:
+def test_a_name_with_a_control_character_is_refused(
+    client: TestClient, headers: dict[str, str]
+) -> None:
     assert "name" in problem(client.get("/v1/me", headers=headers), 422, "invalid-input")
 
 
