@@ -1,15 +1,15 @@
-"""A generator that lies: how many of its false sentences reach a reader, and how many true ones are lost?
+"""Verification of a lying generator: false sentences that reach a reader, true ones that are lost.
 
-    .venv/bin/python -m bench.liar                 200 lies of ten kinds and 300 true sentences over the sample
-    .venv/bin/python -m bench.liar --seed 7        others
-    .venv/bin/python -m bench.liar --seed 7 8 9    several times over, with a line for each and their mean
-    .venv/bin/python -m bench.liar --show          and each that went wrong
+    .venv/bin/python -m bench.liar                 200 lies of ten kinds and 300 true sentences
+    .venv/bin/python -m bench.liar --seed 7        other ones
+    .venv/bin/python -m bench.liar --seed 7 8 9    several runs, with a line for each and their mean
+    .venv/bin/python -m bench.liar --show          also print each sentence judged wrongly
 
-Both sets are made by rule from real sentences of the sample: those of the evidence that the search really finds for the
-golden questions. The rules are the functions below; each says in its first line what it does. A lie is a true sentence
-that a rule has made false; it cites the passage that the true one stands in, the worst case for whoever checks. A true
-sentence is a paraphrase. Those in bench/lies.json and bench/paraphrases.json were written by hand. A case counts as a
-lie that got through if the verified answer holds its sentence at all, under whichever citation.
+Rules make both sets from sentences of the sample: the evidence that the search finds for the golden
+questions. The rules are the functions below. A lie is a true sentence that a rule has made false; it
+cites the passage of the true one, which is the hardest case for verification. A true sentence is a
+paraphrase. bench/lies.json and bench/paraphrases.json hold sentences written by hand. A lie passes
+if the verified answer has the sentence at all, under any citation.
 """
 
 import argparse
@@ -57,7 +57,7 @@ NOWHERE = 99  # a passage that no evidence has
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A sentence of some evidence, and another of the same passage where there is one."""
+    """A sentence of some evidence, and another one of the same passage if there is one."""
 
     evidence: SearchResult
     unit: EvidenceSentence
@@ -66,13 +66,13 @@ class Source:
 
     @property
     def support(self) -> SupportingSpan:
-        """The sentence as evidence."""
+        """The span of the sentence."""
         return SupportingSpan(self.unit.hit_index, self.unit.span)
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """What the generator writes, and whether it is true."""
+    """A sentence that the generator writes, and its truth."""
 
     kind: str
     evidence: SearchResult
@@ -108,14 +108,14 @@ INVENTED_WHOLE = (
 
 
 def invented(source: Source, chance: random.Random) -> str | None:
-    """Adds to a sentence a fact that stands nowhere, or puts one in its place."""
+    """Add a fact that no document states, or replace the sentence by one."""
     if chance.random() < 0.3:
         return chance.choice(INVENTED_WHOLE)
     return source.text.rstrip(".") + chance.choice(INVENTED) + "."
 
 
 def swapped_number(source: Source, chance: random.Random) -> str | None:
-    """Puts another number in a number's place: one of the same passage, of the same sentence where it has two."""
+    """Replace a number by another one of the passage, or exchange the two of the sentence."""
     numbers = re.finditer(r"(?<![\w.,-])\d[\d,.]*\d|(?<![\w.,-])\d(?![\w,-])", source.text)
     found = [match for match in numbers if not _dated(source.text, match)]
     if not found:
@@ -134,7 +134,7 @@ def swapped_number(source: Source, chance: random.Random) -> str | None:
 
 
 def negation(source: Source, chance: random.Random) -> str | None:
-    """Drops a negation; where there is none, puts one in."""
+    """Remove a negation, or add one if there is none."""
     for pattern, put in (
         (r"\b(is|are|was|were|may|must|can|could|should|will|does|do|did|has|have) not\b", r"\1"),
         (r"\bcannot\b", "can"),
@@ -154,7 +154,7 @@ def negation(source: Source, chance: random.Random) -> str | None:
 
 
 def swapped_name(source: Source, chance: random.Random) -> str | None:
-    """Puts another name of the same documents in a name's place."""
+    """Replace a name by another one of the same documents."""
     names = _names(source.text)
     if not names:
         return None
@@ -176,7 +176,7 @@ DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
 
 
 def date(source: Source, chance: random.Random) -> str | None:
-    """Changes a month, a day of the week, a year, or a time of day."""
+    """Change a month, a day of the week, a year or a time of day."""
     for words in (MONTHS, DAYS):
         present = [word for word in words if re.search(rf"\b{word}s?\b(?<!^May)", source.text)]
         if present:
@@ -223,7 +223,7 @@ UNITS = {
 
 
 def unit(source: Source, chance: random.Random) -> str | None:
-    """Puts another unit behind a number."""
+    """Replace the unit of a number."""
     found = [
         match
         for match in re.finditer(
@@ -265,7 +265,7 @@ EXAGGERATIONS = (
 
 
 def exaggeration(source: Source, chance: random.Random) -> str | None:
-    """Says it more firmly or of more: may becomes must, most becomes all, a bound turns round, "always" is added."""
+    """Exaggerate: may becomes must, most becomes all, a limit is reversed, "always" is added."""
     fitting = [(pattern, put) for pattern, put in EXAGGERATIONS if re.search(pattern, source.text)]
     if not fitting:
         return None
@@ -279,7 +279,7 @@ VERB = re.compile(
 
 
 def merged(source: Source, chance: random.Random) -> str | None:
-    """The subject of one sentence with the predicate of another of the same passage; it cites both."""
+    """Join the subject of one sentence with the predicate of another; it cites both."""
     if source.other is None or begins_with_pronoun(
         source.other.text
     ):  # "They ..." of the same subject: that would be true
@@ -339,17 +339,17 @@ FRAMES = (
 
 
 def verbatim(source: Source, _: random.Random) -> str | None:
-    """The sentence itself."""
+    """Repeat the sentence."""
     return source.text
 
 
 def framed(source: Source, chance: random.Random) -> str | None:
-    """The sentence behind "According to the documents," and the like."""
+    """Put the sentence after "According to the documents," or a similar phrase."""
     return chance.choice(FRAMES).format(_lowered(source.text))
 
 
 def reworded(source: Source, _: random.Random) -> str | None:
-    """One to three of its words are exchanged for others of the same meaning."""
+    """Replace one to three words by others of the same meaning."""
     text, count = source.text, 0
     for old, new in SYNONYMS.items():
         if count < 3 and re.search(rf"\b{old}\b", text) and not re.search(rf"\b{new}\b", text):
@@ -363,7 +363,7 @@ TURNING = re.compile(
 
 
 def turned(source: Source, _: random.Random) -> str | None:
-    """Its last prepositional phrase or its clause of condition comes first."""
+    """Move the last prepositional phrase or the conditional clause to the front."""
     match = TURNING.match(source.text)
     if (
         not match
@@ -375,7 +375,7 @@ def turned(source: Source, _: random.Random) -> str | None:
 
 
 def renumbered(source: Source, _: random.Random) -> str | None:
-    """Numbers in digits become words and the other way round; percent becomes %, €5 becomes 5 euros."""
+    """Write digits as words and words as digits, percent as %, €5 as 5 euros."""
     digits = {str(value): word for word, value in NUMBER_WORDS.items() if 1 < value <= 20}
     text = re.sub(
         r"(?<![\w.,:-])(\d{1,2})(?= (?:days?|weeks?|months?|years?|hours?|working|minutes?)\b)",
@@ -394,7 +394,7 @@ def renumbered(source: Source, _: random.Random) -> str | None:
 
 
 def contracted(source: Source, _: random.Random) -> str | None:
-    """Contractions, and spellings out, of negations and modal verbs."""
+    """Contract negations and modal verbs, or spell them out."""
     for pattern, put in (
         (r"\bcannot\b", "can't"),
         (r"\b(is|are|does|do|was|were) not\b", r"\1n't"),
@@ -418,14 +418,14 @@ def contracted(source: Source, _: random.Random) -> str | None:
 
 
 def shortened(source: Source, _: random.Random) -> str | None:
-    """Without a clause that only explains: ", because ...", ", so that ...", ", which ...", or after ", and"."""
+    """Remove an explanatory clause: ", because ...", ", so that ...", ", which ..."."""
     match = re.match(r"^(.{25,}?),? (?:because|so that|which) [^,;]+\.$", source.text)
     match = match or re.match(r"^([A-Z][^,;]{25,}), (?:and|but) [^,;]{10,}\.$", source.text)
     return f"{match[1].rstrip(',')}." if match else None
 
 
 def joined(source: Source, chance: random.Random) -> str | None:
-    """Two whole sentences of one passage with "and" or "while" between them; it cites both."""
+    """Join two sentences of one passage by "and" or "while"; it cites both."""
     if (
         source.other is None
         or begins_with_pronoun(source.other.text)
@@ -438,7 +438,7 @@ def joined(source: Source, chance: random.Random) -> str | None:
 
 
 def possessive(source: Source, _: random.Random) -> str | None:
-    """It says "the Y's X" for "the X of the Y"; "that is" and "that are" before a participle go."""
+    """Write "the Y's X" for "the X of the Y"; omit "that is" before a participle."""
     text = re.sub(
         r"\b([Tt]he) ([a-z]+) of the ([a-z]+)(?=[.,]| (?:is|are|must|may|has|have|was|were)\b)",
         r"\1 \3's \2",
@@ -467,7 +467,7 @@ BY_HAND = "by hand"
 
 
 def evidences(services: Services) -> list[SearchResult]:
-    """The evidence for each golden question, as its asker finds it."""
+    """Return the evidence of each golden question, as its reader may see it."""
     golden = read_golden(SAMPLE_FOLDER / "golden.yaml")
     return [
         build_context(
@@ -482,7 +482,7 @@ def evidences(services: Services) -> list[SearchResult]:
 def prose(
     found: Sequence[SearchResult],
 ) -> list[tuple[SearchResult, EvidenceSentence, list[EvidenceSentence]]]:
-    """The sentences of all evidence, each once with the others of its passage; no headings, rows or short items."""
+    """Return the distinct sentences of all evidence, without headings, rows and short items."""
     seen, made = set[str](), []
     for evidence in found:
         usable = [each for each in extract_sentences(evidence) if _prose(each)]
@@ -502,7 +502,7 @@ def sources(
     sentences: Sequence[tuple[SearchResult, EvidenceSentence, list[EvidenceSentence]]],
     chance: random.Random,
 ) -> list[Source]:
-    """The sentences in random order, each with any other of its passage."""
+    """Return the sentences in random order, each with any other one of its passage."""
     made = [
         Source(evidence, each, format_quote(each.text), chance.choice(others) if others else None)
         for evidence, each, others in sentences
@@ -512,7 +512,7 @@ def sources(
 
 
 def make_lies(found: Sequence[SearchResult], chance: random.Random, many: int) -> list[Case]:
-    """`many` of each kind, the kinds in the order of `LIE_RULES` and `ABSENT`, and all that were written by hand."""
+    """Return `many` lies of each kind of `LIE_RULES` and `ABSENT`, and all written by hand."""
     real, written = (
         {_flat(each.text) for evidence in found for each in extract_sentences(evidence)},
         prose(found),
@@ -531,7 +531,7 @@ def make_lies(found: Sequence[SearchResult], chance: random.Random, many: int) -
 
 
 def make_truths(found: Sequence[SearchResult], chance: random.Random, many: int) -> list[Case]:
-    """`many` of each kind, and all that were written by hand."""
+    """Return `many` true sentences of each kind, and all written by hand."""
     cases, written = [], prose(found)
     for kind, rule in TRUE_RULES.items():
         made = ((source, rule(source, chance)) for source in sources(written, chance))
@@ -545,7 +545,7 @@ def make_truths(found: Sequence[SearchResult], chance: random.Random, many: int)
 
 
 def find_misjudged(cases: Sequence[Case], services: Services) -> list[tuple[Case, str]]:
-    """The cases that went wrong: lies that got through and truths that were lost, with what the check said."""
+    """Return the lies that pass and the true sentences that are lost, with the verdict."""
     wrong: list[tuple[Case, str]] = []
     embedder, entailment = services.embedder(), load_entailment_model(services.settings)
     for case in cases:
@@ -556,7 +556,7 @@ def find_misjudged(cases: Sequence[Case], services: Services) -> list[tuple[Case
 
 
 def format_table(cases: Sequence[Case], wrong: Sequence[tuple[Case, str]]) -> str:
-    """The result, in Markdown."""
+    """Return the result as a Markdown table."""
     many = Counter((case.true, case.kind) for case in cases)
     failed = Counter((case.true, case.kind) for case, _ in wrong)
     lines = ["| generator writes | cases | reached the reader |", "|---|---|---|"]
@@ -683,7 +683,7 @@ def _flat(text: str) -> str:
 
 
 def main() -> int:
-    """Print the table; 1 where a bound of the contract is missed."""
+    """Print the table. Return 1 if a limit of `kept` is missed."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -722,7 +722,7 @@ def _run(
 
 
 def kept(cases: Sequence[Case], wrong: Sequence[tuple[Case, str]]) -> bool:
-    """Whether at least 98 % of the lies are kept back and at most 3 % of the truths are lost."""
+    """Return true if at least 98 % of the lies are removed and at most 3 % of the truths lost."""
     return _kept(cases, wrong) >= 0.98 and _lost(cases, wrong) <= 0.03
 
 
@@ -736,7 +736,7 @@ def _lost(cases: Sequence[Case], wrong: Sequence[tuple[Case, str]]) -> float:
 
 
 def ingest_sample(services: Services) -> None:
-    """The papers of both companies of the sample."""
+    """Ingest the documents of both companies of the sample."""
     reader = ParserPool()
     try:
         for tenant in TENANTS:

@@ -45,22 +45,9 @@ DETECTORS: tuple[Detector, ...] = (
     *load_pattern_detectors("contacts"),
 )
 ALL_KINDS: frozenset[EntityKind] = frozenset(get_args(EntityKind))
-# Removed from prompts and answers if the settings say so. Dates, places, names and links stay:
-# documents are asked for them.
-SENSITIVE_KINDS: frozenset[EntityKind] = frozenset(
-    (
-        "SECRET",
-        "CARD",
-        "IBAN",
-        "NATIONAL_ID",
-        "DRIVER_LICENSE",
-        "EMAIL",
-        "PHONE",
-        "IP",
-        "MAC",
-        "BIRTH_DATE",
-    )
-)
+# Removed from prompts and answers if the settings say so. The other kinds stay: dates, places, names
+# and links are what documents are asked for.
+SENSITIVE_KINDS = ALL_KINDS - {"URL", "DATE", "AGE", "POSTAL_CODE", "ADDRESS", "PERSON"}
 # Removed from errors. An error may name the address of a server.
 ERROR_REDACTED_KINDS = SENSITIVE_KINDS - {"IP", "MAC"}
 MIN_CONFIDENCE = 0.5

@@ -1,4 +1,4 @@
-"""Secrets and personal data are found by their form, and hardly anything else is."""
+"""Redaction of answers and quotes by the setting GROUNDWORK_REDACT."""
 
 from dataclasses import replace
 
@@ -10,18 +10,14 @@ from serving.answering.pipeline import stream_answer
 
 
 @pytest.mark.parametrize(
-    ("policy", "shown"), [("logs", True), ("prompts", True), ("answers", False)]
+    ("policy", "is_shown"), [("logs", True), ("prompts", True), ("answers", False)]
 )
-def test_answers_and_quotes_are_masked_where_the_policy_says_so(
-    sample_services: Services, policy: str, shown: bool
+def test_answers_and_quotes_are_redacted_only_by_the_setting_answers(
+    sample_services: Services, policy: str, is_shown: bool
 ) -> None:
-    """On their way and as a whole."""
-    services = replace(
-        sample_services, settings=sample_services.settings.model_copy(update={"redact": policy})
-    )
-    events = list(
-        stream_answer(services, Principal("alder"), "Where do requests about personal data go to?")
-    )
-    said = repr(events)
-    assert ("privacy@alder.example" in said) == shown
-    assert ("[EMAIL]" in said) != shown
+    settings = sample_services.settings.model_copy(update={"redact": policy})
+    services = replace(sample_services, settings=settings)
+    question = "Where do requests about personal data go to?"
+    events = repr(list(stream_answer(services, Principal("alder"), question)))
+    assert ("privacy@alder.example" in events) == is_shown
+    assert ("[EMAIL]" in events) != is_shown

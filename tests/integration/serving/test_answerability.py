@@ -1,4 +1,4 @@
-"""When is refused, how sure, and in which words; forbidden and absent must look the same."""
+"""Answerability: refusals, their confidence and text; forbidden and absent look the same."""
 
 import math
 from dataclasses import replace
@@ -39,14 +39,14 @@ def test_the_model_has_a_weight_for_every_feature(sample_services):
         "the",
     ],
 )
-def test_what_is_outside_is_refused_with_a_sentence(sample_services, question):
+def test_a_question_outside_the_documents_is_refused_with_a_reason(sample_services, question):
     refusal = answer_question(sample_services, ALDER, question).refusal
     assert refusal is not None
     assert refusal.reason.endswith(".")
     assert "\n" not in refusal.reason
 
 
-def test_nothing_to_search_is_refused(services):
+def test_a_tenant_without_documents_gets_a_refusal(services):
     given = answer_question(services, Principal("nobody"), "Is anybody there?")
     assert given.status == "refused"
     assert given.confidence == 0
@@ -60,21 +60,20 @@ def test_nothing_to_search_is_refused(services):
         ("How much does a Heron 300 cost?", '"Heron 300"'),
     ],
 )
-def test_a_designation_that_no_passage_has_is_refused_and_named(sample_services, question, named):
+def test_a_refusal_names_the_designation_that_no_passage_has(sample_services, question, named):
     refusal = answer_question(sample_services, ALDER, question).refusal
     assert refusal is not None
     assert refusal.code == "partial_evidence"
     assert named in refusal.reason
 
 
-def test_a_weight_is_not_answered_without_one(sample_services):
+def test_a_question_for_a_weight_is_refused_without_a_weight(sample_services):
     refusal = answer_question(sample_services, ALDER, "How much does the Otter C2 weigh?").refusal
     assert refusal is not None
     assert "a weight" in refusal.reason
 
 
-def test_forbidden_looks_like_absent(services, tmp_path):
-    """The same question, while others may read the answer and when nobody has written it, is refused alike."""
+def test_a_forbidden_document_looks_like_an_absent_one(services, tmp_path):
     (tmp_path / "canteen.md").write_text(
         "# Canteen\n\nLunch is served from noon. The canteen has a garden.\n"
     )
@@ -93,7 +92,7 @@ def test_forbidden_looks_like_absent(services, tmp_path):
     assert replace(forbidden, milliseconds={}) == replace(absent, milliseconds={})
 
 
-def test_who_may_read_it_is_answered(sample_services):
+def test_a_reader_with_permission_gets_the_answer(sample_services):
     given = answer_question(
         sample_services, Principal("alder", ("finance",)), "How large is the bonus pool for 2025?"
     )
@@ -115,7 +114,7 @@ def test_who_may_read_it_is_answered(sample_services):
         ("Is it clean?", None),
     ],
 )
-def test_a_question_says_of_which_kind_its_answer_is(question, kind):
+def test_a_question_tells_the_kind_of_its_answer(question, kind):
     assert (
         analyze_question(SearchResult(question, "hybrid", (), {}, DocumentCounts(0, 0))).answer_kind
         == kind

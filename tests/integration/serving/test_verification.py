@@ -1,4 +1,4 @@
-"""Whoever writes an answer: what its evidence doesn't carry is kept back, what it does carry is not lost."""
+"""Verification: unsupported sentences are removed, supported ones are kept, for any generator."""
 
 import json
 import random
@@ -44,24 +44,27 @@ def leave(sample_services: Services) -> SearchResult:
     return retrieve(sample_services, ALDER, LEAVE, limit=8)
 
 
-def told(evidence: SearchResult, words: str) -> tuple[str, SupportingSpan]:
+def find_quote(evidence: SearchResult, words: str) -> tuple[str, SupportingSpan]:
     unit = next(unit for unit in extract_sentences(evidence) if words in unit.text)
     return unit.text, SupportingSpan(unit.hit_index, unit.span)
 
 
-def test_lies_of_every_kind_are_kept_back_and_truths_are_not(sample_services, leave):
+# True sentences that verification loses today: it does not accept "staff member" for "employee".
+KNOWN_LOST = [
+    "Part-time staff members get a share in proportion to their contracted hours, rounded up to the"
+    " next full day.",
+    "An staff member may buy up to 3 additional days a year.",
+]
+
+
+def test_lies_of_every_kind_are_removed_and_true_sentences_are_kept(sample_services, leave):
     """The short form of `python -m bench.liar`."""
     chance = random.Random(5)
     cases = liar.make_lies([leave], chance, 2) + liar.make_truths([leave], chance, 2)
-    wrong = liar.find_misjudged(cases, sample_services)
-    failed = Counter(case.true for case, _ in wrong)
-    many = Counter(case.true for case in cases)
-    assert many[False] >= 12
-    assert many[True] >= 12
-    assert failed[False] <= 1, liar.format_table(cases, wrong)
-    assert failed[True] <= 2, liar.format_table(
-        cases, wrong
-    )  # "staff member" for "employee" is lost, in either policy
+    assert Counter(case.true for case in cases) == {False: 25, True: 22}
+    misjudged = [case for case, _ in liar.find_misjudged(cases, sample_services)]
+    assert [case.sentence.text for case in misjudged if not case.true] == []
+    assert [case.sentence.text for case in misjudged if case.true] == KNOWN_LOST
 
 
 @pytest.mark.parametrize(
@@ -74,13 +77,17 @@ def test_lies_of_every_kind_are_kept_back_and_truths_are_not(sample_services, le
         ("A full-time employee must receive 27 days of paid annual leave.", "modality"),
     ],
 )
-def test_words_may_differ_and_what_is_said_may_not(sample_services, leave, text, fault):
-    _, support = told(leave, "27 days of paid annual leave")
+def test_words_may_differ_but_numbers_units_and_modality_may_not(
+    sample_services, leave, text, fault
+):
+    _, support = find_quote(leave, "27 days of paid annual leave")
     assert Verifier(leave, sample_services.embedder()).find_fault(text, (support,)) == fault
 
 
-def made_up(evidence: SearchResult, *sentences: str) -> tuple[SearchResult, list[SupportingSpan]]:
-    """The evidence with one passage of these sentences in place of all its own."""
+def evidence_of(
+    evidence: SearchResult, *sentences: str
+) -> tuple[SearchResult, list[SupportingSpan]]:
+    """Return the evidence with these sentences as its only passage."""
     hit, text = evidence.hits[0], " ".join(sentences)
     starts = [text.index(sentence) for sentence in sentences]
     spans = [
@@ -101,7 +108,7 @@ def made_up(evidence: SearchResult, *sentences: str) -> tuple[SearchResult, list
 @pytest.mark.parametrize(
     ("sentences", "lie", "fault"),
     [
-        # the beginning of one sentence and the end of another
+        # The beginning of one sentence with the end of another.
         (
             ("Gold customers pay in advance.", "Paper is not taken home."),
             "Gold customers is not taken home.",
@@ -112,7 +119,7 @@ def made_up(evidence: SearchResult, *sentences: str) -> tuple[SearchResult, list
             "The engineer may be stopped by two people.",
             None,
         ),
-        # what is said of one thing, of another one of the same passage
+        # The statement about one thing, said about another thing of the passage.
         (
             (
                 "The bank account is confirmed by telephone.",
@@ -121,7 +128,7 @@ def made_up(evidence: SearchResult, *sentences: str) -> tuple[SearchResult, list
             "The bank account is entered after a check of its bank account.",
             None,
         ),
-        # names, numbers and their units, put in each other's places
+        # Names, numbers and units exchanged.
         (
             ("The Calder portal takes requests, and a plan is made.",),
             "The Plan portal takes requests, and a plan is made.",
@@ -137,7 +144,7 @@ def made_up(evidence: SearchResult, *sentences: str) -> tuple[SearchResult, list
             "It is full pay for 12 months in any twelve months.",
             "unit",
         ),
-        # opposites
+        # Opposites.
         (
             ("Go from the lowest standard to the highest.",),
             "Go from the highest standard to the lowest.",
@@ -151,7 +158,7 @@ def made_up(evidence: SearchResult, *sentences: str) -> tuple[SearchResult, list
             "The incident commander may lower the level at any time.",
             "opposite",
         ),
-        # bounds and negations without a number or a word of their own
+        # Limits without a number, and negations without a term.
         (
             ("The share is rounded up to the next day.",),
             "The share is rounded at least the next day.",
@@ -174,11 +181,11 @@ def made_up(evidence: SearchResult, *sentences: str) -> tuple[SearchResult, list
         ),
     ],
 )
-def test_what_a_liar_makes_of_the_documents_own_words_is_kept_back(
+def test_a_lie_in_the_words_of_the_documents_is_removed(
     sample_services, leave, sentences, lie, fault
 ):
-    """A fault of None: any will do."""
-    evidence, supports = made_up(leave, *sentences)
+    """If the expected fault is None, any fault is right."""
+    evidence, supports = evidence_of(leave, *sentences)
     verifier = Verifier(evidence, sample_services.embedder())
     found = verifier.verify_sentence(DraftSentence(lie, tuple(supports))).fault
     assert found == fault if fault else found is not None
@@ -211,15 +218,13 @@ def test_what_a_liar_makes_of_the_documents_own_words_is_kept_back(
         ),
     ],
 )
-def test_an_honest_wording_is_not_lost(sample_services, leave, sentence, true):
-    evidence, supports = made_up(leave, sentence)
+def test_an_honest_rewording_is_kept(sample_services, leave, sentence, true):
+    evidence, supports = evidence_of(leave, sentence)
     assert Verifier(evidence, sample_services.embedder()).find_fault(true, supports) is None
 
 
-def test_a_true_sentence_that_is_cited_wrongly_gets_the_passage_that_carries_it(
-    sample_services, leave
-):
-    text, right = told(leave, "27 days of paid annual leave")
+def test_a_true_sentence_with_a_wrong_citation_gets_the_right_one(sample_services, leave):
+    text, right = find_quote(leave, "27 days of paid annual leave")
     other = next(unit for unit in extract_sentences(leave) if unit.hit_index != right.hit_index)
     verdict = Verifier(leave, sample_services.embedder()).verify_sentence(
         DraftSentence(text, (SupportingSpan(other.hit_index, other.span),))
@@ -229,7 +234,7 @@ def test_a_true_sentence_that_is_cited_wrongly_gets_the_passage_that_carries_it(
 
 
 class Scripted(AnswerGenerator):
-    """A generator that writes what it is told to, and says when it is closed."""
+    """A generator that writes what a test gives it, and records when it is closed."""
 
     name = "scripted"
 
@@ -243,9 +248,9 @@ class Scripted(AnswerGenerator):
             self.closed = True
 
 
-def test_only_verified_sentences_are_streamed_and_what_is_removed_is_counted(sample_services):
+def test_only_verified_sentences_are_streamed_and_removed_ones_are_counted(sample_services):
     def true_then_false(evidence):
-        text, support = told(evidence, "27 days of paid annual leave")
+        text, support = find_quote(evidence, "27 days of paid annual leave")
         yield DraftSentence(text.replace("27", "29"), (support,))
         yield DraftSentence(text, (support,))
 
@@ -257,9 +262,9 @@ def test_only_verified_sentences_are_streamed_and_what_is_removed_is_counted(sam
     assert given.citations == events[1].citations
 
 
-def test_an_answer_with_nothing_left_is_a_refusal(sample_services):
+def test_an_answer_without_any_verified_sentence_is_a_refusal(sample_services):
     def false(evidence):
-        text, support = told(evidence, "27 days of paid annual leave")
+        text, support = find_quote(evidence, "27 days of paid annual leave")
         yield DraftSentence(text.replace("27", "29"), (support,))
 
     given = answer_question(sample_services, ALDER, LEAVE, generator=Scripted(false))
@@ -267,8 +272,8 @@ def test_an_answer_with_nothing_left_is_a_refusal(sample_services):
     assert len(given.removed) == 1
 
 
-def test_over_http_the_sentences_come_before_the_whole(sample_services):
-    """Server-sent events: what was searched, each sentence with its new citations, and the same answer as at once."""
+def test_over_http_the_sentences_come_before_the_whole_answer(sample_services):
+    """Server-sent events: the search, each sentence with its new citations, the whole answer."""
     api = TestClient(build_api(sample_services, LocalIdentity(("alder",))))
     body = {"question": LEAVE}
     with api.stream(
@@ -289,14 +294,14 @@ def test_over_http_the_sentences_come_before_the_whole(sample_services):
     assert api.post("/v1/ask", json=body).json() | own == given | own
 
 
-def test_a_wrong_question_is_a_problem_also_where_a_stream_is_asked_for(sample_services):
+def test_an_invalid_question_is_a_problem_also_for_a_stream(sample_services):
     api = TestClient(build_api(sample_services, LocalIdentity(("alder",))))
     response = api.post("/v1/ask", json={"question": " "}, headers={"Accept": "text/event-stream"})
     assert response.status_code == 422
     assert response.headers["content-type"] == "application/problem+json"
 
 
-def test_what_goes_wrong_on_the_way_is_the_last_event(sample_services):
+def test_an_error_during_a_stream_is_its_last_event(sample_services):
     closed = []
 
     def events():
@@ -320,7 +325,7 @@ def test_what_goes_wrong_on_the_way_is_the_last_event(sample_services):
 def test_a_reader_who_leaves_closes_the_generator(sample_services):
     def endless(evidence):
         while True:
-            text, support = told(evidence, "27 days of paid annual leave")
+            text, support = find_quote(evidence, "27 days of paid annual leave")
             yield DraftSentence(text, (support,))
 
     generator = Scripted(endless)
@@ -330,7 +335,7 @@ def test_a_reader_who_leaves_closes_the_generator(sample_services):
     assert generator.closed
 
 
-def test_without_a_model_the_documents_own_sentences_answer_and_it_says_so(sample_services):
+def test_without_a_model_the_answer_quotes_documents_and_is_marked_degraded(sample_services):
     def unavailable(evidence):
         raise NoModelAvailable("No model of the models file answers; look at their addresses.")
         yield
@@ -358,11 +363,11 @@ def test_without_a_model_the_documents_own_sentences_answer_and_it_says_so(sampl
         ("The probation period is 5 months.", "Sick pay is full for 12 months.", False),
     ],
 )
-def test_sentences_that_count_one_thing_differently_contradict_each_other(one, other, contradict):
+def test_different_numbers_for_the_same_thing_are_a_contradiction(one, other, contradict):
     assert are_contradictory(Claim.parse(one), Claim.parse(other)) is contradict
 
 
-def test_two_documents_that_disagree_are_both_shown_and_named(sample_services):
+def test_two_documents_that_disagree_are_both_cited_as_a_conflict(sample_services):
     given = answer_question(
         sample_services, ALDER, "How often should the Heron 210 wiper run in the sea?"
     )

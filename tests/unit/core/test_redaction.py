@@ -1,4 +1,4 @@
-"""Secrets and personal data are found by their form, and hardly anything else is."""
+"""Redaction: secrets and personal data are found by their form, and little else."""
 
 import itertools
 import time
@@ -38,8 +38,7 @@ SECRETS = {
 
 
 @pytest.mark.parametrize("secret", SECRETS.values(), ids=SECRETS.keys())
-def test_a_vendors_key_is_found_anywhere(secret: str) -> None:
-    """In a sentence, in JSON, in a URL, at the end of a line."""
+def test_a_key_with_a_vendors_prefix_is_found_anywhere(secret: str) -> None:
     for text in (
         f"use {secret} for that",
         f'{{"value": "{secret}"}}',
@@ -88,8 +87,7 @@ def test_a_vendors_key_is_found_anywhere(secret: str) -> None:
         ),
     ],
 )
-def test_what_has_a_form_is_taken_out(text: str, redacted: str) -> None:
-    """Checksums and surroundings decide."""
+def test_an_entity_with_a_form_is_replaced(text: str, redacted: str) -> None:
     assert redact(text).text == redacted
 
 
@@ -123,24 +121,22 @@ def test_what_has_a_form_is_taken_out(text: str, redacted: str) -> None:
         "1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16",
     ],
 )
-def test_what_only_looks_alike_stays(text: str) -> None:
-    """A check digit that is wrong, a number no authority gives out, numbers of other things."""
+def test_similar_text_is_not_an_entity(text: str) -> None:
+    """Wrong check digits, numbers that no authority issues, and numbers of other things."""
     assert [text[slice(*one.span)] for one in find_entities(text, SENSITIVE_KINDS)] == []
 
 
-def test_documents_that_hold_nothing_of_the_kind_are_left_alone(data: Path) -> None:
-    """Encyclopaedia articles are full of numbers, and have no telephone, card or key among them."""
+def test_encyclopedia_articles_have_few_entities(data: Path) -> None:
+    """At most one per hundred, though articles are full of numbers."""
     passages = (data / "squad" / "corpus.jsonl").read_text(encoding="utf-8").splitlines()[::6]
-    assert (
-        sum(len(find_entities(passage, SENSITIVE_KINDS)) for passage in passages)
-        <= len(passages) // 100
-    )
+    count = sum(len(find_entities(passage, SENSITIVE_KINDS)) for passage in passages)
+    assert count <= len(passages) // 100
 
 
-def test_the_kinds_with_a_form_are_found_in_sentences_not_seen(data: Path) -> None:
-    """On the half of the records that was kept back; `make bench-redaction` prints the whole table."""
-    _, kept_back = split_halves(read_records(data / "pii" / "synthetic_records.json"))
-    tallies = count_by_kind(kept_back)
+def test_kinds_with_a_form_are_found_in_the_held_out_records(data: Path) -> None:
+    """`make bench-redaction` prints the whole table."""
+    _, held_out = split_halves(read_records(data / "pii" / "synthetic_records.json"))
+    tallies = count_by_kind(held_out)
     assert set(STRUCTURED_KINDS) <= set(tallies)
     assert kinds_below_bound(tallies) == []
 
@@ -190,41 +186,40 @@ BAIT = (
 )
 
 
-def test_bait_takes_time_in_proportion() -> None:
-    """Eight times the text takes nothing like sixty-four times the time."""
+def test_hostile_text_takes_linear_time() -> None:
+    """Eight times the text must not take sixty-four times the time."""
     for bait in BAIT:
         short, long = (bait * (size // len(bait)) for size in (1_000, 8_000))
         assert min(_seconds(long) for _ in range(2)) < 0.02 + 30 * _seconds(short), bait
 
 
 def _seconds(text: str) -> float:
-    began = time.process_time()  # not the clock on the wall: others use the machine as well
+    started_at = time.process_time()  # of this process: other processes use the machine too
     find_entities(text)
-    return time.process_time() - began
+    return time.process_time() - started_at
 
 
-def test_finds_are_in_order_and_apart() -> None:
-    """Also where several detectors want the same characters."""
-    text = "Mail ann@example.com from https://user:pw1@example.com/x, born 1/2/1980, call 0161 496 0000 or +44 161 4960000"
-    spans = [one.span for one in find_entities(text)]
-    assert all(a.end <= b.start for a, b in itertools.pairwise(spans))
-    assert {one.kind for one in find_entities(text)} >= {"EMAIL", "SECRET", "BIRTH_DATE", "PHONE"}
-
-
-def test_pseudonyms_tell_values_apart_and_come_back() -> None:
-    """The same value has the same name in every text of a request."""
-    names = Pseudonyms()
-    first = names.hide("Does a@x.org or b@x.org answer for a@x.org?")
-    assert first == "Does <EMAIL_1> or <EMAIL_2> answer for <EMAIL_1>?"
-    assert names.hide("b@x.org does.") == "<EMAIL_2> does."
-    assert (
-        names.restore("<EMAIL_2>, not <EMAIL_1>, and never <EMAIL_3>.")
-        == "b@x.org, not a@x.org, and never <EMAIL_3>."
+def test_entities_are_in_order_and_do_not_overlap() -> None:
+    text = (
+        "Mail ann@example.com from https://user:pw1@example.com/x, born 1/2/1980, "
+        "call 0161 496 0000 or +44 161 4960000"
     )
+    entities = find_entities(text)
+    assert all(a.span.end <= b.span.start for a, b in itertools.pairwise(entities))
+    assert {entity.kind for entity in entities} >= {"EMAIL", "SECRET", "BIRTH_DATE", "PHONE"}
 
 
-def test_a_model_reads_names_and_its_reply_has_the_values() -> None:
-    """Also where a name comes in pieces, and no others than those of its request."""
+def test_equal_values_have_equal_pseudonyms_and_are_restored() -> None:
+    pseudonyms = Pseudonyms()
+    hidden = pseudonyms.hide("Does a@x.org or b@x.org answer for a@x.org?")
+    assert hidden == "Does <EMAIL_1> or <EMAIL_2> answer for <EMAIL_1>?"
+    assert pseudonyms.hide("b@x.org does.") == "<EMAIL_2> does."
+    restored = pseudonyms.restore("<EMAIL_2>, not <EMAIL_1>, and never <EMAIL_3>.")
+    assert restored == "b@x.org, not a@x.org, and never <EMAIL_3>."
+
+
+def test_a_model_reads_pseudonyms_and_its_reply_has_the_values() -> None:
+    """A pseudonym may arrive in pieces. Those that the request does not have stay."""
     models = Echo()
     request = ModelRequest(
         [Message("user", "Is a@x.org or b@x.org right?")], Principal("alder"), "answer"
