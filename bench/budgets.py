@@ -1,21 +1,23 @@
-"""A tenant runs over its budget: is it told until when, do the others notice, and do the books agree to the token?
+"""A tenant over its budget: it learns the reset time, others keep their speed, usage is exact.
 
     .venv/bin/python -m bench.budgets                       10,000 requests of five tenants; some five minutes
     .venv/bin/python -m bench.budgets --requests 1000 --json
 
-Each request is counted, goes through the gateway to a provider on loopback (bench/fake_models.py), is streamed back and
-booked, all in one process and on the embedded PostgreSQL. The provider counts tokens of its own accord, another number
-for each question; one reply in a hundred it breaks off before it has told its count, and one question in a hundred it
-fails at first. Four tenants ask throughout, 25 times a second each. A fifth, the spender, has a budget for the day:
+Each request is counted, goes through the gateway to a provider on loopback (bench/fake_models.py),
+is streamed back and booked, all in one process and on the embedded PostgreSQL. The provider counts
+tokens of its own accord, another number for each question; one reply in a hundred it breaks off
+before it has told its count, and one question in a hundred it fails at first. Four tenants ask
+throughout, 25 times a second each. A fifth, the spender, has a budget for the day:
 
 alone     only the four ask
 within    the spender asks as well, as much as all of them, and is answered
 over      its budget is used up, and it goes on asking at the same pace
 flood     the same without a pause between its requests, for the record: it takes the processor as well
 
-It ends with 1 where an aim is missed: each refusal says when the budget resets; nothing is spent past it; the others'
-p95 while the spender is over its budget is at most a tenth and 2 ms above what it was within; what the provider counted
-is what is booked, in tokens and in cost, for every tenant; and what it could not tell is booked as no less.
+It ends with 1 where an aim is missed: each refusal says when the budget resets; nothing is spent
+past it; the others' p95 while the spender is over its budget is at most a tenth and 2 ms above what
+it was within; what the provider counted is what is booked, in tokens and in cost, for every tenant;
+and what it could not tell is booked as no less.
 """
 
 import argparse
@@ -68,7 +70,9 @@ QUESTION = "What is to be done about the harbour, by whom, until when, and who i
 
 
 class Provider:
-    """A fake that keeps count, by tenant: `told` in replies that said so, `untold` in those broken off before."""
+    """A fake that keeps count, by tenant: `told` in replies that said so, `untold` in those broken
+    off before.
+    """
 
     def __init__(self) -> None:
         self._lock, self._failed = threading.Lock(), set[str]()
@@ -76,7 +80,9 @@ class Provider:
         self.untold: defaultdict[str, Counter[str]] = defaultdict(Counter)
 
     def answer(self, exchange: Exchange) -> None:
-        """Behave: see `bench.fake_models`. A question begins with whose it is, and which number it has."""
+        """Behave: see `bench.fake_models`. A question begins with whose it is, and which number it
+        has.
+        """
         asked = exchange.asked["messages"][0]["content"]
         tenant, number = asked.split()[0], int(asked.split()[1])
         if number % 100 == 7 and self._first(asked):
@@ -201,8 +207,9 @@ class Town:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What was measured: requests, refusals and milliseconds of the others and of the spender in each phase; tokens as
-    the provider and the books have them; the sentence of a refusal; and each aim with whether it was met.
+    """What was measured: requests, refusals and milliseconds of the others and of the spender in
+    each phase; tokens as the provider and the books have them; the sentence of a refusal;
+    and each aim with whether it was met.
     """
 
     phases: dict[str, dict[str, dict[str, float]]]

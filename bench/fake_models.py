@@ -1,9 +1,11 @@
-"""Endpoints on loopback that speak like a provider of models, well or badly; real sockets, so that nothing is mocked.
+"""Endpoints on loopback that speak like a provider of models, well or badly; real sockets, so that
+nothing is mocked.
 
     with Fake("alpha") as good, Fake("beta", FAULTS["cut"]) as bad:
         ModelsFile(models=[good.entry(), bad.entry()])
 
-A fake writes nothing but its own name with numbers, "alpha1 alpha2 ... alpha12", so that text of two would show.
+A fake writes nothing but its own name with numbers, "alpha1 alpha2 ... alpha12", so that text of
+two would show.
 """
 
 import contextlib
@@ -217,7 +219,9 @@ def send_broken_json(exchange: Exchange) -> None:
 
 
 def omit_reply_end(exchange: Exchange) -> None:
-    """All words, and an end of the response that is none of the reply: nothing says that it is whole."""
+    """All words, and an end of the response that is none of the reply: nothing says that it is
+    whole.
+    """
     exchange.head()
     if exchange.streaming:
         exchange.words(1, REPLY_WORDS)

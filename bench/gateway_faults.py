@@ -1,21 +1,23 @@
-"""Fourteen ways in which a provider of models fails: does every request end, in time, as something a reader can use?
+"""Fourteen faults of a model provider: every request must end in time with a usable result.
 
     .venv/bin/python -m bench.gateway_faults                       14 faults, streaming and not, 100 requests each
     .venv/bin/python -m bench.gateway_faults --requests 20 --json
 
-The providers are local and the sockets real (bench/fake_models.py). The deadlines are a tenth of the default ones (3 s
-in all, 0.2 s to connect, 0.8 s for the first piece, 0.5 s between pieces) and 16 requests run at once, so that it takes
-minutes. Four things are tried of each fault:
+The providers are local and the sockets real (bench/fake_models.py). The deadlines are a tenth of
+the default ones (3 s in all, 0.2 s to connect, 0.8 s for the first piece, 0.5 s between pieces) and
+16 requests run at once, so that it takes minutes. Four cases are run for each fault:
 
 alone     one model, and it has the fault; each request has a gateway of its own, which has learnt nothing yet
 beside    the same model is asked first, and a healthy one is there; one gateway for all, as in the service
 outage    two models have the fault, for three times as many requests; how many calls are made for each request?
 reader    the faults that come after the first word, where no other model may go on: what does `answer` make of them?
 
-and at last, with all models down, the golden questions of the sample. It ends with 1 if an aim is missed.
+and at last, with all models down, the golden questions of the sample. It ends with 1 if an aim is
+missed.
 
-With deadlines that short, a machine that stands still for a second makes healthy models late, and opens their circuits.
-A fault during which it stood still for longer than STILL is therefore tried again, and the pause is printed.
+With deadlines that short, a machine that stands still for a second makes healthy models late, and
+opens their circuits. A fault during which it stood still for longer than STILL is therefore tried
+again, and the pause is printed.
 """
 
 import argparse
@@ -76,7 +78,9 @@ ASKER = Principal("alder")
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a request ended: "whole", or the name of a typed error, or "untyped"; what was read by then, and when."""
+    """How a request ended: "whole", or the name of a typed error, or "untyped"; what was read by
+    then, and when.
+    """
 
     ended: str
     text: str
@@ -115,7 +119,9 @@ class CountingProvider:
 
 
 class Pulse:
-    """The longest time, in seconds, for which a thread that wants nothing but to wake up did not get to run."""
+    """The longest time, in seconds, for which a thread that wants nothing but to wake up did not
+    get to run.
+    """
 
     def __init__(self) -> None:
         self.longest = 0.0
@@ -204,9 +210,9 @@ def ask_each(gateways: Sequence[Gateway]) -> list[Outcome]:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What was seen of one fault. Shares are 0 to 1: `useful` and `broke_off` of the requests beside a healthy model,
-    `answered` of readers whose model broke off; it is None where the fault comes before the first word. `still` is for
-    how many seconds the machine stood still meanwhile.
+    """What was seen of one fault. Shares are 0 to 1: `useful` and `broke_off` of the requests
+    beside a healthy model, `answered` of readers whose model broke off; it is None where the fault
+    comes before the first word. `still` is for how many seconds the machine stood still meanwhile.
     """
 
     kind: str
@@ -237,7 +243,9 @@ class Row:
 
 
 class Readers:
-    """People who ask the golden questions of the sample that its documents answer without any model."""
+    """People who ask the golden questions of the sample that its documents answer without any
+    model.
+    """
 
     def __init__(self, services: Services) -> None:
         self._services = services
@@ -256,7 +264,9 @@ class Readers:
         ]
 
     def read(self, gateways: Sequence[Gateway]) -> float:
-        """The share of questions, one to each gateway, whose answer quotes the documents and says why."""
+        """The share of questions, one to each gateway, whose answer quotes the documents and says
+        why.
+        """
         with ThreadPoolExecutor(AT_ONCE // 4) as threads:
             return statistics.fmean(threads.map(self._cited, range(len(gateways)), gateways))
 
@@ -274,7 +284,9 @@ def is_cited(given: Answer) -> bool:
 
 
 def measure(kind: str, *, streaming: bool, requests: int, readers: Readers | None) -> Row:
-    """All that is tried of one fault, and again where the machine stood still; `readers` only where there are some."""
+    """All that is tried of one fault, and again where the machine stood still; `readers` only where
+    there are some.
+    """
     for _ in range(TRIES):
         row = _measure(kind, streaming=streaming, requests=requests, readers=readers)
         if row.still <= STILL:

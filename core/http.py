@@ -1,5 +1,4 @@
-"""HTTP calls with a deadline, a size limit and cancellation, for model providers and the web
-source.
+"""HTTP calls with a deadline, a size limit and cancellation, for models and web pages.
 
 A timeout of httpx covers one read of a socket, so a server that sends a byte now and then is never
 late. Here each call has `CallLimits`: every look-up, handshake, read and write gets only the time
@@ -49,8 +48,7 @@ class HttpError(Exception):
 
 
 class CallLimits:
-    """Limits of one call: deadlines of the call, its present step and its connection, and bytes to
-    receive.
+    """Deadlines of one call, its present step and its connection, and its bytes to receive.
 
     `deadline` is a time of `time.monotonic`. Setting `cancelled` ends all calls that share it;
     `cancel` ends this one. `addresses` pins the IP addresses to connect to; without them the host
@@ -160,7 +158,7 @@ class HttpPool:
 
     @property
     def is_idle(self) -> bool:
-        """Whether no call uses a connection."""
+        """Return whether no call uses a connection."""
         return all(connection.is_idle() for connection in self._connections.connections)
 
     def close(self) -> None:
@@ -211,7 +209,7 @@ class LimitedResponse(httpx.SyncByteStream):
         return bytes(body)
 
     def close(self) -> None:
-        """Return the connection to the pool for reuse if the reply is complete; otherwise close it."""
+        """Keep the connection for reuse if the reply is complete; otherwise close it."""
         if self._is_closed:
             return
         self._is_closed = True
@@ -367,7 +365,7 @@ def cause_chain(error: BaseException | None) -> list[BaseException]:
 
 
 def _decompress(chunks: Iterable[bytes], encoding: str) -> Iterator[bytes]:
-    """Yield a body without its compression, in pieces small enough that no bomb fills the memory."""
+    """Yield a body without its compression, in pieces too small to fill the memory."""
     encoding = encoding.strip().lower()
     if encoding in ("", "identity"):
         yield from chunks

@@ -1,5 +1,4 @@
-"""Registry of document sources. `open_source` is the way in; one file and one line here for each
-kind.
+"""Registry of document sources, with one line for each scheme. `open_source` is the way in.
 
     local.py           files and folders
     object_storage.py  s3://, gs://, az://
@@ -59,14 +58,14 @@ def open_source(
     factory = SOURCES.get(_scheme(address))
     if factory is None:
         raise InvalidInput(
-            f"{address} is not a known kind of source. Use a path, web:FILE, or an address with one of"
-            f" {', '.join(scheme for scheme in SOURCES if scheme != 'web')}."
+            f"{address} is not a known kind of source. Use a path, or an address that begins with"
+            f" one of {', '.join(SOURCES)}."
         )
     return factory(address, selection, web_hosts)
 
 
 def resolve_source_address(address: str) -> str:
-    """Return an address with the same meaning in every folder: an existing path becomes absolute."""
+    """Return an address that is valid in every folder: an existing path becomes absolute."""
     prefix = PAGE_LIST_PREFIX if address.startswith(PAGE_LIST_PREFIX) else ""
     path = Path(address.removeprefix(prefix)).expanduser()
     return prefix + str(path.resolve()) if "://" not in address and path.exists() else address

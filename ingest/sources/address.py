@@ -1,6 +1,4 @@
-"""Web addresses, parsed once and strictly: a guard is bypassed where two programs read an address
-differently.
-"""
+"""Web addresses, parsed once and strictly, so that all programs read them in the same way."""
 
 import ipaddress
 import re
@@ -75,7 +73,7 @@ def parse_address(text: str) -> WebAddress:
     display_name = ascii(text[:200])
     if len(text) > _MAX_ADDRESS_CHARACTERS or _UNSAFE_CHARACTERS.search(text):
         raise ForbiddenAddress(
-            f"{display_name} has a space, a backslash or a control character, or is too long. Encode it."
+            f"{display_name} has a space, backslash or control character, or is too long. Fix it."
         )
     try:
         parts = urlsplit(text)
@@ -112,7 +110,8 @@ def resolve_redirect(base: WebAddress, location: str) -> WebAddress:
 
 
 def _normalise_host(name: str, display_name: str) -> str:
-    """Return a host name, or an IP address (a colon, or a number at the end) in its usual notation."""
+    """Return a host name, or an IP address in its usual notation."""
+    # An IP address has a colon, or a number at its end.
     if ":" not in name and not _NUMERIC_LABEL.match(name.rpartition(".")[2]):
         if _HOST_NAME.match(name):
             return name

@@ -1,6 +1,4 @@
-"""Guard of the web client: it connects only to the public internet and to hosts that an operator
-allowed.
-"""
+"""Guard that limits the web client to the public internet and to explicitly allowed hosts."""
 
 import ipaddress
 from collections.abc import Callable
@@ -34,8 +32,8 @@ _RESERVED_IPV6_NETWORKS = [
 
 
 def is_public_ip(ip: IPv4Address | IPv6Address) -> bool:
-    """Whether an address is on the public internet. Addresses that wrap another (6to4, NAT64,
-    mapped) never are.
+    """Return whether an address is on the public internet. Addresses that wrap another (6to4,
+    NAT64, mapped) never are.
     """
     if isinstance(ip, IPv4Address):
         return ip.is_global and not any(ip in block for block in _RESERVED_IPV4_NETWORKS)
@@ -123,11 +121,13 @@ def _parse_ip_literal(address: WebAddress) -> IPv4Address | IPv6Address | None:
 
 def _not_public_error(address: WebAddress, ip: str) -> ForbiddenAddress:
     return ForbiddenAddress(
-        f"{address} is at {ip}, which is not on the public internet. See docs/reference/sources.md on how to allow a host."
+        f"{address} is at {ip}, which is not on the public internet. To allow a host see"
+        " docs/reference/sources.md."
     )
 
 
 def _invalid_host_error(entry: str) -> InvalidInput:
     return InvalidInput(
-        f"GROUNDWORK_WEB_ALLOWED_HOSTS has the entry {entry!r}. Write HOST or HOST:PORT, separated by commas."
+        f"GROUNDWORK_WEB_ALLOWED_HOSTS has the entry {entry!r}. Write HOST or HOST:PORT,"
+        " separated by commas."
     )

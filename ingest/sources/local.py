@@ -51,7 +51,8 @@ class LocalSource:
                 yield SourceFile(Path(entry.path).as_uri(), path, groups, size)
         if not found:
             raise InvalidInput(
-                f"There is no file in {self.root}{self.selection.pattern_hint}. Name a folder with documents."
+                f"There is no file in {self.root}{self.selection.pattern_hint}."
+                " Name a folder with documents."
             )
 
     def read(self, file: SourceFile) -> bytes:

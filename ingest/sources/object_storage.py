@@ -1,6 +1,4 @@
-"""Source for object storage through fsspec: s3://, gs:// and az://, with their usual environment
-variables.
-"""
+"""Source for object storage through fsspec: s3://, gs:// and az://."""
 
 import errno
 from collections.abc import Iterator
@@ -69,7 +67,8 @@ class BucketSource:
                 yield self._describe_object(info, path, rules)
         if not found:
             raise InvalidInput(
-                f"There is no file in {self.uri}{self.selection.pattern_hint}. Name a folder with documents."
+                f"There is no file in {self.uri}{self.selection.pattern_hint}."
+                " Name a folder with documents."
             )
 
     def read(self, file: SourceFile) -> bytes:
@@ -135,7 +134,7 @@ def _open_filesystem(scheme: str) -> Any:
     except ImportError as error:
         extra = SCHEME_EXTRAS[scheme]
         raise InvalidInput(
-            f"{scheme}:// needs a library that is not installed. Run: pip install --editable '.[{extra}]'."
+            f"{scheme}:// needs a library. Run: pip install --editable '.[{extra}]'."
         ) from error
 
 
@@ -173,7 +172,7 @@ def _translate_other_error(error: Exception, address: str, path: str) -> Excepti
         return file_changed(path)
     if type(error).__name__ in _CREDENTIAL_ERRORS:
         return InvalidInput(
-            f"There are no credentials for {address}. See docs/reference/sources.md for their places."
+            f"There are no credentials for {address}. See docs/reference/sources.md."
         )
     reason = " ".join(str(error).split())[:160] or type(error).__name__
     return Unavailable(

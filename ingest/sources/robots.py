@@ -23,7 +23,7 @@ class RobotsRules:
         self.delay_seconds = self._rules.crawl_delay(ROBOTS_AGENT) or 0.0
 
     def allows(self, url: str) -> bool:
-        """Whether this crawler may fetch a URL."""
+        """Return whether this crawler may fetch a URL."""
         return self._rules.can_fetch(url, ROBOTS_AGENT)
 
 

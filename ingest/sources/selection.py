@@ -1,6 +1,4 @@
-"""Selection of a source's files, and the groups that may read each, by patterns on the path below
-the source.
-"""
+"""Selection of a source's files, and of the groups that may read each, by path patterns."""
 
 import fnmatch
 from collections.abc import Iterable, Sequence
@@ -32,8 +30,8 @@ class FileSelection:
     exclude: tuple[str, ...] = ()
 
     def includes_path(self, path: str) -> bool:
-        """Whether to ingest a path; never a hidden one (a part begins with a dot) or the file of
-        access rules.
+        """Return whether to ingest a path; never a hidden one (a part begins with a dot) or the
+        file of access rules.
         """
         if path == ACCESS_RULES_FILE or any(part.startswith(".") for part in path.split("/")):
             return False
@@ -43,7 +41,7 @@ class FileSelection:
         return included and not any(matches_pattern(path, pattern) for pattern in self.exclude)
 
     def groups_for(self, path: str, rules: Sequence[AccessRule]) -> tuple[str, ...]:
-        """Return the groups that may read a path: of the first rule that matches, else the default."""
+        """Return the groups of the first rule that matches a path, else the default."""
         return next(
             (rule.allowed_groups for rule in rules if matches_pattern(path, rule.pattern)),
             self.default_groups,
@@ -68,8 +66,8 @@ def build_selection(
 
 
 def matches_pattern(path: str, pattern: str) -> bool:
-    """Whether a path matches: `*` and `?` also match slashes, and `**/` at the start also matches
-    no folder.
+    """Return whether a path matches: `*` and `?` also match slashes, and `**/` at the start also
+    matches no folder.
     """
     return fnmatch.fnmatchcase(path, pattern) or (
         pattern.startswith("**/") and fnmatch.fnmatchcase(path, pattern.removeprefix("**/"))
@@ -92,5 +90,5 @@ def parse_access_rules(name: str, content: bytes) -> list[AccessRule]:
         return rules
     except (yaml.YAMLError, TypeError, KeyError, AttributeError, UnicodeDecodeError) as error:
         raise InvalidInput(
-            f"{name} is not a list of rules. Write `rules:` and a list of `pattern:` with `readers:` each."
+            f"{name} is not a list of rules. Write `rules:` with `pattern:` and `readers:` each."
         ) from error

@@ -1,6 +1,4 @@
-"""Sources for web pages: one page, the pages of a sitemap, or those of a list in a file; always of
-one site.
-"""
+"""Sources for pages of one site: a page, the pages of a sitemap, or those of a list in a file."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -71,7 +69,8 @@ class SitemapSource:
                 yield _describe_page(self.client, page, self.selection.default_groups)
         if not found:
             raise InvalidInput(
-                f"{self.address} names no page of {self.uri}{self.selection.pattern_hint}. Name another sitemap."
+                f"{self.address} names no page of {self.uri}{self.selection.pattern_hint}."
+                " Name another sitemap."
             )
 
     def read(self, file: SourceFile) -> bytes:
@@ -98,7 +97,7 @@ class SitemapSource:
             pages.update(new_pages)
             if len(pages) > MAX_PAGES or len(sitemaps) > MAX_SITEMAPS:
                 raise InvalidInput(
-                    f"{self.address} has more than {MAX_PAGES:,} pages. Name sitemaps of parts of it."
+                    f"{self.address} has over {MAX_PAGES:,} pages. Name sitemaps of parts of it."
                 )
             yield from new_pages
 
@@ -134,8 +133,8 @@ def open_page_list(address: str, selection: FileSelection, web_hosts: str) -> Pa
     origins = {page.origin for page in pages}
     if len(origins) != 1 or len(pages) > MAX_PAGES:
         raise InvalidInput(
-            f"{name} has {len(pages)} pages of {len(origins)} sites. Write 1 to {MAX_PAGES:,} pages of one"
-            " site, and a list for each site."
+            f"{name} has {len(pages)} pages of {len(origins)} sites. Write 1 to {MAX_PAGES:,} pages"
+            " of one site, and a list for each site."
         )
     return PageListSource(origins.pop(), tuple(pages), selection, client)
 

@@ -1,5 +1,4 @@
-"""Client that fetches from the web. `WebClient.get` is the way in; nothing else in this folder
-opens a web connection.
+"""Client for web pages, the only code here that opens web connections. Start at `WebClient.get`.
 
 resolve   look up the host once, and check every IP address (ip_guard.py)
 robots    read the site's robots.txt, once an hour (robots.py)
@@ -141,7 +140,7 @@ class WebClient:
         return self._follow_redirects("HEAD", address, limits, obey_robots=True)
 
     def is_allowed(self, address: WebAddress) -> bool:
-        """Whether an operator allowed this host and port."""
+        """Return whether an operator allowed this host and port."""
         return (address.host, address.port) in self._allowed_hosts
 
     def _start_limits(self, max_bytes: int) -> FetchLimits:

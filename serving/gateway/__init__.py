@@ -1,3 +1,1 @@
-"""The way to language models: which one, for how long, at what price, and what happens when it
-fails.
-"""
+"""Language models: routing, providers, deadlines, fallback and prices. Read gateway.py first."""

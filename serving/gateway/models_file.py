@@ -1,7 +1,6 @@
 """The models file: the language models, their prices, and the rules for their use.
 
-One YAML file, named by GROUNDWORK_MODELS. models.example.yaml in the repository shows every line of
-it.
+One YAML file, named by GROUNDWORK_MODELS. See models.example.yaml for every setting.
 """
 
 import os
@@ -80,7 +79,7 @@ class ModelSpec(_ConfigSection):
     def _check_key_variable(cls, value: str) -> str:
         if value and not VARIABLE_NAME.fullmatch(value):
             raise ValueError(
-                "name the environment variable that holds the key (as OPENAI_API_KEY), never the key"
+                "name the environment variable of the key, such as OPENAI_API_KEY, never the key"
             )
         return value
 
@@ -89,12 +88,12 @@ class ModelSpec(_ConfigSection):
         kind = providers.PROVIDERS[self.provider]
         if self.tokenizer == ENDPOINT_TOKENIZER and not kind.counts_tokens:
             raise ValueError(
-                "tokenizer: endpoint is for llama.cpp's server. Name a tokenizer.json, or leave it out"
+                "tokenizer: endpoint is for llama.cpp. Name a tokenizer.json, or leave it out"
             )
         if kind.takes_options:
             if ":" not in self.model or self.base_url or self.key_variable:
                 raise ValueError(
-                    f"for {self.provider} write model: package.module:Class, and all else under options"
+                    f"for {self.provider} write model: package.module:Class, the rest as options"
                 )
         elif not self.base_url:
             raise ValueError("base_url is missing")
@@ -195,7 +194,7 @@ def read_models(file: Path) -> ModelsFile:
         ) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InvalidInput(
-            f"{file} is not YAML ({_describe_yaml_error(error)}). See models.example.yaml for the format."
+            f"{file} is not YAML ({_describe_yaml_error(error)}). Compare models.example.yaml."
         ) from error
     try:
         return ModelsFile.model_validate(content)
@@ -220,8 +219,8 @@ class _UniqueKeyLoader(yaml.SafeLoader):
 
 
 def _is_safe_for_keys(address: str) -> bool:
-    """Whether no one can read a key on its way: it is encrypted, or stays on this machine or its
-    containers.
+    """Return whether no one can read a key on its way: it is encrypted, or stays on this machine or
+    its containers.
     """
     parts = urlsplit(address)
     host = parts.hostname or ""

@@ -1,6 +1,4 @@
-"""One call to a model: read its reply within limits, then free its slot, record the outcome, and
-record its usage.
-"""
+"""One call to a model: read the reply within limits, free the slot, record outcome and usage."""
 
 import threading
 import time

@@ -1,12 +1,11 @@
 """Choice of models. Every rule is one line that a person can check by hand.
 
-permitted  the tenant's policy allows the model and its location, the model may see this risk class,
-and the request
-           fits into its context; a request that names a model gets only that one
-tier       as the request says; a "balanced" request goes to "fast" if its question is plain and to "strong" if it is
-           hard; one tier below that if a soft limit of the budget is exceeded
-order      the tier itself, then stronger ones, then weaker ones; within a tier first the models that support a JSON
-           schema if the request has one, else as in the file
+permitted  the tenant's policy allows the model and its location, the model may see this risk
+           class, and the request fits into its context; a named model is the only one permitted
+tier       as the request says; a "balanced" request goes to "fast" if its question is plain and to
+           "strong" if it is hard; one tier lower if a soft limit of the budget is exceeded
+order      the tier itself, then stronger ones, then weaker ones; within a tier first the models
+           that support a JSON schema if the request has one, else as in the file
 """
 
 import re
@@ -21,11 +20,12 @@ RISKS: tuple[Risk, ...] = get_args(Risk)
 MAX_PLAIN_WORDS = 12  # a plain question is short and asks for one thing
 MAX_BALANCED_WORDS = 30  # a longer question is hard
 PLAIN_QUESTION = re.compile(
-    r"(?i)^\W*(?:who|when|where|which|how (?:many|much|long|often|old|far)|what is|what's|is|are|does)\b"
+    r"(?i)^\W*(?:who|when|where|which|how (?:many|much|long|often|old|far)|what is|what's"
+    r"|is|are|does)\b"
 )
 HARD_QUESTION = re.compile(
-    r"(?i)\b(?:why|explain|compare|comparison|differ\w*|versus|vs|pros and cons|trade-?offs?|step by step|summari[sz]e"
-    r"|how (?:should|would|could)|what if|both|each of)\b"
+    r"(?i)\b(?:why|explain|compare|comparison|differ\w*|versus|vs|pros and cons|trade-?offs?"
+    r"|step by step|summari[sz]e|how (?:should|would|could)|what if|both|each of)\b"
 )
 
 

@@ -91,7 +91,7 @@ class ModelReply(Protocol):
 
 
 class Models(ABC):
-    """Language models behind one method: the gateway, a decorator around it, or a script in a test."""
+    """Language models behind one method: the gateway, a decorator, or a script in a test."""
 
     @abstractmethod
     def stream(self, request: ModelRequest) -> ModelReply:
@@ -155,7 +155,7 @@ class Meter(Protocol):
         """Record what the call used, and release the rest of the reservation."""
 
     def is_over_soft_limit(self, principal: Principal) -> bool:
-        """Whether a soft limit is exceeded, so that a cheaper tier should answer."""
+        """Return whether a soft limit is exceeded, so that a cheaper tier should answer."""
 
 
 class NoModelAvailable(Unavailable):

@@ -1,1 +1,1 @@
-"""Who may spend how much, and who spent what. Read meter.py first."""
+"""Budgets, metering and reports of model usage. Read meter.py first."""

@@ -1,5 +1,4 @@
-"""Budgets: how much a tenant, a team or a key may use in a minute, a day or a month, and how much
-is used.
+"""Budgets of a tenant, a team or a key for a minute, a day or a month, and their present use.
 
 The operator sets them with `groundwork budget set`; the application can only read them.
 """
@@ -79,11 +78,11 @@ class BudgetStatus:
 
     @property
     def is_over_soft_limit(self) -> bool:
-        """Whether the soft limit is exceeded."""
+        """Return whether the soft limit is exceeded."""
         return self.soft is not None and self.spent + self.held >= self.soft
 
     def allows(self, amount: Decimal) -> bool:
-        """Whether an amount fits into the hard limit, even if running calls use all that they hold."""
+        """Return whether an amount fits into the hard limit next to all running calls."""
         return self.hard is None or self.spent + self.held + amount <= self.hard
 
     def over_budget_error(self, amount: Decimal) -> OverBudget:
@@ -106,7 +105,8 @@ class BudgetStatus:
                 f"{limit}, and running calls hold the rest. Try again in a few seconds.", 1
             )
         return OverBudget(
-            f"{limit}, and {format_decimal(self.spent)} are used. The budget resets at {self._reset_time}.",
+            f"{limit}, and {format_decimal(self.spent)} are used."
+            f" The budget resets at {self._reset_time}.",
             retry_after,
         )
 
@@ -149,7 +149,7 @@ class BudgetSubject:
 
 
 def fetch_budget_statuses(connection: Connection, subject: BudgetSubject) -> list[BudgetStatus]:
-    """Return each budget that applies to a subject. `connection` writes for the subject's tenant."""
+    """Return each budget that applies to a subject, in a transaction for its tenant."""
     with connection.cursor(row_factory=class_row(BudgetStatus)) as cursor:
         return cursor.execute(QUERIES["budget_statuses"], subject.sql_parameters).fetchall()
 

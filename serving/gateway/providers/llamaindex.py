@@ -1,5 +1,4 @@
-"""Any LLM of LlamaIndex, by the path of its class: `model:
-llama_index.llms.bedrock_converse:BedrockConverse`.
+"""Any LLM class of LlamaIndex: `model: llama_index.llms.bedrock_converse:BedrockConverse`.
 
 The operator installs its package. It brings its own HTTP client, so a call can be abandoned but not
 ended: a thread reads the reply, and the gateway waits for it only as long as the deadlines allow.

@@ -1,5 +1,4 @@
-"""Every endpoint with OpenAI's chat completions: OpenAI, Azure, vLLM, TGI, Ollama, llama.cpp and
-many more.
+"""Every endpoint with OpenAI's chat completions, such as Azure, vLLM, TGI, Ollama and llama.cpp.
 
 Azure's `base_url` is https://NAME.openai.azure.com/openai/v1, and its `model` is the name of the
 deployment.

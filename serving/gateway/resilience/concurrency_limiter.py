@@ -1,6 +1,4 @@
-"""Limit on parallel calls to a model and on waiting ones. A call that would wait in vain is refused
-at once.
-"""
+"""Limit on parallel and waiting calls to a model. A call that would wait in vain is refused."""
 
 import threading
 import time

@@ -1,6 +1,4 @@
-"""Faults of a call to a model, with their consequences: retry or not, count against the model or
-not, cost or not.
-"""
+"""Faults of a call to a model, and their consequences for retries, circuit breaker and cost."""
 
 from typing import Literal
 
@@ -62,18 +60,18 @@ class UpstreamFault(Exception):
 
     @property
     def is_permanent(self) -> bool:
-        """Whether the same model would fail in the same way again."""
+        """Return whether the same model would fail in the same way again."""
         return self.kind in PERMANENT_KINDS
 
     @property
     def counts_against_model(self) -> bool:
-        """Whether the model's circuit breaker counts it."""
+        """Return whether the model's circuit breaker counts it."""
         is_polite_pause = self.kind == "rate_limited" and self.retry_after is not None
         return self.kind not in BLAMELESS_KINDS and not is_polite_pause
 
     @property
     def may_be_billed(self) -> bool:
-        """Whether the model may have read or written tokens."""
+        """Return whether the model may have read or written tokens."""
         return self.kind not in UNBILLED_KINDS
 
     def describe(self, model: str) -> str:

@@ -1,5 +1,5 @@
-"""gs:// and az:// against servers that speak as those of Google and Azure do. Neither is needed for development: each
-is skipped where its library and its emulator aren't installed.
+"""gs:// and az:// against servers that speak as those of Google and Azure do. Neither is needed for
+development: each is skipped where its library and its emulator aren't installed.
 
     pip install gcsfs gcp-storage-emulator
     pip install adlfs; npm install azurite, with node_modules/.bin in PATH
@@ -91,7 +91,9 @@ def refusal(address: str, opened: Any = None, file: Any = None) -> str:
 
 @pytest.mark.parametrize("scheme", ["gs", "az"])
 def test_a_bucket_is_a_source(scheme: str, request: pytest.FixtureRequest) -> None:
-    """Listed, tagged, read, narrowed by rules; what changes or goes meanwhile is refused, as with S3."""
+    """Listed, tagged, read, narrowed by rules; what changes or goes meanwhile is refused, as with
+    S3.
+    """
     storage = request.getfixturevalue({"gs": "google", "az": "azure"}[scheme])
     importlib.import_module("fsspec").filesystem(scheme).clear_instance_cache()
     storage.mkdir("library")

@@ -1,4 +1,6 @@
-"""The gateway to language models, against endpoints on loopback that answer well or badly; no HTTP is mocked."""
+"""The gateway to language models, against endpoints on loopback that answer well or badly; no HTTP
+is mocked.
+"""
 
 import json
 import socket

@@ -1,4 +1,6 @@
-"""A real language model behind the gateway: llama.cpp's server with SmolLM2-135M, in a process of its own."""
+"""A real language model behind the gateway: llama.cpp's server with SmolLM2-135M, in a process of
+its own.
+"""
 
 import json
 import time
@@ -78,7 +80,9 @@ def test_a_real_model_is_held_to_a_schema(gateway):
 
 
 def test_closing_the_reply_of_a_real_model_stops_it(gateway, ledger, language_model):
-    """It would write thousands of tokens, some minutes long; the server says soon that its slot is free."""
+    """It would write thousands of tokens, some minutes long; the server says soon that its slot is
+    free.
+    """
     reply = gateway.stream(request("Tell a very long story.", max_tokens=6000))
     next(reply)
     assert busy(language_model)

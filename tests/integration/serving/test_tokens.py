@@ -1,4 +1,6 @@
-"""Tokens before the provider counts them: by the model's own tokenizer, by its server, or never too few."""
+"""Tokens before the provider counts them: by the model's own tokenizer, by its server, or never too
+few.
+"""
 
 from bench.fake_models import model_entry
 from core.http import HttpPool

@@ -1,4 +1,6 @@
-"""Budgets and usage, on the real database: nobody spends more than is left, nothing stays held, nobody sees others'."""
+"""Budgets and usage, on the real database: nobody spends more than is left, nothing stays held,
+nobody sees others'.
+"""
 
 import re
 import threading
@@ -158,7 +160,9 @@ def test_a_reservation_is_settled_once(
 def test_what_can_not_be_booked_is_booked_later(
     metered: Services, meter: PostgresMeter, ada: Principal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """When the database is back, with the next call that is settled; not twice where it was booked after all."""
+    """When the database is back, with the next call that is settled; not twice where it was booked
+    after all.
+    """
     first, second = (meter.reserve(call(ada), MODEL, 100, Decimal(0)) for _ in range(2))
 
     @contextmanager
@@ -238,8 +242,8 @@ def test_requests_are_counted_where_no_model_is_asked(
 
 
 def test_of_several_budgets_each_holds(meter: PostgresMeter, admin: str, ada: Principal) -> None:
-    """The tenant's, the team's and the key's; of those that are used up the one that resets last is told of,
-    of those that reset together the widest.
+    """The tenant's, the team's and the key's; of those that are used up the one that resets last is
+    told of, of those that reset together the widest.
     """
     bea = Principal(ada.tenant, (), "bea", "support")
     eve = Principal(ada.tenant, (), "eve", "sales")
@@ -358,7 +362,9 @@ def test_what_a_dead_process_held_comes_free(
 def test_no_race_spends_more_than_there_is(
     server: EmbeddedPostgres, metered: Services, meter: PostgresMeter, admin: str, ada: Principal
 ) -> None:
-    """Eight threads, through two processes' meters, for the tenant, two teams and their keys: to the token."""
+    """Eight threads, through two processes' meters, for the tenant, two teams and their keys: to
+    the token.
+    """
     limit(admin, ada, "tokens", "month", "1000")
     limit(admin, ada, "tokens", "day", "600", scope="team", name=WILDCARD_NAME)
     askers = [
@@ -404,7 +410,9 @@ def test_no_race_spends_more_than_there_is(
 def test_a_tenant_waits_for_no_other(
     metered: Services, meter: PostgresMeter, admin: str, ada: Principal
 ) -> None:
-    """While one's balances are locked, another's call goes through; so does that of another team of the same tenant."""
+    """While one's balances are locked, another's call goes through; so does that of another team of
+    the same tenant.
+    """
     other = Principal(f"{ada.tenant} too")
     sales = Principal(ada.tenant, (), "eve", "sales")
     for one in (ada, other):
@@ -456,7 +464,9 @@ def test_budgets_are_listed_and_removed(metered: Services, admin: str, ada: Prin
 def test_a_tenants_own_requests_change_neither_budgets_nor_books(
     metered: Services, meter: PostgresMeter, admin: str, ada: Principal
 ) -> None:
-    """The application's role has no right to, whatever SQL it is made to run; and it sets no budget."""
+    """The application's role has no right to, whatever SQL it is made to run; and it sets no
+    budget.
+    """
     limit(admin, ada, "tokens", "day", "100")
     spend(meter, ada, 10)
     for attack in (
@@ -481,7 +491,9 @@ def test_a_tenants_own_requests_change_neither_budgets_nor_books(
 def test_nobody_sees_what_others_spend(
     metered: Services, meter: PostgresMeter, admin: str, ada: Principal
 ) -> None:
-    """Neither by statements that forget the tenant, nor as a reader, whom these tables do not concern."""
+    """Neither by statements that forget the tenant, nor as a reader, whom these tables do not
+    concern.
+    """
     limit(admin, ada, "tokens", "day", "100")
     spend(meter, ada, 10)
     meter.reserve(call(ada), MODEL, 10, Decimal(0))
@@ -512,7 +524,9 @@ def test_a_payer_without_a_team_has_two_budgets() -> None:
 def test_over_http_a_tenant_over_its_budget_is_told_when_to_come_back(
     metered: Services, admin: str, ada: Principal
 ) -> None:
-    """With a header past the soft limit, with a problem and Retry-After past the hard one; others are answered."""
+    """With a header past the soft limit, with a problem and Retry-After past the hard one; others
+    are answered.
+    """
     client = TestClient(build_api(metered, LocalIdentity((ada.tenant,))))
     limit(admin, ada, "requests", "day", "2", soft="1", scope="key", name=WILDCARD_NAME)
     body, headers = {"question": "Why?"}, {"X-Groundwork-Subject": "ada"}
@@ -540,7 +554,9 @@ def test_over_http_a_tenant_over_its_budget_is_told_when_to_come_back(
 
 
 def test_the_books_agree_with_the_provider_to_the_token(metered: Services, admin: str) -> None:
-    """The short form of bench/budgets.py, whose times are for a machine that has nothing else to do."""
+    """The short form of bench/budgets.py, whose times are for a machine that has nothing else to
+    do.
+    """
     report = run_phases(metered, admin, 60, pace=0)
     assert [aim for aim, met in report.aims.items() if not met and "p95" not in aim] == []
     assert (

@@ -108,7 +108,9 @@ def test_there_are_sixty_and_more() -> None:
 
 @pytest.mark.parametrize("address", WRITTEN)
 def test_an_address_is_refused_as_it_is_written(address: str, attempts: list[object]) -> None:
-    """By the way in, and by the client when a sitemap or a redirect leads there; with no connection and no look-up."""
+    """By the way in, and by the client when a sitemap or a redirect leads there; with no connection
+    and no look-up.
+    """
     with pytest.raises(InvalidInput):
         open_source(address)
     with pytest.raises(ForbiddenAddress):
@@ -140,7 +142,9 @@ def test_a_public_address_is_none_of_them(ip: str) -> None:
 def test_a_name_is_resolved_once_for_a_request_and_the_connection_goes_there(
     attempts: list[object],
 ) -> None:
-    """A name that turns to a private address afterwards is asked about anew, checked anew, and refused."""
+    """A name that turns to a private address afterwards is asked about anew, checked anew, and
+    refused.
+    """
     answers = iter([["93.184.216.34"], ["93.184.216.34"], ["127.0.0.1"]])
     rebinding = client(resolver=lambda host, port: next(answers), retry_delays=(0.0, 0.0))
     address = parse_address("http://rebinding.example/")
@@ -275,7 +279,9 @@ def test_a_redirect_to_a_forbidden_address_is_not_followed(
 
 
 class Redirected(WebClient):
-    """A client to whom one public site answers with a redirect, without a connection; the rest is as it is."""
+    """A client to whom one public site answers with a redirect, without a connection; the rest is
+    as it is.
+    """
 
     def _send_request(
         self, method: str, address: WebAddress, ips: list[str], limits: FetchLimits
@@ -343,7 +349,9 @@ def test_paths_are_shown_plainly(path: str, shown: str) -> None:
 
 
 def test_no_identity_ends_in_a_slash(site: Site) -> None:
-    """It would stand for everything below it; the address with an empty fragment leads to the same page."""
+    """It would stand for everything below it; the address with an empty fragment leads to the same
+    page.
+    """
     site.page("/docs/", "<p>Docs</p>")
     source = open_source(f"{site.root}/docs/", web_hosts=site.host)
     (file,) = source.list_files()
@@ -376,7 +384,9 @@ def test_a_page_that_says_nothing_of_its_state_has_no_tag(site: Site) -> None:
 
 
 def test_a_page_that_changed_since_it_was_listed_is_refused(site: Site) -> None:
-    """Its content must not be stored under the old tag; a site whose tags are noise is read all the same."""
+    """Its content must not be stored under the old tag; a site whose tags are noise is read all the
+    same.
+    """
     source = pages(site, "/guide")
     (file,) = source.list_files()
     site.page("/guide", "new", ETag='"2"')
@@ -624,7 +634,9 @@ def sitemap(site: Site, path: str = "/sitemap.xml", **options: tuple[str, ...]) 
 
 
 def test_a_sitemap_lists_the_pages_of_its_site(site: Site) -> None:
-    """Through an index, packed or not, each once; pages elsewhere and what no one may fetch are left out."""
+    """Through an index, packed or not, each once; pages elsewhere and what no one may fetch are
+    left out.
+    """
     root = site.root
     site.page("/sitemap.xml", index(f"{root}/one.xml", f"{root}/two.xml.gz", f"{root}/sitemap.xml"))
     site.page(
@@ -731,7 +743,9 @@ def test_an_allowance_is_for_a_host_and_its_ports() -> None:
 def test_certificate_and_host_are_those_of_the_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, attempts: list[object]
 ) -> None:
-    """Though the connection goes to the address that was checked, and whatever proxy the environment names."""
+    """Though the connection goes to the address that was checked, and whatever proxy the
+    environment names.
+    """
     certificate(tmp_path / "pinned.pem", "pinned.example")
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "pinned.pem"))
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")

@@ -1,4 +1,4 @@
-"""The gateway to language models, against endpoints on loopback that answer well or badly; no HTTP is mocked."""
+"""The gateway with endpoints on loopback that answer well or badly; no HTTP is mocked."""
 
 import asyncio
 import json
@@ -511,10 +511,12 @@ def test_faults_of_fourteen_kinds_end_typed_and_a_healthy_model_takes_over():
         assert beside.typed, (kind, streaming, beside)
         assert not alone.spliced, (kind, alone)
         assert not beside.spliced, (kind, beside)
-        assert alone.ended != "whole" or kind == "flapping"
+        if kind != "flapping":  # every second call to it succeeds, so a retry may help
+            assert alone.ended != "whole", (kind, streaming, alone)
         assert alone.seconds < QUICKLY
-        broke_off = streaming and kind in gateway_faults.AFTER_THE_FIRST_WORD
-        assert beside.ended == "whole" or broke_off, (kind, streaming, beside)
+        breaks_off = streaming and kind in gateway_faults.AFTER_THE_FIRST_WORD
+        ends = {"whole", "ModelFailed"} if breaks_off else {"whole"}
+        assert beside.ended in ends, (kind, streaming, beside)
 
 
 def test_two_dead_models_are_asked_less_than_once_a_request():

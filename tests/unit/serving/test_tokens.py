@@ -1,4 +1,6 @@
-"""Tokens before the provider counts them: by the model's own tokenizer, by its server, or never too few."""
+"""Tokens before the provider counts them: by the model's own tokenizer, by its server, or never too
+few.
+"""
 
 import socket
 from pathlib import Path
@@ -36,7 +38,9 @@ def asked(*contents: str) -> ModelRequest:
 
 
 def test_the_models_own_tokenizer_counts_all_of_a_text() -> None:
-    """A folder or its file; what would be cut off for embedding counts as well, and no marks at the ends."""
+    """A folder or its file; what would be cut off for embedding counts as well, and no marks at the
+    ends.
+    """
     assert OWN.count("an otter") == 2
     assert OWN.count("word " * 1000) == 1000
     assert open_token_counter(str(FOLDER / "tokenizer.json"), "").count("word " * 7) == 7
