@@ -1,11 +1,11 @@
 """The attack in short: every way in is tried, and nothing leaks; where nothing defends, everything does."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 
 from bench.attack import __main__ as program
 from bench.attack import web
@@ -71,10 +71,19 @@ def test_a_run_ends_with_its_table(result: Result) -> None:
     assert result.plain()["leaks"] == 0
 
 
+def route_paths(routes: Sequence[BaseRoute]) -> Iterator[str]:
+    """Yield the paths of an application, those of its included routers too."""
+    for route in routes:
+        if isinstance(route, Route):
+            yield route.path
+        elif router := getattr(route, "original_router", None):
+            yield from route_paths(router.routes)
+
+
 def test_every_route_is_attacked(services: Services) -> None:
     """A route that is added later can't be forgotten."""
     source = inspect.getsource(web)
-    paths = [route.path for route in web.services_api(services).routes if isinstance(route, Route)]
+    paths = list(route_paths(web.services_api(services).routes))
     assert "/v1/search" in paths
     assert [path for path in paths if path.partition("{")[0] not in source] == []
 
