@@ -63,7 +63,7 @@ def load_admin_settings() -> Settings:
     settings = load_settings()
     if settings.database_url and not settings.admin_database_url:
         raise InvalidInput(
-            "Set GROUNDWORK_ADMIN_DATABASE_URL to an address whose role may create roles and tables."
+            "Set GROUNDWORK_ADMIN_DATABASE_URL to a role that may create roles and tables."
         )
     return settings
 

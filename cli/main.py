@@ -75,7 +75,10 @@ app.add_typer(flows_app, name="flows")
 
 
 def main() -> NoReturn:
-    """Run the command line. Exit 0 on success, 1 with one sentence that says what to do, 2 on wrong usage."""
+    """Run the command line.
+
+    Exit 0 on success, 1 with one sentence that says what to do, 2 on wrong usage.
+    """
     logs.install_redaction()
     try:
         code = app(sys.argv[1:] or ["--help"], standalone_mode=False)

@@ -55,7 +55,7 @@ def doctor(as_json: JsonOption = False) -> int:
 
 
 def migrate(as_json: JsonOption = False) -> None:
-    """Update the database schema; needs GROUNDWORK_ADMIN_DATABASE_URL unless the database is the embedded one."""
+    """Update the database schema; an external one needs GROUNDWORK_ADMIN_DATABASE_URL."""
     from core.db.migrate import migrate_database as apply
     from core.embedding import describe_model
     from core.services import start_embedded_postgres
@@ -92,7 +92,7 @@ def partition(
 
 
 def demo() -> int:
-    """Ingest the sample company's documents, answer a few questions with citations, and refuse one."""
+    """Ingest the sample company's documents, answer some questions and refuse one."""
     from serving.answering.pipeline import answer_question
 
     sample = Path(__file__).parent.parent / "sample"

@@ -182,7 +182,8 @@ def conversation_delete(
 
 
 def _resolve_conversation(services: "Services", caller: "Principal", conversation: str) -> UUID:
-    """Return the id of a conversation: a new one for `new`, the latest for `last`, or the id that is given.
+    """Return the id of a conversation: a new one for `new`, the latest for `last`, or the id that
+    is given.
 
     Raises:
         InvalidInput: it is none of these, or there is no conversation yet.

@@ -1,1 +1,1 @@
-"""The read path: answers, language models, usage and the HTTP API. Read answering/pipeline.py first."""
+"""The read path, from a question to an answer. Read answering/pipeline.py first."""

@@ -1,8 +1,8 @@
 """Answer cache. A cached answer is only served to callers with the same permissions.
 
-The key holds the tenant, groups, question, search mode, filter, generator and release. An answer expires when a
-document that these groups may read changes: the same transaction raises the epoch of their reader set. Refusals are
-cached too, degraded answers are not.
+The key holds the tenant, groups, question, search mode, filter, generator and release. An answer
+expires when a document that these groups may read changes: the same transaction raises the epoch of
+their reader set. Refusals are cached too, degraded answers are not.
 """
 
 import hashlib
@@ -30,8 +30,9 @@ QUERIES = load_queries(Path(__file__).with_name("answer_cache.sql"))
 MAX_ANSWERS_PER_TENANT = 5_000  # about 4 KB each
 HASHED_FOLDERS = ("core", "retrieval", "serving")  # a change in their files empties the cache
 IRRELEVANT_SETTINGS = set(  # a change of these does not change any answer
-    "home database_url admin_database_url tenant chunker sentence_vectors web_allowed_hosts host port identity jwt_key"
-    " jwt_algorithm jwt_audience published_on_loopback cache_hours cache_likeness conversation_days".split()
+    "home database_url admin_database_url tenant chunker sentence_vectors web_allowed_hosts"
+    " host port identity jwt_key jwt_algorithm jwt_audience published_on_loopback"
+    " cache_hours cache_likeness conversation_days".split()
 )
 ANSWER_ADAPTER = TypeAdapter(Answer)
 
@@ -51,7 +52,7 @@ class AnswerCache:
         where: Filter | None,
         generator: AnswerGenerator,
     ) -> "CacheEntry | None":
-        """Return the entry of a question, with its answer if there is one; None if it must not be cached."""
+        """Return the entry of a question; None if its answer must not be cached."""
         if generator.fingerprint is None:
             return None
         groups = sorted(set(principal.groups))
@@ -109,7 +110,10 @@ def compute_cache_keys(
     generator: AnswerGenerator,
     release_hash: str,
 ) -> tuple[str, str]:
-    """Return the keys of an answer without and with its question. Whitespace in the question is ignored."""
+    """Return the keys of an answer without and with its question.
+
+    Whitespace in the question is ignored.
+    """
     context = hash_values(
         principal.tenant,
         sorted(set(principal.groups)),
@@ -143,7 +147,7 @@ def clear_cache(services: Services, tenant: str) -> int:
 
 
 def compute_release_hash(settings: Settings) -> str:
-    """Return a hash of the code, settings and models file; a change of any of them empties the cache."""
+    """Return a hash of code, settings and models file. A change empties the cache."""
     models = Path(settings.models).read_text(encoding="utf-8") if settings.models else ""
     relevant = settings.model_dump(mode="json", exclude=IRRELEVANT_SETTINGS)
     return hash_values(hash_source_files(HASHED_FOLDERS), relevant, models)

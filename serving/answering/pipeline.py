@@ -79,11 +79,13 @@ def stream_answer(
     where: Filter | None = None,
     answer_cache: AnswerCache | None = None,
 ) -> Generator[AnswerEvent]:
-    """Answer a question from the documents that the principal may see and `where` selects, or refuse.
+    """Answer a question from the documents that the principal may see and `where` selects, or
+    refuse.
 
-    Yield `SearchCompleted`, each sentence once it is verified, and the whole `Answer` last. Secrets and personal data
-    are masked as the settings say. Closing the stream cancels the work. The question must have been checked
-    (`check_question`). Without a `generator` the answer quotes the documents.
+    Yield `SearchCompleted`, each sentence once it is verified, and the whole `Answer` last. Secrets
+    and personal data are masked as the settings say. Closing the stream cancels the work. The
+    question must have been checked (`check_question`). Without a `generator` the answer quotes the
+    documents.
     """
     job = _AnswerJob(services, principal, question, generator or ExtractiveGenerator(), mode, where)
     return mask_events(_answer_with_cache(job, answer_cache), services.settings)

@@ -29,7 +29,8 @@ FaultCode = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Citation:
-    """An exact quote and its place: `quote` equals the document's text from `span.start` to `span.end`.
+    """An exact quote and its place: `quote` equals the document's text from `span.start` to
+    `span.end`.
 
     `also` lists the documents with the same file, which therefore have the quote at the same place.
     """
@@ -64,7 +65,8 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class InjectionFlag:
-    """A suspected prompt injection in a retrieved passage. It is neither quoted nor sent to a model.
+    """A suspected prompt injection in a retrieved passage. It is neither quoted nor sent to a
+    model.
 
     `score` is the sum of its signs, at least 1.
     """
@@ -81,11 +83,12 @@ class InjectionFlag:
 class Answer:
     """Sentences with citations, or a refusal. `searched` counts what the caller may see.
 
-    `confidence` is the probability, 0 to 1, that the evidence holds an answer. `removed` has the fault of each dropped
-    sentence; `repaired` counts the sentences whose evidence or wording was replaced. `model`, `prompt` (SHA-256 of the
-    rendered prompt) and `prompt_version` are None if no language model wrote it. `flagged` lists suspected prompt
-    injections. `degraded` is the reason why a weaker answer was given. `conflict` has the numbers of citations that
-    contradict each other. `asked_as` is the standalone form of a follow-up question. `cached` is True for an answer
+    `confidence` is the probability, 0 to 1, that the evidence holds an answer. `removed` has the
+    fault of each dropped sentence; `repaired` counts the sentences whose evidence or wording was
+    replaced. `model`, `prompt` (SHA-256 of the rendered prompt) and `prompt_version` are None if no
+    language model wrote it. `flagged` lists suspected prompt injections. `degraded` is the reason
+    why a weaker answer was given. `conflict` has the numbers of citations that contradict each
+    other. `asked_as` is the standalone form of a follow-up question. `cached` is True for an answer
     from the cache.
     """
 
@@ -137,7 +140,7 @@ AnswerEvent = SearchCompleted | SentenceVerified | Answer  # `Answer` is the las
 
 @dataclass(frozen=True, slots=True)
 class SupportingSpan:
-    """Evidence of a draft sentence: a span of a document's text, inside the hit at `hit_index` (from 0)."""
+    """A span of a document as evidence, inside the hit at `hit_index` (from 0)."""
 
     hit_index: int
     span: Span
@@ -145,7 +148,10 @@ class SupportingSpan:
 
 @dataclass(frozen=True, slots=True)
 class DraftSentence:
-    """A sentence as a generator wrote it, and the evidence that it names. Nothing of it is trusted."""
+    """A sentence as a generator wrote it, and the evidence that it names.
+
+    Nothing of it is trusted.
+    """
 
     text: str
     support: tuple[SupportingSpan, ...]

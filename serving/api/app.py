@@ -1,4 +1,4 @@
-"""The HTTP application: middleware, errors and routes. `groundwork serve` runs it; /docs has the OpenAPI pages."""
+"""The HTTP application, which `groundwork serve` runs. /docs has the OpenAPI pages."""
 
 from importlib.metadata import version
 

@@ -1,4 +1,7 @@
-"""Identity of the caller. To add a provider, write a class like the two below and add a line to `PROVIDERS`."""
+"""Identity of the caller.
+
+To add a provider, write a class like the two below and add a line to `PROVIDERS`.
+"""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
@@ -51,8 +54,8 @@ class LocalIdentity:
         """
         if host not in LOOPBACK_HOSTS and not settings.published_on_loopback:
             raise GroundworkError(
-                f"With GROUNDWORK_IDENTITY=local, anyone who reaches {host} could read everything. Listen on"
-                " 127.0.0.1, or set GROUNDWORK_IDENTITY=jwt."
+                f"With GROUNDWORK_IDENTITY=local, anyone who reaches {host} could read everything."
+                " Listen on 127.0.0.1, or set GROUNDWORK_IDENTITY=jwt."
             )
         return cls(tenants or (settings.tenant,))
 
@@ -68,7 +71,7 @@ class LocalIdentity:
 
 
 class JwtIdentity:
-    """Checks a bearer token's signature, expiry and audience, and reads `tenant`, `groups`, `team` and `sub` from it."""
+    """Checks a bearer token, and reads `tenant`, `groups`, `team` and `sub` from it."""
 
     name = "jwt"
     tenants: tuple[str, ...] = ()
@@ -94,7 +97,7 @@ class JwtIdentity:
             jwt.get_algorithm_by_name(settings.jwt_algorithm).prepare_key(key)
         except (jwt.InvalidKeyError, ValueError, TypeError) as error:
             raise InvalidInput(
-                f"GROUNDWORK_JWT_KEY is not a key for {settings.jwt_algorithm}. Correct one of them."
+                f"GROUNDWORK_JWT_KEY is not a key for {settings.jwt_algorithm}. Correct either."
             ) from error
         return cls(key, settings.jwt_algorithm, settings.jwt_audience)
 
@@ -139,13 +142,15 @@ PROVIDERS: Mapping[str, Callable[[Settings, str, tuple[str, ...]], IdentityProvi
 def open_identity_provider(
     settings: Settings, host: str, tenants: tuple[str, ...]
 ) -> IdentityProvider:
-    """Return the configured provider for a service that listens on `host`. `tenants` are those that the page offers.
+    """Return the configured provider for a service that listens on `host`. `tenants` are those that
+    the page offers.
 
     Raises:
         GroundworkError: the provider is unknown, or can't be used with these settings.
     """
     if settings.identity not in PROVIDERS:
         raise InvalidInput(
-            f"GROUNDWORK_IDENTITY={settings.identity} is not a known provider. Use one of: {', '.join(PROVIDERS)}."
+            f"GROUNDWORK_IDENTITY={settings.identity} is not a known provider."
+            f" Use one of: {', '.join(PROVIDERS)}."
         )
     return PROVIDERS[settings.identity](settings, host, tenants)

@@ -1,4 +1,4 @@
-"""Middleware around every request: early refusals, security headers, and a log line without any content."""
+"""Middleware: early refusals, security headers, and a log line without any content."""
 
 import time
 import uuid
@@ -14,7 +14,9 @@ from serving.api.problems import problem_response
 
 MAX_BODY_BYTES = 64 * 1024  # a question has at most 2,000 characters
 SECURITY_HEADERS = {
-    "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'",
+    "Content-Security-Policy": (
+        "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
+    ),
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
 }
@@ -27,7 +29,8 @@ CallNext = Callable[[Request], Awaitable[Response]]
 
 def add_middleware(api: FastAPI, identity: IdentityProvider) -> None:
     """Wrap all routes."""
-    # DNS rebinding: a foreign page could point its own host name at this machine and use a service that believes it.
+    # DNS rebinding: a foreign page could point its own host name at this machine and use a service
+    # that believes it.
     hosts = frozenset((*LOOPBACK_HOSTS, "testserver")) if identity.name == "local" else None
 
     @api.middleware("http")

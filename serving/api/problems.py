@@ -19,7 +19,10 @@ FIELD_NAME = re.compile(r"[a-z_]{1,24}")
 
 
 def build_problem(error: GroundworkError, status: int | None = None) -> Problem:
-    """Return an error as a problem, without secrets that the caller sent. `status` overrides the error's own."""
+    """Return an error as a problem, without secrets that the caller sent.
+
+    `status` overrides the error's own.
+    """
     return Problem(
         type=f"urn:groundwork:{error.slug}",
         title=error.title,
@@ -60,7 +63,7 @@ def add_error_handlers(api: FastAPI) -> None:
 
 
 def describe_problems(api: FastAPI) -> None:
-    """Describe problems in OpenAPI as application/problem+json; FastAPI would write application/json."""
+    """Describe problems in OpenAPI in their own media type, not as application/json."""
     build_default = api.openapi
 
     def build_openapi() -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """JSON shapes of the HTTP API and of `--json` on the command line.
 
-Most domain types are their own shape. A model here is a domain type whose JSON differs: `SearchOut.model_validate(result)`
-reads the fields by name from its attributes.
+Most domain types are their own shape. A model here is a domain type whose JSON differs:
+`SearchOut.model_validate(result)` reads the fields by name from its attributes.
 """
 
 from collections.abc import Mapping
@@ -47,8 +47,8 @@ class Question(BaseModel):
     filter: Annotated[Filter, BeforeValidator(parse_filter)] | None = Field(
         default=None,
         description=(
-            "Documents to search: a condition, which is a field with one test (or with several bounds), or"
-            ' {"and": [...]}, {"or": [...]}, {"not": ...} of filters. docs/reference/search.md has the grammar.'
+            "Documents to search: a condition, which is a field with a test, or"
+            ' {"and": [...]}, {"or": [...]}, {"not": ...} of filters. See docs/reference/search.md.'
         ),
         examples=[
             {"and": [{"field": "path", "prefix": "products/"}, {"field": "version", "gte": 1}]}
@@ -57,7 +57,7 @@ class Question(BaseModel):
 
     conversation: UUID | Literal["new"] | None = Field(
         default=None,
-        description="A conversation, so that follow-up questions are understood; `new` starts one. /v1/ask only.",
+        description="A conversation with follow-up questions; `new` starts one. /v1/ask only.",
     )
 
 
@@ -88,8 +88,8 @@ class LocationOut(DomainModel):
 class HitOut(DomainModel):
     """A passage. `start` and `end` count characters (code points) of the document's text.
 
-    `also` lists documents with the same, or nearly the same, passage. `reranked` is present if a reranker ran,
-    `reasons` if an explanation was requested.
+    `also` lists documents with the same, or nearly the same, passage. `reranked` is present if a
+    reranker ran, `reasons` if an explanation was requested.
     """
 
     rank: int
@@ -127,8 +127,8 @@ class ExplanationOut(DomainModel):
 class SearchOut(DomainModel):
     """Passages for a question, best first.
 
-    `idf` is the rarity of each term of the question. `milliseconds` has `embed` and `search`, and `filter`, `explain`
-    and `rerank` if these stages ran.
+    `idf` is the rarity of each term of the question. `milliseconds` has `embed` and `search`, and
+    `filter`, `explain` and `rerank` if these stages ran.
     """
 
     question: str
@@ -143,7 +143,8 @@ class SearchOut(DomainModel):
 
 
 class CitationOut(DomainModel):
-    """A quote and its place: the document's text from `start` to `end`, in characters (code points).
+    """A quote and its place: the document's text from `start` to `end`, in characters (code
+    points).
 
     `also` lists the documents with the same file.
     """
@@ -169,7 +170,10 @@ class RefusalOut(DomainModel):
 
 
 class FlagOut(DomainModel):
-    """A suspected prompt injection in a retrieved passage. It was neither quoted nor sent to a model."""
+    """A suspected prompt injection in a retrieved passage.
+
+    It was neither quoted nor sent to a model.
+    """
 
     document_id: UUID
     title: str
@@ -201,17 +205,18 @@ class AnswerOut(DomainModel):
     flagged: list[FlagOut] = Field(description="Suspected prompt injections in the passages.")
     degraded: str | None = Field(description="Why a weaker answer was given; null if it was not.")
     conflict: list[int] = Field(description="Numbers of citations that contradict each other.")
-    cached: bool = Field(
-        description="True for an answer from the cache, which only callers with the same permissions get."
-    )
+    cached: bool = Field(description="True for an answer from the cache.")
     asked_as: str | None = Field(
-        description="The standalone form of a follow-up question; null if it is the question itself."
+        description="The standalone form of a follow-up question, else null."
     )
     conversation: UUID | None = Field(description="The conversation of the question, if any.")
 
 
 class TurnOut(DomainModel):
-    """A question of a conversation. `titles` are of the cited documents that the caller may still see."""
+    """A question of a conversation.
+
+    `titles` are of the cited documents that the caller may still see.
+    """
 
     question: str
     asked_as: str

@@ -26,7 +26,8 @@ def claim_port(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=family)
     except OSError as error:
         raise Unavailable(
-            f"Port {port} on {host} can't be used ({error.strerror or error}). Choose another with --port."
+            f"Port {port} on {host} can't be used ({error.strerror or error})."
+            " Choose another with --port."
         ) from error
 
 

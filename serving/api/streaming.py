@@ -33,10 +33,11 @@ log = structlog.get_logger("groundwork.api")
 def stream_response(
     events: Generator[AnswerEvent], disconnected: threading.Event
 ) -> StreamingResponse:
-    """Return a response that sends events as they come. Errors before the first event are raised here.
+    """Return a response that sends events as they come. Errors before the first event are raised
+    here.
 
-    A client that disconnects early ends the work: `disconnected` is set, which cancels model calls, and `events` is
-    closed.
+    A client that disconnects early ends the work: `disconnected` is set, which cancels model calls,
+    and `events` is closed.
     """
     body = _encode_events(next(events), events, disconnected)
     return StreamingResponse(body, media_type=EVENT_STREAM_TYPE, headers=STREAM_HEADERS)

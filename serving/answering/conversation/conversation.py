@@ -36,7 +36,8 @@ def answer_in_conversation(
     where: Filter | None = None,
     answer_cache: AnswerCache | None = None,
 ) -> Generator[AnswerEvent]:
-    """Answer a question in a conversation of the principal; the options are those of `stream_answer`.
+    """Answer a question in a conversation of the principal; the options are those of
+    `stream_answer`.
 
     The standalone form of the question is searched, answered and stored, and the answer shows it.
 
@@ -70,7 +71,7 @@ def answer_in_conversation(
 def resolve_question(
     question: str, turns: list[Turn], principal: Principal, models: Models | None
 ) -> StandaloneQuestion:
-    """Return a question that can be understood alone: worded by a model if one answers, else by rules."""
+    """Return the standalone question, by a model if one answers, else by rules."""
     if not turns or not is_follow_up(question):
         return StandaloneQuestion(question)
     text = rewrite_question(models, principal, question, turns) if models else None

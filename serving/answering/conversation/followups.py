@@ -1,13 +1,13 @@
 """Rules that make a follow-up question understandable alone.
 
-    How deep may I lower the Heron 200?           What about the Heron 210?    replace a name by one of its kind
-    How often is it calibrated in waste water?    And in drinking water?       replace a circumstance
-    What does ERR-4711 mean?                      How do I clear it?           replace a pronoun by its subject
-    How much leave do I have?                     And for part-timers?         add a circumstance
-    May I work from abroad?                       Who approves that?           replace a pronoun by an action
+    How deep may I lower the Heron 200?         What about the Heron 210?  replace a name
+    How often is it calibrated in waste water?  And in drinking water?     replace a circumstance
+    What does ERR-4711 mean?                    How do I clear it?         replace a pronoun
+    How much leave do I have?                   And for part-timers?       add a circumstance
+    May I work from abroad?                     Who approves that?         replace it by an action
 
-Every word of the result is in the question, in the question before, or in the title of a document that its answer
-cited. The words and patterns are in core/text/english/follow_ups.yaml.
+Every word of the result is in the question, in the question before, or in the title of a document
+that its answer cited. The words and patterns are in core/text/english/follow_ups.yaml.
 """
 
 import re
@@ -43,7 +43,7 @@ _QUESTION_ENDINGS = "?!. "
 
 @dataclass(frozen=True, slots=True)
 class StandaloneQuestion:
-    """A question that can be understood alone; `leans_on` is the document whose title it uses, if any."""
+    """A question that needs no other; `leans_on` is the document whose title it uses."""
 
     text: str
     leans_on: UUID | None = None
@@ -124,7 +124,7 @@ def _replace_pronoun(text: str, pronoun: re.Match[str], previous: Turn) -> Stand
 
 
 def _find_subject(previous: Turn, *, prefers_action: bool) -> tuple[str | None, UUID | None]:
-    """Return the subject of the previous turn: an action if preferred, else a name, a thing or a cited title."""
+    """Return the subject of the previous turn: an action, a name, a thing or a cited title."""
     question = previous.asked_as.strip().rstrip(_QUESTION_ENDINGS)
     action = _ACTION_QUESTION.match(question)
     if prefers_action and action:

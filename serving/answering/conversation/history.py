@@ -1,4 +1,7 @@
-"""Stored conversations. Each belongs to one person, expires after some days, and holds no answers."""
+"""Stored conversations.
+
+Each belongs to one person, expires after some days, and holds no answers.
+"""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -39,7 +42,8 @@ class Turn:
 class ConversationHistory:
     """The conversations of one person in one tenant.
 
-    Methods that take a conversation raise NotFound if it does not exist, has expired, or belongs to somebody else.
+    Methods that take a conversation raise NotFound if it does not exist, has expired, or belongs to
+    somebody else.
     """
 
     def __init__(self, services: Services, principal: Principal) -> None:
@@ -92,7 +96,10 @@ class ConversationHistory:
         answered: bool,
         leans_on: UUID | None,
     ) -> None:
-        """Add a turn and drop those beyond `MAX_TURNS`. Do nothing if the conversation was deleted meanwhile."""
+        """Add a turn and drop those beyond `MAX_TURNS`.
+
+        Do nothing if the conversation was deleted meanwhile.
+        """
         values = self._query_parameters(conversation) | {
             "question": question,
             "asked_as": asked_as,
@@ -125,7 +132,7 @@ class ConversationHistory:
 def delete_expired_conversations(
     services: Services, tenant: str, *, dry_run: bool = False
 ) -> tuple[int, int]:
-    """Delete a tenant's expired conversations; return the numbers of expired and of deleted ones."""
+    """Delete a tenant's expired conversations; return how many expired and were deleted."""
     values = {"tenant": tenant}
     with services.database.writing(tenant) as connection:
         row = connection.execute(QUERIES["count_expired"], values).fetchone()

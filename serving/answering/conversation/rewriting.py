@@ -1,4 +1,4 @@
-"""Standalone questions written by a language model, which may only use words of the conversation."""
+"""Standalone questions by a language model, which may only use known words."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +17,7 @@ REWRITE_TIMEOUT_SECONDS = 5.0  # then the rules take over
 def rewrite_question(
     models: Models, principal: Principal, question: str, turns: Sequence[Turn]
 ) -> str | None:
-    """Return a model's wording, or None if no model answers in time or it adds a word of its own."""
+    """Return a model's wording; None if it is late or adds a word of its own."""
     conversation = [
         f"Q: {turn.asked_as}\n(answered from: {'; '.join(turn.titles[:3]) or 'nothing'})"
         for turn in turns

@@ -10,8 +10,9 @@ from serving.answering.types import DraftSentence, FaultCode
 class AnswerGenerator(ABC):
     """Writes draft sentences from evidence, for one question of one caller.
 
-    Nothing that it writes is trusted: guardrails and verification decide which sentences reach the reader. Only
-    `name` and `generate` must be defined. The rest describes generators that call a language model.
+    Nothing that it writes is trusted: guardrails and verification decide which sentences reach the
+    reader. Only `name` and `generate` must be defined. The rest describes generators that call a
+    language model.
     """
 
     name: str  # shown with the answer
@@ -30,12 +31,13 @@ class AnswerGenerator(ABC):
 
     @property
     def fingerprint(self) -> str | None:
-        """Everything that answers depend on besides evidence, settings and code; None if they must not be cached."""
+        """Hash of prompts, models and limits; None if answers must not be cached."""
         return None
 
     @abstractmethod
     def generate(self, evidence: SearchResult) -> Generator[DraftSentence]:
-        """Yield sentences that answer `evidence.question`, perhaps none. Closing the generator cancels the work.
+        """Yield sentences that answer `evidence.question`, perhaps none. Closing the generator
+        cancels the work.
 
         Raises:
             NoModelAvailable, ModelFailed: the language model does not answer, or broke off.

@@ -1,4 +1,5 @@
-"""Answer generator that calls a language model. It shows the passages and checks each quote that comes back.
+"""Answer generator that calls a language model. It shows the passages and checks each quote that
+comes back.
 
 render    the question and as many passages as fit the model, between random delimiters
 call      whichever model the gateway selects, with a JSON schema if the endpoint supports one
@@ -68,8 +69,8 @@ FAULT_DESCRIPTIONS: dict[FaultCode, str] = {
 class LLMGenerator(AnswerGenerator):
     """Generator on language models.
 
-    `context_tokens` is the size of the model's context, prompt and reply together. `max_sentences` limits how much of
-    a reply is read.
+    `context_tokens` is the size of the model's context, prompt and reply together. `max_sentences`
+    limits how much of a reply is read.
     """
 
     name = "model"
@@ -117,7 +118,8 @@ class LLMGenerator(AnswerGenerator):
     def repair_sentence(
         self, evidence: SearchResult, sentence: DraftSentence, fault: FaultCode
     ) -> DraftSentence | None:
-        """Ask the model that wrote a sentence to word it again, from the passages it cites, or else from all.
+        """Ask the model that wrote a sentence to word it again, from the passages it cites, or else
+        from all.
 
         Return None if time is short, that model does not answer, or the budget is used up.
         """
@@ -205,7 +207,8 @@ class LLMGenerator(AnswerGenerator):
 
 
 def draft_sentence(reply_sentence: ReplySentence, evidence: SearchResult) -> DraftSentence:
-    """Return a sentence with the spans it cites: its quotes if they exist, else the nearest sentences of those passages.
+    """Return a sentence with the spans it cites: its quotes if they exist, else the nearest
+    sentences of those passages.
 
     Nothing is verified here: a passage number may be wrong, and a quote may say something else.
     """
@@ -230,7 +233,7 @@ def _locate_support(
 
 
 def render_passage(number: int, hit: Hit) -> str:
-    """Return a passage for a prompt: number, headings and text, without planted instructions and hidden characters."""
+    """Return a passage for a prompt, without planted instructions and hidden characters."""
     lines = [hit.title, *hit.context.splitlines()]
     headings = dict.fromkeys(line for line in lines if line and not is_injection(line))
     text, end = "", hit.span.start

@@ -27,7 +27,8 @@ QUOTE_DECORATION = re.compile(r"^(?:[\s\"'“”‘’\[\]…]|\.\.\.)+|(?:[\s\"
 def locate_quote(quote: str, hit: Hit) -> Span | None:
     """Return the place of a quote as offsets into the document, or None.
 
-    The quote must be exact, or differ only in whitespace, case, quotation marks and hidden characters.
+    The quote must be exact, or differ only in whitespace, case, quotation marks and hidden
+    characters.
     """
     exact = quote.strip()
     start = hit.text.find(exact) if exact else -1
@@ -43,7 +44,7 @@ def locate_quote(quote: str, hit: Hit) -> Span | None:
 
 
 def widen_to_sentences(span: Span, hit: Hit) -> Span:
-    """Return the whole sentences that a quote touches; the quote itself if these are too many, or none."""
+    """Return the whole sentences of a quote; the quote itself if they are too many, or none."""
     touched = [sentence.span for sentence in hit.sentences if sentence.span.overlaps(span)]
     if not 0 < len(touched) <= MAX_QUOTE_SENTENCES:
         return span

@@ -1,4 +1,7 @@
-"""Answer generators by name. To add one, write a subclass of `AnswerGenerator` and add a line to `GENERATORS`."""
+"""Answer generators by name.
+
+To add one, write a subclass of `AnswerGenerator` and add a line to `GENERATORS`.
+"""
 
 from collections.abc import Callable, Mapping
 
@@ -16,7 +19,8 @@ GeneratorFactory = Callable[[Models | None, Principal], AnswerGenerator]
 def create_generator(
     settings: Settings, models: Models | None, principal: Principal
 ) -> AnswerGenerator:
-    """Return the configured generator for one question; by default a language model if there is one.
+    """Return the configured generator for one question; by default a language model if there is
+    one.
 
     Raises:
         InvalidInput: there is no generator of that name, or it lacks a language model.
@@ -24,7 +28,8 @@ def create_generator(
     name = settings.generator or ("model" if models else "extractive")
     if name not in GENERATORS:
         raise InvalidInput(
-            f"GROUNDWORK_GENERATOR={name} is not a known generator. Use one of: {', '.join(GENERATORS)}."
+            f"GROUNDWORK_GENERATOR={name} is not a known generator."
+            f" Use one of: {', '.join(GENERATORS)}."
         )
     return GENERATORS[name](models, principal)
 

@@ -1,8 +1,8 @@
 """Streaming parser of a model's reply: sentences, each with the passages and quotes that it cites.
 
-JSON of the requested form is parsed object by object, even inside a code fence or after an introduction, and even if
-the reply breaks off. Prose is parsed sentence by sentence, with markers such as [1] or [2, 3]. Incomplete sentences are
-never returned.
+JSON of the requested form is parsed object by object, even inside a code fence or after an
+introduction, and even if the reply breaks off. Prose is parsed sentence by sentence, with markers
+such as [1] or [2, 3]. Incomplete sentences are never returned.
 """
 
 import json
@@ -14,7 +14,8 @@ from typing import Any
 _MARKER_TEMPLATE = r"[\[【(]\s*(?:passages?|sources?|citations?)?\s*#?{}\s*[\]】)]"
 _NUMBERS = r"\d+(?:\s*(?:,|;|and|&)\s*#?\d+)*"
 CITATION_MARKER = re.compile(rf"\s*{_MARKER_TEMPLATE.format(f'({_NUMBERS})')}", re.IGNORECASE)
-# A sentence of prose ends after its stop and markers, once other text follows, or at the end of a line.
+# A sentence of prose ends after its stop and markers, once other text follows, or at the end of a
+# line.
 SENTENCE_END = re.compile(
     rf"[.!?][\"'”’)\]]*(?:\s*{_MARKER_TEMPLATE.format(f'(?:{_NUMBERS})')})*(?=\s+[^\s\[【(])|(?<=\S)(?=\n)",
     re.IGNORECASE,
@@ -70,7 +71,7 @@ class ReplyParser:
             yield from self._parse_prose()
 
     def end(self) -> Iterator[ReplySentence]:
-        """Yield what is left at the end: a last sentence of prose, or one whose object was not closed."""
+        """Yield the last sentence of prose, or one whose object was not closed."""
         if not self._is_json:
             yield from self._parse_prose()
             rest = self._text[self._parsed_until :].rstrip("` \n")
@@ -113,7 +114,7 @@ def _may_become_json(text: str) -> bool:
 
 
 def _parse_prose_sentence(text: str) -> Iterator[ReplySentence]:
-    """Yield a sentence without its markers and bullet, unless it has no words or introduces a list."""
+    """Yield a sentence without markers and bullet, unless it only introduces a list."""
     numbers: list[str] = []
     for marker in CITATION_MARKER.finditer(text):
         numbers += re.findall(r"\d+", marker[1])
@@ -125,7 +126,7 @@ def _parse_prose_sentence(text: str) -> Iterator[ReplySentence]:
 
 
 def _load_first_json(*candidates: str) -> Any:
-    """Return the value of the first text that is JSON, apart from trailing commas; None if there is none."""
+    """Return the value of the first text that is JSON, or None."""
     for text in candidates:
         try:
             return json.loads(TRAILING_COMMA.sub("", text), strict=False)

@@ -29,7 +29,8 @@ async def ask(
 ) -> AnswerOut | Response:
     """Answer a question from the documents that the caller may see, with citations, or refuse.
 
-    With `Accept: text/event-stream` each sentence is sent once it is verified (docs/reference/answers.md).
+    With `Accept: text/event-stream` each sentence is sent once it is verified
+    (docs/reference/answers.md).
     """
     disconnected = threading.Event()
     events = await run_sync(_start_answer, context, body, caller, disconnected)

@@ -1,7 +1,7 @@
 """Prompt files: a few facts about the prompt, then its messages, whose texts are Jinja2 templates.
 
     name       the file's name without .yaml
-    version    increase it with every change; tests/unit/serving/test_prompts.py knows each version's text
+    version    increase it with every change; test_prompts.py knows the text of each version
     owner      who reviews a change
     purpose    the task of the model, in one line
     changelog  what is new in this version, in one line
@@ -29,7 +29,8 @@ from core.errors import InvalidInput
 from serving.gateway.types import Message
 
 PROMPT_FOLDER = Path(__file__).parent
-# Prompts are plain text, so nothing is escaped. Without a loader a template can include no other file.
+# Prompts are plain text, so nothing is escaped. Without a loader a template can include no other
+# file.
 JINJA = ImmutableSandboxedEnvironment(undefined=StrictUndefined, autoescape=False)  # noqa: S701
 BOUNDARY_NAME = "boundary"  # a random value, left out of the hash: equal prompts have equal hashes
 
