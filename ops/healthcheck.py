@@ -8,7 +8,9 @@ import urllib.request
 
 REQUEST_TIMEOUT_SECONDS = 4
 
+address = sys.argv[1]  # of our own service
+
 try:
-    urllib.request.urlopen(sys.argv[1], timeout=REQUEST_TIMEOUT_SECONDS).close()  # noqa: S310 - our own address
+    urllib.request.urlopen(address, timeout=REQUEST_TIMEOUT_SECONDS).close()  # noqa: S310
 except OSError as error:  # base class of urllib's errors and of timeouts
-    sys.exit(f"{sys.argv[1]}: {error}")
+    sys.exit(f"{address}: {error}")

@@ -79,8 +79,8 @@ def _read_lines(file: Path) -> list[str]:
 
 
 def _list_tracked_files() -> list[str]:
-    command = ["git", "ls-files", "-z"]
-    listed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)  # noqa: S603
+    command = ["git", "-C", str(ROOT), "ls-files", "-z"]
+    listed = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603
     return listed.stdout.split("\0")[:-1]
 
 

@@ -45,8 +45,8 @@ DETECTORS: tuple[Detector, ...] = (
     *load_pattern_detectors("contacts"),
 )
 ALL_KINDS: frozenset[EntityKind] = frozenset(get_args(EntityKind))
-# Removed from prompts and answers if the settings say so. The other kinds stay: dates, places, names
-# and links are what documents are asked for.
+# Removed from prompts and answers if the settings say so. The other kinds stay, because people ask
+# for them: dates, places, names and links.
 SENSITIVE_KINDS = ALL_KINDS - {"URL", "DATE", "AGE", "POSTAL_CODE", "ADDRESS", "PERSON"}
 # Removed from errors. An error may name the address of a server.
 ERROR_REDACTED_KINDS = SENSITIVE_KINDS - {"IP", "MAC"}

@@ -20,7 +20,8 @@ _URL_PATTERN = re.compile(
 )
 _IPV4_PATTERN = re.compile(r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?!\w|\.\d)")
 _IPV6_PATTERN = re.compile(
-    r"(?<![\w:.])(?=[0-9A-Fa-f]{0,4}:[0-9A-Fa-f]{0,4}:)[0-9A-Fa-f:]{3,39}+(?:\.\d{1,3}){0,3}(?![\w:])"
+    r"(?<![\w:.])(?=[0-9A-Fa-f]{0,4}:[0-9A-Fa-f]{0,4}:)"
+    r"[0-9A-Fa-f:]{3,39}+(?:\.\d{1,3}){0,3}(?![\w:])"
 )
 _VERSION_PREFIX_PATTERN = _LEXICON.pattern("version_prefix")
 MAX_VERSION_PREFIX_CHARACTERS = 16

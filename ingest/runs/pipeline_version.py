@@ -9,7 +9,16 @@ from core.code_hash import hash_source_files
 from core.db.index_version import live_index
 from core.services import Services
 
-HASHED_FOLDERS = ("core/text", "ingest/chunkers", "ingest/parsers")
+HASHED_PATHS = (  # not all of core/text: the words that only serving uses change no chunk
+    "core/text/invisible.py",
+    "core/text/lexicon.py",
+    "core/text/sentences.py",
+    "core/text/terms.py",
+    "core/text/english/sentences.yaml",
+    "core/text/english/terms.yaml",
+    "ingest/chunkers",
+    "ingest/parsers",
+)
 
 
 def compute_pipeline_hash(services: Services) -> str:
@@ -18,7 +27,7 @@ def compute_pipeline_hash(services: Services) -> str:
         index = live_index(connection)
     settings = services.settings
     parts = (
-        hash_source_files(HASHED_FOLDERS),
+        hash_source_files(HASHED_PATHS),
         settings.chunker,
         settings.sentence_vectors,
         index.model,

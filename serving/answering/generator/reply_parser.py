@@ -17,7 +17,8 @@ CITATION_MARKER = re.compile(rf"\s*{_MARKER_TEMPLATE.format(f'({_NUMBERS})')}", 
 # A sentence of prose ends after its stop and markers, once other text follows, or at the end of a
 # line.
 SENTENCE_END = re.compile(
-    rf"[.!?][\"'”’)\]]*(?:\s*{_MARKER_TEMPLATE.format(f'(?:{_NUMBERS})')})*(?=\s+[^\s\[【(])|(?<=\S)(?=\n)",
+    rf"[.!?][\"'”’)\]]*(?:\s*{_MARKER_TEMPLATE.format(f'(?:{_NUMBERS})')})*(?=\s+[^\s\[【(])"
+    r"|(?<=\S)(?=\n)",
     re.IGNORECASE,
 )
 ABBREVIATION_END = re.compile(

@@ -21,7 +21,8 @@ MARKDOWN_LINK = re.compile(rf"(?<!!)\[([^\[\]]*)\](?:{_LINK_TARGET}|\[[^\[\]]*\]
 LINK_DEFINITION = re.compile(r"^\s*\[[^\[\]]+\]:\s*\S+.*$", re.MULTILINE)
 WEB_ADDRESS = re.compile(
     r"(?:(?:https?|ftps?|wss?|file|ssh|git|tel|sms|ldap|gopher|irc)\s?:\s?/{0,2}"
-    r"|(?:javascript|vbscript|data|mailto|blob):|\b[a-z][a-z0-9+.-]{1,20}://|//(?=[\w-]+\.)|\bwww\.)[^\s<>\"'“”]*"
+    r"|(?:javascript|vbscript|data|mailto|blob):"
+    r"|\b[a-z][a-z0-9+.-]{1,20}://|//(?=[\w-]+\.)|\bwww\.)[^\s<>\"'“”]*"
     r"|[\w.+-]+@[\w-]+(?:\.[\w-]+)+"
     r"|\b(?:[a-z0-9-]{1,63}\.)+[a-z][a-z0-9-]{1,23}\b(?::\d{1,5})?(?:[/?#][^\s<>\"'“”]*)?"
     r"|\b\d{1,3}(?:\.\d{1,3}){3}(?::\d{1,5}(?:/\S*)?|/\S+)",

@@ -309,7 +309,7 @@ def test_changed_code_ingests_every_document_once_again(
 ) -> None:
     """The version of the pipeline covers the code of parsers, chunkers and text analysis."""
     take_in_folder(services, "acme", folder)
-    monkeypatch.setattr(pipeline_version, "hash_source_files", lambda folders: "changed code")
+    monkeypatch.setattr(pipeline_version, "hash_source_files", lambda paths: "changed code")
     assert take_in_folder(services, "acme", folder).counts == {"changed": 5}
     assert take_in_folder(services, "acme", folder).counts == {"unchanged": 5}
 

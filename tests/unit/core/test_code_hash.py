@@ -1,12 +1,13 @@
 """The hash of source files changes with the code, and with nothing else."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from core.code_hash import hash_source_files
-from ingest.runs.pipeline_version import HASHED_FOLDERS
+from ingest.runs.pipeline_version import HASHED_PATHS
 from tests.conftest import ROOT
 
 
@@ -50,6 +51,11 @@ def test_line_endings_bytecode_and_other_folders_do_not_count(root: Path) -> Non
     assert compute_hash(root) == before
 
 
-def test_the_pipeline_version_covers_existing_folders() -> None:
-    for folder in HASHED_FOLDERS:
-        assert list((ROOT / folder).glob("*.py")), folder
+def test_the_pipeline_version_covers_the_text_analysis_that_ingest_uses() -> None:
+    files = [file for folder in ("chunkers", "parsers", "store") for file in (ROOT / "ingest" / folder).rglob("*.py")]
+    modules = {name for file in files for name in re.findall(r"from core\.text\.(\w+)", file.read_text())}
+    paths = {f"core/text/{name}.py" for name in modules}
+    lexicons = {name for path in paths for name in re.findall(r'load_lexicon\("(\w+)"', (ROOT / path).read_text())}
+    assert modules >= {"terms", "sentences"}
+    assert paths | {f"core/text/english/{name}.yaml" for name in lexicons} <= {*HASHED_PATHS}
+    assert all((ROOT / path).exists() for path in HASHED_PATHS)
