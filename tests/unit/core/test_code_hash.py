@@ -52,10 +52,20 @@ def test_line_endings_bytecode_and_other_folders_do_not_count(root: Path) -> Non
 
 
 def test_the_pipeline_version_covers_the_text_analysis_that_ingest_uses() -> None:
-    files = [file for folder in ("chunkers", "parsers", "store") for file in (ROOT / "ingest" / folder).rglob("*.py")]
-    modules = {name for file in files for name in re.findall(r"from core\.text\.(\w+)", file.read_text())}
+    files = [
+        file
+        for folder in ("chunkers", "parsers", "store")
+        for file in (ROOT / "ingest" / folder).rglob("*.py")
+    ]
+    modules = {
+        name for file in files for name in re.findall(r"from core\.text\.(\w+)", file.read_text())
+    }
     paths = {f"core/text/{name}.py" for name in modules}
-    lexicons = {name for path in paths for name in re.findall(r'load_lexicon\("(\w+)"', (ROOT / path).read_text())}
+    lexicons = {
+        name
+        for path in paths
+        for name in re.findall(r'load_lexicon\("(\w+)"', (ROOT / path).read_text())
+    }
     assert modules >= {"terms", "sentences"}
     assert paths | {f"core/text/english/{name}.yaml" for name in lexicons} <= {*HASHED_PATHS}
     assert all((ROOT / path).exists() for path in HASHED_PATHS)
