@@ -55,46 +55,51 @@ from serving.gateway.types import Message, ModelRequest
 from serving.usage.budgets import WILDCARD_NAME, Budget, set_budget
 from serving.usage.meter import PostgresMeter
 
-OTHERS = ("north", "south", "east", "west")
+REGULAR_TENANTS = ("north", "south", "east", "west")
 SPENDER = "spender"
-SPENDING = (SPENDER,) * len(OTHERS)  # as many at once as all of the others
-PACE = 25.0  # requests a second of each who asks
-READ, WROTE = 27, 11  # the fewest tokens of a question and of a reply; up to 26 and 18 more
-ON_AVERAGE = READ + 13 + WROTE + 9
-MOST_WRITTEN = 64
-SPARE = 2000  # tokens of the budget that calls under way may hold, so that none is refused before it is used up
+SPENDER_THREADS = (SPENDER,) * len(REGULAR_TENANTS)  # as many at once as all of the others
+REQUESTS_PER_SECOND = 25.0  # requests a second of each who asks
+MIN_INPUT_TOKENS, MIN_OUTPUT_TOKENS = (
+    27,
+    11,
+)  # the fewest tokens of a question and of a reply; up to 26 and 18 more
+MEAN_TOKENS = MIN_INPUT_TOKENS + 13 + MIN_OUTPUT_TOKENS + 9
+MAX_OUTPUT_TOKENS = 64
+SPARE_TOKENS = 2000  # tokens of the budget that calls under way may hold, so that none is refused before it is used up
 PRICES = {"input_price": Decimal("0.15"), "output_price": Decimal("0.6")}  # for a million tokens
-SLOWER, MILLISECONDS = 1.1, 2.0  # the aim for the others' p95
-COUNTED = Path(__file__).with_name("counted.sql")
+MAX_P95_RATIO, MAX_P95_INCREASE_MS = 1.1, 2.0  # the aim for the others' p95
+USAGE_QUERY_FILE = Path(__file__).with_name("counted.sql")
 QUESTION = "What is to be done about the harbour, by whom, until when, and who is going to pay for all of that in the end?"
 
 
-class Provider:
-    """A fake that keeps count, by tenant: `told` in replies that said so, `untold` in those broken
-    off before.
-    """
+class TokenCountingBehaviour:
+    """A fake that keeps count, by tenant: `told` in replies that said so, `untold` in those broken off before."""
 
     def __init__(self) -> None:
-        self._lock, self._failed = threading.Lock(), set[str]()
-        self.told: defaultdict[str, Counter[str]] = defaultdict(Counter)
-        self.untold: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        self._lock, self._failed_questions = threading.Lock(), set[str]()
+        self.reported: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        self.unreported: defaultdict[str, Counter[str]] = defaultdict(Counter)
 
     def answer(self, exchange: Exchange) -> None:
-        """Behave: see `bench.fake_models`. A question begins with whose it is, and which number it
-        has.
-        """
-        asked = exchange.asked["messages"][0]["content"]
+        """Behave: see `bench.fake_models`. A question begins with whose it is, and which number it has."""
+        asked = exchange.body["messages"][0]["content"]
         tenant, number = asked.split()[0], int(asked.split()[1])
-        if number % 100 == 7 and self._first(asked):
-            exchange.head("500 Internal Server Error", "application/json")
-            exchange.send("{}")
-            exchange.end()
+        if number % 100 == 7 and self._is_first_attempt(asked):
+            exchange.send_head("500 Internal Server Error", "application/json")
+            exchange.send_chunk("{}")
+            exchange.end_chunks()
             return
-        read, wrote, telling = READ + number % 27, WROTE + number % 19, number % 100 != 8
+        read, wrote, telling = (
+            MIN_INPUT_TOKENS + number % 27,
+            MIN_OUTPUT_TOKENS + number % 19,
+            number % 100 != 8,
+        )
         with self._lock:
-            (self.told if telling else self.untold)[tenant].update(calls=1, read=read, wrote=wrote)
-        exchange.head()
-        exchange.words(1, wrote)
+            (self.reported if telling else self.unreported)[tenant].update(
+                calls=1, read=read, wrote=wrote
+            )
+        exchange.send_head()
+        exchange.send_words(1, wrote)
         if telling:
             usage = {
                 "prompt_tokens": read,
@@ -102,20 +107,20 @@ class Provider:
                 "total_tokens": read + wrote,
             }
             stop = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
-            exchange.send(
+            exchange.send_chunk(
                 "".join(
                     f"data: {json.dumps(each)}\n\n"
                     for each in (stop, {"choices": [], "usage": usage})
                 )
             )
-            exchange.send("data: [DONE]\n\n")
-        exchange.end()
+            exchange.send_chunk("data: [DONE]\n\n")
+        exchange.end_chunks()
 
-    def _first(self, asked: str) -> bool:
+    def _is_first_attempt(self, asked: str) -> bool:
         with self._lock:
-            if asked in self._failed:
+            if asked in self._failed_questions:
                 return False
-            self._failed.add(asked)
+            self._failed_questions.add(asked)
             return True
 
 
@@ -128,19 +133,19 @@ class Outcome:
     refusal: OverBudget | None
 
 
-class Town:
+class LoadGenerator:
     """Five tenants with budgets, and the way to a provider."""
 
     def __init__(self, services: Services, admin: str, budget: int) -> None:
-        self.provider, self._meter = Provider(), PostgresMeter(services.database)
-        self._fake, self._pool = FakeProvider("model", self.provider.answer), HttpPool()
+        self.behaviour, self._meter = TokenCountingBehaviour(), PostgresMeter(services.database)
+        self._fake, self._pool = FakeProvider("model", self.behaviour.answer), HttpPool()
         file = ModelsFile.model_validate(
-            {"models": [self._fake.entry(**PRICES, concurrency=64, waiting=64)]}
+            {"models": [self._fake.models_file_entry(**PRICES, concurrency=64, waiting=64)]}
         )
         self._gateway = Gateway(
             file, {"model": open_provider(file.models[0], self._pool)}, self._meter
         )
-        self._numbers = {tenant: itertools.count() for tenant in (*OTHERS, SPENDER)}
+        self._numbers = {tenant: itertools.count() for tenant in (*REGULAR_TENANTS, SPENDER)}
         for tenant in self._numbers:
             set_budget(admin, tenant, Budget("tenant", "", "month", "cost", None, Decimal(1000)))
             set_budget(
@@ -156,7 +161,7 @@ class Town:
         self._pool.close()
         self._fake.close()
 
-    def ask(self, tenant: str) -> Outcome:
+    def send_request(self, tenant: str) -> Outcome:
         """One request, from its counting to its booking."""
         number, refusal = next(self._numbers[tenant]), None
         asker = Principal(tenant, (), f"person {number % 3}", ("blue", "green")[number % 2])
@@ -165,7 +170,7 @@ class Town:
         try:
             self._meter.admit_request(asker)
             for _ in self._gateway.stream(
-                ModelRequest(asked, asker, "answer", max_tokens=MOST_WRITTEN)
+                ModelRequest(asked, asker, "answer", max_tokens=MAX_OUTPUT_TOKENS)
             ):
                 pass
         except OverBudget as error:
@@ -174,7 +179,7 @@ class Town:
             pass  # the reply was broken off, as it should be
         return Outcome(tenant, (time.perf_counter() - began) * 1000, refusal)
 
-    def phase(self, times: int, tenants: Sequence[str], pace: float) -> list[Outcome]:
+    def run_phase(self, times: int, tenants: Sequence[str], pace: float) -> list[Outcome]:
         """Have each of these ask so often, at once and at its pace (a second; 0: without a pause)."""
         pause = threading.Event()
 
@@ -182,7 +187,7 @@ class Town:
             began = time.perf_counter() + place / (pace * len(tenants)) if pace else 0.0
             for turn in range(times):
                 pause.wait(max(0.0, began + turn / pace - time.perf_counter()) if pace else 0.0)
-                yield self.ask(tenants[place])
+                yield self.send_request(tenants[place])
 
         with ThreadPoolExecutor(len(tenants)) as threads:
             return list(
@@ -191,16 +196,16 @@ class Town:
                 )
             )
 
-    def flood(self, times: int, pace: float) -> list[Outcome]:
+    def run_flood(self, times: int, pace: float) -> list[Outcome]:
         """The others at their pace, while the spender makes no pause."""
         over = threading.Event()
 
         def flooding(_: int) -> list[Outcome]:
-            return [self.ask(SPENDER) for _ in iter(over.is_set, True)]
+            return [self.send_request(SPENDER) for _ in iter(over.is_set, True)]
 
-        with ThreadPoolExecutor(len(SPENDING)) as threads:
-            flooded = threads.map(flooding, range(len(SPENDING)))
-            outcomes = self.phase(times, OTHERS, pace)
+        with ThreadPoolExecutor(len(SPENDER_THREADS)) as threads:
+            flooded = threads.map(flooding, range(len(SPENDER_THREADS)))
+            outcomes = self.run_phase(times, REGULAR_TENANTS, pace)
             over.set()
             return outcomes + list(itertools.chain(*flooded))
 
@@ -218,41 +223,46 @@ class Report:
     aims: dict[str, bool] = field(default_factory=dict)
 
 
-def run_phases(services: Services, admin: str, requests: int, pace: float = PACE) -> Report:
-    """All phases: `requests` in all, and those of the flood."""
-    times = requests // (len(OTHERS) * 3 + len(SPENDING) * 2)
-    budget = times * len(SPENDING) * (ON_AVERAGE + 4) + SPARE
-    with closing(Town(services, admin, budget)) as town:
-        phases = {
-            "alone": town.phase(times, OTHERS, pace),
-            "within": town.phase(times, OTHERS + SPENDING, pace),
-        }
-        while not town.ask(SPENDER).refusal:  # what is left
-            pass
-        phases["over"] = town.phase(times, OTHERS + SPENDING, pace)
-        phases["flood"] = town.flood(times, pace)
-        return _report(services, town.provider, phases, budget)
-
-
-def _report(
-    services: Services, provider: Provider, phases: dict[str, list[Outcome]], budget: int
+def run_phases(
+    services: Services, admin: str, requests: int, pace: float = REQUESTS_PER_SECOND
 ) -> Report:
-    books = {tenant: _booked(services, tenant) for tenant in (*OTHERS, SPENDER)}
+    """All phases: `requests` in all, and those of the flood."""
+    times = requests // (len(REGULAR_TENANTS) * 3 + len(SPENDER_THREADS) * 2)
+    budget = times * len(SPENDER_THREADS) * (MEAN_TOKENS + 4) + SPARE_TOKENS
+    with closing(LoadGenerator(services, admin, budget)) as town:
+        phases = {
+            "alone": town.run_phase(times, REGULAR_TENANTS, pace),
+            "within": town.run_phase(times, REGULAR_TENANTS + SPENDER_THREADS, pace),
+        }
+        while not town.send_request(SPENDER).refusal:  # what is left
+            pass
+        phases["over"] = town.run_phase(times, REGULAR_TENANTS + SPENDER_THREADS, pace)
+        phases["flood"] = town.run_flood(times, pace)
+        return _build_report(services, town.behaviour, phases, budget)
+
+
+def _build_report(
+    services: Services,
+    provider: TokenCountingBehaviour,
+    phases: dict[str, list[Outcome]],
+    budget: int,
+) -> Report:
+    books = {tenant: _read_usage(services, tenant) for tenant in (*REGULAR_TENANTS, SPENDER)}
     refusals = [
         outcome.refusal for outcomes in phases.values() for outcome in outcomes if outcome.refusal
     ]
     rows = {
         name: {
-            "others": _row([one for one in outcomes if one.tenant != SPENDER]),
-            SPENDER: _row([one for one in outcomes if one.tenant == SPENDER]),
+            "others": _summarize([one for one in outcomes if one.tenant != SPENDER]),
+            SPENDER: _summarize([one for one in outcomes if one.tenant == SPENDER]),
         }
         for name, outcomes in phases.items()
     }
     tokens = {
         tenant: {
-            "provider": dict(provider.told[tenant]),
+            "provider": dict(provider.reported[tenant]),
             "booked": books[tenant][True],
-            "provider, untold": dict(provider.untold[tenant]),
+            "provider, untold": dict(provider.unreported[tenant]),
             "booked, estimated": books[tenant][False],
         }
         for tenant in books
@@ -272,17 +282,17 @@ def _report(
             for one in outcomes
         ),
         "nothing is spent past the budget": spent <= budget,
-        "the others' p95 stays": over <= before * SLOWER + MILLISECONDS,
+        "the others' p95 stays": over <= before * MAX_P95_RATIO + MAX_P95_INCREASE_MS,
         "booked is what the provider counted, to the token": all(
             all(
-                provider.told[tenant][kind] == books[tenant][True][kind]
+                provider.reported[tenant][kind] == books[tenant][True][kind]
                 for kind in ("read", "wrote")
             )
-            and books[tenant][True]["cost"] == _cost(provider.told[tenant])
+            and books[tenant][True]["cost"] == _cost(provider.reported[tenant])
             for tenant in books
         ),
         "what it could not tell is booked as no less": all(
-            books[tenant][False][kind] >= provider.untold[tenant][kind]
+            books[tenant][False][kind] >= provider.unreported[tenant][kind]
             for tenant in books
             for kind in ("read", "wrote")
         ),
@@ -290,14 +300,14 @@ def _report(
     return Report(rows, tokens, str(refusals[0]) if refusals else "", aims)
 
 
-def _booked(services: Services, tenant: str) -> dict[bool, dict[str, Any]]:
+def _read_usage(services: Services, tenant: str) -> dict[bool, dict[str, Any]]:
     """What the books have, where the provider counted (True) and where we did (False)."""
     nothing: dict[str, Any] = {"calls": 0, "read": 0, "wrote": 0, "cost": Decimal(0)}
     with (
         services.database.writing(tenant) as connection,
         connection.cursor(row_factory=dict_row) as cursor,
     ):
-        rows = cursor.execute(read_statement(COUNTED), {"tenant": tenant}).fetchall()
+        rows = cursor.execute(read_statement(USAGE_QUERY_FILE), {"tenant": tenant}).fetchall()
     found = {row.pop("counted"): row for row in rows}
     return {counted: found.get(counted, nothing) for counted in (True, False)}
 
@@ -308,7 +318,7 @@ def _cost(tokens: Counter[str]) -> Decimal:
     ) / 1_000_000
 
 
-def _row(outcomes: Sequence[Outcome]) -> dict[str, float]:
+def _summarize(outcomes: Sequence[Outcome]) -> dict[str, float]:
     times = [outcome.milliseconds for outcome in outcomes]
     twentieths = statistics.quantiles(times, n=20) if len(times) > 1 else [0.0] * 19
     refused = sum(outcome.refusal is not None for outcome in outcomes)
@@ -338,11 +348,11 @@ def main() -> int:
     if chosen.json:
         print(json.dumps(asdict(report), indent=2, default=str))
     else:
-        _print(report)
+        _print_report(report)
     return 0 if all(report.aims.values()) else 1
 
 
-def _print(report: Report) -> None:
+def _print_report(report: Report) -> None:
     lines = ["| | who | requests | refused | p50 ms | p95 ms |", "|---|---|---|---|---|---|"]
     for phase, rows in report.phases.items():
         lines += [

@@ -54,7 +54,7 @@ def main() -> None:
     if "--hostile" in sys.argv[1:]:
         hostile = import_module("tests.support.hostile")  # mypy does not check the tests.
         with tempfile.TemporaryDirectory() as folder:
-            hostile.write(Path(folder) / "hostile")
+            hostile.write_files(Path(folder) / "hostile")
             results = list(read_all(Path(folder) / "hostile", compare=False))
     else:
         default = Path(os.environ.get("GROUNDWORK_DATA") or "../shared/data") / "documents"

@@ -40,65 +40,65 @@ class Exchange:
     name: str
     number: int  # of this request among all that the fake got, from 0
     path: str
-    asked: dict[str, Any]
+    body: dict[str, Any]
 
     @property
-    def streaming(self) -> bool:
+    def is_streaming(self) -> bool:
         """Whether pieces are wanted."""
-        return bool(self.asked.get("stream"))
+        return bool(self.body.get("stream"))
 
     @property
-    def anthropic(self) -> bool:
+    def uses_messages_api(self) -> bool:
         """Whether it speaks the Messages API; else chat completions."""
         return self.path.endswith("/messages")
 
-    def head(self, status: str = "200 OK", kind: str = "", extra: str = "") -> None:
+    def send_head(self, status: str = "200 OK", kind: str = "", extra: str = "") -> None:
         """The status and the headers; what follows comes in chunks."""
-        kind = kind or ("text/event-stream" if self.streaming else "application/json")
+        kind = kind or ("text/event-stream" if self.is_streaming else "application/json")
         lines = f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nTransfer-Encoding: chunked\r\n{extra}\r\n"
         self.socket.sendall(lines.encode())
 
-    def send(self, data: bytes | str) -> None:
+    def send_chunk(self, data: bytes | str) -> None:
         """A chunk."""
         data = data.encode() if isinstance(data, str) else data
         self.socket.sendall(f"{len(data):x}\r\n".encode() + data + b"\r\n")
 
-    def end(self) -> None:
+    def end_chunks(self) -> None:
         """The end of the chunks."""
         self.socket.sendall(b"0\r\n\r\n")
 
-    def words(self, first: int, last: int) -> None:
+    def send_words(self, first: int, last: int) -> None:
         """Words number `first` to `last`, an event each."""
         for number in range(first, last + 1):
-            self.send(self.event(f"{self.name}{number} "))
+            self.send_chunk(self.format_text_event(f"{self.name}{number} "))
 
-    def event(self, text: str) -> str:
+    def format_text_event(self, text: str) -> str:
         """A piece of text, as a server-sent event."""
-        if self.anthropic:
-            return _sent(
+        if self.uses_messages_api:
+            return _format_event(
                 {
                     "type": "content_block_delta",
                     "index": 0,
                     "delta": {"type": "text_delta", "text": text},
                 }
             )
-        return _sent(
+        return _format_event(
             {
                 "choices": [{"index": 0, "delta": {"content": text}, "finish_reason": None}],
                 "usage": None,
             }
         )
 
-    def opening(self) -> str:
+    def format_opening(self) -> str:
         """What comes before any text."""
-        if self.anthropic:
-            return _sent(
+        if self.uses_messages_api:
+            return _format_event(
                 {
                     "type": "message_start",
                     "message": {"usage": {"input_tokens": INPUT_TOKENS, "output_tokens": 1}},
                 }
             )
-        return _sent(
+        return _format_event(
             {
                 "choices": [
                     {
@@ -110,26 +110,30 @@ class Exchange:
             }
         )
 
-    def closing(self) -> str:
+    def format_closing(self) -> str:
         """What says that the reply is whole, and what it took."""
-        if self.anthropic:
+        if self.uses_messages_api:
             stop = {
                 "type": "message_delta",
                 "delta": {"stop_reason": "end_turn"},
                 "usage": {"output_tokens": OUTPUT_TOKENS},
             }
-            return _sent(stop) + _sent({"type": "message_stop"})
+            return _format_event(stop) + _format_event({"type": "message_stop"})
         ended = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
-        return _sent(ended) + _sent({"choices": [], "usage": _usage()}) + "data: [DONE]\n\n"
+        return (
+            _format_event(ended)
+            + _format_event({"choices": [], "usage": _usage_fields()})
+            + "data: [DONE]\n\n"
+        )
 
-    def whole(self, text: str | None = None) -> str:
+    def format_reply(self, text: str | None = None) -> str:
         """A reply in one, as JSON."""
         text = (
             "".join(f"{self.name}{number} " for number in range(1, REPLY_WORDS + 1))
             if text is None
             else text
         )
-        if self.anthropic:
+        if self.uses_messages_api:
             counted = {"input_tokens": INPUT_TOKENS, "output_tokens": OUTPUT_TOKENS}
             return json.dumps(
                 {
@@ -144,7 +148,7 @@ class Exchange:
             "finish_reason": "stop",
         }
         return json.dumps(
-            {"id": "1", "object": "chat.completion", "choices": [choice], "usage": _usage()}
+            {"id": "1", "object": "chat.completion", "choices": [choice], "usage": _usage_fields()}
         )
 
 
@@ -153,106 +157,108 @@ Behaviour = Callable[[Exchange], None]
 
 def answer_well(exchange: Exchange) -> None:
     """Answers as it should."""
-    exchange.head()
-    if exchange.streaming:
-        exchange.send(exchange.opening())
-        exchange.words(1, REPLY_WORDS)
-        exchange.send(exchange.closing())
+    exchange.send_head()
+    if exchange.is_streaming:
+        exchange.send_chunk(exchange.format_opening())
+        exchange.send_words(1, REPLY_WORDS)
+        exchange.send_chunk(exchange.format_closing())
     else:
-        exchange.send(exchange.whole())
-    exchange.end()
+        exchange.send_chunk(exchange.format_reply())
+    exchange.end_chunks()
 
 
 def hang_silently(exchange: Exchange) -> None:
     """Reads the request and says nothing."""
-    _until_hung_up(exchange)
+    _wait_for_disconnect(exchange)
 
 
 def fail_with_429(exchange: Exchange) -> None:
     """429, every second time with the wish to be left alone for a second."""
-    exchange.head(
+    exchange.send_head(
         "429 Too Many Requests",
         "application/json",
         "Retry-After: 1\r\n" if exchange.number % 2 else "",
     )
-    exchange.send('{"error": {"message": "slow down"}}')
-    exchange.end()
+    exchange.send_chunk('{"error": {"message": "slow down"}}')
+    exchange.end_chunks()
 
 
 def fail_with_500(exchange: Exchange) -> None:
     """500."""
-    exchange.head("500 Internal Server Error", "application/json")
-    exchange.send('{"error": {"message": "oops"}}')
-    exchange.end()
+    exchange.send_head("500 Internal Server Error", "application/json")
+    exchange.send_chunk('{"error": {"message": "oops"}}')
+    exchange.end_chunks()
 
 
 def drip_bytes(exchange: Exchange) -> None:
     """Two words, then a byte at a time, each well before any timeout of a socket."""
-    exchange.head()
-    if exchange.streaming:
-        exchange.words(1, 2)
+    exchange.send_head()
+    if exchange.is_streaming:
+        exchange.send_words(1, 2)
     pause = threading.Event()
-    for byte in itertools.cycle(exchange.event("drip").encode()[:-2]):
-        exchange.send(bytes((byte,)))
+    for byte in itertools.cycle(exchange.format_text_event("drip").encode()[:-2]):
+        exchange.send_chunk(bytes((byte,)))
         pause.wait(DRIP_SECONDS)
 
 
 def cut_reply(exchange: Exchange) -> None:
     """Hangs up after none to all of the words."""
-    exchange.head()
+    exchange.send_head()
     kept = exchange.number % (REPLY_WORDS + 1)
-    if exchange.streaming:
-        exchange.words(1, kept)
+    if exchange.is_streaming:
+        exchange.send_words(1, kept)
     else:
-        exchange.send(exchange.whole()[: kept * 8])
+        exchange.send_chunk(exchange.format_reply()[: kept * 8])
 
 
 def send_broken_json(exchange: Exchange) -> None:
     """Two words, then something that only begins like JSON."""
-    exchange.head()
-    if exchange.streaming:
-        exchange.words(1, 2)
-        exchange.send('data: {"choices": [{"del\n\n')
+    exchange.send_head()
+    if exchange.is_streaming:
+        exchange.send_words(1, 2)
+        exchange.send_chunk('data: {"choices": [{"del\n\n')
     else:
-        exchange.send(exchange.whole()[:60])
-    exchange.end()
+        exchange.send_chunk(exchange.format_reply()[:60])
+    exchange.end_chunks()
 
 
 def omit_reply_end(exchange: Exchange) -> None:
-    """All words, and an end of the response that is none of the reply: nothing says that it is
-    whole.
-    """
-    exchange.head()
-    if exchange.streaming:
-        exchange.words(1, REPLY_WORDS)
+    """All words, and an end of the response that is none of the reply: nothing says that it is whole."""
+    exchange.send_head()
+    if exchange.is_streaming:
+        exchange.send_words(1, REPLY_WORDS)
     else:
-        exchange.send(exchange.whole().replace('"stop"', "null").replace('"end_turn"', "null"))
-    exchange.end()
+        exchange.send_chunk(
+            exchange.format_reply().replace('"stop"', "null").replace('"end_turn"', "null")
+        )
+    exchange.end_chunks()
 
 
 def send_html_page(exchange: Exchange) -> None:
     """A page in place of a reply, as a portal or a proxy sends it."""
-    exchange.head(kind="text/html; charset=utf-8")
-    exchange.send("<html><body>Please sign in.</body></html>")
-    exchange.end()
+    exchange.send_head(kind="text/html; charset=utf-8")
+    exchange.send_chunk("<html><body>Please sign in.</body></html>")
+    exchange.end_chunks()
 
 
 def send_endlessly(exchange: Exchange) -> None:
     """Never stops: by turns words without end, and a line without end."""
-    exchange.head()
-    words = exchange.streaming and exchange.number % 2
-    piece = exchange.event(f"{exchange.name} ") if words else "x" * 65536
+    exchange.send_head()
+    words = exchange.is_streaming and exchange.number % 2
+    piece = exchange.format_text_event(f"{exchange.name} ") if words else "x" * 65536
     while True:
-        exchange.send(piece)
+        exchange.send_chunk(piece)
 
 
 def send_empty_reply(exchange: Exchange) -> None:
     """A reply as it should be, without any text."""
-    exchange.head()
-    exchange.send(
-        exchange.opening() + exchange.closing() if exchange.streaming else exchange.whole("")
+    exchange.send_head()
+    exchange.send_chunk(
+        exchange.format_opening() + exchange.format_closing()
+        if exchange.is_streaming
+        else exchange.format_reply("")
     )
-    exchange.end()
+    exchange.end_chunks()
 
 
 def fail_alternately(exchange: Exchange) -> None:
@@ -284,12 +290,12 @@ class FakeProvider:
 
     def __init__(self, name: str, behave: Behaviour = answer_well, *, tls: bool = False) -> None:
         self.name, self._behave = name, behave
-        self._context = _self_signed() if tls else None
+        self._context = _self_signed_context() if tls else None
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=256)
         self._scheme = "https" if tls else "http"
         self._numbers, self._lock = itertools.count(), threading.Lock()
         self._open: set[socket.socket] = set()
-        self.calls = self.hung_up = self.connections = 0
+        self.calls = self.disconnections = self.connections = 0
         threading.Thread(target=self._listen, daemon=True).start()
 
     @property
@@ -297,7 +303,7 @@ class FakeProvider:
         """Its base address, for chat completions."""
         return f"{self._scheme}://127.0.0.1:{self._listener.getsockname()[1]}/v1"
 
-    def entry(self, **fields: Any) -> dict[str, Any]:
+    def models_file_entry(self, **fields: Any) -> dict[str, Any]:
         """Its entry in a models file."""
         return model_entry(self.name, self.address, **fields)
 
@@ -331,7 +337,7 @@ class FakeProvider:
         try:
             if self._context:
                 connection = self._context.wrap_socket(connection, server_side=True)
-            for path, body in _requests(connection):
+            for path, body in _read_requests(connection):
                 with self._lock:
                     number, self.calls = next(self._numbers), self.calls + 1
                 self._behave(Exchange(connection, self.name, number, path, body))
@@ -339,7 +345,7 @@ class FakeProvider:
                     return
         except (OSError, ValueError):
             with self._lock:
-                self.hung_up += 1
+                self.disconnections += 1
         finally:
             with self._lock:
                 self._open.discard(connection)
@@ -377,7 +383,7 @@ def open_faulty_endpoint(name: str, kind: str) -> Iterator[tuple[FakeProvider | 
             yield fake, fake.address
 
 
-def _requests(connection: socket.socket) -> Iterator[tuple[str, dict[str, Any]]]:
+def _read_requests(connection: socket.socket) -> Iterator[tuple[str, dict[str, Any]]]:
     """The requests on a connection: path and body."""
     file = connection.makefile("rb")
     while line := file.readline():
@@ -388,18 +394,18 @@ def _requests(connection: socket.socket) -> Iterator[tuple[str, dict[str, Any]]]
         yield path, json.loads(file.read(length))
 
 
-def _until_hung_up(exchange: Exchange) -> None:
+def _wait_for_disconnect(exchange: Exchange) -> None:
     while exchange.socket.recv(1024):
         pass
     raise ConnectionError("the client hung up")
 
 
-def _sent(event: dict[str, Any]) -> str:
+def _format_event(event: dict[str, Any]) -> str:
     named = f"event: {event['type']}\n" if "type" in event else ""
     return f"{named}data: {json.dumps(event)}\n\n"
 
 
-def _usage() -> dict[str, int]:
+def _usage_fields() -> dict[str, int]:
     return {
         "prompt_tokens": INPUT_TOKENS,
         "completion_tokens": OUTPUT_TOKENS,
@@ -407,7 +413,7 @@ def _usage() -> dict[str, int]:
     }
 
 
-def _self_signed() -> ssl.SSLContext:
+def _self_signed_context() -> ssl.SSLContext:
     """A context with a certificate that nobody vouches for."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])

@@ -55,24 +55,24 @@ from serving.gateway.models_file import ModelsFile, Timeouts
 from serving.gateway.providers.base import ModelProvider, ReplyDelta, open_provider
 from serving.gateway.types import Message, ModelRequest
 
-KINDS = ("refused", *FAULTS, "TLS", "DNS")
-AFTER_THE_FIRST_WORD = (
+FAULT_KINDS = ("refused", *FAULTS, "TLS", "DNS")
+FAULTS_AFTER_FIRST_WORD = (
     "slow drip",
     "cut at a token",
     "broken JSON",
     "missing end",
     "huge",
 )  # where it streams
-PATIENCE = Timeouts(connect=0.2, first=0.8, between=0.5, total=3.0)
-AT_ONCE = 16
-OUTAGE = 300  # requests at least, so that it is one that lasts
-READERS = 40  # for each fault that comes after the first word, and five times as many with all models down
-SLACK = 1.0  # seconds beyond the deadline
-STILL, TRIES = (
+SHORT_TIMEOUTS = Timeouts(connect=0.2, first=0.8, between=0.5, total=3.0)
+PARALLEL_REQUESTS = 16
+MIN_OUTAGE_REQUESTS = 300  # requests at least, so that it is one that lasts
+READERS_PER_FAULT = 40  # for each fault that comes after the first word, and five times as many with all models down
+DEADLINE_SLACK_SECONDS = 1.0  # seconds beyond the deadline
+MAX_PAUSE_SECONDS, MAX_ATTEMPTS = (
     0.4,
     3,
 )  # seconds for which nothing ran, from where on a row says little; how often it is tried
-USEFUL, CALLS = 0.995, 1.1  # the aims
+MIN_USEFUL_SHARE, MAX_CALLS_PER_REQUEST = 0.995, 1.1  # the aims
 ASKER = Principal("alder")
 
 
@@ -82,12 +82,12 @@ class Outcome:
     then, and when.
     """
 
-    ended: str
+    ending: str
     text: str
     seconds: float
 
     @property
-    def spliced(self) -> bool:
+    def is_mixed(self) -> bool:
         """Words of two models, or words missing or twice."""
         words = self.text.split()
         names = {word.rstrip("0123456789") for word in words}
@@ -95,13 +95,13 @@ class Outcome:
         return (
             len(names) > 1
             or numbers != list(range(1, len(numbers) + 1))
-            or (self.ended == "whole" and not words)
+            or (self.ending == "whole" and not words)
         )
 
     @property
-    def typed(self) -> bool:
+    def is_typed(self) -> bool:
         """It ended as whatever uses a gateway knows it."""
-        return self.ended in ("whole", "NoModelAvailable", "Overloaded", "ModelFailed")
+        return self.ending in ("whole", "NoModelAvailable", "Overloaded", "ModelFailed")
 
 
 class CountingProvider:
@@ -118,43 +118,43 @@ class CountingProvider:
         return self._provider.stream_reply(request, limits)
 
 
-class Pulse:
-    """The longest time, in seconds, for which a thread that wants nothing but to wake up did not
-    get to run.
-    """
+class PauseMonitor:
+    """The longest time, in seconds, for which a thread that wants nothing but to wake up did not get to run."""
 
     def __init__(self) -> None:
-        self.longest = 0.0
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._beat, name="pulse", daemon=True)
+        self.longest_pause = 0.0
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._measure_pauses, name="pulse", daemon=True)
 
-    def __enter__(self) -> "Pulse":
+    def __enter__(self) -> "PauseMonitor":
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._over.set()
+        self._stopped.set()
         self._thread.join()
 
-    def _beat(self, every: float = 0.02) -> None:
+    def _measure_pauses(self, every: float = 0.02) -> None:
         last = time.monotonic()
-        while not self._over.wait(every):
+        while not self._stopped.wait(every):
             now = time.monotonic()
-            self.longest, last = max(self.longest, now - last - every), now
+            self.longest_pause, last = max(self.longest_pause, now - last - every), now
 
 
-class ModelSetting:
+class FaultyModels:
     """Models on loopback and gateways to them."""
 
-    def __init__(self, entries: Sequence[dict[str, Any]], patience: Timeouts = PATIENCE) -> None:
-        self.file = ModelsFile.model_validate({"models": entries, "patience": patience})
+    def __init__(
+        self, entries: Sequence[dict[str, Any]], timeouts: Timeouts = SHORT_TIMEOUTS
+    ) -> None:
+        self.file = ModelsFile.model_validate({"models": entries, "patience": timeouts})
         self._pool = HttpPool()
         self.providers = {
             model.name: CountingProvider(open_provider(model, self._pool))
             for model in self.file.models
         }
 
-    def gateway(self) -> Gateway:
+    def open_gateway(self) -> Gateway:
         """A gateway that has learnt nothing yet."""
         return Gateway(self.file, self.providers)
 
@@ -164,7 +164,7 @@ class ModelSetting:
         return sum(provider.calls for provider in self.providers.values())
 
     @property
-    def idle(self) -> bool:
+    def is_idle(self) -> bool:
         """Whether every connection was given back."""
         return self._pool.is_idle
 
@@ -174,16 +174,16 @@ class ModelSetting:
 
 
 @contextmanager
-def open_setting(
-    kinds: Sequence[str], *, streaming: bool, patience: Timeouts = PATIENCE
-) -> Iterator[ModelSetting]:
+def open_faulty_models(
+    kinds: Sequence[str], *, streaming: bool, timeouts: Timeouts = SHORT_TIMEOUTS
+) -> Iterator[FaultyModels]:
     """Models with these faults, asked in this order; "none" is a healthy one."""
     with ExitStack() as stack:
         entries = []
         for name, kind in zip(("alpha", "beta"), kinds, strict=False):
             _, address = stack.enter_context(open_faulty_endpoint(name, kind))
             entries.append(model_entry(name, address, streaming=streaming))
-        made = ModelSetting(entries, patience)
+        made = FaultyModels(entries, timeouts)
         stack.callback(made.close)
         yield made
 
@@ -204,15 +204,15 @@ def ask_gateway(gateway: Gateway) -> Outcome:
 
 def ask_each(gateways: Sequence[Gateway]) -> list[Outcome]:
     """A request to each gateway, a few at once."""
-    with ThreadPoolExecutor(AT_ONCE) as threads:
+    with ThreadPoolExecutor(PARALLEL_REQUESTS) as threads:
         return list(threads.map(ask_gateway, gateways))
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """What was seen of one fault. Shares are 0 to 1: `useful` and `broke_off` of the requests
-    beside a healthy model, `answered` of readers whose model broke off; it is None where the fault
-    comes before the first word. `still` is for how many seconds the machine stood still meanwhile.
+class FaultResult:
+    """What was seen of one fault. Shares are 0 to 1: `useful` and `broke_off` of the requests beside a healthy model,
+    `answered` of readers whose model broke off; it is None where the fault comes before the first word. `still` is for
+    how many seconds the machine stood still meanwhile.
     """
 
     kind: str
@@ -229,23 +229,21 @@ class Row:
     still: float
 
     @property
-    def missed(self) -> list[str]:
+    def missed_aims(self) -> list[str]:
         """The aims that are."""
-        late = self.slowest > PATIENCE.total + SLACK
-        useful = self.useful + self.broke_off * (self.answered or 0.0) >= USEFUL
+        late = self.slowest > SHORT_TIMEOUTS.total + DEADLINE_SLACK_SECONDS
+        useful = self.useful + self.broke_off * (self.answered or 0.0) >= MIN_USEFUL_SHARE
         seen = {
             "late": late,
             "untyped": self.untyped,
             "spliced": self.spliced,
-            "calls": self.calls > CALLS,
+            "calls": self.calls > MAX_CALLS_PER_REQUEST,
         }
         return [name for name, wrong in {**seen, "useful": not useful}.items() if wrong]
 
 
-class Readers:
-    """People who ask the golden questions of the sample that its documents answer without any
-    model.
-    """
+class SampleReaders:
+    """People who ask the golden questions of the sample that its documents answer without any model."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
@@ -259,82 +257,84 @@ class Readers:
             for each in golden
             if each.kind == "answerable"
         ]
-        self._asked = [
+        self._questions = [
             each for each in asked if answer_question(services, *each).status == "answered"
         ]
 
-    def read(self, gateways: Sequence[Gateway]) -> float:
-        """The share of questions, one to each gateway, whose answer quotes the documents and says
-        why.
-        """
-        with ThreadPoolExecutor(AT_ONCE // 4) as threads:
-            return statistics.fmean(threads.map(self._cited, range(len(gateways)), gateways))
+    def measure_cited_share(self, gateways: Sequence[Gateway]) -> float:
+        """The share of questions, one to each gateway, whose answer quotes the documents and says why."""
+        with ThreadPoolExecutor(PARALLEL_REQUESTS // 4) as threads:
+            return statistics.fmean(
+                threads.map(self._is_answer_cited, range(len(gateways)), gateways)
+            )
 
-    def _cited(self, number: int, gateway: Gateway) -> bool:
-        asker, question = self._asked[number % len(self._asked)]
+    def _is_answer_cited(self, number: int, gateway: Gateway) -> bool:
+        asker, question = self._questions[number % len(self._questions)]
         return is_cited(
             answer_question(self._services, asker, question, generator=LLMGenerator(gateway, asker))
         )
 
 
-def is_cited(given: Answer) -> bool:
+def is_cited(answer: Answer) -> bool:
     """Whether it quotes the documents in place of a model and says so."""
-    said = given.status == "answered" and all(sentence.citations for sentence in given.sentences)
-    return said and given.generator == "extractive" and bool(given.degraded)
+    said = answer.status == "answered" and all(sentence.citations for sentence in answer.sentences)
+    return said and answer.generator == "extractive" and bool(answer.degraded)
 
 
-def measure(kind: str, *, streaming: bool, requests: int, readers: Readers | None) -> Row:
-    """All that is tried of one fault, and again where the machine stood still; `readers` only where
-    there are some.
-    """
-    for _ in range(TRIES):
-        row = _measure(kind, streaming=streaming, requests=requests, readers=readers)
-        if row.still <= STILL:
+def measure(
+    kind: str, *, streaming: bool, requests: int, readers: SampleReaders | None
+) -> FaultResult:
+    """All that is tried of one fault, and again where the machine stood still; `readers` only where there are some."""
+    for _ in range(MAX_ATTEMPTS):
+        row = _measure_once(kind, streaming=streaming, requests=requests, readers=readers)
+        if row.still <= MAX_PAUSE_SECONDS:
             break
     return row
 
 
-def _measure(kind: str, *, streaming: bool, requests: int, readers: Readers | None) -> Row:
-    with Pulse() as pulse:
-        with open_setting([kind], streaming=streaming) as alone:
-            outcomes = ask_each([alone.gateway() for _ in range(requests)])
-        with open_setting([kind, "none"], streaming=streaming) as beside:
-            gateway = beside.gateway()
+def _measure_once(
+    kind: str, *, streaming: bool, requests: int, readers: SampleReaders | None
+) -> FaultResult:
+    with PauseMonitor() as pulse:
+        with open_faulty_models([kind], streaming=streaming) as alone:
+            outcomes = ask_each([alone.open_gateway() for _ in range(requests)])
+        with open_faulty_models([kind, "none"], streaming=streaming) as beside:
+            gateway = beside.open_gateway()
             helped = ask_each([gateway] * requests)
-        with open_setting([kind, kind], streaming=streaming) as outage:
-            gateway = outage.gateway()
-            lost = ask_each([gateway] * max(3 * requests, OUTAGE))
+        with open_faulty_models([kind, kind], streaming=streaming) as outage:
+            gateway = outage.open_gateway()
+            lost = ask_each([gateway] * max(3 * requests, MIN_OUTAGE_REQUESTS))
             calls = outage.calls / len(lost)
-        breaks_off = streaming and kind in AFTER_THE_FIRST_WORD
-        answered = _read(kind, readers) if readers and breaks_off else None
+        breaks_off = streaming and kind in FAULTS_AFTER_FIRST_WORD
+        answered = _measure_readers(kind, readers) if readers and breaks_off else None
     everything = [*outcomes, *helped, *lost]
     useful = [
-        outcome.ended == "whole" and len(outcome.text.split()) == REPLY_WORDS for outcome in helped
+        outcome.ending == "whole" and len(outcome.text.split()) == REPLY_WORDS for outcome in helped
     ]
-    broke_off = sum(outcome.ended == "ModelFailed" for outcome in helped)
-    return Row(
+    broke_off = sum(outcome.ending == "ModelFailed" for outcome in helped)
+    return FaultResult(
         kind,
         streaming,
         requests,
-        dict(Counter(outcome.ended for outcome in outcomes)),
+        dict(Counter(outcome.ending for outcome in outcomes)),
         max(outcome.seconds for outcome in everything),
         statistics.fmean(useful),
         broke_off / requests,
         answered,
         calls,
-        sum(outcome.spliced for outcome in everything),
-        sum(not outcome.typed for outcome in everything),
-        pulse.longest,
+        sum(outcome.is_mixed for outcome in everything),
+        sum(not outcome.is_typed for outcome in everything),
+        pulse.longest_pause,
     )
 
 
-def _read(kind: str, readers: Readers) -> float:
-    with open_setting([kind], streaming=True) as alone:
-        return readers.read([alone.gateway() for _ in range(READERS)])
+def _measure_readers(kind: str, readers: SampleReaders) -> float:
+    with open_faulty_models([kind], streaming=True) as alone:
+        return readers.measure_cited_share([alone.open_gateway() for _ in range(READERS_PER_FAULT)])
 
 
 @contextmanager
-def sample() -> Iterator[Services]:
+def open_sample_services() -> Iterator[Services]:
     """Services on a database of their own, with the sample's documents."""
     with (
         tempfile.TemporaryDirectory(prefix="gateway-faults-") as home,
@@ -344,14 +344,14 @@ def sample() -> Iterator[Services]:
         yield services
 
 
-def table(rows: Sequence[Row], down: float | None) -> str:
+def format_table(rows: Sequence[FaultResult], down: float | None) -> str:
     """What docs/guides/gateway.md shows."""
     head = (
         "| fault | streaming | alone: whole / none / broke off | slowest | beside a healthy model: whole, broke off"
         " | its readers answered | calls a request in an outage | spliced | longest pause of the machine | missed |"
     )
     rule = "|---" * 10 + "|"
-    lines = [_line(row) for row in rows]
+    lines = [_format_row(row) for row in rows]
     said = (
         []
         if down is None
@@ -360,7 +360,7 @@ def table(rows: Sequence[Row], down: float | None) -> str:
     return "\n".join([head, rule, *lines, *said])
 
 
-def _line(row: Row) -> str:
+def _format_row(row: FaultResult) -> str:
     ended = [row.ended.get(name, 0) for name in ("whole", "NoModelAvailable", "ModelFailed")]
     cells = [
         row.kind,
@@ -372,7 +372,7 @@ def _line(row: Row) -> str:
         f"{row.calls:.2f}",
         str(row.spliced),
         f"{row.still:.2f} s",
-        ", ".join(row.missed),
+        ", ".join(row.missed_aims),
     ]
     return "| " + " | ".join(cells) + " |"
 
@@ -385,24 +385,29 @@ def main() -> int:
     parser.add_argument(
         "--requests", type=int, default=100, help="for each fault, streaming and not"
     )
-    parser.add_argument("--only", choices=KINDS, action="append", help="only these faults")
+    parser.add_argument("--only", choices=FAULT_KINDS, action="append", help="only these faults")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
-    with sample() as services:
-        readers, rows = Readers(services), []
-        for kind in given.only or KINDS:
+    with open_sample_services() as services:
+        readers, rows = SampleReaders(services), []
+        for kind in given.only or FAULT_KINDS:
             for streaming in (True, False):
                 rows.append(
                     measure(kind, streaming=streaming, requests=given.requests, readers=readers)
                 )
-                sys.stderr.write(_line(rows[-1]) + "\n")
-        with open_setting(["500", "hanging"], streaming=True) as nothing:
-            gateway = nothing.gateway()
-            down = readers.read([gateway] * (5 * READERS))
-    seen = {"rows": [{**asdict(row), "missed": row.missed} for row in rows], "all_down_cited": down}
-    sys.stdout.write((json.dumps(seen, indent=2) if given.json else table(rows, down)) + "\n")
-    return int(any(row.missed for row in rows) or down < 1)
+                sys.stderr.write(_format_row(rows[-1]) + "\n")
+        with open_faulty_models(["500", "hanging"], streaming=True) as nothing:
+            gateway = nothing.open_gateway()
+            down = readers.measure_cited_share([gateway] * (5 * READERS_PER_FAULT))
+    seen = {
+        "rows": [{**asdict(row), "missed": row.missed_aims} for row in rows],
+        "all_down_cited": down,
+    }
+    sys.stdout.write(
+        (json.dumps(seen, indent=2) if given.json else format_table(rows, down)) + "\n"
+    )
+    return int(any(row.missed_aims for row in rows) or down < 1)
 
 
 if __name__ == "__main__":

@@ -45,11 +45,11 @@ from ingest.chunkers.registry import load_chunker
 from ingest.parsers.file_parser import parse_file
 from ingest.pipeline import build_source_spec, ingest_sources, plan_run
 
-ARCHIVE = "powershell-docs.tar.gz"
-FILES = 200
-SHARE = 100  # one file in so many is changed, another removed
-EVERY = 3  # text counts for the limit
-TICK = 0.2  # seconds between two looks at the memory
+ARCHIVE_NAME = "powershell-docs.tar.gz"
+SAMPLE_FILES = 200
+CHANGE_INTERVAL = 100  # one file in so many is changed, another removed
+TEXT_INTERVAL = 3  # text counts for the limit
+MEMORY_POLL_SECONDS = 0.2  # seconds between two looks at the memory
 
 Result = dict[str, Any]
 
@@ -57,7 +57,9 @@ Result = dict[str, Any]
 def main() -> None:
     """Run the contestants and print the tables."""
     made = build_parser("bench.ingest", __doc__)
-    made.add_argument("--files", type=int, default=FILES, help="how many are taken in side by side")
+    made.add_argument(
+        "--files", type=int, default=SAMPLE_FILES, help="how many are taken in side by side"
+    )
     made.add_argument(
         "--growth", action="store_true", help="all files, then few changes, then none"
     )
@@ -75,20 +77,22 @@ def main() -> None:
         return
     with (
         tempfile.TemporaryDirectory(prefix="bench-ingest-") as place,
-        _server(Path(place)) as address,
+        _start_server(Path(place)) as address,
     ):
-        whole, sample = _unpack(given.data / ARCHIVE, Path(place), given.files)
+        whole, sample = _unpack_archive(given.data / ARCHIVE_NAME, Path(place), given.files)
         if given.growth:
-            _print_growth(_run("growth", whole, address, given.sentences), given.sentences)
+            _print_growth(
+                _run_contestant("growth", whole, address, given.sentences), given.sentences
+            )
         else:
-            _print_beside(_beside(sample, address))
+            _print_comparison(_compare_contestants(sample, address))
 
 
 # --- the parent -----------------------------------------------------------------------------------------------------
 
 
 @contextmanager
-def _server(place: Path) -> Iterator[str]:
+def _start_server(place: Path) -> Iterator[str]:
     """A server of its own; the address for the application."""
     embedded, _ = start_embedded_postgres(Settings(home=place, database_url=""))
     try:
@@ -97,34 +101,38 @@ def _server(place: Path) -> Iterator[str]:
         embedded.stop()
 
 
-def _unpack(archive: Path, place: Path, count: int) -> tuple[Path, Path]:
+def _unpack_archive(archive: Path, place: Path, count: int) -> tuple[Path, Path]:
     """The folders of all files and of the few."""
     whole, sample = place / "whole", place / "sample"
     with tarfile.open(archive) as opened:
         opened.extractall(whole, filter="data")
-    files = _files(whole)
+    files = _list_files(whole)
     for file in files[:: max(1, len(files) // count)][:count]:
         (sample / file.relative_to(whole)).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(file, sample / file.relative_to(whole))
     return whole, sample
 
 
-def _files(folder: Path) -> list[Path]:
+def _list_files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
-def _beside(sample: Path, address: str) -> dict[str, Result]:
+def _compare_contestants(sample: Path, address: str) -> dict[str, Result]:
     """By name, in the order of the table."""
-    peers = {"LlamaIndex": _run("llamaindex", sample, address)} if llamaindex.can_ingest() else {}
+    peers = (
+        {"LlamaIndex": _run_contestant("llamaindex", sample, address)}
+        if llamaindex.can_ingest()
+        else {}
+    )
     return peers | {
-        "Groundwork, passages alone": _run("groundwork", sample, address, "off"),
-        "Groundwork": _run("groundwork", sample, address, "on"),
-        "limit, passages alone": _run("limit", sample, address, "off"),
-        "limit": _run("limit", sample, address, "on"),
+        "Groundwork, passages alone": _run_contestant("groundwork", sample, address, "off"),
+        "Groundwork": _run_contestant("groundwork", sample, address, "on"),
+        "limit, passages alone": _run_contestant("limit", sample, address, "off"),
+        "limit": _run_contestant("limit", sample, address, "on"),
     }
 
 
-def _run(contestant: str, folder: Path, address: str, sentences: str = "on") -> Result:
+def _run_contestant(contestant: str, folder: Path, address: str, sentences: str = "on") -> Result:
     """One contestant in its process, and the most memory that it had."""
     Console(stderr=True).print(f"{contestant}, sentence vectors {sentences} ...")
     environment = {
@@ -136,7 +144,7 @@ def _run(contestant: str, folder: Path, address: str, sentences: str = "on") -> 
     command = [sys.executable, "-m", "bench.ingest", str(folder), "--contestant", contestant]
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
         most = [0]
-        watch = threading.Thread(target=_watch, args=(process, most), daemon=True)
+        watch = threading.Thread(target=_watch_memory, args=(process, most), daemon=True)
         watch.start()
         said, _ = process.communicate()
         watch.join()
@@ -145,13 +153,13 @@ def _run(contestant: str, folder: Path, address: str, sentences: str = "on") -> 
     return {**json.loads(said), "memory": most[0]}
 
 
-def _watch(process: "subprocess.Popen[str]", most: list[int]) -> None:
+def _watch_memory(process: "subprocess.Popen[str]", most: list[int]) -> None:
     while process.poll() is None:
-        most[0] = max(most[0], memory(process.pid))
-        time.sleep(TICK)
+        most[0] = max(most[0], measure_memory(process.pid))
+        time.sleep(MEMORY_POLL_SECONDS)
 
 
-def memory(pid: int) -> int:
+def measure_memory(pid: int) -> int:
     """Bytes that a process and all below it hold; 0 where the system doesn't tell or the process is gone."""
     try:
         held = int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
@@ -160,25 +168,25 @@ def memory(pid: int) -> int:
         ]
     except OSError:
         return 0
-    return held + sum(memory(int(child)) for some in children for child in some)
+    return held + sum(measure_memory(int(child)) for some in children for child in some)
 
 
 # --- the contestants ------------------------------------------------------------------------------------------------
 
 
-def groundwork(folder: Path) -> Result:
+def ingest_with_groundwork(folder: Path) -> Result:
     """The folder taken in, by the same calls as the flow's."""
     with open_services(load_settings()) as services:
-        return _taken_in(services, folder, f"bench-{services.settings.sentence_vectors}")
+        return _measure_ingest(services, folder, f"bench-{services.settings.sentence_vectors}")
 
 
-def growth(folder: Path) -> Result:
+def ingest_with_changes(folder: Path) -> Result:
     """The folder taken in; again after a share of it was changed and as much removed; again as it is."""
     with open_services(load_settings()) as services:
         tenant = f"growth-{services.settings.sentence_vectors}"
-        first = _taken_in(services, folder, tenant)
-        _change(folder)
-        second = _taken_in(services, folder, tenant)
+        first = _measure_ingest(services, folder, tenant)
+        _change_files(folder)
+        second = _measure_ingest(services, folder, tenant)
         began = time.perf_counter()
         third = plan_run(services, tenant, [build_source_spec(str(folder))])
         nothing = {
@@ -193,12 +201,12 @@ def growth(folder: Path) -> Result:
     return {"first": first, "second": second, "third": nothing}
 
 
-def _taken_in(services: Services, folder: Path, tenant: str) -> Result:
+def _measure_ingest(services: Services, folder: Path, tenant: str) -> Result:
     embedder = services.embedder()
     assert isinstance(embedder, SentenceTransformerEmbedder)
     embedder.encode(["a first text, so that nothing is loaded while we measure"] * 2)
     before = embedder.encoded_tokens
-    with _clock() as times:
+    with _measure_seconds() as times:
         report = ingest_sources(services, tenant, [build_source_spec(str(folder))])
     files = sum(count for state, count in report.counts.items() if state != "unchanged")
     return {
@@ -211,21 +219,21 @@ def _taken_in(services: Services, folder: Path, tenant: str) -> Result:
     }
 
 
-def _change(folder: Path) -> None:
-    files = _files(folder)
-    for file in files[1::SHARE]:
+def _change_files(folder: Path) -> None:
+    files = _list_files(folder)
+    for file in files[1::CHANGE_INTERVAL]:
         with file.open("a", encoding="utf-8") as opened:
             opened.write("\n\nThis paragraph was added when the file was changed.\n")
-    for file in files[2::SHARE]:
+    for file in files[2::CHANGE_INTERVAL]:
         file.unlink()
 
 
-def limit(folder: Path) -> Result:
+def measure_model_limit(folder: Path) -> Result:
     """The model alone on the folder's texts."""
     settings = load_settings()
     embedder = SentenceTransformerEmbedder(settings.embedding_model, settings.embedding_dtype)
-    files = len(_files(folder))
-    texts = list(dict.fromkeys(_texts(folder, embedder, settings)))[::EVERY]
+    files = len(_list_files(folder))
+    texts = list(dict.fromkeys(_chunk_texts(folder, embedder, settings)))[::TEXT_INTERVAL]
     embedder.encode(texts[:64])
     ways: dict[str, Callable[[], object]] = {
         "as batched here": lambda: embedder.encode(texts),
@@ -236,7 +244,7 @@ def limit(folder: Path) -> Result:
     found: list[Result] = []
     before = embedder.encoded_tokens
     for name, way in ways.items():
-        with _clock() as times:
+        with _measure_seconds() as times:
             way()
         found.append({"files": files, "chunks": len(texts), "way": name, **times})
     tokens = embedder.encoded_tokens - before
@@ -246,11 +254,11 @@ def limit(folder: Path) -> Result:
     }
 
 
-def _texts(
+def _chunk_texts(
     folder: Path, embedder: SentenceTransformerEmbedder, settings: Settings
 ) -> Iterator[str]:
     cut = load_chunker(settings.chunker)
-    for file in _files(folder):
+    for file in _list_files(folder):
         _, parsed = parse_file(file.name, file.read_bytes())
         for chunk in cut(
             parsed, parsed.title or file.stem, embedder.token_starts, embedder.max_input_tokens
@@ -260,14 +268,15 @@ def _texts(
                 yield from (parsed.text[span.start : span.end] for span in chunk.sentences)
 
 
-def peer(folder: Path) -> Result:
+def ingest_with_llamaindex(folder: Path) -> Result:
     """LlamaIndex's pipeline on the same files."""
     host = str(conninfo_to_dict(load_settings().database_url)["host"])
     texts = {
-        str(file.relative_to(folder)): file.read_text("utf-8", "replace") for file in _files(folder)
+        str(file.relative_to(folder)): file.read_text("utf-8", "replace")
+        for file in _list_files(folder)
     }
     with llamaindex.open_pipeline(host, str(find_model(Settings().embedding_model))) as run:
-        with _clock() as times:
+        with _measure_seconds() as times:
             nodes = run(texts)
         count = SentenceTransformerEmbedder(Settings().embedding_model, "float32")
         tokens = sum(
@@ -277,7 +286,7 @@ def peer(folder: Path) -> Result:
 
 
 @contextmanager
-def _clock() -> Iterator[dict[str, float]]:
+def _measure_seconds() -> Iterator[dict[str, float]]:
     """Seconds, and seconds of the processor, that pass inside."""
     times: dict[str, float] = {}
     began, used = time.perf_counter(), sum(os.times()[:4])
@@ -286,17 +295,17 @@ def _clock() -> Iterator[dict[str, float]]:
 
 
 CONTESTANTS: Mapping[str, Callable[[Path], Result]] = {
-    "groundwork": groundwork,
-    "growth": growth,
-    "limit": limit,
-    "llamaindex": peer,
+    "groundwork": ingest_with_groundwork,
+    "growth": ingest_with_changes,
+    "limit": measure_model_limit,
+    "llamaindex": ingest_with_llamaindex,
 }
 
 
 # --- the tables -----------------------------------------------------------------------------------------------------
 
 
-def _print_beside(results: Mapping[str, Result]) -> None:
+def _print_comparison(results: Mapping[str, Result]) -> None:
     table = Table(
         "",
         "s",
@@ -316,9 +325,9 @@ def _print_beside(results: Mapping[str, Result]) -> None:
             f"{result['seconds']:.1f}",
             f"{result['processor']:.1f}",
             f"{result['chunks']:,}",
-            f"{rate(result, 'chunks'):.1f}",
+            f"{per_second(result, 'chunks'):.1f}",
             f"{result['tokens']:,}",
-            f"{rate(result, 'tokens'):,.0f}",
+            f"{per_second(result, 'tokens'):,.0f}",
             f"{result['memory'] / 1e6:,.0f}",
         )
     console = Console(highlight=False, width=120)
@@ -327,9 +336,9 @@ def _print_beside(results: Mapping[str, Result]) -> None:
         ours, most = results[f"Groundwork{kind}"], results[f"limit{kind}"]
         ways = ", ".join(f"{way} {speed:,.0f}" for way, speed in most["ways"].items())
         console.print(f"limit{kind}, tokens/s: {ways}")
-        said = f"Groundwork{kind}: {rate(ours, 'tokens') / rate(most, 'tokens'):.0%} of the limit"
+        said = f"Groundwork{kind}: {per_second(ours, 'tokens') / per_second(most, 'tokens'):.0%} of the limit"
         if "LlamaIndex" in results:
-            said += f", {rate(ours, 'chunks') / rate(results['LlamaIndex'], 'chunks'):.1f} times LlamaIndex's chunks/s"
+            said += f", {per_second(ours, 'chunks') / per_second(results['LlamaIndex'], 'chunks'):.1f} times LlamaIndex's chunks/s"
             said += f", {results['LlamaIndex']['seconds'] / ours['seconds']:.1f} times its files/s"
         stages = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in ours["stages"].items())
         console.print(f"{said}; seconds of all threads: {stages}")
@@ -351,7 +360,7 @@ def _print_growth(result: Result, sentences: str) -> None:
     )
     names = {
         "first": "all",
-        "second": f"1 in {SHARE} changed, 1 in {SHARE} removed",
+        "second": f"1 in {CHANGE_INTERVAL} changed, 1 in {CHANGE_INTERVAL} removed",
         "third": "nothing to do",
     }
     for key, name in names.items():
@@ -362,9 +371,9 @@ def _print_growth(result: Result, sentences: str) -> None:
             f"{run['seconds']:.1f}",
             f"{run['files']:,}",
             f"{run['chunks']:,}",
-            f"{rate(run, 'chunks'):.1f}",
+            f"{per_second(run, 'chunks'):.1f}",
             f"{run['tokens']:,}",
-            f"{rate(run, 'tokens'):,.0f}",
+            f"{per_second(run, 'tokens'):,.0f}",
             counts,
         )
     console = Console(highlight=False, width=150)
@@ -375,7 +384,7 @@ def _print_growth(result: Result, sentences: str) -> None:
     console.print(f"seconds of all threads: {stages}; memory {result['memory'] / 1e6:,.0f} MB")
 
 
-def rate(result: Mapping[str, Any], of: str) -> float:
+def per_second(result: Mapping[str, Any], of: str) -> float:
     """How many a second."""
     return float(result[of]) / max(float(result["seconds"]), 1e-9)
 

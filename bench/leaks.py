@@ -51,9 +51,9 @@ from serving.api.app import build_api
 from serving.api.identity import LocalIdentity
 from serving.gateway.types import ModelFailed
 
-CANARIES = 50
-SHORTEST = 6  # characters of a marked value that are told from chance
-WORDS = 5
+CANARY_COUNT = 50
+MIN_PIECE_CHARACTERS = 6  # characters of a marked value that are told from chance
+WORDS_PER_PIECE = 5
 HARMLESS_QUESTIONS = (
     "How deep can I lower a Heron 200?",
     "What does ERR-4711 mean?",
@@ -71,15 +71,15 @@ class MarkedText:
 
 
 @dataclass(slots=True)
-class Heard:
+class CapturedText:
     """What was logged, shown or replied as an error, by the way it came."""
 
-    said: dict[str, list[str]] = field(default_factory=dict)
+    texts_by_place: dict[str, list[str]] = field(default_factory=dict)
     requests: int = 0
 
-    def hear(self, where: str, text: str) -> None:
+    def add(self, where: str, text: str) -> None:
         """One piece more."""
-        self.said.setdefault(where, []).append(text)
+        self.texts_by_place.setdefault(where, []).append(text)
 
 
 def make_canaries(chance: random.Random) -> list[MarkedText]:
@@ -101,30 +101,30 @@ def make_canaries(chance: random.Random) -> list[MarkedText]:
         lambda: "".join(("Tr0ub4", some(10))),
         lambda: f"+49 {some(3, '123456789')} {some(7, '123456789')}",
     )
-    made = [makers[number % len(makers)]() for number in range(CANARIES)]
+    made = [makers[number % len(makers)]() for number in range(CANARY_COUNT)]
     return [
         MarkedText(f"My secret is {canary} and it must stay one.", (canary,)) for canary in made
     ]
 
 
-def texts(records: Sequence[Record]) -> list[MarkedText]:
+def mark_records(records: Sequence[Record]) -> list[MarkedText]:
     """The records, with what would be a trace of each."""
-    return [MarkedText(record.text, tuple(_pieces(record))) for record in records]
+    return [MarkedText(record.text, tuple(_sensitive_pieces(record))) for record in records]
 
 
-def _pieces(record: Record) -> Iterator[str]:
+def _sensitive_pieces(record: Record) -> Iterator[str]:
     for marked in record.marked:
-        if marked.end - marked.start >= SHORTEST:
+        if marked.end - marked.start >= MIN_PIECE_CHARACTERS:
             yield record.text[marked.start : marked.end]
     words = record.text.split()
-    for start in range(max(1, len(words) - WORDS + 1)):
-        yield " ".join(words[start : start + WORDS])
+    for start in range(max(1, len(words) - WORDS_PER_PIECE + 1)):
+        yield " ".join(words[start : start + WORDS_PER_PIECE])
 
 
 # --- the ways in ------------------------------------------------------------------------------------------------------
 
 
-def over_http(client: TestClient, text: str, heard: Heard) -> None:
+def send_http_requests(client: TestClient, text: str, heard: CapturedText) -> None:
     """Requests good and bad; the replies to the bad ones are looked through."""
     ask: dict[str, Any] = {"url": "/v1/ask", "method": "POST"}
     header = (
@@ -158,10 +158,10 @@ def over_http(client: TestClient, text: str, heard: Heard) -> None:
         reply = client.request(**request)
         heard.requests += 1
         if reply.status_code >= 400:
-            heard.hear("replies", reply.text)
+            heard.add("replies", reply.text)
 
 
-def failing(client: TestClient, text: str, heard: Heard) -> None:
+def trigger_failures(client: TestClient, text: str, heard: CapturedText) -> None:
     """Handlers, streams and models that fail with the text in their mouths."""
 
     def broken(*_: object, **__: object) -> Iterator[Any]:
@@ -184,9 +184,9 @@ def failing(client: TestClient, text: str, heard: Heard) -> None:
     body = {"json": {"question": "x"}}
     for name, headers in ((broken, {}), (late, {"Accept": "text/event-stream"})):
         with patch("serving.api.routes.questions.stream_answer", name):
-            heard.hear("replies", client.post("/v1/ask", headers=headers, **body).text)  # type: ignore[arg-type]
+            heard.add("replies", client.post("/v1/ask", headers=headers, **body).text)  # type: ignore[arg-type]
     with patch("serving.answering.pipeline.ExtractiveGenerator", Failing):
-        heard.hear("replies", client.post("/v1/ask", **body).text)  # type: ignore[arg-type]
+        heard.add("replies", client.post("/v1/ask", **body).text)  # type: ignore[arg-type]
     heard.requests += 3
     library = logging.getLogger("uvicorn.error")
     try:
@@ -198,7 +198,7 @@ def failing(client: TestClient, text: str, heard: Heard) -> None:
         structlog.get_logger("groundwork").error("unforeseen", error=error, exc_info=error)
 
 
-def into_postgresql(services: Services, text: str, _: Heard) -> None:
+def provoke_database_errors(services: Services, text: str, _: CapturedText) -> None:
     """Statements that the server rejects; it tells us why, and must not tell its log."""
     text = text.replace("\0", "")
     for statement, values in (
@@ -222,12 +222,12 @@ def into_postgresql(services: Services, text: str, _: Heard) -> None:
             logging.getLogger("groundwork").exception("failed: %s", error)
 
 
-def into_documents(
+def ingest_texts(
     services: Services,
     engine: PrefectServer,
     sent: Sequence[MarkedText],
     folder: Path,
-    heard: Heard,
+    heard: CapturedText,
 ) -> None:
     """Documents of the texts: taken in by the flow, once as they are, once with a chunker that chokes on each."""
     from cli.documents import ingest_paths
@@ -245,7 +245,7 @@ def into_documents(
         )
     with patch.object(stages, "load_chunker", lambda _: choking):
         report = ingest_paths(services, engine, TENANT, [str(folder)])
-    heard.hear("put aside", "\n".join(outcome.message for outcome in report.outcomes))
+    heard.add("put aside", "\n".join(outcome.message for outcome in report.outcomes))
 
     def failed(*_: Any, **__: Any) -> Any:
         raise RuntimeError(sent[0].text)
@@ -255,21 +255,21 @@ def into_documents(
         ingest_paths(services, engine, TENANT, [str(folder)])
 
 
-def to_the_command_line(text: str, heard: Heard) -> None:
+def raise_in_command(text: str, heard: CapturedText) -> None:
     """What a command says of a fault of ours, and of an option that it can't use."""
     with patch.object(sys, "stderr", io.StringIO()) as said:
         try:
             raise RuntimeError(text) from KeyError(text)
         except RuntimeError as error:
             sys.excepthook(RuntimeError, error, error.__traceback__)
-        heard.hear("standard error", said.getvalue())
+        heard.add("standard error", said.getvalue())
 
 
 # --- running ----------------------------------------------------------------------------------------------------------
 
 
 @contextmanager
-def listening(heard: Heard, *, protected: bool) -> Iterator[None]:
+def capture_logs(heard: CapturedText, *, protected: bool) -> Iterator[None]:
     """All that is logged in this process meanwhile is heard: as `groundwork serve` logs it, or, without protection, as
     it would be.
     """
@@ -293,7 +293,7 @@ def listening(heard: Heard, *, protected: bool) -> Iterator[None]:
             )
         yield
     finally:
-        heard.hear("logs", said.getvalue())
+        heard.add("logs", said.getvalue())
         root.handlers = handlers
         logging.setLogRecordFactory(factory)
         sys.excepthook = hook
@@ -304,40 +304,48 @@ def listening(heard: Heard, *, protected: bool) -> Iterator[None]:
 def send_texts(
     services: Services,
     engine: PrefectServer | None,
-    sent: Sequence[MarkedText],
+    texts: Sequence[MarkedText],
     folder: Path,
     *,
     protected: bool,
-) -> Heard:
+) -> CapturedText:
     """Send texts by every way in and hear what is said; without an engine, not as documents."""
-    heard = Heard()
-    with listening(heard, protected=protected):
+    heard = CapturedText()
+    with capture_logs(heard, protected=protected):
         client = TestClient(
             build_api(services, LocalIdentity((TENANT,))), raise_server_exceptions=False
         )
-        for each in sent:
-            over_http(client, each.text, heard)
-            failing(client, each.text, heard)
-            into_postgresql(services, each.text, heard)
-            to_the_command_line(each.text, heard)
+        for each in texts:
+            send_http_requests(client, each.text, heard)
+            trigger_failures(client, each.text, heard)
+            provoke_database_errors(services, each.text, heard)
+            raise_in_command(each.text, heard)
         if engine:
             folder.mkdir(parents=True, exist_ok=True)
-            into_documents(services, engine, sent, folder, heard)
+            ingest_texts(services, engine, texts, folder, heard)
     return heard
 
 
-def count_traces(heard: Heard, sent: Sequence[MarkedText], known: str) -> Counter[str]:
+def count_traces(
+    captured: CapturedText, texts: Sequence[MarkedText], harmless_output: str
+) -> Counter[str]:
     """How many texts left a trace, by where; `known` is what was heard of harmless ones."""
     found: Counter[str] = Counter()
     begun: dict[str, list[str]] = defaultdict(list)
-    for piece in {piece for each in sent for piece in each.pieces if len(piece) >= SHORTEST}:
-        begun[piece[:SHORTEST]].append(piece)
-    anyhow = set(_standing(known, begun))
-    for where, said in heard.said.items():
+    for piece in {
+        piece for each in texts for piece in each.pieces if len(piece) >= MIN_PIECE_CHARACTERS
+    }:
+        begun[piece[:MIN_PIECE_CHARACTERS]].append(piece)
+    anyhow = set(_find_pieces(harmless_output, begun))
+    for where, said in captured.texts_by_place.items():
         whole = "\n".join(said)
-        spoken = (whole, json.dumps(whole, ensure_ascii=False), json.loads(f'"{_escaped(whole)}"'))
-        there = {piece for one in spoken for piece in _standing(one, begun)} - anyhow
-        for each in sent:
+        spoken = (
+            whole,
+            json.dumps(whole, ensure_ascii=False),
+            json.loads(f'"{_make_json_readable(whole)}"'),
+        )
+        there = {piece for one in spoken for piece in _find_pieces(one, begun)} - anyhow
+        for each in texts:
             left = [piece for piece in each.pieces if piece in there]
             if left:
                 found[where] += 1
@@ -346,24 +354,24 @@ def count_traces(heard: Heard, sent: Sequence[MarkedText], known: str) -> Counte
     return found
 
 
-def _standing(text: str, begun: Mapping[str, Sequence[str]]) -> Iterator[str]:
+def _find_pieces(text: str, begun: Mapping[str, Sequence[str]]) -> Iterator[str]:
     """The pieces that stand in a text, by how they begin: one pass, however many there are."""
-    for start in range(len(text) - SHORTEST + 1):
-        for piece in begun.get(text[start : start + SHORTEST], ()):
+    for start in range(len(text) - MIN_PIECE_CHARACTERS + 1):
+        for piece in begun.get(text[start : start + MIN_PIECE_CHARACTERS], ()):
             if text.startswith(piece, start):
                 yield piece
 
 
-def _escaped(text: str) -> str:
+def _make_json_readable(text: str) -> str:
     """Text whose JSON escapes (of a logged é, say) are to be read; other quotes and backslashes stay as they are."""
     return re.sub(r'\\(?!u[0-9a-fA-F]{4})|["\x00-\x1f]', " ", text)
 
 
-def kept_elsewhere(home: Path, heard: Heard) -> None:
+def capture_server_files(home: Path, heard: CapturedText) -> None:
     """What PostgreSQL logged, and Prefect's server logged and keeps."""
     for path in sorted(home.rglob("*")):
         if path.is_file() and (path.suffix == ".log" or path.name.startswith("prefect.db")):
-            heard.hear(path.name.split("-")[0], path.read_bytes().decode("utf-8", errors="replace"))
+            heard.add(path.name.split("-")[0], path.read_bytes().decode("utf-8", errors="replace"))
 
 
 def main() -> int:
@@ -380,7 +388,7 @@ def main() -> int:
         if RECORDS_FILE.is_file() and given.records
         else []
     )
-    sent = make_canaries(random.Random(secrets.randbits(64))) + texts(records)
+    sent = make_canaries(random.Random(secrets.randbits(64))) + mark_records(records)
     with tempfile.TemporaryDirectory(prefix="leaks-") as folder:
         home = Path(folder)
         settings = Settings(home=home, database_url="")
@@ -391,18 +399,20 @@ def main() -> int:
             harmless = [MarkedText(text, ()) for text in HARMLESS_QUESTIONS]
             known = send_texts(services, None, harmless, home, protected=not given.control)
             with engine.start().connect():
-                kept_elsewhere(home, known)  # what Prefect has of its own: it names companies
+                capture_server_files(home, known)  # what Prefect has of its own: it names companies
             heard = send_texts(
                 services, engine, sent, home / "documents", protected=not given.control
             )
-        kept_elsewhere(home, heard)
+        capture_server_files(home, heard)
     found = count_traces(
-        heard, sent, "\n".join(one for said in known.said.values() for one in said)
+        heard, sent, "\n".join(one for said in known.texts_by_place.values() for one in said)
     )
     report = {
         "texts": len(sent),
         "requests": heard.requests,
-        "characters": {where: sum(map(len, said)) for where, said in sorted(heard.said.items())},
+        "characters": {
+            where: sum(map(len, said)) for where, said in sorted(heard.texts_by_place.items())
+        },
         "traces": dict(found),
     }
     if given.json:

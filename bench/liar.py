@@ -46,28 +46,28 @@ from serving.answering.verification.entailment import load_entailment_model
 from serving.answering.verification.verifier import Verifier
 
 SAMPLE_FOLDER = Path(__file__).parent.parent / "sample"
-PARAPHRASES, BY_HAND_LIES = (
+PARAPHRASE_FILE, LIE_FILE = (
     Path(__file__).with_name(name) for name in ("paraphrases.json", "lies.json")
 )
 TENANTS = ("alder", "brightwater")
-LIES, TRUTHS = 20, 30  # of each kind
+LIES_PER_KIND, TRUTHS_PER_KIND = 20, 30  # of each kind
 SEED = 20261124
-NOWHERE = 99  # a passage that no evidence has
+ABSENT_HIT_INDEX = 99  # a passage that no evidence has
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
-    """A sentence of some evidence, and another one of the same passage if there is one."""
+class SourceSentence:
+    """A sentence of some evidence, and another of the same passage where there is one."""
 
     evidence: SearchResult
-    unit: EvidenceSentence
+    sentence: EvidenceSentence
     text: str
-    other: EvidenceSentence | None
+    neighbour: EvidenceSentence | None
 
     @property
     def support(self) -> SupportingSpan:
-        """The span of the sentence."""
-        return SupportingSpan(self.unit.hit_index, self.unit.span)
+        """The sentence as evidence."""
+        return SupportingSpan(self.sentence.hit_index, self.sentence.span)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,16 +77,16 @@ class Case:
     kind: str
     evidence: SearchResult
     sentence: DraftSentence
-    true: bool
+    is_true: bool
     original: str
 
 
-Rule = Callable[[Source, random.Random], str | None]
+Rule = Callable[[SourceSentence, random.Random], str | None]
 
 
 # --- lies -------------------------------------------------------------------------------------------------------------
 
-INVENTED = (
+INVENTED_CLAUSES = (
     ", and the costs are covered by the city council",
     ", and every participant receives a bicycle",
     ", because the Romans already did so",
@@ -98,7 +98,7 @@ INVENTED = (
     ", and a choir sings at the ceremony",
     ", since volcanoes disturb the satellites",
 )
-INVENTED_WHOLE = (
+INVENTED_SENTENCES = (
     "Penguins are trained for this on the southern islands.",
     "The building was once a monastery of silent monks.",
     "All of this was sold to an orchestra last spring.",
@@ -107,17 +107,17 @@ INVENTED_WHOLE = (
 )
 
 
-def invented(source: Source, chance: random.Random) -> str | None:
-    """Add a fact that no document states, or replace the sentence by one."""
+def add_invented_fact(source: SourceSentence, chance: random.Random) -> str | None:
+    """Adds to a sentence a fact that stands nowhere, or puts one in its place."""
     if chance.random() < 0.3:
-        return chance.choice(INVENTED_WHOLE)
-    return source.text.rstrip(".") + chance.choice(INVENTED) + "."
+        return chance.choice(INVENTED_SENTENCES)
+    return source.text.rstrip(".") + chance.choice(INVENTED_CLAUSES) + "."
 
 
-def swapped_number(source: Source, chance: random.Random) -> str | None:
-    """Replace a number by another one of the passage, or exchange the two of the sentence."""
+def swap_number(source: SourceSentence, chance: random.Random) -> str | None:
+    """Puts another number in a number's place: one of the same passage, of the same sentence where it has two."""
     numbers = re.finditer(r"(?<![\w.,-])\d[\d,.]*\d|(?<![\w.,-])\d(?![\w,-])", source.text)
-    found = [match for match in numbers if not _dated(source.text, match)]
+    found = [match for match in numbers if not _is_date(source.text, match)]
     if not found:
         return None
     values = {match[0] for match in found}
@@ -125,7 +125,7 @@ def swapped_number(source: Source, chance: random.Random) -> str | None:
         first, second = found
         between = source.text[first.end() : second.start()]
         return f"{source.text[: first.start()]}{second[0]}{between}{first[0]}{source.text[second.end() :]}"
-    passage: str = source.evidence.hits[source.unit.hit_index].text
+    passage: str = source.evidence.hits[source.sentence.hit_index].text
     others: list[str] = sorted(
         set(re.findall(r"(?<![\w.,-])\d+(?![\w.,-])", passage)) - values
     ) or ["17", "340"]
@@ -133,8 +133,8 @@ def swapped_number(source: Source, chance: random.Random) -> str | None:
     return source.text[: match.start()] + str(chance.choice(others)) + source.text[match.end() :]
 
 
-def negation(source: Source, chance: random.Random) -> str | None:
-    """Remove a negation, or add one if there is none."""
+def toggle_negation(source: SourceSentence, chance: random.Random) -> str | None:
+    """Drops a negation; where there is none, puts one in."""
     for pattern, put in (
         (r"\b(is|are|was|were|may|must|can|could|should|will|does|do|did|has|have) not\b", r"\1"),
         (r"\bcannot\b", "can"),
@@ -149,19 +149,19 @@ def negation(source: Source, chance: random.Random) -> str | None:
         if re.search(pattern, source.text):
             return re.sub(pattern, put, source.text, count=1)
     if chance.random() < 0.25:
-        return _put(r"\b(is|are|may|must|can)\b", r"\1 not", source.text)
+        return _substitute_once(r"\b(is|are|may|must|can)\b", r"\1 not", source.text)
     return None
 
 
-def swapped_name(source: Source, chance: random.Random) -> str | None:
-    """Replace a name by another one of the same documents."""
-    names = _names(source.text)
+def swap_name(source: SourceSentence, chance: random.Random) -> str | None:
+    """Puts another name of the same documents in a name's place."""
+    names = _find_names(source.text)
     if not names:
         return None
     everything = " ".join(hit.text for hit in source.evidence.hits)
     two = [
         name
-        for name in _names(everything)
+        for name in _find_names(everything)
         if name.count(" ") == names[0].count(" ") and name not in source.text
     ]
     name = chance.choice(names)
@@ -175,8 +175,8 @@ MONTHS = (
 DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
 
 
-def date(source: Source, chance: random.Random) -> str | None:
-    """Change a month, a day of the week, a year or a time of day."""
+def change_date(source: SourceSentence, chance: random.Random) -> str | None:
+    """Changes a month, a day of the week, a year, or a time of day."""
     for words in (MONTHS, DAYS):
         present = [word for word in words if re.search(rf"\b{word}s?\b(?<!^May)", source.text)]
         if present:
@@ -196,7 +196,7 @@ def date(source: Source, chance: random.Random) -> str | None:
     return None
 
 
-UNITS = {
+UNIT_SWAPS = {
     "days": ("weeks", "hours"),
     "weeks": ("months", "days"),
     "hours": ("days", "minutes"),
@@ -222,27 +222,27 @@ UNITS = {
 }
 
 
-def unit(source: Source, chance: random.Random) -> str | None:
-    """Replace the unit of a number."""
+def change_unit(source: SourceSentence, chance: random.Random) -> str | None:
+    """Puts another unit behind a number."""
     found = [
         match
         for match in re.finditer(
             r"(?<=\d )(?:(?:working|consecutive|full) )?([A-Za-z]+)\b", source.text
         )
-        if match[1] in UNITS
+        if match[1] in UNIT_SWAPS
     ]
     if found:
         match = chance.choice(found)
         return (
             source.text[: match.start(1)]
-            + chance.choice(UNITS[match[1]])
+            + chance.choice(UNIT_SWAPS[match[1]])
             + source.text[match.end(1) :]
         )
     euro = re.search(r"€(?=\d)", source.text)
     return source.text.replace("€", "$") if euro else None
 
 
-EXAGGERATIONS = (
+EXAGGERATION_PATTERNS = (
     (r"\bmay be\b", "must be"),
     (r"\bmay\b", "must"),
     (r"\bup to \b", "at least "),
@@ -264,43 +264,48 @@ EXAGGERATIONS = (
 )
 
 
-def exaggeration(source: Source, chance: random.Random) -> str | None:
-    """Exaggerate: may becomes must, most becomes all, a limit is reversed, "always" is added."""
-    fitting = [(pattern, put) for pattern, put in EXAGGERATIONS if re.search(pattern, source.text)]
+def exaggerate(source: SourceSentence, chance: random.Random) -> str | None:
+    """Says it more firmly or of more: may becomes must, most becomes all, a bound turns round, "always" is added."""
+    fitting = [
+        (pattern, put) for pattern, put in EXAGGERATION_PATTERNS if re.search(pattern, source.text)
+    ]
     if not fitting:
         return None
     pattern, put = chance.choice(fitting)
     return re.sub(pattern, put, source.text, count=1)
 
 
-VERB = re.compile(
+BEFORE_VERB = re.compile(
     r" (?=(?:is|are|was|were|may|must|can|cannot|has|have|will|should|does|do|receives?|takes?|needs?)\b)"
 )
 
 
-def merged(source: Source, chance: random.Random) -> str | None:
-    """Join the subject of one sentence with the predicate of another; it cites both."""
-    if source.other is None or begins_with_pronoun(
-        source.other.text
+def merge_halves(source: SourceSentence, chance: random.Random) -> str | None:
+    """The subject of one sentence with the predicate of another of the same passage; it cites both."""
+    if source.neighbour is None or begins_with_pronoun(
+        source.neighbour.text
     ):  # "They ..." of the same subject: that would be true
         return None
-    one, other = VERB.split(source.text, maxsplit=1), VERB.split(source.other.text, maxsplit=1)
+    one, other = (
+        BEFORE_VERB.split(source.text, maxsplit=1),
+        BEFORE_VERB.split(source.neighbour.text, maxsplit=1),
+    )
     if len(one) < 2 or len(other) < 2 or min(map(len, (one[0], other[1]))) < 12:
         return None
     return f"{one[0]} {other[1]}"
 
 
 LIE_RULES: dict[str, Rule] = {
-    "invented fact": invented,
-    "number": swapped_number,
-    "negation": negation,
-    "name": swapped_name,
-    "date": date,
-    "unit": unit,
-    "exaggeration": exaggeration,
-    "merged halves": merged,
+    "invented fact": add_invented_fact,
+    "number": swap_number,
+    "negation": toggle_negation,
+    "name": swap_name,
+    "date": change_date,
+    "unit": change_unit,
+    "exaggeration": exaggerate,
+    "merged halves": merge_halves,
 }
-ABSENT = (
+ABSENT_PASSAGE_KINDS = (
     "no such passage",
     "wrong passage",
 )  # true sentences of a document that is not in the evidence
@@ -324,7 +329,7 @@ SYNONYMS = dict(
     ).split("; ")
 )
 # Words that begin a sentence and are no names.
-ORDINARY = frozenset(
+SENTENCE_STARTERS = frozenset(
     "The A An Each Every It This These They There No In If When On At Both Only We You Say Do Requests Days Faults"
     " Claims Confidential Customers Employees Write Ask Never Nobody All Some Most Up After Before Part-time Anyone"
     " Orders Keep Use Public Someone Shorter Production Other Repairs Reagents".split()
@@ -338,18 +343,18 @@ FRAMES = (
 )
 
 
-def verbatim(source: Source, _: random.Random) -> str | None:
-    """Repeat the sentence."""
+def copy_verbatim(source: SourceSentence, _: random.Random) -> str | None:
+    """The sentence itself."""
     return source.text
 
 
-def framed(source: Source, chance: random.Random) -> str | None:
-    """Put the sentence after "According to the documents," or a similar phrase."""
-    return chance.choice(FRAMES).format(_lowered(source.text))
+def add_frame(source: SourceSentence, chance: random.Random) -> str | None:
+    """The sentence behind "According to the documents," and the like."""
+    return chance.choice(FRAMES).format(_lowercase_first(source.text))
 
 
-def reworded(source: Source, _: random.Random) -> str | None:
-    """Replace one to three words by others of the same meaning."""
+def replace_synonyms(source: SourceSentence, _: random.Random) -> str | None:
+    """One to three of its words are exchanged for others of the same meaning."""
     text, count = source.text, 0
     for old, new in SYNONYMS.items():
         if count < 3 and re.search(rf"\b{old}\b", text) and not re.search(rf"\b{new}\b", text):
@@ -357,25 +362,25 @@ def reworded(source: Source, _: random.Random) -> str | None:
     return text if count else None
 
 
-TURNING = re.compile(
+MOVABLE_CLAUSE = re.compile(
     r"^((?:The|A|An|Each|Every|We|[A-Z]\w+s) .{15,}?),? ((?:when|if|before|after|because|during) [^,;]{8,})\.$"
 )
 
 
-def turned(source: Source, _: random.Random) -> str | None:
-    """Move the last prepositional phrase or the conditional clause to the front."""
-    match = TURNING.match(source.text)
+def move_clause_first(source: SourceSentence, _: random.Random) -> str | None:
+    """Its last prepositional phrase or its clause of condition comes first."""
+    match = MOVABLE_CLAUSE.match(source.text)
     if (
         not match
         or re.search(r" (?:that|who|which|only|not|it|they|that)(?: |$)", match[1])
-        or not VERB.search(match[1])
+        or not BEFORE_VERB.search(match[1])
     ):
         return None
-    return f"{match[2][0].upper()}{match[2][1:]}, {_lowered(match[1])}."
+    return f"{match[2][0].upper()}{match[2][1:]}, {_lowercase_first(match[1])}."
 
 
-def renumbered(source: Source, _: random.Random) -> str | None:
-    """Write digits as words and words as digits, percent as %, €5 as 5 euros."""
+def rewrite_numbers(source: SourceSentence, _: random.Random) -> str | None:
+    """Numbers in digits become words and the other way round; percent becomes %, €5 becomes 5 euros."""
     digits = {str(value): word for word, value in NUMBER_WORDS.items() if 1 < value <= 20}
     text = re.sub(
         r"(?<![\w.,:-])(\d{1,2})(?= (?:days?|weeks?|months?|years?|hours?|working|minutes?)\b)",
@@ -393,8 +398,8 @@ def renumbered(source: Source, _: random.Random) -> str | None:
     return text if text != source.text else None
 
 
-def contracted(source: Source, _: random.Random) -> str | None:
-    """Contract negations and modal verbs, or spell them out."""
+def contract(source: SourceSentence, _: random.Random) -> str | None:
+    """Contractions, and spellings out, of negations and modal verbs."""
     for pattern, put in (
         (r"\bcannot\b", "can't"),
         (r"\b(is|are|does|do|was|were) not\b", r"\1n't"),
@@ -417,28 +422,28 @@ def contracted(source: Source, _: random.Random) -> str | None:
     return None
 
 
-def shortened(source: Source, _: random.Random) -> str | None:
-    """Remove an explanatory clause: ", because ...", ", so that ...", ", which ..."."""
+def drop_explanation(source: SourceSentence, _: random.Random) -> str | None:
+    """Without a clause that only explains: ", because ...", ", so that ...", ", which ...", or after ", and"."""
     match = re.match(r"^(.{25,}?),? (?:because|so that|which) [^,;]+\.$", source.text)
     match = match or re.match(r"^([A-Z][^,;]{25,}), (?:and|but) [^,;]{10,}\.$", source.text)
     return f"{match[1].rstrip(',')}." if match else None
 
 
-def joined(source: Source, chance: random.Random) -> str | None:
-    """Join two sentences of one passage by "and" or "while"; it cites both."""
+def join_sentences(source: SourceSentence, chance: random.Random) -> str | None:
+    """Two whole sentences of one passage with "and" or "while" between them; it cites both."""
     if (
-        source.other is None
-        or begins_with_pronoun(source.other.text)
+        source.neighbour is None
+        or begins_with_pronoun(source.neighbour.text)
         or begins_with_pronoun(source.text)
     ):
         return None
-    if not all(VERB.search(each.text) for each in (source.unit, source.other)):
+    if not all(BEFORE_VERB.search(each.text) for each in (source.sentence, source.neighbour)):
         return None
-    return f"{source.text.rstrip('.')}, {chance.choice(('and', 'while'))} {_lowered(source.other.text)}"
+    return f"{source.text.rstrip('.')}, {chance.choice(('and', 'while'))} {_lowercase_first(source.neighbour.text)}"
 
 
-def possessive(source: Source, _: random.Random) -> str | None:
-    """Write "the Y's X" for "the X of the Y"; omit "that is" before a participle."""
+def use_possessive(source: SourceSentence, _: random.Random) -> str | None:
+    """It says "the Y's X" for "the X of the Y"; "that is" and "that are" before a participle go."""
     text = re.sub(
         r"\b([Tt]he) ([a-z]+) of the ([a-z]+)(?=[.,]| (?:is|are|must|may|has|have|was|were)\b)",
         r"\1 \3's \2",
@@ -449,25 +454,25 @@ def possessive(source: Source, _: random.Random) -> str | None:
 
 
 TRUE_RULES: dict[str, Rule] = {
-    "verbatim": verbatim,
-    "framed": framed,
-    "reworded": reworded,
-    "turned round": turned,
-    "numbers rewritten": renumbered,
-    "contracted": contracted,
-    "shortened": shortened,
-    "joined": joined,
-    "possessive": possessive,
+    "verbatim": copy_verbatim,
+    "framed": add_frame,
+    "reworded": replace_synonyms,
+    "turned round": move_clause_first,
+    "numbers rewritten": rewrite_numbers,
+    "contracted": contract,
+    "shortened": drop_explanation,
+    "joined": join_sentences,
+    "possessive": use_possessive,
 }
-MISCITED = "cited wrongly"  # verbatim or framed, with a citation of another passage: to be mended, not lost
+WRONG_CITATION = "cited wrongly"  # verbatim or framed, with a citation of another passage: to be mended, not lost
 BY_HAND = "by hand"
 
 
 # --- making and judging -----------------------------------------------------------------------------------------------
 
 
-def evidences(services: Services) -> list[SearchResult]:
-    """Return the evidence of each golden question, as its reader may see it."""
+def retrieve_evidence(services: Services) -> list[SearchResult]:
+    """The evidence for each golden question, as its asker finds it."""
     golden = read_golden(SAMPLE_FOLDER / "golden.yaml")
     return [
         build_context(
@@ -479,13 +484,13 @@ def evidences(services: Services) -> list[SearchResult]:
     ]
 
 
-def prose(
-    found: Sequence[SearchResult],
+def list_prose_sentences(
+    results: Sequence[SearchResult],
 ) -> list[tuple[SearchResult, EvidenceSentence, list[EvidenceSentence]]]:
     """Return the distinct sentences of all evidence, without headings, rows and short items."""
     seen, made = set[str](), []
-    for evidence in found:
-        usable = [each for each in extract_sentences(evidence) if _prose(each)]
+    for evidence in results:
+        usable = [each for each in extract_sentences(evidence) if _is_prose(each)]
         for each in usable:
             if each.text not in seen:
                 seen.add(each.text)
@@ -498,50 +503,64 @@ def prose(
     return made
 
 
-def sources(
+def shuffle_sources(
     sentences: Sequence[tuple[SearchResult, EvidenceSentence, list[EvidenceSentence]]],
     chance: random.Random,
-) -> list[Source]:
-    """Return the sentences in random order, each with any other one of its passage."""
+) -> list[SourceSentence]:
+    """The sentences in random order, each with any other of its passage."""
     made = [
-        Source(evidence, each, format_quote(each.text), chance.choice(others) if others else None)
+        SourceSentence(
+            evidence, each, format_quote(each.text), chance.choice(others) if others else None
+        )
         for evidence, each, others in sentences
     ]
     chance.shuffle(made)
     return made
 
 
-def make_lies(found: Sequence[SearchResult], chance: random.Random, many: int) -> list[Case]:
-    """Return `many` lies of each kind of `LIE_RULES` and `ABSENT`, and all written by hand."""
+def make_lies(results: Sequence[SearchResult], chance: random.Random, per_kind: int) -> list[Case]:
+    """`many` of each kind, the kinds in the order of `LIE_RULES` and `ABSENT`, and all that were written by hand."""
     real, written = (
-        {_flat(each.text) for evidence in found for each in extract_sentences(evidence)},
-        prose(found),
+        {
+            _normalize_spaces(each.text)
+            for evidence in results
+            for each in extract_sentences(evidence)
+        },
+        list_prose_sentences(results),
     )
     cases = []
     for kind, rule in LIE_RULES.items():
         fresh = (
-            _case(kind, source, text, false_of=source.text)
-            for source in sources(written, chance)
-            if (text := rule(source, chance)) and _flat(text) not in real
+            _make_case(kind, source, text, false_of=source.text)
+            for source in shuffle_sources(written, chance)
+            if (text := rule(source, chance)) and _normalize_spaces(text) not in real
         )
-        cases += _first(fresh, many)
-    for kind in ABSENT:
-        cases += _first(_absent(kind, sources(written, chance), found, chance), many)
-    return cases + list(_by_hand(found, BY_HAND_LIES, "lie", true=False))
+        cases += _take_cases(fresh, per_kind)
+    for kind in ABSENT_PASSAGE_KINDS:
+        cases += _take_cases(
+            _cite_absent_passage(kind, shuffle_sources(written, chance), results, chance), per_kind
+        )
+    return cases + list(_read_manual_cases(results, LIE_FILE, "lie", true=False))
 
 
-def make_truths(found: Sequence[SearchResult], chance: random.Random, many: int) -> list[Case]:
-    """Return `many` true sentences of each kind, and all written by hand."""
-    cases, written = [], prose(found)
+def make_truths(
+    results: Sequence[SearchResult], chance: random.Random, per_kind: int
+) -> list[Case]:
+    """`many` of each kind, and all that were written by hand."""
+    cases, written = [], list_prose_sentences(results)
     for kind, rule in TRUE_RULES.items():
-        made = ((source, rule(source, chance)) for source in sources(written, chance))
-        cases += _first((_case(kind, source, text) for source, text in made if text), many)
+        made = ((source, rule(source, chance)) for source in shuffle_sources(written, chance))
+        cases += _take_cases(
+            (_make_case(kind, source, text) for source, text in made if text), per_kind
+        )
     wrongly = (
-        (source, (verbatim, framed)[place % 2](source, chance))
-        for place, source in enumerate(sources(written, chance))
+        (source, (copy_verbatim, add_frame)[place % 2](source, chance))
+        for place, source in enumerate(shuffle_sources(written, chance))
     )
-    cases += _first((_miscited(source, text) for source, text in wrongly if text), many)
-    return cases + list(_by_hand(found, PARAPHRASES, "paraphrase", true=True))
+    cases += _take_cases(
+        (_cite_wrong_passage(source, text) for source, text in wrongly if text), per_kind
+    )
+    return cases + list(_read_manual_cases(results, PARAPHRASE_FILE, "paraphrase", true=True))
 
 
 def find_misjudged(cases: Sequence[Case], services: Services) -> list[tuple[Case, str]]:
@@ -550,33 +569,33 @@ def find_misjudged(cases: Sequence[Case], services: Services) -> list[tuple[Case
     embedder, entailment = services.embedder(), load_entailment_model(services.settings)
     for case in cases:
         verdict = Verifier(case.evidence, embedder, entailment).verify_sentence(case.sentence)
-        if (verdict.sentence is not None) != case.true:
+        if (verdict.sentence is not None) != case.is_true:
             wrong.append((case, verdict.fault or "passed"))
     return wrong
 
 
 def format_table(cases: Sequence[Case], wrong: Sequence[tuple[Case, str]]) -> str:
-    """Return the result as a Markdown table."""
-    many = Counter((case.true, case.kind) for case in cases)
-    failed = Counter((case.true, case.kind) for case, _ in wrong)
+    """The result, in Markdown."""
+    many = Counter((case.is_true, case.kind) for case in cases)
+    failed = Counter((case.is_true, case.kind) for case, _ in wrong)
     lines = ["| generator writes | cases | reached the reader |", "|---|---|---|"]
     for (true, kind), count in many.items():
         reached = count - failed[true, kind] if true else failed[true, kind]
         lines.append(f"| {'true' if true else 'false'}: {kind} | {count} | {reached} |")
     for true, said, share in (
-        (False, "false sentences kept back", _kept),
-        (True, "true sentences lost", _lost),
+        (False, "false sentences kept back", _rejected_share),
+        (True, "true sentences lost", _lost_share),
     ):
         whole = sum(count for (each, _), count in many.items() if each is true)
         lines.append(f"| **{said}** | {whole} | {100 * share(cases, wrong):.1f} % |")
     return "\n".join(lines)
 
 
-def _case(kind: str, source: Source, text: str, false_of: str = "") -> Case:
-    both = kind in ("merged halves", "joined") and source.other is not None
+def _make_case(kind: str, source: SourceSentence, text: str, false_of: str = "") -> Case:
+    both = kind in ("merged halves", "joined") and source.neighbour is not None
     other = (
-        (SupportingSpan(source.other.hit_index, source.other.span),)
-        if both and source.other
+        (SupportingSpan(source.neighbour.hit_index, source.neighbour.span),)
+        if both and source.neighbour
         else ()
     )
     return Case(
@@ -588,11 +607,11 @@ def _case(kind: str, source: Source, text: str, false_of: str = "") -> Case:
     )
 
 
-def _absent(
-    kind: str, some: Sequence[Source], found: Sequence[SearchResult], chance: random.Random
+def _cite_absent_passage(
+    kind: str, some: Sequence[SourceSentence], found: Sequence[SearchResult], chance: random.Random
 ) -> Iterator[Case]:
     for source in some:
-        path = source.evidence.hits[source.unit.hit_index].path
+        path = source.evidence.hits[source.sentence.hit_index].path
         elsewhere = chance.choice(found)
         words = set(source.text.split())
         hits = tuple(
@@ -603,8 +622,8 @@ def _absent(
         if not hits or len(words) < 6:
             continue
         named = (
-            SupportingSpan(NOWHERE, Span(0, 10))
-            if kind == ABSENT[0]
+            SupportingSpan(ABSENT_HIT_INDEX, Span(0, 10))
+            if kind == ABSENT_PASSAGE_KINDS[0]
             else SupportingSpan(0, hits[0].sentences[0].span)
         )
         yield Case(
@@ -616,32 +635,34 @@ def _absent(
         )
 
 
-def _miscited(source: Source, text: str) -> Case | None:
+def _cite_wrong_passage(source: SourceSentence, text: str) -> Case | None:
     others = [
         place
         for place, hit in enumerate(source.evidence.hits)
-        if place != source.unit.hit_index and hit.sentences
+        if place != source.sentence.hit_index and hit.sentences
     ]
     if not others or begins_with_pronoun(source.text):
         return None
     named = SupportingSpan(others[0], source.evidence.hits[others[0]].sentences[0].span)
-    return Case(MISCITED, source.evidence, DraftSentence(text, (named,)), True, source.text)
+    return Case(WRONG_CITATION, source.evidence, DraftSentence(text, (named,)), True, source.text)
 
 
-def _by_hand(found: Sequence[SearchResult], file: Path, key: str, true: bool) -> Iterator[Case]:
+def _read_manual_cases(
+    found: Sequence[SearchResult], file: Path, key: str, true: bool
+) -> Iterator[Case]:
     known = {
-        _flat(each.text): (evidence, each)
+        _normalize_spaces(each.text): (evidence, each)
         for evidence in reversed(found)
         for each in extract_sentences(evidence)
     }
     for entry in json.loads(file.read_text(encoding="utf-8")):
-        if _flat(entry["sentence"]) in known:
-            evidence, match = known[_flat(entry["sentence"])]
+        if _normalize_spaces(entry["sentence"]) in known:
+            evidence, match = known[_normalize_spaces(entry["sentence"])]
             sentence = DraftSentence(entry[key], (SupportingSpan(match.hit_index, match.span),))
             yield Case(BY_HAND, evidence, sentence, true, match.text)
 
 
-def _first(cases: Iterator[Case | None], many: int) -> list[Case]:
+def _take_cases(cases: Iterator[Case | None], many: int) -> list[Case]:
     chosen: list[Case] = []
     while len(chosen) < many and (case := next(cases, StopIteration)) is not StopIteration:
         if case is not None:
@@ -649,7 +670,7 @@ def _first(cases: Iterator[Case | None], many: int) -> list[Case]:
     return chosen
 
 
-def _prose(each: EvidenceSentence) -> bool:
+def _is_prose(each: EvidenceSentence) -> bool:
     return (
         not each.header
         and not is_table_row(each.text)
@@ -660,25 +681,25 @@ def _prose(each: EvidenceSentence) -> bool:
     )
 
 
-def _names(text: str) -> list[str]:
+def _find_names(text: str) -> list[str]:
     found = re.findall(r"(?<=[a-z,] )[A-Z][a-z]+(?: [A-Z][a-z]+)*", text)
     return [name for name in dict.fromkeys(found) if name not in MONTHS and name not in DAYS]
 
 
-def _dated(text: str, match: re.Match[str]) -> bool:
+def _is_date(text: str, match: re.Match[str]) -> bool:
     after = text[match.end() :].lstrip().split(" ", 1)[0].strip(".,")
     return after in MONTHS or bool(re.fullmatch(r"20[12]\d", match[0]))
 
 
-def _put(pattern: str, put: str, text: str) -> str | None:
+def _substitute_once(pattern: str, put: str, text: str) -> str | None:
     return re.sub(pattern, put, text, count=1) if re.search(pattern, text) else None
 
 
-def _lowered(text: str) -> str:
-    return text if text.split(" ", 1)[0] not in ORDINARY else text[0].lower() + text[1:]
+def _lowercase_first(text: str) -> str:
+    return text if text.split(" ", 1)[0] not in SENTENCE_STARTERS else text[0].lower() + text[1:]
 
 
-def _flat(text: str) -> str:
+def _normalize_spaces(text: str) -> str:
     return " ".join(text.split())
 
 
@@ -695,8 +716,8 @@ def main() -> int:
         open_services(Settings(home=Path(home), database_url="")) as services,
     ):
         ingest_sample(services)
-        found = evidences(services)
-        runs = [_run(services, found, seed) for seed in given.seed]
+        found = retrieve_evidence(services)
+        runs = [_run_seed(services, found, seed) for seed in given.seed]
     cases, wrong = (
         [each for run in runs for each in run[0]],
         [each for run in runs for each in run[1]],
@@ -707,32 +728,32 @@ def main() -> int:
     if len(runs) > 1:
         for seed, run in zip(given.seed, runs, strict=True):
             sys.stdout.write(
-                f"seed {seed}: {100 * _kept(*run):.1f} % of the lies kept back, {100 * _lost(*run):.1f} % lost\n"
+                f"seed {seed}: {100 * _rejected_share(*run):.1f} % of the lies kept back, {100 * _lost_share(*run):.1f} % lost\n"
             )
     sys.stdout.write(format_table(cases, wrong) + "\n")
-    return int(not kept(cases, wrong))
+    return int(not meets_targets(cases, wrong))
 
 
-def _run(
+def _run_seed(
     services: Services, found: Sequence[SearchResult], seed: int
 ) -> tuple[list[Case], list[tuple[Case, str]]]:
     chance = random.Random(seed)
-    cases = make_lies(found, chance, LIES) + make_truths(found, chance, TRUTHS)
+    cases = make_lies(found, chance, LIES_PER_KIND) + make_truths(found, chance, TRUTHS_PER_KIND)
     return cases, find_misjudged(cases, services)
 
 
-def kept(cases: Sequence[Case], wrong: Sequence[tuple[Case, str]]) -> bool:
-    """Return true if at least 98 % of the lies are removed and at most 3 % of the truths lost."""
-    return _kept(cases, wrong) >= 0.98 and _lost(cases, wrong) <= 0.03
+def meets_targets(cases: Sequence[Case], wrong: Sequence[tuple[Case, str]]) -> bool:
+    """Whether at least 98 % of the lies are kept back and at most 3 % of the truths are lost."""
+    return _rejected_share(cases, wrong) >= 0.98 and _lost_share(cases, wrong) <= 0.03
 
 
-def _kept(cases: Sequence[Case], wrong: Sequence[tuple[Case, str]]) -> float:
-    lying = sum(not case.true for case in cases)
-    return 1 - sum(not case.true for case, _ in wrong) / lying
+def _rejected_share(cases: Sequence[Case], wrong: Sequence[tuple[Case, str]]) -> float:
+    lying = sum(not case.is_true for case in cases)
+    return 1 - sum(not case.is_true for case, _ in wrong) / lying
 
 
-def _lost(cases: Sequence[Case], wrong: Sequence[tuple[Case, str]]) -> float:
-    return sum(case.true for case, _ in wrong) / sum(case.true for case in cases)
+def _lost_share(cases: Sequence[Case], wrong: Sequence[tuple[Case, str]]) -> float:
+    return sum(case.is_true for case, _ in wrong) / sum(case.is_true for case in cases)
 
 
 def ingest_sample(services: Services) -> None:

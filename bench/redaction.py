@@ -31,9 +31,11 @@ from core.redaction import DetectedEntity, EntityKind, find_entities
 from core.types import Span
 
 RECORDS_FILE = DATA_FOLDER / "pii" / "synthetic_records.json"
-BOUND = 0.95
+MIN_RATE = 0.95
 SEED = 20261125
-OURS: Mapping[str, tuple[EntityKind, ...]] = {  # what the records call a kind, and what we do
+ENTITY_KINDS: Mapping[
+    str, tuple[EntityKind, ...]
+] = {  # what the records call a kind, and what we do
     "CREDIT_CARD": ("CARD",),
     "IBAN_CODE": ("IBAN",),
     "US_SSN": ("NATIONAL_ID",),
@@ -48,13 +50,13 @@ OURS: Mapping[str, tuple[EntityKind, ...]] = {  # what the records call a kind, 
     "STREET_ADDRESS": ("ADDRESS",),
     "PERSON": ("PERSON",),
 }
-STRUCTURED_KINDS = tuple(OURS)[
+STRUCTURED_KINDS = tuple(ENTITY_KINDS)[
     :8
 ]  # a form of their own; the others are words, or numbers that only a sentence makes clear
 
 
 @dataclass(frozen=True, slots=True)
-class Marked:
+class MarkedSpan:
     """A span that the records mark."""
 
     kind: str
@@ -67,7 +69,7 @@ class Record:
     """A sentence and what is marked in it."""
 
     text: str
-    marked: tuple[Marked, ...]
+    marked: tuple[MarkedSpan, ...]
 
 
 @dataclass(slots=True)
@@ -76,10 +78,10 @@ class Tally:
 
     marked: int = 0
     found: int = 0
-    gone: int = 0
-    finds: int = 0
-    right: int = 0
-    instead: Counter[str] = field(default_factory=Counter)  # what wrong finds were
+    removed: int = 0
+    detections: int = 0
+    correct: int = 0
+    wrong_kinds: Counter[str] = field(default_factory=Counter)  # what wrong finds were
 
     @property
     def recall(self) -> float:
@@ -89,7 +91,7 @@ class Tally:
     @property
     def precision(self) -> float:
         """The share of finds that are right."""
-        return self.right / self.finds if self.finds else 1.0
+        return self.correct / self.detections if self.detections else 1.0
 
 
 def read_records(path: Path) -> list[Record]:
@@ -98,7 +100,7 @@ def read_records(path: Path) -> list[Record]:
         Record(
             record["full_text"],
             tuple(
-                Marked(s["entity_type"], s["start_position"], s["end_position"])
+                MarkedSpan(s["entity_type"], s["start_position"], s["end_position"])
                 for s in record["spans"]
             ),
         )
@@ -123,32 +125,34 @@ def count_by_kind(records: Iterable[Record], show: str = "") -> dict[str, Tally]
         finds = find_entities(record.text)
         for marked in record.marked:
             tally = tallies.setdefault(marked.kind, Tally())
-            found = _covered(
-                record.text, marked, [f for f in finds if f.kind in OURS.get(marked.kind, ())]
+            found = _is_covered(
+                record.text,
+                marked,
+                [f for f in finds if f.kind in ENTITY_KINDS.get(marked.kind, ())],
             )
             tally.marked += 1
             tally.found += found
-            tally.gone += _covered(record.text, marked, finds)
+            tally.removed += _is_covered(record.text, marked, finds)
             if not found and marked.kind == show:
                 sys.stderr.write(
                     f"missed {record.text[marked.start : marked.end]!r} in {record.text!r}\n"
                 )
         for one in finds:
-            name = next((name for name, ours in OURS.items() if one.kind in ours), None)
+            name = next((name for name, ours in ENTITY_KINDS.items() if one.kind in ours), None)
             if name is None:
                 continue
             tally = tallies.setdefault(name, Tally())
-            tally.finds += 1
-            if _right(record, one, name):
-                tally.right += 1
+            tally.detections += 1
+            if _is_correct(record, one, name):
+                tally.correct += 1
                 continue
-            tally.instead[_instead(record, one)] += 1
+            tally.wrong_kinds[_overlapping_kind(record, one)] += 1
             if name == show:
                 sys.stderr.write(f"wrong  {record.text[slice(*one.span)]!r} in {record.text!r}\n")
     return tallies
 
 
-def _covered(text: str, marked: Marked, finds: Sequence[DetectedEntity]) -> bool:
+def _is_covered(text: str, marked: MarkedSpan, finds: Sequence[DetectedEntity]) -> bool:
     """Whether no letter or digit of a marked span is left."""
     return all(
         any(one.span.start <= at < one.span.end for one in finds)
@@ -157,7 +161,7 @@ def _covered(text: str, marked: Marked, finds: Sequence[DetectedEntity]) -> bool
     )
 
 
-def _right(record: Record, one: DetectedEntity, name: str) -> bool:
+def _is_correct(record: Record, one: DetectedEntity, name: str) -> bool:
     spans = [marked for marked in record.marked if marked.kind == name]
     start, end = one.span
     within = all(
@@ -168,7 +172,7 @@ def _right(record: Record, one: DetectedEntity, name: str) -> bool:
     return within or any(start <= marked.start and marked.end <= end for marked in spans)
 
 
-def _instead(record: Record, one: DetectedEntity) -> str:
+def _overlapping_kind(record: Record, one: DetectedEntity) -> str:
     """What is marked where a wrong find lies."""
     over = [
         marked.kind for marked in record.marked if Span(marked.start, marked.end).overlaps(one.span)
@@ -181,13 +185,13 @@ def kinds_below_bound(tallies: Mapping[str, Tally]) -> list[str]:
     return [
         kind
         for kind in STRUCTURED_KINDS
-        if kind in tallies and min(tallies[kind].recall, tallies[kind].precision) < BOUND
+        if kind in tallies and min(tallies[kind].recall, tallies[kind].precision) < MIN_RATE
     ]
 
 
-def rows(tallies: Mapping[str, Tally]) -> list[dict[str, Any]]:
+def build_rows(tallies: Mapping[str, Tally]) -> list[dict[str, Any]]:
     """A row for each kind, those with a form of their own first."""
-    named = [*OURS, *sorted(set(tallies) - set(OURS))]
+    named = [*ENTITY_KINDS, *sorted(set(tallies) - set(ENTITY_KINDS))]
     return [
         {
             "kind": kind,
@@ -195,24 +199,24 @@ def rows(tallies: Mapping[str, Tally]) -> list[dict[str, Any]]:
             "marked": tally.marked,
             "found": tally.found,
             "recall": round(tally.recall, 3),
-            "gone": round(tally.gone / tally.marked, 3) if tally.marked else None,
-            "finds": tally.finds,
-            "right": tally.right,
-            "precision": round(tally.precision, 3) if tally.finds else None,
-            "instead": dict(tally.instead),
+            "gone": round(tally.removed / tally.marked, 3) if tally.marked else None,
+            "finds": tally.detections,
+            "right": tally.correct,
+            "precision": round(tally.precision, 3) if tally.detections else None,
+            "instead": dict(tally.wrong_kinds),
         }
         for kind in named
         if (tally := tallies.get(kind))
     ]
 
 
-def table(tallies: Mapping[str, Tally]) -> str:
+def format_table(tallies: Mapping[str, Tally]) -> str:
     """The rows in Markdown."""
     lines = [
         "| kind | marked | found | recall | gone | finds | right | precision | wrong finds are |",
         "|---" * 9 + "|",
     ]
-    for row in rows(tallies):
+    for row in build_rows(tallies):
         name = f"**{row['kind']}**" if row["form"] else row["kind"]
         wrong = ", ".join(f"{count} {kind}" for kind, count in row["instead"].items())
         precision = "" if row["precision"] is None else f"{row['precision']:.3f}"
@@ -250,7 +254,7 @@ def main() -> int:
     parts["all"] = whole = count_by_kind(records)
     speed = sum(len(record.text) for record in records) / seconds
     if given.json:
-        report = {name: rows(tallies) for name, tallies in parts.items()}
+        report = {name: build_rows(tallies) for name, tallies in parts.items()}
         sys.stdout.write(
             json.dumps(
                 {
@@ -263,7 +267,7 @@ def main() -> int:
         )
     else:
         for name, tallies in parts.items():
-            sys.stdout.write(f"\n{name}\n\n{table(tallies)}\n")
+            sys.stdout.write(f"\n{name}\n\n{format_table(tallies)}\n")
         sys.stderr.write(
             f"{len(records)} records, {speed:,.0f} characters a second; kinds in bold have a form\n"
         )

@@ -32,9 +32,9 @@ from ingest.runs.repair import repair_tenant
 
 TENANT = "workers"
 COMMAND = Path(sys.executable).parent / "groundwork"
-DONE = "select count(*) filter (where state = 'done'), count(*) from groundwork.item"
-LEASED = "select worker, count(*) from groundwork.item where state = 'leased' group by worker"
-STORED = (
+DONE_QUERY = "select count(*) filter (where state = 'done'), count(*) from groundwork.item"
+LEASED_QUERY = "select worker, count(*) from groundwork.item where state = 'leased' group by worker"
+STORED_QUERY = (
     "select count(*), count(distinct uri), coalesce(max(version), 0), (select count(*) from groundwork.chunk),"
     " (select count(*) from groundwork.quarantine), (select count(distinct worker) from groundwork.item),"
     " (select state from groundwork.run order by number desc limit 1) from groundwork.document"
@@ -56,16 +56,16 @@ def measure(home: Path, folder: Path, workers: int, kills: int) -> dict[str, obj
                 "GROUNDWORK_HOME": str(home),
                 "PREFECT_API_URL": str(PREFECT_API_URL.value()),
             }
-            serving = [_serve(environment, home, number) for number in range(workers)]
+            serving = [_start_worker(environment, home, number) for number in range(workers)]
             for process in serving:
-                stack.callback(_kill, process)
+                stack.callback(_kill_group, process)
             connection = stack.enter_context(psycopg.connect(embedded.conninfo(), autocommit=True))
             began = time.perf_counter()
             killer = threading.Thread(
-                target=_kill_some, args=(connection, serving, kills), daemon=True
+                target=_kill_workers, args=(connection, serving, kills), daemon=True
             )
             killer.start()
-            code = _ingest(environment, folder, workers)
+            code = _run_ingest(environment, folder, workers)
             took = time.perf_counter() - began
             killed = sum(process.poll() is not None for process in serving)
             done = {
@@ -74,10 +74,14 @@ def measure(home: Path, folder: Path, workers: int, kills: int) -> dict[str, obj
                 "workers": workers,
                 "killed": killed,
             }
-            return done | _stored(connection, folder) | {"left over": _left_over(home, environment)}
+            return (
+                done
+                | _read_stored_counts(connection, folder)
+                | {"left over": _count_leftovers(home, environment)}
+            )
 
 
-def _serve(environment: dict[str, str], home: Path, number: int) -> subprocess.Popen[bytes]:
+def _start_worker(environment: dict[str, str], home: Path, number: int) -> subprocess.Popen[bytes]:
     with (home / f"worker-{number}.log").open("wb") as log:
         return subprocess.Popen(
             [str(COMMAND), "flows", "serve", "--limit", "1", "--tenant", TENANT],
@@ -88,7 +92,7 @@ def _serve(environment: dict[str, str], home: Path, number: int) -> subprocess.P
         )
 
 
-def _ingest(environment: dict[str, str], folder: Path, workers: int) -> int:
+def _run_ingest(environment: dict[str, str], folder: Path, workers: int) -> int:
     """Ask until the deployments are there, then wait for the run."""
     command = [
         str(COMMAND),
@@ -110,30 +114,30 @@ def _ingest(environment: dict[str, str], folder: Path, workers: int) -> int:
         time.sleep(1)
 
 
-def _kill_some(
+def _kill_workers(
     connection: psycopg.Connection[TupleRow], serving: list[subprocess.Popen[bytes]], kills: int
 ) -> None:
     """Kill one worker after the other, each when a further share of the files is done, with files in its hands."""
     for number in range(1, kills + 1):
         while True:
-            row = connection.execute(DONE).fetchone()
-            process = _at_work(connection, serving)
+            row = connection.execute(DONE_QUERY).fetchone()
+            process = _find_busy_worker(connection, serving)
             if row and row[1] and row[0] >= row[1] * number / (kills + 2) and process:
                 break
             time.sleep(0.1)
-        _kill(process)
-        leased = connection.execute(LEASED).fetchall()
+        _kill_group(process)
+        leased = connection.execute(LEASED_QUERY).fetchall()
         sys.stderr.write(
             f"killed a worker with {row[0]} of {row[1]} files done; in hand by worker: {dict(leased)}\n"
         )
 
 
-def _at_work(
+def _find_busy_worker(
     connection: psycopg.Connection[TupleRow], serving: list[subprocess.Popen[bytes]]
 ) -> subprocess.Popen[bytes] | None:
     """A worker that has leased files; the process that serves leads the group of the one that holds them."""
     groups = set()
-    for worker, _ in connection.execute(LEASED).fetchall():
+    for worker, _ in connection.execute(LEASED_QUERY).fetchall():
         with contextlib.suppress(ProcessLookupError):
             groups.add(os.getpgid(int(worker.split(":")[1])))
     return next(
@@ -141,19 +145,21 @@ def _at_work(
     )
 
 
-def _kill(process: subprocess.Popen[bytes]) -> None:
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
     """The whole group: the process that serves and the one that it runs a flow in."""
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
 
-def _stored(connection: psycopg.Connection[TupleRow], folder: Path) -> dict[str, object]:
+def _read_stored_counts(
+    connection: psycopg.Connection[TupleRow], folder: Path
+) -> dict[str, object]:
     found = (file.relative_to(folder) for file in folder.rglob("*") if file.is_file())
     files = sum(
         not any(part.startswith(".") for part in file.parts) for file in found
     )  # hidden ones are left out
-    row = connection.execute(STORED).fetchone()
+    row = connection.execute(STORED_QUERY).fetchone()
     assert row is not None
     names = (
         "documents",
@@ -167,7 +173,7 @@ def _stored(connection: psycopg.Connection[TupleRow], folder: Path) -> dict[str,
     return {"files": files} | dict(zip(names, row, strict=True))
 
 
-def _left_over(home: Path, environment: dict[str, str]) -> int:
+def _count_leftovers(home: Path, environment: dict[str, str]) -> int:
     """What the sweep finds that should never be: all but leases and runs of workers that were killed."""
     url = environment["GROUNDWORK_DATABASE_URL"]
     with Services(Settings(home=home, database_url=url), Database(url).open()) as services:

@@ -19,7 +19,7 @@ if (
     from core.local_postgres import EmbeddedPostgres
     from core.services import Services
     from flows.prefect_server import PrefectServer
-    from tests.support.services import Remembering
+    from tests.support.services import CachingEmbedder
 
 ROOT = Path(__file__).parent.parent
 TEMPLATE = "template_groundwork"
@@ -73,12 +73,12 @@ def server(home: Path) -> Iterator[EmbeddedPostgres]:
 
 
 @pytest.fixture(scope="session")
-def embedder() -> Remembering:
+def embedder() -> CachingEmbedder:
     """The session's model: the real one."""
     from core.settings import Settings
-    from tests.support.services import Remembering
+    from tests.support.services import CachingEmbedder
 
-    return Remembering(Settings(_env_file=None).embedding_model)
+    return CachingEmbedder(Settings(_env_file=None).embedding_model)
 
 
 @pytest.fixture(scope="session")
@@ -128,7 +128,7 @@ def clone(server: EmbeddedPostgres, template: str) -> Iterator[Callable[[], str]
 
 @pytest.fixture
 def services(
-    server: EmbeddedPostgres, clone: Callable[[], str], home: Path, embedder: Remembering
+    server: EmbeddedPostgres, clone: Callable[[], str], home: Path, embedder: CachingEmbedder
 ) -> Iterator[Services]:
     """Services on an empty, migrated database of one's own."""
     from tests.support.services import connect_services
@@ -139,14 +139,14 @@ def services(
 
 @pytest.fixture(scope="session")
 def sample_services(
-    server: EmbeddedPostgres, clone: Callable[[], str], home: Path, embedder: Remembering
+    server: EmbeddedPostgres, clone: Callable[[], str], home: Path, embedder: CachingEmbedder
 ) -> Iterator[Services]:
     """Services on a database with the sample of both tenants. For tests that only read."""
-    from tests.support.services import connect_services, take_in_folder
+    from tests.support.services import connect_services, ingest_folder
 
     with connect_services(server, clone(), home, embedder) as opened:
         for tenant in ("alder", "brightwater"):
-            take_in_folder(opened, tenant, ROOT / "sample" / tenant)
+            ingest_folder(opened, tenant, ROOT / "sample" / tenant)
         yield opened
 
 

@@ -78,13 +78,13 @@ def main() -> int:
             advanced,
         )
     sys.stdout.write(
-        (json.dumps(result.plain(), indent=2) if given.json else format_table(result)) + "\n"
+        (json.dumps(result.to_json(), indent=2) if given.json else format_table(result)) + "\n"
     )
     for example in result.examples()[:20]:
         sys.stderr.write(f"{example}\n")
-    if blind := result.blind():
+    if blind := result.undetected_attacks():
         sys.stderr.write(f"The control saw no leak of: {', '.join(blind)}.\n")
-    return 1 if result.failed or result.blind() else 0
+    return 1 if result.failed or result.undetected_attacks() else 0
 
 
 if __name__ == "__main__":

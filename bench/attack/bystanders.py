@@ -16,8 +16,8 @@ from ingest.store import documents
 from retrieval.retriever import retrieve
 from serving.api.schemas import SearchOut
 
-DOCUMENTS = 5  # that the others gain
-STATISTICS = (
+ADDED_DOCUMENTS = 5  # that the others gain
+STATISTICS_QUERIES = (
     "select document_count, chunk_count, term_count, epoch from reader_set order by 1, 2, 3, 4",
     "select term, sum(chunk_count) from lexicon group by term order by term",
     "select count(*) from posting",
@@ -28,18 +28,18 @@ def observe_unrelated_changes(target: Target, chance: random.Random) -> Observat
     """Ask, let others gain documents about just that, ask again, let them lose those again, and ask a third time."""
     asker = random_asker(target.estate, chance)
     papers = chance.sample(target.estate.papers, 3)
-    before = _told(target, asker, papers)
-    tenant, readers = _others(target, asker, chance)
-    uris = [f"attack:{make_canary(chance)}" for _ in range(DOCUMENTS)]
-    _gain(
+    before = _read_observable_state(target, asker, papers)
+    tenant, readers = _choose_others(target, asker, chance)
+    uris = [f"attack:{make_canary(chance)}" for _ in range(ADDED_DOCUMENTS)]
+    _add_documents(
         target,
         tenant,
         readers,
         {uri: f"{question_about(papers[0])} {gate_document(chance)}" for uri in uris},
     )
-    during = _told(target, asker, papers)
-    _lose(target, tenant, uris)
-    after = _told(target, asker, papers)
+    during = _read_observable_state(target, asker, papers)
+    _delete_documents(target, tenant, uris)
+    after = _read_observable_state(target, asker, papers)
     wrong = (
         "" if before == during == after else f"it changed with what {tenant} holds for {readers}"
     )
@@ -47,7 +47,9 @@ def observe_unrelated_changes(target: Target, chance: random.Random) -> Observat
     return Observation(asker, questions, before + during + after, wrong)
 
 
-def _others(target: Target, asker: Principal, chance: random.Random) -> tuple[str, tuple[str, ...]]:
+def _choose_others(
+    target: Target, asker: Principal, chance: random.Random
+) -> tuple[str, tuple[str, ...]]:
     """Another tenant, or a group of the asker's own that is not theirs."""
     shut = (
         [group for group in target.estate.groups(asker.tenant) if group not in asker.groups]
@@ -59,7 +61,7 @@ def _others(target: Target, asker: Principal, chance: random.Random) -> tuple[st
     return chance.choice([tenant for tenant in target.estate.tenants if tenant != asker.tenant]), ()
 
 
-def _told(target: Target, asker: Principal, papers: list[Paper]) -> str:
+def _read_observable_state(target: Target, asker: Principal, papers: list[Paper]) -> str:
     """All that some searches tell, explained, without times; and the statistics that the asker's role can read."""
     said: list[Any] = []
     for paper in papers:
@@ -72,11 +74,13 @@ def _told(target: Target, asker: Principal, papers: list[Paper]) -> str:
             shown["explanation"].pop("milliseconds")
             said.append(shown)
     with target.services.database.reading(asker) as connection:
-        said += [connection.execute(statement).fetchall() for statement in STATISTICS]
+        said += [connection.execute(statement).fetchall() for statement in STATISTICS_QUERIES]
     return json.dumps(said, default=str)
 
 
-def _gain(target: Target, tenant: str, readers: tuple[str, ...], texts: dict[str, str]) -> None:
+def _add_documents(
+    target: Target, tenant: str, readers: tuple[str, ...], texts: dict[str, str]
+) -> None:
     services, vector = target.services, next(iter(target.vectors.values()))
     vectors = np.array([vector], dtype=np.float32)
     items = []
@@ -93,7 +97,7 @@ def _gain(target: Target, tenant: str, readers: tuple[str, ...], texts: dict[str
         documents.store_documents(connection, tenant, run_id, items, recipe)
 
 
-def _lose(target: Target, tenant: str, uris: list[str]) -> None:
+def _delete_documents(target: Target, tenant: str, uris: list[str]) -> None:
     with target.services.database.writing(tenant) as connection:
         documents.delete_documents(
             connection, tenant, uris, documents.compute_document_id(tenant, "attack")

@@ -23,18 +23,20 @@ def run_random_command(target: Target, chance: random.Random) -> Observation:
         someone.tenant, split_names(",".join(someone.groups))
     )  # as the command line reads them
     aim = choose_paper(target.estate, asker, chance)
-    arguments, operator = _arguments(target, asker, aim, chance)
+    arguments, operator = _choose_arguments(target, asker, aim, chance)
     arguments += ["--json"] if chance.random() < 0.5 else []
-    return Observation(asker, " ".join(arguments), run(target, arguments), operator=operator)
+    return Observation(
+        asker, " ".join(arguments), run_command(target, arguments), operator=operator
+    )
 
 
-def _arguments(
+def _choose_arguments(
     target: Target, asker: Principal, aim: Paper, chance: random.Random
 ) -> tuple[list[str], bool]:
     tenant = ["--tenant", asker.tenant]
     groups = [*tenant, "--groups", ",".join(asker.groups)]
     name = chance.choice([aim.document_id, aim.path, aim.uri])
-    word, talk = chance.choice(aim.canaries), chance.choice(target.estate.talks)
+    word, talk = chance.choice(aim.canaries), chance.choice(target.estate.conversations)
     choices: list[tuple[list[str], bool]] = [
         (["search", f"gate {word}", "--mode", chance.choice(MODES), *groups], False),
         (["search", f"gate {word}", "--mode", "lexical", "--explain", *groups], False),
@@ -79,10 +81,14 @@ def _arguments(
     return chance.choice(choices)
 
 
-def run(target: Target, arguments: list[str]) -> str:
+def run_command(target: Target, arguments: list[str]) -> str:
     """All that a command writes, and its exit code."""
     out, err = io.StringIO(), io.StringIO()
-    with _surroundings(target), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+    with (
+        _target_environment(target),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
         try:
             with patch.object(sys, "argv", ["groundwork", *arguments]):
                 cli.main.main()
@@ -92,7 +98,7 @@ def run(target: Target, arguments: list[str]) -> str:
 
 
 @contextlib.contextmanager
-def _surroundings(target: Target) -> Iterator[None]:
+def _target_environment(target: Target) -> Iterator[None]:
     """The settings of the target, and the model that is loaded already."""
     settings = target.services.settings
     named = {

@@ -31,11 +31,11 @@ CANARY = re.compile(rf"qz[{LETTERS}]{{12}}")
 IDENTIFIER = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 OPERATOR = "\x1foperator"  # whoever sits at a tenant's command line; no group can be called that
 SPEAKER = "\x1fspeaker"  # whose the conversations are: the subject of no attacker's token, and no group is called that
-AT_ONCE = 3  # tenants that are filled at the same time
+PARALLEL_TENANTS = 3  # tenants that are filled at the same time
 
-Place = tuple[str, str]  # a tenant, and a group in it: "" for everyone there
+Audience = tuple[str, str]  # a tenant, and a group in it: "" for everyone there
 
-SECRETS = sql.SQL(
+DOCUMENTS_QUERY = sql.SQL(
     "select d.tenant_id, d.path, d.uri, d.document_id::text, r.readers, count(c.chunk_id)"
     " from document d join reader_set r using (tenant_id, reader_set_id)"
     " left join chunk c using (tenant_id, document_id) group by 1, 2, 3, 4, 5 order by 1, 2"
@@ -68,7 +68,7 @@ class Paper:
     chunks: int
     canaries: tuple[str, ...]
 
-    def open_to(self, principal: Principal) -> bool:
+    def is_readable_by(self, principal: Principal) -> bool:
         """Whether the principal may read it."""
         return principal.tenant == self.tenant and (
             not self.readers or not self.readers.isdisjoint(principal.groups)
@@ -76,7 +76,7 @@ class Paper:
 
 
 @dataclass(frozen=True, slots=True)
-class Talk:
+class Conversation:
     """A conversation of somebody in a tenant; its one question holds a canary. Nobody else may know of it."""
 
     tenant: str
@@ -89,18 +89,18 @@ class Estate:
     """The tenants, their documents and conversations, whose each canary and each id is, and what was deleted."""
 
     tenants: tuple[str, ...] = ()
-    staff: dict[str, str] = field(
+    own_groups: dict[str, str] = field(
         default_factory=dict
     )  # of each tenant, the group that only it has
-    owners: dict[str, set[Place]] = field(default_factory=dict)
+    owners: dict[str, set[Audience]] = field(default_factory=dict)
     papers: list[Paper] = field(default_factory=list)
-    talks: list[Talk] = field(default_factory=list)
-    _owning: threading.Lock = field(default_factory=threading.Lock)
-    gone: list[str] = field(
+    conversations: list[Conversation] = field(default_factory=list)
+    _owners_lock: threading.Lock = field(default_factory=threading.Lock)
+    removed_marks: list[str] = field(
         default_factory=list
     )  # canaries that nobody may see: deleted, or replaced
 
-    def leaks(
+    def find_leaks(
         self, asker: Principal | None, sent: str, got: str, *, operator: bool = False
     ) -> list[str]:
         """The canaries and ids in an answer that the asker did not send and may not know; nobody may know any.
@@ -127,25 +127,25 @@ class Estate:
             for tenant, group in owners
         )
 
-    def shows(self, asker: Principal | None, sent: str, got: str) -> bool:
+    def shows_own_data(self, asker: Principal | None, sent: str, got: str) -> bool:
         """Whether an answer holds something that is the asker's own, and that they did not send."""
         if asker is None:
             return False
         fresh = find_marks(got) - find_marks(f"{sent} {asker.tenant} {asker.groups}")
         return any(mark in self.owners and self._may_know(asker, mark, True) for mark in fresh)
 
-    def reach(self, principal: Principal) -> tuple[int, int]:
+    def count_readable(self, principal: Principal) -> tuple[int, int]:
         """How many documents a principal may see, and how many passages of them."""
-        seen = [paper.chunks for paper in self.papers if paper.open_to(principal)]
+        seen = [paper.chunks for paper in self.papers if paper.is_readable_by(principal)]
         return len(seen), sum(seen)
 
     def groups(self, tenant: str) -> tuple[str, ...]:
         """The groups of a tenant: those whose names others have too, and one of its own."""
-        return (*GROUPS, self.staff[tenant])
+        return (*GROUPS, self.own_groups[tenant])
 
-    def own(self, text: str, *places: Place) -> None:
+    def record_owners(self, text: str, *places: Audience) -> None:
         """Note whose the canaries and ids in a text are."""
-        with self._owning:  # attackers claim groups while others' answers are judged: a set that is read never changes
+        with self._owners_lock:  # attackers claim groups while others' answers are judged: a set that is read never changes
             for mark in find_marks(text):
                 self.owners[mark] = {*self.owners.get(mark, ()), *places}
 
@@ -167,7 +167,7 @@ def fill_database(
     folder: Path,
     tenants: int,
     chance: random.Random,
-    done: Callable[[], object] = lambda: None,
+    on_run_done: Callable[[], object] = lambda: None,
 ) -> Estate:
     """Fill an empty database, every tenant in two runs, so that versions are replaced and documents deleted.
 
@@ -175,36 +175,40 @@ def fill_database(
     """
     estate = Estate()
     estate.tenants = tuple(f"tenant-{number}-{make_canary(chance)}" for number in range(tenants))
-    estate.staff = {tenant: f"staff-{make_canary(chance)}" for tenant in estate.tenants}
+    estate.own_groups = {tenant: f"staff-{make_canary(chance)}" for tenant in estate.tenants}
     shared = [gate_document(chance) for _ in estate.tenants[::2]]
     first = {
-        tenant: _first(tenant, estate.staff[tenant], shared[number // 2], bool(number % 2), chance)
+        tenant: _make_first_edition(
+            tenant, estate.own_groups[tenant], shared[number // 2], bool(number % 2), chance
+        )
         for number, tenant in enumerate(estate.tenants)
     }
-    second = {tenant: _second(drafts, chance) for tenant, drafts in first.items()}
+    second = {tenant: _make_second_edition(drafts, chance) for tenant, drafts in first.items()}
     _note_owners(estate, first, second)
-    with ParserPool() as reader, ThreadPoolExecutor(AT_ONCE) as pool:
+    with ParserPool() as reader, ThreadPoolExecutor(PARALLEL_TENANTS) as pool:
         for edition in (first, second):
 
             def take_in(tenant: str, drafts: dict[str, list[Draft]] = edition) -> None:
-                _write(folder / tenant, drafts[tenant])
+                _write_folder(folder / tenant, drafts[tenant])
                 pipeline.ingest_sources(
                     services, tenant, [pipeline.build_source_spec(str(folder / tenant))], reader
                 )
-                done()
+                on_run_done()
 
             list(pool.map(take_in, estate.tenants))
     for tenant in (
         estate.tenants
     ):  # as the schedule would: words of deleted documents stay in the lexicon until then
         repair_tenant(services, tenant)
-        estate.talks.append(_talk(services, estate, tenant, make_canary(chance)))
+        estate.conversations.append(
+            _start_conversation(services, estate, tenant, make_canary(chance))
+        )
     with admin() as connection:
-        _read_truth(estate, connection, second)
+        _read_document_ids(estate, connection, second)
     return estate
 
 
-def _talk(services: Services, estate: Estate, tenant: str, word: str) -> Talk:
+def _start_conversation(services: Services, estate: Estate, tenant: str, word: str) -> Conversation:
     """Have somebody of a tenant ask something."""
     history, question = (
         ConversationHistory(services, Principal(tenant, subject=SPEAKER)),
@@ -212,8 +216,8 @@ def _talk(services: Services, estate: Estate, tenant: str, word: str) -> Talk:
     )
     conversation = history.create_conversation()
     history.add_turn(conversation, question, question, [], answered=False, leans_on=None)
-    estate.own(f"{word} {conversation}", (tenant, SPEAKER))
-    return Talk(tenant, str(conversation), word)
+    estate.record_owners(f"{word} {conversation}", (tenant, SPEAKER))
+    return Conversation(tenant, str(conversation), word)
 
 
 def gate_document(chance: random.Random) -> str:
@@ -226,7 +230,7 @@ def gate_document(chance: random.Random) -> str:
     )
 
 
-def _first(
+def _make_first_edition(
     tenant: str, staff: str, shared: str, closed: bool, chance: random.Random
 ) -> list[Draft]:
     """What a tenant begins with. Some texts stand twice: for the same readers, for two groups, and for two tenants;
@@ -257,7 +261,7 @@ def _first(
     ]
 
 
-def _second(drafts: Sequence[Draft], chance: random.Random) -> list[Draft]:
+def _make_second_edition(drafts: Sequence[Draft], chance: random.Random) -> list[Draft]:
     """One document less, one with new content, one that only a group may still read."""
     kept = [draft for draft in drafts if not draft.path.startswith("deleted/")]
     return [
@@ -274,26 +278,26 @@ def _note_owners(
     estate: Estate, first: dict[str, list[Draft]], second: dict[str, list[Draft]]
 ) -> None:
     for tenant, drafts in second.items():
-        estate.own(tenant, (tenant, ""))
-        estate.own(estate.staff[tenant], (tenant, estate.staff[tenant]))
+        estate.record_owners(tenant, (tenant, ""))
+        estate.record_owners(estate.own_groups[tenant], (tenant, estate.own_groups[tenant]))
         for draft in drafts:
             for mark in draft.canaries:
-                estate.own(mark, *((tenant, group) for group in draft.readers or ("",)))
+                estate.record_owners(mark, *((tenant, group) for group in draft.readers or ("",)))
     for draft in (draft for drafts in first.values() for draft in drafts):
-        estate.gone += [mark for mark in draft.canaries if mark not in estate.owners]
-    estate.owners |= {mark: set() for mark in estate.gone}
+        estate.removed_marks += [mark for mark in draft.canaries if mark not in estate.owners]
+    estate.owners |= {mark: set() for mark in estate.removed_marks}
     for tenant, drafts in first.items():  # what was deleted stays in the ledger, by its path
-        estate.own(" ".join(draft.path for draft in drafts), (tenant, OPERATOR))
+        estate.record_owners(" ".join(draft.path for draft in drafts), (tenant, OPERATOR))
     for tenant in estate.tenants:
-        estate.own(broken(tenant), (tenant, OPERATOR))
+        estate.record_owners(unreadable_file_name(tenant), (tenant, OPERATOR))
 
 
-def broken(tenant: str) -> str:
+def unreadable_file_name(tenant: str) -> str:
     """The name of a tenant's file that can't be read."""
     return f"broken-{make_canary(random.Random(tenant))}.docx"
 
 
-def _write(folder: Path, drafts: Sequence[Draft]) -> None:
+def _write_folder(folder: Path, drafts: Sequence[Draft]) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     for draft in drafts:
         file = folder / draft.path
@@ -303,17 +307,19 @@ def _write(folder: Path, drafts: Sequence[Draft]) -> None:
         {"pattern": draft.path, "readers": list(draft.readers)} for draft in drafts if draft.readers
     ]
     (folder / "readers.yaml").write_text(json.dumps({"rules": rules}))
-    (folder / broken(folder.name)).write_bytes(b"PK\x03\x04 no archive")
+    (folder / unreadable_file_name(folder.name)).write_bytes(b"PK\x03\x04 no archive")
 
 
-def _read_truth(estate: Estate, connection: Connection, drafts: dict[str, list[Draft]]) -> None:
+def _read_document_ids(
+    estate: Estate, connection: Connection, drafts: dict[str, list[Draft]]
+) -> None:
     """The ids that the database gave, and how many passages each document has.
 
     Raises:
         RuntimeError: the database does not hold what was written.
     """
     written = {(tenant, draft.path): draft for tenant, each in drafts.items() for draft in each}
-    rows: list[Any] = connection.execute(SECRETS).fetchall()
+    rows: list[Any] = connection.execute(DOCUMENTS_QUERY).fetchall()
     for tenant, path, uri, document_id, readers, chunks in rows:
         draft = written.pop((tenant, path), None)
         if draft is None or sorted(draft.readers) != sorted(readers):
@@ -322,17 +328,17 @@ def _read_truth(estate: Estate, connection: Connection, drafts: dict[str, list[D
             )
         paper = Paper(tenant, path, uri, document_id, frozenset(readers), chunks, draft.canaries)
         estate.papers.append(paper)
-        estate.own(document_id, *((tenant, group) for group in readers or ("",)))
+        estate.record_owners(document_id, *((tenant, group) for group in readers or ("",)))
     if written:
         raise RuntimeError(
             f"The estate was not filled as planned: {len(written)} documents are missing."
         )
     runs: list[Any] = connection.execute("select tenant_id, run_id::text from run").fetchall()
     for tenant, run_id in runs:
-        estate.own(run_id, (tenant, ""))
+        estate.record_owners(run_id, (tenant, ""))
     deleted: list[Any] = connection.execute(
         "select tenant_id, document_id::text from tombstone"
     ).fetchall()
     for tenant, document_id in deleted:
-        estate.own(document_id, (tenant, OPERATOR))
-        estate.gone.append(document_id)
+        estate.record_owners(document_id, (tenant, OPERATOR))
+        estate.removed_marks.append(document_id)

@@ -38,13 +38,13 @@ TENANT_PREDICATE = re.compile(r"((?:\b\w+\.)?\btenant_id) = %\(tenant\)s")
 INVERTED_PREDICATE = r"\1 <> %(tenant)s"
 
 
-def search(target: Target, chance: random.Random) -> Observation:
+def attack_search(target: Target, chance: random.Random) -> Observation:
     """One search: by what others' documents say, with the vector of the question about one."""
     estate, asker = target.estate, random_asker(target.estate, chance)
     aim = choose_paper(estate, asker, chance)
     asked = [
         *chance.sample(aim.canaries, chance.randint(1, 2)),
-        *chance.sample(estate.gone, chance.randint(0, 1)),
+        *chance.sample(estate.removed_marks, chance.randint(0, 1)),
     ]
     question = chance.choice(
         ["{}", "What is the code of the {} gate?", "gate codes {} porter Monday"]
@@ -65,18 +65,20 @@ def search(target: Target, chance: random.Random) -> Observation:
         )
     except GroundworkError as error:
         return Observation(asker, sent, str(error))
-    wrong = _told(target, asker, evidence, asked)
-    if narrow and estate.leaks(asker, "", str(wanted)):
-        wrong = wrong or _passed(evidence)
+    wrong = _check_numbers(target, asker, evidence, asked)
+    if narrow and estate.find_leaks(asker, "", str(wanted)):
+        wrong = wrong or _check_filter_effect(evidence)
     return Observation(asker, sent, repr(evidence), wrong)
 
 
-def _told(target: Target, asker: Principal, evidence: SearchResult, asked: list[str]) -> str:
+def _check_numbers(
+    target: Target, asker: Principal, evidence: SearchResult, asked: list[str]
+) -> str:
     """What a search told by its numbers: how much there is, and whether a word is anywhere."""
-    if (evidence.searched.documents, evidence.searched.passages) != target.estate.reach(asker):
-        return (
-            f"counts {evidence.searched.documents} documents, not {target.estate.reach(asker)[0]}"
-        )
+    if (evidence.searched.documents, evidence.searched.passages) != target.estate.count_readable(
+        asker
+    ):
+        return f"counts {evidence.searched.documents} documents, not {target.estate.count_readable(asker)[0]}"
     rarest = math.log(1 + (evidence.searched.passages + 0.5) / 0.5)
     for word in hidden_canaries(target.estate, asker, asked):
         if not math.isclose(evidence.idf[extract_terms(word)[0]], rarest):
@@ -84,7 +86,7 @@ def _told(target: Target, asker: Principal, evidence: SearchResult, asked: list[
     return ""
 
 
-def _passed(evidence: SearchResult) -> str:
+def _check_filter_effect(evidence: SearchResult) -> str:
     """Whether a filter let something pass though it names only what the asker may not see."""
     counted = evidence.explanation.passed if evidence.explanation else None
     if evidence.hits or (counted and (counted.documents or counted.passages)):
@@ -92,7 +94,7 @@ def _passed(evidence: SearchResult) -> str:
     return ""
 
 
-def ask(target: Target, chance: random.Random) -> Observation:
+def attack_answer(target: Target, chance: random.Random) -> Observation:
     """One question: the answer's sentences and citations, or what came closest."""
     asker = random_asker(target.estate, chance)
     aim = choose_paper(target.estate, asker, chance)
@@ -102,13 +104,15 @@ def ask(target: Target, chance: random.Random) -> Observation:
     given = answer_question(
         target.services, asker, question, mode=chance.choice(MODES), where=where
     )
-    told = (given.searched.documents, given.searched.passages) != target.estate.reach(asker)
+    told = (given.searched.documents, given.searched.passages) != target.estate.count_readable(
+        asker
+    )
     return Observation(
         asker, f"{question} {wanted}", repr(given), "counts what is hidden" if told else ""
     )
 
 
-def document(target: Target, chance: random.Random) -> Observation:
+def attack_document(target: Target, chance: random.Random) -> Observation:
     """One document by its id: another's, a deleted one's, one that never was."""
     asker = random_asker(target.estate, chance)
     aim = choose_paper(target.estate, asker, chance)
@@ -119,13 +123,13 @@ def document(target: Target, chance: random.Random) -> Observation:
         found = str(error)
     wrong = (
         ""
-        if (aim.open_to(asker) and wanted == aim.document_id) == found.startswith("Stored")
+        if (aim.is_readable_by(asker) and wanted == aim.document_id) == found.startswith("Stored")
         else "wrongly found"
     )
     return Observation(asker, wanted, found, wrong)
 
 
-def llamaindex(target: Target, chance: random.Random) -> Observation:
+def attack_llamaindex(target: Target, chance: random.Random) -> Observation:
     """One call of the doors to LlamaIndex: by question, by filter, by id; a delete of what another has."""
     asker = random_asker(target.estate, chance)
     aim = choose_paper(target.estate, asker, chance)
@@ -154,7 +158,7 @@ def llamaindex(target: Target, chance: random.Random) -> Observation:
 
 
 @contextlib.contextmanager
-def without_tenant_predicate(instead: str = "true") -> Iterator[None]:
+def without_tenant_predicate(replacement: str = "true") -> Iterator[None]:
     """Have every statement run with something else in place of its tenant predicate, by the code that runs it."""
     users = {
         module: module.QUERIES
@@ -162,7 +166,7 @@ def without_tenant_predicate(instead: str = "true") -> Iterator[None]:
         if isinstance(getattr(module, "QUERIES", None), MappingProxyType)
     }
     for module, queries in users.items():
-        changed = {name: TENANT_PREDICATE.sub(instead, text) for name, text in queries.items()}
+        changed = {name: TENANT_PREDICATE.sub(replacement, text) for name, text in queries.items()}
         module.__dict__["QUERIES"] = MappingProxyType(changed)
     try:
         yield
@@ -173,5 +177,7 @@ def without_tenant_predicate(instead: str = "true") -> Iterator[None]:
 
 def read_without_predicate(target: Target, chance: random.Random) -> Observation:
     """One of the above, to be called within `stripped`; nothing but its text counts, since statements are broken."""
-    seen = chance.choice([search, search, search, ask, document])(target, chance)
-    return Observation(seen.asker, seen.sent, seen.got)
+    seen = chance.choice(
+        [attack_search, attack_search, attack_search, attack_answer, attack_document]
+    )(target, chance)
+    return Observation(seen.asker, seen.sent, seen.received)

@@ -37,17 +37,23 @@ from core.services import LoadedEmbedders, Services
 from core.settings import Settings
 from serving.api.app import build_api
 
-Advanced = Callable[[str, int], object]
+ProgressCallback = Callable[[str, int], object]
 
-CONTROL = 40  # requests of each kind in the control, and a third of that of those that take longer
+CONTROL_REQUESTS = (
+    40  # requests of each kind in the control, and a third of that of those that take longer
+)
 
 # What is tried, and how many of a thousand requests each kind gets; at least as many as the last number.
-TOGETHER: Mapping[str, tuple[Attack, float, int]] = {
-    "searches: every mode, filters that name others, explained": (retrieving.search, 300, 20),
-    "questions": (retrieving.ask, 60, 20),
-    "documents by others' ids": (retrieving.document, 120, 20),
+PARALLEL_ATTACKS: Mapping[str, tuple[Attack, float, int]] = {
+    "searches: every mode, filters that name others, explained": (
+        retrieving.attack_search,
+        300,
+        20,
+    ),
+    "questions": (retrieving.attack_answer, 60, 20),
+    "documents by others' ids": (retrieving.attack_document, 120, 20),
     "hidden against absent": (web.compare_hidden_and_absent, 40, 20),
-    "doors to LlamaIndex": (retrieving.llamaindex, 5, 12),
+    "doors to LlamaIndex": (retrieving.attack_llamaindex, 5, 12),
     "all routes, in process": (web.attack_routes(web.in_process), 200, 20),
     "all routes, over HTTP": (web.attack_routes(web.over_http), 70, 40),
     "others' conversations": (web.attack_conversations, 20, 40),
@@ -56,13 +62,13 @@ TOGETHER: Mapping[str, tuple[Attack, float, int]] = {
     "requests within requests": (web.smuggle_requests, 10, 30),
     "connections hung up on": (web.abort_request, 5, 15),
 }
-STRIPPED = "statements without their tenant"
-TURNED = "statements with the tenant turned round"
+TENANT_REMOVED = "statements without their tenant"
+TENANT_NEGATED = "statements with the tenant turned round"
 REUSED = "connections after errors, cancellations, timeouts"
 KILLED = "connections after all were ended"
 ATTEMPTED = "roles, settings, functions, catalogues"
 TABLES = "every table and partition, directly"
-ALONE: Mapping[str, tuple[Attack, float, int]] = {
+SEQUENTIAL_ATTACKS: Mapping[str, tuple[Attack, float, int]] = {
     "commands": (run_random_command, 2, 12),
     "starts as owner, superuser and the like": (sessions.start_with_other_role, 0.5, 12),
     "numbers, while others gain and lose documents": (observe_unrelated_changes, 0.5, 3),
@@ -99,7 +105,7 @@ class Result:
         """Whether something leaked or was changed."""
         return bool(self.leaks or self.log_leaks or self.damage)
 
-    def blind(self) -> list[str]:
+    def undetected_attacks(self) -> list[str]:
         """The kinds whose leaks would not have been seen, by the control."""
         return [name for name, count in self.control.items() if not count.leaks]
 
@@ -111,7 +117,7 @@ class Result:
             for example in count.examples[:3]
         ]
 
-    def plain(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """For JSON."""
         rows = [
             {"attack": name, "requests": count.requests, "own": count.own, "leaks": count.leaks}
@@ -135,7 +141,7 @@ def measure_attack(
     tenants: int,
     threads: int,
     seed: int,
-    advanced: Advanced,
+    on_progress: ProgressCallback,
 ) -> Result:
     """Attack a database made for it, on the embedded server of a home folder; `folder` is for the documents."""
     settings = Settings(home=home, database_url="")
@@ -150,7 +156,7 @@ def measure_attack(
             server.conninfo(dbname=name), lambda: describe_model(settings.embedding_model)
         )
         return attack_database(
-            server, name, embedder, folder, requests, tenants, threads, seed, advanced
+            server, name, embedder, folder, requests, tenants, threads, seed, on_progress
         )
     finally:
         with psycopg.connect(server.conninfo(dbname="postgres"), autocommit=True) as connection:
@@ -169,8 +175,8 @@ def attack_database(
     tenants: int,
     threads: int,
     seed: int,
-    advanced: Advanced = lambda stage, total: None,
-    control: int = CONTROL,
+    on_progress: ProgressCallback = lambda stage, total: None,
+    control: int = CONTROL_REQUESTS,
 ) -> Result:
     """Fill a migrated, empty database of a server, and attack it."""
 
@@ -197,83 +203,104 @@ def attack_database(
             Path(documents),
             tenants,
             chance,
-            lambda: advanced("Filling", 2 * tenants),
+            lambda: on_progress("Filling", 2 * tenants),
         )
-        vectors = remembering.learn([question_about(paper) for paper in estate.papers]).tolist()
+        vectors = remembering.encode_ahead(
+            [question_about(paper) for paper in estate.papers]
+        ).tolist()
         asked = dict(zip([paper.document_id for paper in estate.papers], vectors, strict=True))
-        api = web.services_api(services)
+        api = web.build_signed_api(services)
         with (
-            _logs(server.log_file) as logged,
+            _capture_logs(server.log_file) as logged,
             web.serve_api(api) as port,
             Database(address, max_connections=sessions.POOL_CONNECTIONS).open() as few,
         ):
             target = Target(estate, services, admin, api, port, asked)
-            attacks = _Run(target, few, threads, seed, advanced)
-            attacks.all(requests, result)
+            attacks = _AttackRun(target, few, threads, seed, on_progress)
+            attacks.attack_product(requests, result)
             # Before the attacks that write statements of their own: what those say in errors is the attacker's.
-            result.log_lines, result.log_leaks = _read(logged(), estate)
-            attacks.database(requests, result)
+            result.log_lines, result.log_leaks = _count_leaking_lines(logged(), estate)
+            attacks.attack_connections(requests, result)
             with admin() as connection:
                 result.damage = sessions.find_damage(estate, connection)
-            attacks.control(control, result)
+            attacks.attack_without_defences(control, result)
     return result
 
 
 @dataclass(frozen=True, slots=True)
-class _Run:
+class _AttackRun:
     """The attacks on one target. `few` is a pool with fewer connections than threads."""
 
     target: Target
-    few: Database
+    small_pool: Database
     threads: int
     seed: int
-    advanced: Advanced
+    on_progress: ProgressCallback
 
-    def all(self, requests: int, result: Result) -> None:
+    def attack_product(self, requests: int, result: Result) -> None:
         """All that goes through the code of the product."""
-        self._carry_out("Attacking", _shares(TOGETHER, requests), result.counts, self.threads)
+        self._carry_out(
+            "Attacking", _request_counts(PARALLEL_ATTACKS, requests), result.counts, self.threads
+        )
         for title, instead, share in (
-            (STRIPPED, "true", 60),
-            (TURNED, retrieving.INVERTED_PREDICATE, 20),
+            (TENANT_REMOVED, "true", 60),
+            (TENANT_NEGATED, retrieving.INVERTED_PREDICATE, 20),
         ):
             with retrieving.without_tenant_predicate(instead):
-                kinds = _shares({title: (retrieving.read_without_predicate, share, 60)}, requests)
+                kinds = _request_counts(
+                    {title: (retrieving.read_without_predicate, share, 60)}, requests
+                )
                 self._carry_out(title.capitalize(), kinds, result.counts, self.threads)
-        self._carry_out("Commands, starts, numbers", _shares(ALONE, requests), result.counts, 1)
+        self._carry_out(
+            "Commands, starts, numbers",
+            _request_counts(SEQUENTIAL_ATTACKS, requests),
+            result.counts,
+            1,
+        )
 
-    def database(self, requests: int, result: Result) -> None:
+    def attack_connections(self, requests: int, result: Result) -> None:
         """What needs no more than the application's own connection."""
         self._carry_out(
-            "Connections", _shares(self._direct(), requests), result.counts, self.threads
+            "Connections",
+            _request_counts(self._connection_attacks(), requests),
+            result.counts,
+            self.threads,
         )
-        kinds = _shares({KILLED: (sessions.kill_connections(self.few), 0.5, 5)}, requests)
+        kinds = _request_counts(
+            {KILLED: (sessions.kill_connections(self.small_pool), 0.5, 5)}, requests
+        )
         self._carry_out("Ended connections", kinds, result.counts, 1)
 
-    def control(self, requests: int, result: Result) -> None:
+    def attack_without_defences(self, requests: int, result: Result) -> None:
         """The same where nothing defends: every kind must leak."""
         open_api = build_api(self.target.services, web.TrustingIdentity())
         target = replace(self.target, api=open_api)
         kinds = {
-            name: attack for name, (attack, _, _) in {**TOGETHER, **ALONE, **self._direct()}.items()
+            name: attack
+            for name, (attack, _, _) in {
+                **PARALLEL_ATTACKS,
+                **SEQUENTIAL_ATTACKS,
+                **self._connection_attacks(),
+            }.items()
         }
-        kinds[STRIPPED] = retrieving.read_without_predicate
+        kinds[TENANT_REMOVED] = retrieving.read_without_predicate
         with (
-            _defenceless(target.admin),
+            _without_row_security(target.admin),
             retrieving.without_tenant_predicate(),
             patch("core.db.database.check_isolation"),
         ):
             undefended = replace(self, target=target)
             chosen = {
-                name: (attack, requests if name not in ALONE else requests // 3)
+                name: (attack, requests if name not in SEQUENTIAL_ATTACKS else requests // 3)
                 for name, attack in kinds.items()
             }
             undefended._carry_out("Control", chosen, result.control, 1)
 
-    def _direct(self) -> Mapping[str, tuple[Attack, float, int]]:
+    def _connection_attacks(self) -> Mapping[str, tuple[Attack, float, int]]:
         return {
-            REUSED: (sessions.reuse_after_error(self.few), 10, 100),
-            ATTEMPTED: (sessions.attempt_statements(self.few), 5, 150),
-            TABLES: (sessions.read_every_table(self.few), 5, 100),
+            REUSED: (sessions.reuse_after_error(self.small_pool), 10, 100),
+            ATTEMPTED: (sessions.attempt_statements(self.small_pool), 5, 150),
+            TABLES: (sessions.read_every_table(self.small_pool), 5, 100),
         }
 
     def _carry_out(
@@ -307,7 +334,7 @@ class _Run:
                     )
                 with lock:
                     counts[name].add(self.target.estate, seen)
-                    self.advanced(stage, len(order))
+                    self.on_progress(stage, len(order))
 
         workers = [threading.Thread(target=work, args=(worker,)) for worker in range(threads)]
         for worker in workers:
@@ -316,7 +343,7 @@ class _Run:
             worker.join()
 
 
-def _shares(
+def _request_counts(
     kinds: Mapping[str, tuple[Attack, float, int]], requests: int
 ) -> dict[str, tuple[Attack, int]]:
     """How many of each kind, of so many requests in all."""
@@ -327,7 +354,7 @@ def _shares(
 
 
 @contextlib.contextmanager
-def _defenceless(admin: Callable[[], Connection]) -> Iterator[None]:
+def _without_row_security(admin: Callable[[], Connection]) -> Iterator[None]:
     """Row-level security switched off on every table, for the control."""
     guarded = "select relname::text from pg_class where relnamespace = 'groundwork'::regnamespace and relrowsecurity"
     with admin() as connection:
@@ -342,7 +369,7 @@ def _defenceless(admin: Callable[[], Connection]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _logs(server_log: Path) -> Iterator[Callable[[], str]]:
+def _capture_logs(server_log: Path) -> Iterator[Callable[[], str]]:
     """Takes what the service, the libraries and the database server log; gives all of it so far."""
     log, before = io.StringIO(), server_log.stat().st_size if server_log.exists() else 0
     handler = logging.StreamHandler(log)
@@ -371,7 +398,7 @@ def _logs(server_log: Path) -> Iterator[Callable[[], str]]:
         logging.getLogger().removeHandler(handler)
 
 
-def _read(log: str, estate: Estate) -> tuple[int, int]:
+def _count_leaking_lines(log: str, estate: Estate) -> tuple[int, int]:
     """How many lines a log has, and in how many there is something of anybody's."""
     lines = log.splitlines()
-    return len(lines), sum(bool(estate.leaks(None, "", line)) for line in lines)
+    return len(lines), sum(bool(estate.find_leaks(None, "", line)) for line in lines)

@@ -18,12 +18,14 @@ from core.errors import GroundworkError, UnsafeDatabase
 from core.principal import Principal
 
 POOL_CONNECTIONS = 3  # pooled connections, fewer than threads, so that each is soon somebody else's
-OWN_PAPERS = sql.SQL("select tenant_id, title, path, text, metadata from groundwork.document")
-TABLES = (
+VISIBLE_DOCUMENTS = sql.SQL(
+    "select tenant_id, title, path, text, metadata from groundwork.document"
+)
+TABLES_QUERY = (
     "select c.relname::text from pg_class c join pg_namespace n on n.oid = c.relnamespace"
     " where n.nspname = 'groundwork' and c.relkind in ('r', 'p', 'v', 'm', 'f', 'S')"
 )
-FAILED = (
+EXPECTED_ERRORS = (
     psycopg.Error,
     GroundworkError,
     KeyError,
@@ -46,7 +48,7 @@ def reuse_after_error(database: Database) -> Callable[[Target, random.Random], O
     def attack(target: Target, chance: random.Random) -> Observation:
         first, second = random_asker(target.estate, chance), random_asker(target.estate, chance)
         spoil = chance.choice(SPOILERS)
-        with contextlib.suppress(*FAILED, Hangup):
+        with contextlib.suppress(*EXPECTED_ERRORS, Hangup):
             spoil(database, first)
         with database.connection() as connection:
             left = connection.execute(
@@ -54,52 +56,56 @@ def reuse_after_error(database: Database) -> Callable[[Target, random.Random], O
                 " current_setting('groundwork.groups', true)"
             ).fetchone()
         clean = left is not None and left[0] == "groundwork_app" and not left[1] and not left[2]
-        seen = _all_papers(
+        seen = _read_visible_documents(
             target, database, second, f"after {spoil.__name__.strip('_')} by {first.tenant}"
         )
         return (
             seen
-            if clean or seen.wrong
-            else Observation(second, seen.sent, seen.got, f"{left} stayed on a connection")
+            if clean or seen.violation
+            else Observation(second, seen.sent, seen.received, f"{left} stayed on a connection")
         )
 
     return attack
 
 
-def _all_papers(target: Target, database: Database, asker: Principal, sent: str) -> Observation:
+def _read_visible_documents(
+    target: Target, database: Database, asker: Principal, sent: str
+) -> Observation:
     """Every document that the asker's transaction sees, which must be all of theirs and no other."""
     with database.reading(asker) as connection:
-        rows = connection.execute(OWN_PAPERS).fetchall()
-    wrong = "" if len(rows) == target.estate.reach(asker)[0] else f"sees {len(rows)} documents"
+        rows = connection.execute(VISIBLE_DOCUMENTS).fetchall()
+    wrong = (
+        "" if len(rows) == target.estate.count_readable(asker)[0] else f"sees {len(rows)} documents"
+    )
     return Observation(asker, sent, repr(rows), wrong)
 
 
-Spoil = Callable[[Database, Principal], None]
+Spoiler = Callable[[Database, Principal], None]
 
 
-def _run(database: Database, asker: Principal, *statements: sql.SQL) -> None:
+def _read_then_execute(database: Database, asker: Principal, *statements: sql.SQL) -> None:
     with database.reading(asker) as connection:
-        connection.execute(OWN_PAPERS).fetchall()
+        connection.execute(VISIBLE_DOCUMENTS).fetchall()
         for statement in statements:
             connection.execute(statement)
 
 
 def _error(database: Database, asker: Principal) -> None:
-    _run(database, asker, sql.SQL("select 1 / 0"))
+    _read_then_execute(database, asker, sql.SQL("select 1 / 0"))
 
 
 def _parse_error(database: Database, asker: Principal) -> None:
-    _run(database, asker, sql.SQL("select nonsense frm document"))
+    _read_then_execute(database, asker, sql.SQL("select nonsense frm document"))
 
 
 def _timeout(database: Database, asker: Principal) -> None:
-    _run(
+    _read_then_execute(
         database, asker, sql.SQL("set local statement_timeout = 1"), sql.SQL("select pg_sleep(60)")
     )
 
 
 def _cancelled(database: Database, asker: Principal) -> None:
-    _run(
+    _read_then_execute(
         database,
         asker,
         sql.SQL("select pg_cancel_backend(pg_backend_pid())"),
@@ -108,12 +114,12 @@ def _cancelled(database: Database, asker: Principal) -> None:
 
 
 def _terminated(database: Database, asker: Principal) -> None:
-    _run(database, asker, sql.SQL("select pg_terminate_backend(pg_backend_pid())"))
+    _read_then_execute(database, asker, sql.SQL("select pg_terminate_backend(pg_backend_pid())"))
 
 
 def _raised(database: Database, asker: Principal) -> None:
     with database.reading(asker) as connection:
-        connection.execute(OWN_PAPERS)
+        connection.execute(VISIBLE_DOCUMENTS)
         raise Hangup
 
 
@@ -133,7 +139,7 @@ def _abandoned(database: Database, asker: Principal) -> None:
 
     def rows() -> Generator[Any, None, None]:
         with database.reading(asker) as connection:
-            yield from connection.execute(OWN_PAPERS).fetchall()
+            yield from connection.execute(VISIBLE_DOCUMENTS).fetchall()
 
     begun = rows()
     next(begun, None)
@@ -144,7 +150,9 @@ def _cancelled_task(database: Database, asker: Principal) -> None:
     """A task that is cancelled while its thread still works, as when a client hangs up."""
 
     async def hurried() -> None:
-        work = asyncio.to_thread(_run, database, asker, sql.SQL("select pg_sleep(0.02)"))
+        work = asyncio.to_thread(
+            _read_then_execute, database, asker, sql.SQL("select pg_sleep(0.02)")
+        )
         await asyncio.wait_for(work, 0.001)
 
     asyncio.run(hurried())
@@ -155,7 +163,7 @@ def _cancelled_in_task(database: Database, asker: Principal) -> None:
 
     async def cancelled() -> None:
         with database.reading(asker) as connection:
-            connection.execute(OWN_PAPERS)
+            connection.execute(VISIBLE_DOCUMENTS)
             task = asyncio.current_task()
             assert task is not None
             task.cancel()
@@ -173,19 +181,19 @@ def _half_rolled_back(database: Database, asker: Principal) -> None:
 
 def _broken_pipeline(database: Database, asker: Principal) -> None:
     with database.reading(asker) as connection, connection.pipeline():
-        connection.execute(OWN_PAPERS)
+        connection.execute(VISIBLE_DOCUMENTS)
         connection.execute("select 1 / 0")
-        connection.execute(OWN_PAPERS)
+        connection.execute(VISIBLE_DOCUMENTS)
 
 
 def _prepared(database: Database, asker: Principal) -> None:
     """A plan made for one tenant is kept on the connection; psycopg takes it up again by the text of the statement."""
     with database.reading(asker) as connection:
         for _ in range(2):
-            connection.execute(OWN_PAPERS, prepare=True)
+            connection.execute(VISIBLE_DOCUMENTS, prepare=True)
 
 
-SPOILERS: tuple[Spoil, ...] = (
+SPOILERS: tuple[Spoiler, ...] = (
     _error,
     _parse_error,
     _timeout,
@@ -215,7 +223,9 @@ def kill_connections(database: Database) -> Callable[[Target, random.Random], Ob
         asker = random_asker(target.estate, chance)
         for _ in range(POOL_CONNECTIONS):
             with contextlib.suppress(psycopg.Error, GroundworkError):
-                return _all_papers(target, database, asker, "after the backends were ended")
+                return _read_visible_documents(
+                    target, database, asker, "after the backends were ended"
+                )
         return Observation(asker, "", "no connection")
 
     return attack
@@ -290,8 +300,8 @@ def attempt_statements(database: Database) -> Callable[[Target, random.Random], 
         asker = random_asker(target.estate, chance)
         attempt = chance.choice(ATTEMPTS)
         part = chance.choice(("bare", "reading", "writing"))
-        entered = _entered(database, asker, part)
-        got = _try(entered, [sql.SQL(each) for each in _parts(attempt)])
+        entered = _open_connection(database, asker, part)
+        got = _execute_all(entered, [sql.SQL(each) for each in _split_statements(attempt)])
         return Observation(
             asker if part != "bare" else None, attempt, got, operator=part == "writing"
         )
@@ -305,15 +315,15 @@ def read_every_table(database: Database) -> Callable[[Target, random.Random], Ob
     def attack(target: Target, chance: random.Random) -> Observation:
         asker = random_asker(target.estate, chance)
         with target.admin() as connection:
-            names: list[Any] = connection.execute(TABLES).fetchall()
+            names: list[Any] = connection.execute(TABLES_QUERY).fetchall()
         name = sql.Identifier("groundwork", chance.choice(names)[0])
         command = chance.choice(
             ["table {}", "select count(*), max(t::text) from {} t", "select * from {} where true"]
         )
         query = sql.SQL(command).format(name)
         part = chance.choice(("bare", "reading", "reading", "writing"))
-        entered = _entered(database, asker, part)
-        got = _try(entered, [query])
+        entered = _open_connection(database, asker, part)
+        got = _execute_all(entered, [query])
         return Observation(
             asker if part != "bare" else None, query.as_string(), got, operator=part == "writing"
         )
@@ -321,7 +331,7 @@ def read_every_table(database: Database) -> Callable[[Target, random.Random], Ob
     return attack
 
 
-def _entered(
+def _open_connection(
     database: Database, asker: Principal, part: str
 ) -> contextlib.AbstractContextManager[Connection]:
     """A bare connection of the application, or a transaction of the asker's."""
@@ -330,12 +340,14 @@ def _entered(
     return database.reading(asker) if part == "reading" else database.writing(asker.tenant)
 
 
-def _parts(attempt: LiteralString) -> list[LiteralString]:
+def _split_statements(attempt: LiteralString) -> list[LiteralString]:
     """The statements of an attempt; a block in $$ is one."""
     return [attempt] if "$$" in attempt else attempt.split("; ")
 
 
-def _try(entered: contextlib.AbstractContextManager[Connection], statements: list[Any]) -> str:
+def _execute_all(
+    entered: contextlib.AbstractContextManager[Connection], statements: list[Any]
+) -> str:
     """All that a few statements bring, their errors and notices included; what they change is undone."""
     got: list[object] = []
     try:
@@ -381,20 +393,20 @@ def start_with_other_role(target: Target, chance: random.Random) -> Observation:
         if not power:
             owner = connection.execute("select current_user::text").fetchone()
             assert owner is not None
-            return _refused(make_conninfo("", **{**parts, "user": str(owner[0])}), title)
+            return _check_refused(make_conninfo("", **{**parts, "user": str(owner[0])}), title)
         connection.execute(sql.SQL("create role {} login noinherit").format(role))
         connection.execute(sql.SQL("grant usage on schema groundwork to {}").format(role))
         connection.execute(sql.SQL("grant select on groundwork.index_version to {}").format(role))
         try:
             connection.execute(sql.SQL(power).format(role=role))
-            return _refused(make_conninfo("", **{**parts, "user": name}), title)
+            return _check_refused(make_conninfo("", **{**parts, "user": name}), title)
         finally:
             connection.execute(sql.SQL("reassign owned by {} to current_user").format(role))
             connection.execute(sql.SQL("drop owned by {}").format(role))
             connection.execute(sql.SQL("drop role {}").format(role))
 
 
-def _refused(address: str, title: str) -> Observation:
+def _check_refused(address: str, title: str) -> Observation:
     try:
         with Database(address).open():
             return Observation(None, title, "", f"a role that {title} was let in")
@@ -407,6 +419,6 @@ def find_damage(estate: Estate, connection: Connection) -> str:
     found: list[Any] = connection.execute("select document_id::text from document").fetchall()
     lost = {paper.document_id for paper in estate.papers} ^ {row[0] for row in found}
     spoken: list[Any] = connection.execute("select conversation_id::text from turn").fetchall()
-    silent = {talk.conversation_id for talk in estate.talks} - {row[0] for row in spoken}
+    silent = {talk.conversation_id for talk in estate.conversations} - {row[0] for row in spoken}
     changes = {"documents were deleted or added": lost, "conversations were deleted": silent}
     return "; ".join(f"{len(changed)} {what}" for what, changed in changes.items() if changed)

@@ -33,8 +33,8 @@ class Observation:
 
     asker: Principal | None
     sent: str
-    got: str
-    wrong: str = ""
+    received: str
+    violation: str = ""
     operator: bool = False
 
 
@@ -52,13 +52,13 @@ class AttackCount:
 
     def add(self, estate: Estate, seen: Observation) -> None:
         """Count a request, and judge what it brought."""
-        leaked = estate.leaks(seen.asker, seen.sent, seen.got, operator=seen.operator)
+        leaked = estate.find_leaks(seen.asker, seen.sent, seen.received, operator=seen.operator)
         self.requests += 1
-        self.own += estate.shows(seen.asker, seen.sent, seen.got)
-        if leaked or seen.wrong:
+        self.own += estate.shows_own_data(seen.asker, seen.sent, seen.received)
+        if leaked or seen.violation:
             self.leaks += 1
             self.examples.append(
-                f"{seen.asker} sent {seen.sent[:300]!r}: {seen.wrong or leaked}; got {seen.got[:600]!r}"
+                f"{seen.asker} sent {seen.sent[:300]!r}: {seen.violation or leaked}; got {seen.received[:600]!r}"
             )
 
 
@@ -67,7 +67,7 @@ class CachingEmbedder:
 
     def __init__(self, embedder: Embedder) -> None:
         self._embedder = embedder
-        self._known: dict[str, Any] = {}
+        self._vectors: dict[str, Any] = {}
         self.max_input_tokens = embedder.max_input_tokens
 
     @property
@@ -85,17 +85,17 @@ class CachingEmbedder:
         """See `Embedder`."""
         import numpy as np
 
-        if missing := [text for text in dict.fromkeys(texts) if text not in self._known]:
+        if missing := [text for text in dict.fromkeys(texts) if text not in self._vectors]:
             vectors = self._embedder.encode(missing, on_progress)
             if len(texts) > 1:
                 return vectors if len(missing) == len(texts) else self._embedder.encode(texts)
-            self._known[missing[0]] = vectors[0]
-        return np.stack([self._known[text] for text in texts])
+            self._vectors[missing[0]] = vectors[0]
+        return np.stack([self._vectors[text] for text in texts])
 
-    def learn(self, texts: Sequence[str]) -> Vectors:
+    def encode_ahead(self, texts: Sequence[str]) -> Vectors:
         """Have texts ready."""
         vectors = self._embedder.encode(texts)
-        self._known |= dict(zip(texts, vectors, strict=True))
+        self._vectors |= dict(zip(texts, vectors, strict=True))
         return vectors
 
 
@@ -112,7 +112,7 @@ def random_asker(estate: Estate, chance: random.Random) -> Principal:
         own.append(chance.choice(false_groups(estate, tenant, chance)))
     if chance.random() < 0.1:
         tenant = chance.choice(false_tenants(tenant, chance))
-    estate.own(
+    estate.record_owners(
         " ".join(own), (tenant, OPERATOR)
     )  # who runs a tenant may see which groups its people claim to be in
     return Principal(tenant, tuple(own))
@@ -123,7 +123,7 @@ def false_groups(estate: Estate, tenant: str, chance: random.Random) -> tuple[st
     other = chance.choice([each for each in estate.tenants if each != tenant])
     group = chance.choice(GROUPS)
     return (
-        estate.staff[other],
+        estate.own_groups[other],
         f"{group.upper()}x",
         f"{group} ",
         f"{{{group}}}",
@@ -171,7 +171,7 @@ def choose_paper(estate: Estate, asker: Principal, chance: random.Random) -> Pap
 
 def hidden_canaries(estate: Estate, asker: Principal, words: Sequence[str]) -> list[str]:
     """Those of some canaries that stand in nothing the asker may see."""
-    return [word for word in words if word in estate.owners and estate.leaks(asker, "", word)]
+    return [word for word in words if word in estate.owners and estate.find_leaks(asker, "", word)]
 
 
 def filter_for_paper(paper: Paper, chance: random.Random) -> tuple[dict[str, Any] | None, bool]:

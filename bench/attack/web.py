@@ -33,13 +33,15 @@ from serving.api.app import build_api
 from serving.api.identity import IdentityProvider, JwtIdentity
 from serving.api.server import claim_port
 
-KEY = "a key that only the service and whoever issues its tokens know"
-OTHER_KEY = "a key that somebody made up, as long as the right one is, but"
+SIGNING_KEY = "a key that only the service and whoever issues its tokens know"
+WRONG_KEY = "a key that somebody made up, as long as the right one is, but"
 AUDIENCE = "groundwork"
-LIFETIME = 3600  # seconds
-KEPT = 600  # seconds that a connection may be idle: its thread does other things meanwhile
-PATIENCE = 30  # seconds that a reply may take
-WAITS = (
+TOKEN_LIFETIME_SECONDS = 3600  # seconds
+KEEP_ALIVE_SECONDS = (
+    600  # seconds that a connection may be idle: its thread does other things meanwhile
+)
+REPLY_TIMEOUT_SECONDS = 30  # seconds that a reply may take
+SILENCE_TIMEOUT_SECONDS = (
     1  # seconds of silence after which a connection is given up, where the server may wait for more
 )
 MODES = ("hybrid", "dense", "lexical")
@@ -54,7 +56,7 @@ class Request:
     body: bytes = b""
     headers: Mapping[str, str] = field(default_factory=dict)
 
-    def said(self) -> str:
+    def describe(self) -> str:
         """All of it as text, without the token."""
         shown = {name: value for name, value in self.headers.items() if name != "Authorization"}
         return f"{self.method} {self.path} {shown} {self.body.decode(errors='replace')}"
@@ -75,28 +77,30 @@ Send = Callable[[Target, Request], Reply]
 # --- who asks -------------------------------------------------------------------------------------------------------
 
 
-def token(principal: Principal, key: str = KEY, algorithm: str = "HS256", **changes: Any) -> str:
+def make_token(
+    principal: Principal, key: str = SIGNING_KEY, algorithm: str = "HS256", **changes: Any
+) -> str:
     """A token as the service accepts it, or one with claims changed (None: left out)."""
     claims: dict[str, Any] = {
         "tenant": principal.tenant,
         "groups": list(principal.groups),
         "sub": "someone",
         "aud": AUDIENCE,
-        "exp": time.time() + LIFETIME,
+        "exp": time.time() + TOKEN_LIFETIME_SECONDS,
     }
     claims = {name: value for name, value in (claims | changes).items() if value is not None}
     return jwt.encode(claims, key, algorithm)
 
 
-def bearing(bearer: str) -> dict[str, str]:
+def bearer_header(bearer: str) -> dict[str, str]:
     """The header that carries a token."""
     return {"Authorization": f"Bearer {bearer}"}
 
 
-def false_token(principal: Principal, other: Principal, chance: random.Random) -> str:
+def make_false_token(principal: Principal, other: Principal, chance: random.Random) -> str:
     """A token in a principal's name that nobody issued, or that no longer counts."""
-    head, _, signature = token(other).split(".")
-    payload = token(principal).split(".")[1]
+    head, _, signature = make_token(other).split(".")
+    payload = make_token(principal).split(".")[1]
     unsigned = [
         {"alg": "none"},
         {"alg": "HS256", "kid": "../../dev/null"},
@@ -104,30 +108,30 @@ def false_token(principal: Principal, other: Principal, chance: random.Random) -
     ]
     forged = [
         f"{head}.{payload}.{signature}",
-        f"{_encoded(chance.choice(unsigned))}.{payload}.",
-        token(principal, OTHER_KEY),
-        token(principal, OTHER_KEY * 2, "HS512"),
-        token(principal, exp=time.time() - 1),
-        token(principal, nbf=time.time() + LIFETIME),
-        token(principal, aud="another"),
-        token(principal, exp=None),
-        token(principal, sub=None),
-        token(principal, tenant=None),
-        token(principal, tenant=[principal.tenant]),
-        token(principal, tenant={"name": principal.tenant}),
-        token(principal, tenant=""),
-        token(principal, groups="finance"),
-        token(principal, groups=[["finance"]]),
-        token(principal, groups=["staff\x1ffinance"]),
-        f"{token(principal)}x",
-        f"{token(principal)[:-4]}AAAA",
+        f"{_encode_part(chance.choice(unsigned))}.{payload}.",
+        make_token(principal, WRONG_KEY),
+        make_token(principal, WRONG_KEY * 2, "HS512"),
+        make_token(principal, exp=time.time() - 1),
+        make_token(principal, nbf=time.time() + TOKEN_LIFETIME_SECONDS),
+        make_token(principal, aud="another"),
+        make_token(principal, exp=None),
+        make_token(principal, sub=None),
+        make_token(principal, tenant=None),
+        make_token(principal, tenant=[principal.tenant]),
+        make_token(principal, tenant={"name": principal.tenant}),
+        make_token(principal, tenant=""),
+        make_token(principal, groups="finance"),
+        make_token(principal, groups=[["finance"]]),
+        make_token(principal, groups=["staff\x1ffinance"]),
+        f"{make_token(principal)}x",
+        f"{make_token(principal)[:-4]}AAAA",
         payload,
         "",
     ]
     return chance.choice(forged)
 
 
-def _encoded(part: dict[str, str]) -> str:
+def _encode_part(part: dict[str, str]) -> str:
     return base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode()
 
 
@@ -147,25 +151,25 @@ class TrustingIdentity:
             return Principal("nobody")
 
 
-def identity() -> IdentityProvider:
+def service_identity() -> IdentityProvider:
     """The provider that the attack has to get past: the service's own."""
-    return JwtIdentity(KEY, "HS256", AUDIENCE)
+    return JwtIdentity(SIGNING_KEY, "HS256", AUDIENCE)
 
 
 # --- ways to the service --------------------------------------------------------------------------------------------
 
-_own = threading.local()
+_thread_state = threading.local()
 
 
 def in_process(target: Target, request: Request) -> Reply:
     """Straight into the application, as a server would call it."""
-    if not hasattr(_own, "runner"):
-        _own.runner = asyncio.Runner()
-    runner: asyncio.Runner = _own.runner
-    return runner.run(_call(target.api, request))
+    if not hasattr(_thread_state, "runner"):
+        _thread_state.runner = asyncio.Runner()
+    runner: asyncio.Runner = _thread_state.runner
+    return runner.run(_call_application(target.api, request))
 
 
-async def _call(api: FastAPI, request: Request) -> Reply:
+async def _call_application(api: FastAPI, request: Request) -> Reply:
     path, _, query = request.path.partition("?")
     headers = {
         "host": "127.0.0.1",
@@ -214,10 +218,10 @@ async def _call(api: FastAPI, request: Request) -> Reply:
 
 def over_http(target: Target, request: Request) -> Reply:
     """Over a connection that this thread keeps and uses for one tenant after the other."""
-    connection: http.client.HTTPConnection | None = getattr(_own, "connection", None)
+    connection: http.client.HTTPConnection | None = getattr(_thread_state, "connection", None)
     if connection is None or connection.port != target.port:
-        connection = _own.connection = http.client.HTTPConnection(
-            "127.0.0.1", target.port, timeout=PATIENCE
+        connection = _thread_state.connection = http.client.HTTPConnection(
+            "127.0.0.1", target.port, timeout=REPLY_TIMEOUT_SECONDS
         )
     try:
         connection.request(
@@ -244,7 +248,7 @@ def serve_api(api: FastAPI) -> Iterator[int]:
         log_level="warning",
         access_log=False,
         timeout_graceful_shutdown=1,
-        timeout_keep_alive=KEPT,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
@@ -253,12 +257,12 @@ def serve_api(api: FastAPI) -> Iterator[int]:
         yield listener.getsockname()[1]
     finally:
         server.should_exit = True
-        thread.join(PATIENCE)
+        thread.join(REPLY_TIMEOUT_SECONDS)
 
 
-def services_api(services: Services) -> FastAPI:
+def build_signed_api(services: Services) -> FastAPI:
     """The application, behind signed tokens."""
-    return build_api(services, identity())
+    return build_api(services, service_identity())
 
 
 # --- attacks --------------------------------------------------------------------------------------------------------
@@ -269,20 +273,24 @@ def attack_routes(send: Send) -> Callable[[Target, random.Random], Observation]:
 
     def attack(target: Target, chance: random.Random) -> Observation:
         asker = random_asker(target.estate, chance)
-        request = chance.choice(WAYS)(target, asker, chance)
-        headers = {**bearing(token(asker)), **_misleading(target, chance), **request.headers}
+        request = chance.choice(REQUEST_MAKERS)(target, asker, chance)
+        headers = {
+            **bearer_header(make_token(asker)),
+            **_misleading_headers(target, chance),
+            **request.headers,
+        }
         request = Request(request.method, request.path, request.body, headers)
         reply = send(target, request)
         known = f"{asker.tenant} {asker.groups}" if request.path.startswith("/v1/me") else ""
-        return _seen(target, asker, request, reply, known)
+        return _observe(target, asker, request, reply, known)
 
     return attack
 
 
-def _seen(
+def _observe(
     target: Target, asker: Principal | None, request: Request, reply: Reply, known: str = ""
 ) -> Observation:
-    sent, got = f"{request.said()} {known}", f"{reply.status}\n{reply.head}\n{reply.body}"
+    sent, got = f"{request.describe()} {known}", f"{reply.status}\n{reply.head}\n{reply.body}"
     if reply.status >= 500:
         return Observation(asker, sent, got, f"status {reply.status}")
     if asker is None and reply.status != 401:
@@ -293,12 +301,12 @@ def _seen(
         and reply.status == 200
         and request.path.startswith(("/v1/ask", "/v1/search"))
     ):
-        wrong = _told(target, asker, request, json.loads(reply.body))
+        wrong = _check_counts(target, asker, request, json.loads(reply.body))
     return Observation(asker, sent, got, wrong)
 
 
-def _told(target: Target, asker: Principal, request: Request, given: dict[str, Any]) -> str:
-    documents, passages = target.estate.reach(asker)
+def _check_counts(target: Target, asker: Principal, request: Request, given: dict[str, Any]) -> str:
+    documents, passages = target.estate.count_readable(asker)
     if given["searched"] != {"documents": documents, "passages": passages}:
         return f"it searched {given['searched']} where {documents} documents are open"
     explained = given.get("explanation") or {}
@@ -308,10 +316,10 @@ def _told(target: Target, asker: Principal, request: Request, given: dict[str, A
     return ""
 
 
-Way = Callable[[Target, Principal, random.Random], Request]
+RequestMaker = Callable[[Target, Principal, random.Random], Request]
 
 
-def _ask(target: Target, asker: Principal, chance: random.Random) -> Request:
+def _make_ask(target: Target, asker: Principal, chance: random.Random) -> Request:
     aim = choose_paper(target.estate, asker, chance)
     body = {
         "question": question_about(aim),
@@ -321,9 +329,9 @@ def _ask(target: Target, asker: Principal, chance: random.Random) -> Request:
     return Request("POST", "/v1/ask", json.dumps(body).encode())
 
 
-def _search(target: Target, asker: Principal, chance: random.Random) -> Request:
+def _make_search(target: Target, asker: Principal, chance: random.Random) -> Request:
     aim = choose_paper(target.estate, asker, chance)
-    lexical = f"{chance.choice(aim.canaries)} {chance.choice(target.estate.gone)}"
+    lexical = f"{chance.choice(aim.canaries)} {chance.choice(target.estate.removed_marks)}"
     mode = chance.choice(MODES)
     body = {
         "question": lexical if mode == "lexical" else question_about(aim),
@@ -335,7 +343,7 @@ def _search(target: Target, asker: Principal, chance: random.Random) -> Request:
     return Request("POST", "/v1/search", json.dumps(body).encode())
 
 
-def _document(target: Target, asker: Principal, chance: random.Random) -> Request:
+def _make_document(target: Target, asker: Principal, chance: random.Random) -> Request:
     aim = choose_paper(target.estate, asker, chance)
     written = aim.document_id
     written = chance.choice(
@@ -344,11 +352,11 @@ def _document(target: Target, asker: Principal, chance: random.Random) -> Reques
     return Request(chance.choice(["GET"] * 4 + ["HEAD"]), f"/v1/documents/{written}")
 
 
-def _me(target: Target, asker: Principal, chance: random.Random) -> Request:
+def _make_me(target: Target, asker: Principal, chance: random.Random) -> Request:
     return Request("GET", "/v1/me")
 
 
-def _plain(target: Target, asker: Principal, chance: random.Random) -> Request:
+def _make_plain(target: Target, asker: Principal, chance: random.Random) -> Request:
     """Routes that need nobody, paths beside the routes, and methods that no route has."""
     aim = choose_paper(target.estate, asker, chance)
     path = chance.choice(
@@ -383,7 +391,7 @@ def _plain(target: Target, asker: Principal, chance: random.Random) -> Request:
     )
 
 
-def _broken(target: Target, asker: Principal, chance: random.Random) -> Request:
+def _make_broken(target: Target, asker: Principal, chance: random.Random) -> Request:
     """Bodies that can't be read, or that say more than they should."""
     aim = choose_paper(target.estate, asker, chance)
     question = question_about(aim)
@@ -414,20 +422,20 @@ def _broken(target: Target, asker: Principal, chance: random.Random) -> Request:
     return Request("POST", chance.choice(["/v1/ask", "/v1/search"]), body)
 
 
-WAYS: tuple[Way, ...] = (
-    _ask,
-    _search,
-    _search,
-    _search,
-    _document,
-    _document,
-    _me,
-    _plain,
-    _broken,
+REQUEST_MAKERS: tuple[RequestMaker, ...] = (
+    _make_ask,
+    _make_search,
+    _make_search,
+    _make_search,
+    _make_document,
+    _make_document,
+    _make_me,
+    _make_plain,
+    _make_broken,
 )
 
 
-def _misleading(target: Target, chance: random.Random) -> dict[str, str]:
+def _misleading_headers(target: Target, chance: random.Random) -> dict[str, str]:
     """Headers that name another tenant to whoever would believe them."""
     if chance.random() < 0.7:
         return {}
@@ -461,19 +469,21 @@ def attack_parameters(target: Target, chance: random.Random) -> Observation:
         "groups": ",".join(aim.readers),
         "sub": "admin",
     }
-    asked = _search(target, asker, chance)
-    request = Request("POST", f"{asked.path}?{urlencode(named)}", asked.body, bearing(token(asker)))
+    asked = _make_search(target, asker, chance)
+    request = Request(
+        "POST", f"{asked.path}?{urlencode(named)}", asked.body, bearer_header(make_token(asker))
+    )
     if chance.random() < 0.5:
         path = f"/v1/documents/{aim.document_id}?{urlencode(named)}"
-        request = Request("GET", path, b"", bearing(token(asker)))
-    return _seen(target, asker, request, in_process(target, request))
+        request = Request("GET", path, b"", bearer_header(make_token(asker)))
+    return _observe(target, asker, request, in_process(target, request))
 
 
 def attack_conversations(target: Target, chance: random.Random) -> Observation:
     """Another's conversation, often a colleague's: read it, delete it, go on with it, ask for what was asked in it."""
     asker = random_asker(target.estate, chance)
-    near = [talk for talk in target.estate.talks if talk.tenant == asker.tenant]
-    talk = chance.choice(near if near and chance.random() < 0.6 else target.estate.talks)
+    near = [talk for talk in target.estate.conversations if talk.tenant == asker.tenant]
+    talk = chance.choice(near if near and chance.random() < 0.6 else target.estate.conversations)
     path = f"/v1/conversations/{talk.conversation_id}"
     asked = {"question": "And what was the code?", "conversation": talk.conversation_id}
     ways = [
@@ -487,12 +497,14 @@ def attack_conversations(target: Target, chance: random.Random) -> Observation:
         ),
     ]
     request = chance.choice(ways)
-    request = replace(request, headers={**bearing(token(asker)), **_misleading(target, chance)})
+    request = replace(
+        request, headers={**bearer_header(make_token(asker)), **_misleading_headers(target, chance)}
+    )
     reply = in_process(target, request)
     hidden = "new" in request.body.decode() or reply.status in (404, 405)
     return Observation(
         asker,
-        request.said(),
+        request.describe(),
         f"{reply.status}\n{reply.head}\n{reply.body}",
         "" if hidden else f"status {reply.status}",
     )
@@ -501,29 +513,32 @@ def attack_conversations(target: Target, chance: random.Random) -> Observation:
 def send_false_token(target: Target, chance: random.Random) -> Observation:
     """Tokens that nobody issued, on routes that hand something out."""
     victim, other = random_asker(target.estate, chance), random_asker(target.estate, chance)
-    way = chance.choice([_ask, _search, _document, _me])
+    way = chance.choice([_make_ask, _make_search, _make_document, _make_me])
     asked = way(target, victim, chance)
-    bearer = false_token(victim, other, chance)
+    bearer = make_false_token(victim, other, chance)
     headers = chance.choice(
-        [bearing(bearer)] * 4 + [{}, {"Authorization": token(victim)}, {"Cookie": token(victim)}]
+        [bearer_header(bearer)] * 4
+        + [{}, {"Authorization": make_token(victim)}, {"Cookie": make_token(victim)}]
     )
     request = Request(asked.method.replace("HEAD", "GET"), asked.path, asked.body, headers)
-    return _seen(target, None, request, in_process(target, request))
+    return _observe(target, None, request, in_process(target, request))
 
 
 def compare_hidden_and_absent(target: Target, chance: random.Random) -> Observation:
     """The reply to the id of what is hidden must be that to an id that never was, to the letter."""
     asker = random_asker(target.estate, chance)
-    shut = [paper for paper in chance.sample(target.estate.papers, 8) if not paper.open_to(asker)]
+    shut = [
+        paper for paper in chance.sample(target.estate.papers, 8) if not paper.is_readable_by(asker)
+    ]
     asked = chance.choice(
-        [*(paper.document_id for paper in shut), chance.choice(target.estate.gone)]
+        [*(paper.document_id for paper in shut), chance.choice(target.estate.removed_marks)]
     )
     path = (
         f"/v1/documents/{asked}"
         if len(asked) == 36
         else f"/v1/documents/{uuid.uuid5(uuid.NAMESPACE_URL, asked)}"
     )
-    request = Request("GET", path, b"", bearing(token(asker)))
+    request = Request("GET", path, b"", bearer_header(make_token(asker)))
     absent = Request(
         "GET", f"/v1/documents/{uuid.UUID(int=chance.getrandbits(128))}", b"", request.headers
     )
@@ -531,14 +546,14 @@ def compare_hidden_and_absent(target: Target, chance: random.Random) -> Observat
     same = (
         reply.status == like.status == 404
         and reply.body == like.body
-        and _named(reply) == _named(like)
+        and _stable_headers(reply) == _stable_headers(like)
     )
     return Observation(
         asker, path, f"{reply.head}\n{reply.body}", "" if same else "hidden and absent differ"
     )
 
 
-def _named(reply: Reply) -> str:
+def _stable_headers(reply: Reply) -> str:
     return "\n".join(
         line for line in reply.head.splitlines() if not line.lower().startswith("x-request-id")
     )
@@ -547,12 +562,14 @@ def _named(reply: Reply) -> str:
 def smuggle_requests(target: Target, chance: random.Random) -> Observation:
     """Bytes that a parser may take for more, or other, requests than they are; then what the connection says."""
     asker = random_asker(target.estate, chance)
-    aim = chance.choice([paper for paper in target.estate.papers if not paper.open_to(asker)])
+    aim = chance.choice(
+        [paper for paper in target.estate.papers if not paper.is_readable_by(asker)]
+    )
     inner = f"GET /v1/documents/{aim.document_id} HTTP/1.1\r\nHost: 127.0.0.1\r\n".encode()
-    good = f"Authorization: Bearer {token(asker)}\r\n".encode()
+    good = f"Authorization: Bearer {make_token(asker)}\r\n".encode()
     bad = (
         b"Authorization: Bearer "
-        + token(Principal(aim.tenant, tuple(aim.readers)), OTHER_KEY).encode()
+        + make_token(Principal(aim.tenant, tuple(aim.readers)), WRONG_KEY).encode()
         + b"\r\n"
     )
     end = b"Connection: close\r\n\r\n"
@@ -580,13 +597,15 @@ def smuggle_requests(target: Target, chance: random.Random) -> Observation:
             inner + good + b"Upgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA\r\n" + end,
         ]
     )
-    sent = raw.decode().replace(token(asker), "")
-    return Observation(asker, f"{sent} {asker.tenant}", _exchange(target.port, raw))
+    sent = raw.decode().replace(make_token(asker), "")
+    return Observation(asker, f"{sent} {asker.tenant}", _send_raw(target.port, raw))
 
 
-def _exchange(port: int, raw: bytes) -> str:
+def _send_raw(port: int, raw: bytes) -> str:
     """All that comes back for some bytes."""
-    with socket.create_connection(("127.0.0.1", port), timeout=WAITS) as connection:
+    with socket.create_connection(
+        ("127.0.0.1", port), timeout=SILENCE_TIMEOUT_SECONDS
+    ) as connection:
         connection.sendall(raw)
         got = b""
         with contextlib.suppress(ConnectionError, TimeoutError):
@@ -598,12 +617,14 @@ def _exchange(port: int, raw: bytes) -> str:
 def abort_request(target: Target, chance: random.Random) -> Observation:
     """A question whose asker hangs up at once; then another tenant, on what that leaves behind."""
     first = random_asker(target.estate, chance)
-    asked = _search(target, first, chance)
+    asked = _make_search(target, first, chance)
     head = f"POST /v1/search HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(asked.body)}\r\n"
     raw = (
-        f"{head}Content-Type: application/json\r\nAuthorization: Bearer {token(first)}\r\n\r\n".encode()
+        f"{head}Content-Type: application/json\r\nAuthorization: Bearer {make_token(first)}\r\n\r\n".encode()
         + asked.body
     )
-    with socket.create_connection(("127.0.0.1", target.port), timeout=PATIENCE) as connection:
+    with socket.create_connection(
+        ("127.0.0.1", target.port), timeout=REPLY_TIMEOUT_SECONDS
+    ) as connection:
         connection.sendall(raw[: chance.randint(len(raw) // 2, len(raw))])
     return attack_routes(over_http)(target, chance)

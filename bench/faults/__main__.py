@@ -38,16 +38,16 @@ from core.db.database import Database
 from core.services import Services
 from core.settings import Settings
 
-CONNECTIONS = 20  # that the readers share
-KILLS = 20, 10  # at most, while papers are rewritten and while they are only deleted
-PAUSES = (
+READER_CONNECTIONS = 20  # that the readers share
+MAX_KILLS_PER_PART = 20, 10  # at most, while papers are rewritten and while they are only deleted
+MAX_PAUSE_SECONDS = (
     2.0,
     0.6,
 )  # seconds before each, at most: about what the worker needs for a batch, and for all deletes
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class Targets:
     """How much of everything."""
 
     kills: int
@@ -59,11 +59,13 @@ class Wanted:
     @property
     def deletes_a_round(self) -> int:
         """So many that deletes and kills come to an end together."""
-        return min(self.documents // 4, math.ceil(self.deletes * sum(KILLS) / self.kills))
+        return min(
+            self.documents // 4, math.ceil(self.deletes * sum(MAX_KILLS_PER_PART) / self.kills)
+        )
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
+class Experiment:
     """All that takes part."""
 
     server: Server
@@ -75,45 +77,47 @@ class Stage:
 
 
 @contextlib.contextmanager
-def stage(home: Path, wanted: Wanted) -> Iterator[Stage]:
+def start_experiment(home: Path, targets: Targets) -> Iterator[Experiment]:
     """Everything started, the papers taken in once, undisturbed."""
     tally, server = Tally(), Server(home)
-    papers = Papers(home / "papers", wanted.documents, random.Random(wanted.seed))
+    papers = Papers(home / "papers", targets.documents, random.Random(targets.seed))
     with contextlib.ExitStack() as stack:
         stack.callback(server.stop)
         worker = Worker(server, papers, tally)
         stack.callback(worker.stop)
         service = Service(server, home)
         stack.callback(service.stop)
-        database = Database(server.url, max_connections=CONNECTIONS).open()
+        database = Database(server.url, max_connections=READER_CONNECTIONS).open()
         services = stack.enter_context(
             Services(Settings(home=home, database_url=server.url), database)
         )
         worker.run()
-        yield Stage(server, papers, worker, service, services, tally)
+        yield Experiment(server, papers, worker, service, services, tally)
 
 
 @contextlib.contextmanager
-def killing(on: Stage, wanted: int, pause: float, chance: random.Random) -> Iterator[None]:
+def kill_randomly(
+    experiment: Experiment, max_kills: int, pause: float, chance: random.Random
+) -> Iterator[None]:
     """Inside, kill so often at most, each kind as often as the others, at random moments of the worker's work."""
     ended = threading.Event()
     strikes = {
-        "worker": on.worker.kill,
-        "backend": lambda: on.server.kill_backend(chance),
-        "server": on.server.kill,
+        "worker": experiment.worker.kill,
+        "backend": lambda: experiment.server.kill_backend(chance),
+        "server": experiment.server.kill,
     }
 
     def kill() -> None:
-        left = wanted
+        left = max_kills
         while left and not ended.is_set():
-            if not on.worker.at_work.wait(0.1) or ended.wait(chance.uniform(0, pause)):
+            if not experiment.worker.at_work.wait(0.1) or ended.wait(chance.uniform(0, pause)):
                 continue
-            amid = on.server.leased() > 0
-            kind = min(KINDS, key=lambda kind: on.tally.kills[kind])
-            if on.worker.at_work.is_set() and strikes[kind]():
+            amid = experiment.server.count_leased() > 0
+            kind = min(KINDS, key=lambda kind: experiment.tally.kills[kind])
+            if experiment.worker.at_work.is_set() and strikes[kind]():
                 left -= 1
-                on.tally.kills[kind] += 1
-                on.tally.amid += amid
+                experiment.tally.kills[kind] += 1
+                experiment.tally.kills_during_work += amid
 
     killer = threading.Thread(target=kill, name="killer")
     killer.start()
@@ -124,41 +128,44 @@ def killing(on: Stage, wanted: int, pause: float, chance: random.Random) -> Iter
         killer.join()
 
 
-def change(
-    on: Stage,
+def run_changes(
+    experiment: Experiment,
     rewritten: int,
-    gone: Collection[str],
+    deleted: Collection[str],
     kills: int,
     pause: float,
     chance: random.Random,
 ) -> None:
     """Change the papers, have them taken in under fire, and look."""
-    ask_before_delete(on.service, gone, on.tally)
-    on.papers.turn(on.tally.rounds + 1, rewritten, gone)
-    with killing(on, kills, pause, chance):
-        on.worker.run()
-    retry_while_down(check_store, on.services, on.papers, on.tally)
-    check_deleted(on.service, on.papers, gone, on.tally)
+    ask_before_delete(experiment.service, deleted, experiment.tally)
+    experiment.papers.apply_changes(experiment.tally.rounds + 1, rewritten, deleted)
+    with kill_randomly(experiment, kills, pause, chance):
+        experiment.worker.run()
+    retry_while_down(check_store, experiment.services, experiment.papers, experiment.tally)
+    check_deleted(experiment.service, experiment.papers, deleted, experiment.tally)
 
 
-def measure(home: Path, wanted: Wanted) -> Tally:
+def run_rounds(home: Path, targets: Targets) -> Tally:
     """Rounds until there were enough kills, deletes and reads."""
-    chance, began = random.Random(wanted.seed + 1), time.perf_counter()
-    with stage(home, wanted) as on, run_crowds(on.services, on.papers, on.tally, wanted.readers):
+    chance, began = random.Random(targets.seed + 1), time.perf_counter()
+    with (
+        start_experiment(home, targets) as on,
+        run_crowds(on.services, on.papers, on.tally, targets.readers),
+    ):
         tally = on.tally
         while (
-            tally.kills.total() < wanted.kills
-            or tally.deletes < wanted.deletes
-            or tally.reads < wanted.readers
+            tally.kills.total() < targets.kills
+            or tally.deletes < targets.deletes
+            or tally.reads < targets.readers
         ):
             tally.rounds += 1
-            gone = on.papers.choose(wanted.deletes_a_round)
+            gone = on.papers.choose_names(targets.deletes_a_round)
             halves = gone[::2], gone[1::2]
             for part, names in enumerate(halves):
-                rewritten = 0 if part else wanted.documents // 5 + len(gone)
-                kills = min(KILLS[part], wanted.kills - tally.kills.total())
-                change(on, rewritten, names, kills, PAUSES[part], chance)
-            sys.stderr.write(f"{time.perf_counter() - began:.0f} s, {tally.line()}")
+                rewritten = 0 if part else targets.documents // 5 + len(gone)
+                kills = min(MAX_KILLS_PER_PART[part], targets.kills - tally.kills.total())
+                run_changes(on, rewritten, names, kills, MAX_PAUSE_SECONDS[part], chance)
+            sys.stderr.write(f"{time.perf_counter() - began:.0f} s, {tally.format_progress()}")
             sys.stderr.flush()
     return tally
 
@@ -183,14 +190,14 @@ def main() -> int:
     logging.getLogger("psycopg.pool").setLevel(
         logging.CRITICAL
     )  # that the database is away is the point
-    wanted = Wanted(given.kills, given.documents, given.deletes, given.readers, given.seed)
+    wanted = Targets(given.kills, given.documents, given.deletes, given.readers, given.seed)
     with tempfile.TemporaryDirectory(prefix="faults-") as home:
-        tally = measure(Path(home), wanted)
-    sys.stdout.write(tally.table(wanted.readers) + "\n")
+        tally = run_rounds(Path(home), wanted)
+    sys.stdout.write(tally.format_table(wanted.readers) + "\n")
     sys.stderr.write(
         "\n".join([*tally.examples[:20], f"how runs ended: {dict(tally.endings)}"]) + "\n"
     )
-    return 1 if tally.wrong else 0
+    return 1 if tally.violations else 0
 
 
 if __name__ == "__main__":

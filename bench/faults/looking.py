@@ -11,7 +11,7 @@ from typing import Any
 
 from psycopg.rows import dict_row
 
-from bench.faults.papers import Papers, question_for, read_editions
+from bench.faults.papers import Papers, make_question, read_editions
 from bench.faults.processes import DATABASE_ERRORS, TENANT, Service
 from bench.faults.tally import Tally
 from core.db.database import Connection
@@ -25,8 +25,8 @@ from retrieval.retriever import retrieve
 
 QUERIES = load_queries(Path(__file__).with_name("looking.sql"))
 READER = Principal(TENANT)
-REST = 8.0  # seconds between two crowds; each keeps a processor busy for some three
-SEARCHES = 8  # of so many readers one searches, the others open a document
+CROWD_PAUSE_SECONDS = 8.0  # seconds between two crowds; each keeps a processor busy for some three
+READERS_PER_SEARCH = 8  # of so many readers one searches, the others open a document
 
 
 @contextmanager
@@ -37,12 +37,15 @@ def run_crowds(services: Services, papers: Papers, tally: Tally, readers: int) -
     def come_and_go() -> None:
         chance = random.Random(readers)
         with ThreadPoolExecutor(readers) as threads:
-            while not ended.wait(REST):
+            while not ended.wait(CROWD_PAUSE_SECONDS):
                 together = threading.Barrier(readers)
-                looks = [_search if number % SEARCHES == 0 else _open for number in range(readers)]
+                looks = [
+                    _search_document if number % READERS_PER_SEARCH == 0 else _read_document
+                    for number in range(readers)
+                ]
                 names = chance.choices(papers.names, k=readers)
                 wait(
-                    threads.submit(_look_with_others, together, look, services, name, tally)
+                    threads.submit(_run_reader, together, look, services, name, tally)
                     for look, name in zip(looks, names, strict=True)
                 )
 
@@ -55,7 +58,7 @@ def run_crowds(services: Services, papers: Papers, tally: Tally, readers: int) -
         crowd.join()
 
 
-def _look_with_others(
+def _run_reader(
     together: threading.Barrier,
     look: Callable[..., None],
     services: Services,
@@ -65,30 +68,32 @@ def _look_with_others(
     together.wait()
     try:
         look(services, name, tally)
-        tally.read(away=False)
+        tally.add_read(failed=False)
     except DATABASE_ERRORS:
-        tally.read(away=True)
+        tally.add_read(failed=True)
     except Exception as error:
-        tally.fault("mixed", f"{name} made a reader fail: {type(error).__name__}: {error}")
+        tally.add_violation("mixed", f"{name} made a reader fail: {type(error).__name__}: {error}")
 
 
-def _open(services: Services, name: str, tally: Tally) -> None:
+def _read_document(services: Services, name: str, tally: Tally) -> None:
     """A document, its text by one statement and its chunks by another: one snapshot, so of one edition, and whole."""
     with services.database.reading(READER) as connection:
         for row in _rows(connection, "read_document", {"path": name}):
             chunks = _chunks(connection, row)
             expected, found = read_editions(row["text"]), read_editions("".join(chunks))
             if len(set(expected)) != 1 or found != expected:
-                tally.fault("mixed", f"{name}: the text is of {expected}, its chunks of {found}")
+                tally.add_violation(
+                    "mixed", f"{name}: the text is of {expected}, its chunks of {found}"
+                )
 
 
-def _search(services: Services, name: str, tally: Tally) -> None:
+def _search_document(services: Services, name: str, tally: Tally) -> None:
     """A search: what it finds of one document is of one edition."""
     found: dict[str, set[str]] = {}
-    for hit in retrieve(services, READER, question_for(name), limit=20, mode="lexical").hits:
+    for hit in retrieve(services, READER, make_question(name), limit=20, mode="lexical").hits:
         found.setdefault(hit.path, set()).update(read_editions(hit.text))
     if mixed := {path: said for path, said in found.items() if len(said) > 1}:
-        tally.fault("mixed", f"a search finds {mixed}")
+        tally.add_violation("mixed", f"a search finds {mixed}")
 
 
 def check_store(services: Services, papers: Papers, tally: Tally) -> None:
@@ -97,20 +102,20 @@ def check_store(services: Services, papers: Papers, tally: Tally) -> None:
         with services.database.reading(READER) as connection:
             rows = _rows(connection, "read_document", {"path": name})
             chunks = [_chunks(connection, row) for row in rows]
-        _compare(papers.editions.get(name), name, rows, chunks, tally)
+        _compare_document(papers.editions.get(name), name, rows, chunks, tally)
     with services.database.reading(READER) as connection:
         vectors = live_index(connection).vector_table_name
         row = connection.execute(compose_query(QUERIES["lacking"], vectors=vectors)).fetchone()
     if row and row[0]:
-        tally.fault("lost", f"{row[0]} chunks lack their vector or a posting")
+        tally.add_violation("lost", f"{row[0]} chunks lack their vector or a posting")
     for finding in repair_tenant(services, TENANT, dry_run=True):
         if finding.found and "without a" in finding.check and "worker" not in finding.check:
-            tally.fault("orphaned", f"{finding.found} {finding.check}")
+            tally.add_violation("orphaned", f"{finding.found} {finding.check}")
         if finding.found and "statistics" in finding.check:
-            tally.fault("miscounted", finding.check)
+            tally.add_violation("miscounted", finding.check)
 
 
-def _compare(
+def _compare_document(
     edition: int | None,
     name: str,
     rows: Sequence[dict[str, Any]],
@@ -120,33 +125,33 @@ def _compare(
     """What is stored of one paper; `edition` is None for one that isn't there."""
     if edition is None:
         if rows:
-            tally.fault("found deleted", f"{name} is stored")
+            tally.add_violation("found deleted", f"{name} is stored")
         return
     if len(rows) > 1:
-        tally.fault("doubled", f"{name} is stored {len(rows)} times")
+        tally.add_violation("doubled", f"{name} is stored {len(rows)} times")
     if not rows or set(read_editions(rows[0]["text"])) != {str(edition)}:
-        tally.fault(
+        tally.add_violation(
             "lost",
             f"{name} should be of edition {edition}: {rows[0]['text'][:60] if rows else 'absent'}",
         )
     elif len(chunks[0]) != len(set(chunks[0])):
-        tally.fault("doubled", f"{name}: {chunks[0]}")
+        tally.add_violation("doubled", f"{name}: {chunks[0]}")
 
 
 def ask_before_delete(service: Service, names: Collection[str], tally: Tally) -> None:
     """Ask for what will be deleted, so that whatever the service keeps for later is about it."""
-    tally.cited_before += sum(name in service.ask(question_for(name)) for name in names)
+    tally.cited_before += sum(name in service.ask(make_question(name)) for name in names)
 
 
 def check_deleted(service: Service, papers: Papers, names: Collection[str], tally: Tally) -> None:
     """Ask the service the same again: deleted papers are found by no search, no question and no id."""
     for name in names:
-        if name in service.search(question_for(name)):
-            tally.fault("found deleted", f"a search finds {name}")
-        if name in service.ask(question_for(name)):
-            tally.fault("found deleted", f"an answer names {name}")
-        if service.knows(compute_document_id(TENANT, (papers.folder / name).as_uri())):
-            tally.fault("found deleted", f"the id of {name} leads somewhere")
+        if name in service.search(make_question(name)):
+            tally.add_violation("found deleted", f"a search finds {name}")
+        if name in service.ask(make_question(name)):
+            tally.add_violation("found deleted", f"an answer names {name}")
+        if service.has_document(compute_document_id(TENANT, (papers.folder / name).as_uri())):
+            tally.add_violation("found deleted", f"the id of {name} leads somewhere")
         tally.deletes += 1
 
 

@@ -17,11 +17,11 @@ class Papers:
         for name in self.names:
             self._write(name, 1)
 
-    def choose(self, count: int) -> list[str]:
+    def choose_names(self, count: int) -> list[str]:
         """Some of the papers that are there."""
         return self._chance.sample(sorted(self.editions), min(count, len(self.editions) // 2))
 
-    def turn(self, edition: int, rewritten: int, gone: Collection[str]) -> None:
+    def apply_changes(self, edition: int, rewritten: int, gone: Collection[str]) -> None:
         """Rewrite so many papers, or bring missing ones back, those first; and delete those that are to go."""
         missing = [name for name in self.names if name not in self.editions]
         there = sorted(self.editions.keys() - set(gone))
@@ -32,9 +32,9 @@ class Papers:
             del self.editions[name]
 
     def _write(self, name: str, edition: int) -> None:
-        number = subject(name)
+        number = paper_number(name)
         sections = "\n\n".join(
-            f"## Part {part}\n\nPart {part} of paper {number} is of edition{edition}x. Its word is {codeword(name)}."
+            f"## Part {part}\n\nPart {part} of paper {number} is of edition{edition}x. Its word is {make_codeword(name)}."
             for part in "ABC"
         )
         unfinished = self.folder / f".{name}"
@@ -45,7 +45,7 @@ class Papers:
         self.editions[name] = edition
 
 
-def subject(name: str) -> str:
+def paper_number(name: str) -> str:
     """The number of the paper that a file holds. Each fifth file holds the one before it once more: while both are of
     one edition they are duplicates, and share what is stored.
     """
@@ -53,14 +53,14 @@ def subject(name: str) -> str:
     return f"{number - (number % 5 == 4):04}"
 
 
-def codeword(name: str) -> str:
+def make_codeword(name: str) -> str:
     """A word that stands in one paper only."""
-    return "zq" + "".join("bcdfghjklm"[int(digit)] for digit in subject(name))
+    return "zq" + "".join("bcdfghjklm"[int(digit)] for digit in paper_number(name))
 
 
-def question_for(name: str) -> str:
+def make_question(name: str) -> str:
     """What only this paper answers."""
-    return f"What is the word {codeword(name)} of paper {subject(name)}?"
+    return f"What is the word {make_codeword(name)} of paper {paper_number(name)}?"
 
 
 def read_editions(text: str) -> list[str]:

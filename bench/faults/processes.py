@@ -31,8 +31,8 @@ from ingest import pipeline
 TENANT = "faults"
 DATABASE_ERRORS = (GroundworkError, psycopg.OperationalError, psycopg.InterfaceError)
 COMMAND = Path(sys.executable).parent / "groundwork"
-BACKENDS = "select pid from pg_stat_activity where usename = 'groundwork_app'"
-LEASED = "select count(*) from groundwork.item where state = 'leased'"
+BACKENDS_QUERY = "select pid from pg_stat_activity where usename = 'groundwork_app'"
+LEASED_QUERY = "select count(*) from groundwork.item where state = 'leased'"
 
 
 class Server:
@@ -42,14 +42,14 @@ class Server:
         self._handles = [start_embedded_postgres(Settings(home=home, database_url=""))[0]]
         self.url = self._handles[0].conninfo("groundwork_app")
 
-    def leased(self) -> int:
+    def count_leased(self) -> int:
         """Files that a worker has in hand just now; 0 where nobody can say."""
-        rows = self._ask(LEASED)
+        rows = self._query(LEASED_QUERY)
         return int(rows[0][0]) if rows else 0
 
     def kill_backend(self, chance: random.Random) -> bool:
         """Kill one connection of the application, at which PostgreSQL restarts; False where there is none just now."""
-        pids = self._ask(BACKENDS)
+        pids = self._query(BACKENDS_QUERY)
         with contextlib.suppress(ProcessLookupError):
             if pids:
                 os.kill(chance.choice(pids)[0], signal.SIGKILL)
@@ -80,7 +80,7 @@ class Server:
         for handle in self._handles:
             handle.stop()
 
-    def _ask(self, query: str) -> list[TupleRow]:
+    def _query(self, query: str) -> list[TupleRow]:
         try:
             with psycopg.connect(
                 self._handles[0].conninfo(), autocommit=True, connect_timeout=5
@@ -98,9 +98,9 @@ class Worker:
         self._papers = papers
         self._tally = tally
         self._pid = 0
-        self._nursery = subprocess.Popen(
+        self._spawner = subprocess.Popen(
             [sys.executable, "-m", "bench.faults", "--work"],
-            env=environment(server) | {"OMP_NUM_THREADS": "1"},
+            env=make_environment(server) | {"OMP_NUM_THREADS": "1"},
             text=True,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -109,7 +109,7 @@ class Worker:
 
     def run(self) -> None:
         """Have the papers taken in; again after each death or failure, until they are."""
-        while not self._taken_in():
+        while not self._run_once():
             time.sleep(0.1)
 
     def kill(self) -> bool:
@@ -122,23 +122,23 @@ class Worker:
 
     def stop(self) -> None:
         """Let it end."""
-        self._nursery.communicate()
+        self._spawner.communicate()
 
-    def _taken_in(self) -> bool:
-        assert self._nursery.stdin is not None
+    def _run_once(self) -> bool:
+        assert self._spawner.stdin is not None
         self._tally.runs += 1
-        self._nursery.stdin.write(f"{self._papers.folder}\n")
-        self._nursery.stdin.flush()
-        self._pid = self._heard()["pid"]
+        self._spawner.stdin.write(f"{self._papers.folder}\n")
+        self._spawner.stdin.flush()
+        self._pid = self._read_message()["pid"]
         self.at_work.set()
-        ended = self._heard()
+        ended = self._read_message()
         self.at_work.clear()
         self._tally.endings[ended["state"]] += 1
         return bool(ended["state"] == "finished")
 
-    def _heard(self) -> dict[str, Any]:
-        assert self._nursery.stdout is not None
-        said: dict[str, Any] = json.loads(self._nursery.stdout.readline())
+    def _read_message(self) -> dict[str, Any]:
+        assert self._spawner.stdout is not None
+        said: dict[str, Any] = json.loads(self._spawner.stdout.readline())
         return said
 
 
@@ -152,29 +152,29 @@ class Service:
         with (home / "service.log").open("wb") as log:
             self._process = subprocess.Popen(
                 [str(COMMAND), "serve", "--port", str(port), "--tenant", TENANT],
-                env=environment(server),
+                env=make_environment(server),
                 stdout=log,
                 stderr=log,
             )
 
     def ask(self, question: str) -> str:
         """What it answers, as JSON."""
-        return self._patiently("/v1/ask", {"question": question})[1]
+        return self._request("/v1/ask", {"question": question})[1]
 
     def search(self, question: str) -> str:
         """The hundred best passages, as JSON."""
-        return self._patiently("/v1/search", {"question": question, "limit": 100})[1]
+        return self._request("/v1/search", {"question": question, "limit": 100})[1]
 
-    def knows(self, document_id: object) -> bool:
+    def has_document(self, document_id: object) -> bool:
         """Whether a document's id leads somewhere."""
-        return self._patiently(f"/v1/documents/{document_id}")[0] != 404
+        return self._request(f"/v1/documents/{document_id}")[0] != 404
 
     def stop(self) -> None:
         """Have it end."""
         self._process.terminate()
         self._process.wait()
 
-    def _patiently(self, path: str, body: dict[str, Any] | None = None) -> tuple[int, str]:
+    def _request(self, path: str, body: dict[str, Any] | None = None) -> tuple[int, str]:
         """Status and text: 200 or 404, whatever else it says meanwhile.
 
         Raises:
@@ -198,7 +198,7 @@ class Service:
         )
 
 
-def environment(server: Server) -> dict[str, str]:
+def make_environment(server: Server) -> dict[str, str]:
     """Of a process of ours that uses the server."""
     return {**os.environ, "GROUNDWORK_DATABASE_URL": server.url}
 
@@ -215,16 +215,16 @@ def spawn_workers(commands: IO[str]) -> None:
         reading, writing = os.pipe()
         pid = os.fork()
         if pid == 0:
-            os.write(writing, _run(settings, embedder, line.strip()).encode())
+            os.write(writing, _ingest_folder(settings, embedder, line.strip()).encode())
             os._exit(0)
         os.close(writing)
-        _say({"pid": pid})
+        _write_message({"pid": pid})
         os.waitpid(pid, 0)
         with os.fdopen(reading) as said:
-            _say({"state": said.read() or "killed"})
+            _write_message({"state": said.read() or "killed"})
 
 
-def _run(settings: Settings, embedder: Embedder, folder: str) -> str:
+def _ingest_folder(settings: Settings, embedder: Embedder, folder: str) -> str:
     """In the worker process: the state that its run ended in, or what kept it from its end."""
     try:
         database = Database(settings.database_url).open()
@@ -237,6 +237,6 @@ def _run(settings: Settings, embedder: Embedder, folder: str) -> str:
         return f"{type(error).__name__}: {error}"[:100]
 
 
-def _say(value: dict[str, Any]) -> None:
+def _write_message(value: dict[str, Any]) -> None:
     sys.stdout.write(json.dumps(value) + "\n")
     sys.stdout.flush()

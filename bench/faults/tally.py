@@ -7,7 +7,7 @@ from typing import Literal
 
 Kind = Literal["worker", "backend", "server"]
 KINDS: tuple[Kind, ...] = ("worker", "backend", "server")
-WRONG = ("lost", "doubled", "orphaned", "mixed", "miscounted", "found deleted")
+VIOLATION_KINDS = ("lost", "doubled", "orphaned", "mixed", "miscounted", "found deleted")
 
 
 @dataclass(slots=True)
@@ -15,49 +15,49 @@ class Tally:
     """Counts; all of `wrong` should stay at nought. Threads may share it."""
 
     kills: Counter[str] = field(default_factory=Counter)
-    amid: int = 0
+    kills_during_work: int = 0
     rounds: int = 0
     runs: int = 0
     endings: Counter[str] = field(default_factory=Counter)
     deletes: int = 0
     cited_before: int = 0
     reads: int = 0
-    away: int = 0
-    wrong: Counter[str] = field(default_factory=Counter)
+    failed_reads: int = 0
+    violations: Counter[str] = field(default_factory=Counter)
     examples: list[str] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def read(self, *, away: bool) -> None:
+    def add_read(self, *, failed: bool) -> None:
         """Count what a reader saw: a document, or that the database is away."""
         with self._lock:
-            self.reads += not away
-            self.away += away
+            self.reads += not failed
+            self.failed_reads += failed
 
-    def fault(self, kind: str, example: str) -> None:
+    def add_violation(self, kind: str, example: str) -> None:
         """Count something that should not be."""
         with self._lock:
-            self.wrong[kind] += 1
+            self.violations[kind] += 1
             self.examples.append(f"{kind}: {example}")
 
-    def line(self) -> str:
+    def format_progress(self) -> str:
         """How far it is."""
         kills = ", ".join(f"{self.kills[kind]} {kind}" for kind in KINDS)
-        return f"round {self.rounds}: {kills} killed; {self.reads} reads, {self.deletes} deletes; {dict(self.wrong)}\n"
+        return f"round {self.rounds}: {kills} killed; {self.reads} reads, {self.deletes} deletes; {dict(self.violations)}\n"
 
-    def table(self, readers: int) -> str:
+    def format_table(self, readers: int) -> str:
         """The result, in Markdown."""
         rows: list[tuple[str, int]] = [(f"{kind} killed", self.kills[kind]) for kind in KINDS]
-        rows += [("of these while a worker had files in hand", self.amid)]
+        rows += [("of these while a worker had files in hand", self.kills_during_work)]
         rows += [("rounds", self.rounds), ("runs of the worker", self.runs)]
         rows += [
             (f"reads, by {readers:,} readers at once", self.reads),
-            ("reads that found no database", self.away),
+            ("reads that found no database", self.failed_reads),
         ]
         rows += [
             ("deletes looked for", self.deletes),
             ("of these cited by an answer before", self.cited_before),
         ]
-        rows += [(f"**{kind}**", self.wrong[kind]) for kind in WRONG]
+        rows += [(f"**{kind}**", self.violations[kind]) for kind in VIOLATION_KINDS]
         return "\n".join(
             [
                 "| what | how many |",

@@ -24,7 +24,7 @@ from flows.prefect_server import PrefectServer
 from ingest import pipeline
 from ingest.runs.worker import ClaimedBatch, IngestWorker
 from tests.integration.ingest.test_ingest import find_inconsistencies
-from tests.support.services import superuser
+from tests.support.services import connect_superuser
 
 
 @pytest.fixture
@@ -60,14 +60,14 @@ def run_flow(
 
 
 def read_runs(server: EmbeddedPostgres, services: Services) -> list[tuple[Any, ...]]:
-    with superuser(server, services) as connection:
+    with connect_superuser(server, services) as connection:
         return connection.execute(
             "select state, counts, kind, source from run order by started_at"
         ).fetchall()
 
 
 def execute(server: EmbeddedPostgres, services: Services, command: str) -> None:
-    with superuser(server, services) as connection:
+    with connect_superuser(server, services) as connection:
         connection.execute(command)  # type: ignore[arg-type]
 
 
@@ -87,7 +87,7 @@ def test_a_run_is_in_prefect_and_in_the_queue(
         ("finished", {"added": 2, "quarantined": 1}, "ingest", str(folder)),
         ("finished", {"deleted": 1, "unchanged": 1, "quarantined": 1}, "ingest", str(folder)),
     ]
-    with superuser(server, services) as connection:
+    with connect_superuser(server, services) as connection:
         seconds: Any = connection.execute(
             "select seconds from run order by started_at limit 1"
         ).fetchone()
@@ -102,7 +102,7 @@ def test_the_flow_does_what_its_recorded_parameters_say(
     """Readers, include and exclude come from the parameters, not from the process around it."""
     options = {"readers": ["staff"], "include": ["*.md"], "exclude": ["valves*"]}
     state, _ = run_flow(engine, folder, **options)
-    with superuser(server, services) as connection:
+    with connect_superuser(server, services) as connection:
         stored = connection.execute(
             "select d.tenant_id, d.path, r.readers, d.run_id from document d"
             " join reader_set r using (tenant_id, reader_set_id)"
@@ -207,7 +207,7 @@ def test_a_connection_that_is_cut_is_replaced(
 
     def cut_and_store(worker: IngestWorker, batch: ClaimedBatch) -> None:
         nonlocal cut
-        with superuser(server, services) as connection:
+        with connect_superuser(server, services) as connection:
             terminated = connection.execute(
                 "select pg_terminate_backend(pid) from pg_stat_activity"
                 " where datname = current_database() and usename = 'groundwork_app'"

@@ -18,7 +18,7 @@ from core.local_postgres import EmbeddedPostgres
 from core.services import Services
 from flows.prefect_server import PrefectServer
 from tests.integration.ingest.test_ingest import find_inconsistencies
-from tests.support.services import connect_services, superuser, take_in_folder
+from tests.support.services import connect_services, connect_superuser, ingest_folder
 
 KILLS = 2  # 10 find more
 LOCKED_TABLES = (
@@ -54,7 +54,7 @@ def write_documents(folder: Path, edition: int) -> None:
 
 def read_contents(server: EmbeddedPostgres, services: Services) -> list[tuple[Any, ...]]:
     """Return all documents without ids, versions and times, which differ between two ingests."""
-    with superuser(server, services) as connection:
+    with connect_superuser(server, services) as connection:
         return connection.execute("""
             select d.path, d.content_hash, d.text, r.readers,
                 array(
@@ -193,10 +193,10 @@ def test_an_ingest_can_be_killed_at_any_moment(
         for file in sorted(folder.iterdir())[::3]:
             # A third of the files comes later, so that there is something to add.
             file.rename(tmp_path / file.name)
-        take_in_folder(disturbed, "acme", folder)
+        ingest_folder(disturbed, "acme", folder)
         write_documents(folder, edition=2)
-        take_in_folder(undisturbed, "acme", folder)
-        with superuser(server, disturbed) as connection:
+        ingest_folder(undisturbed, "acme", folder)
+        with connect_superuser(server, disturbed) as connection:
             for runs in range(KILLS):
                 stored: Any = connection.execute(
                     "select count(*) from document where run_id in (select run_id from run)"
@@ -208,10 +208,10 @@ def test_an_ingest_can_be_killed_at_any_moment(
                 for pid in kill_when(process, connection, runs, target, table):
                     assert has_ended(pid), "a process of the killed ingest is left"
                 assert find_inconsistencies(server, disturbed) == []
-        take_in_folder(disturbed, "acme", folder)
+        ingest_folder(disturbed, "acme", folder)
         assert read_contents(server, disturbed) == read_contents(server, undisturbed)
         assert find_inconsistencies(server, disturbed) == []
-        with superuser(server, disturbed) as connection:
+        with connect_superuser(server, disturbed) as connection:
             newest = connection.execute(
                 "select state from run order by started_at desc limit 1"
             ).fetchone()

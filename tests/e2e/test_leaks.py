@@ -27,9 +27,9 @@ def test_no_secret_turns_up_and_without_protection_it_does(
         known = send_texts(sample_services, None, harmless, tmp_path, protected=protected)
         heard = send_texts(sample_services, None, sent, tmp_path, protected=protected)
         assert heard.requests == 15 * len(sent)
-        assert len("".join(heard.said["logs"])) > 10_000
+        assert len("".join(heard.texts_by_place["logs"])) > 10_000
         found[protected] = count_traces(
-            heard, sent, "\n".join(one for said in known.said.values() for one in said)
+            heard, sent, "\n".join(one for said in known.texts_by_place.values() for one in said)
         )
     assert found[True] == {}
     assert found[False]["logs"] == len(sent)

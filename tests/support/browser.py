@@ -18,7 +18,7 @@ FLAGS = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
     " --disable-component-update --disable-sync --hide-scrollbars --remote-debugging-port=0"
 ).split()
-SECONDS = 30.0
+TIMEOUT_SECONDS = 30.0
 
 
 def find_browser() -> str | None:
@@ -33,12 +33,12 @@ class Browser:
         self._socket = socket
         self._number = 0
 
-    def call(self, method: str, **parameters: Any) -> dict[str, Any]:
+    def send_command(self, method: str, **parameters: Any) -> dict[str, Any]:
         """One command of the protocol, and its result."""
         self._number += 1
         self._socket.send(json.dumps({"id": self._number, "method": method, "params": parameters}))
         while True:
-            message = json.loads(self._socket.recv(timeout=SECONDS))
+            message = json.loads(self._socket.recv(timeout=TIMEOUT_SECONDS))
             if message.get("id") == self._number:
                 assert "error" not in message, message
                 result: dict[str, Any] = message["result"]
@@ -46,7 +46,7 @@ class Browser:
 
     def resize(self, width: int, height: int, *, mobile: bool = False) -> None:
         """Set the size of the page in CSS pixels."""
-        self.call(
+        self.send_command(
             "Emulation.setDeviceMetricsOverride",
             width=width,
             height=height,
@@ -56,32 +56,32 @@ class Browser:
 
     def open(self, address: str) -> None:
         """Go to an address and wait until it is loaded."""
-        self.call("Page.navigate", url=address)
-        self.wait("document.readyState === 'complete'")
+        self.send_command("Page.navigate", url=address)
+        self.wait_until("document.readyState === 'complete'")
 
-    def run(self, script: str) -> Any:
+    def evaluate(self, script: str) -> Any:
         """What an expression comes to in the page."""
-        answer = self.call(
+        answer = self.send_command(
             "Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True
         )
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
 
-    def wait(self, condition: str) -> None:
+    def wait_until(self, condition: str) -> None:
         """Until a condition holds in the page; fails after a while."""
-        until = time.monotonic() + SECONDS
-        while not self.run(f"Boolean({condition})"):
+        until = time.monotonic() + TIMEOUT_SECONDS
+        while not self.evaluate(f"Boolean({condition})"):
             assert time.monotonic() < until, f"never came true: {condition}"
 
-    def picture(self, file: Path) -> None:
+    def save_screenshot(self, file: Path) -> None:
         """A PNG of what is visible."""
         file.write_bytes(
-            base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"])
+            base64.b64decode(self.send_command("Page.captureScreenshot", format="png")["data"])
         )
 
 
 @contextmanager
-def browser(program: str, profile: Path) -> Iterator[Browser]:
+def open_browser(program: str, profile: Path) -> Iterator[Browser]:
     """A tab in a Chromium of its own, with an empty profile."""
     process = subprocess.Popen(
         [program, *FLAGS, f"--user-data-dir={profile}", "about:blank"],
@@ -96,7 +96,7 @@ def browser(program: str, profile: Path) -> Iterator[Browser]:
             target = next(entry for entry in json.load(answer) if entry["type"] == "page")
         with connect(target["webSocketDebuggerUrl"], max_size=None) as socket:
             tab = Browser(socket)
-            tab.call("Page.enable")
+            tab.send_command("Page.enable")
             yield tab
     finally:
         process.terminate()

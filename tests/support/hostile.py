@@ -36,20 +36,20 @@ SECRET = "the-secret-of-the-machine"
 """Content of the file that external entities and links point at; no parsed text may contain it."""
 
 ENDINGS = "md txt html pdf docx pptx xlsx csv rst json jsonl eml epub rtf odt".split()
-_W = "http://schemas.openxmlformats.org/wordprocessingml/2006/main"
-_S = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
+_WORD_NAMESPACE = "http://schemas.openxmlformats.org/wordprocessingml/2006/main"
+_SHEET_NAMESPACE = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
 
 
-class Hostile(NamedTuple):
+class HostileFile(NamedTuple):
     """A file; `size` is the size of a sparse one, which has only zeros."""
 
     name: str
-    what: str
+    description: str
     data: bytes = b""
     size: int = 0
 
 
-def files(secret: Path) -> Iterator[Hostile]:
+def list_files(secret: Path) -> Iterator[HostileFile]:
     """Yield all files; `secret` is the path that some of them try to read."""
     yield from _archives(secret)
     yield from _xml(secret)
@@ -61,17 +61,17 @@ def files(secret: Path) -> Iterator[Hostile]:
     yield from _data()
     yield from _messages()
     yield from _text()
-    yield from _ruins()
-    yield from _impostors()
+    yield from _damaged()
+    yield from _misnamed()
 
 
-def write(folder: Path) -> list[Hostile]:
+def write_files(folder: Path) -> list[HostileFile]:
     """Write all files, and the secret next to the folder; return the files without their data."""
     folder.mkdir(parents=True, exist_ok=True)
     secret = folder.parent / "secret.txt"
     secret.write_text(SECRET)
     written = []
-    for file in files(secret):
+    for file in list_files(secret):
         with (folder / file.name).open("wb") as target:
             target.write(file.data)
             if file.size:
@@ -104,7 +104,7 @@ def _pdf() -> bytes:
     return pdf([[Drawn("A good page of text.", 700)]])
 
 
-def good(ending: str) -> bytes:
+def make_good_file(ending: str) -> bytes:
     """Return a small, undamaged file of that type."""
     mail = EmailMessage()
     mail["From"], mail["To"], mail["Subject"] = "a@b.example", "c@d.example", "Good"
@@ -123,7 +123,7 @@ def good(ending: str) -> bytes:
     }.get(ending, lambda: b"# Good\n\nA good paragraph.\n")()
 
 
-def _with(archive: bytes, parts: dict[str, bytes]) -> bytes:
+def _replace_parts(archive: bytes, parts: dict[str, bytes]) -> bytes:
     """Return an archive with some parts replaced or added."""
     with zipfile.ZipFile(io.BytesIO(archive)) as before:
         kept = {name: before.read(name) for name in before.namelist()}
@@ -133,24 +133,26 @@ def _with(archive: bytes, parts: dict[str, bytes]) -> bytes:
 # Archives.
 
 
-def _archives(secret: Path) -> Iterator[Hostile]:
+def _archives(secret: Path) -> Iterator[HostileFile]:
     zeros = bytes(40_000_000)
     bomb = zipped({"word/document.xml": zeros})
-    yield Hostile("bomb.docx", "40 MB of zeros in 40 kB", bomb)
-    yield Hostile(
+    yield HostileFile("bomb.docx", "40 MB of zeros in 40 kB", bomb)
+    yield HostileFile(
         "bomb-beside.docx",
         "a good document with such a bomb beside it",
-        _with(_docx(), {"word/x.bin": zeros}),
+        _replace_parts(_docx(), {"word/x.bin": zeros}),
     )
-    yield Hostile(
+    yield HostileFile(
         "bomb.xlsx",
         "a sheet of 40 MB of blanks",
-        _with(_xlsx(), {"xl/worksheets/sheet1.xml": b" " * 40_000_000}),
+        _replace_parts(_xlsx(), {"xl/worksheets/sheet1.xml": b" " * 40_000_000}),
     )
-    yield Hostile(
-        "bomb.epub", "a chapter of 40 MB", _with(epub(["x"]), {"O/t/c 0.xhtml": b"a " * 20_000_000})
+    yield HostileFile(
+        "bomb.epub",
+        "a chapter of 40 MB",
+        _replace_parts(epub(["x"]), {"O/t/c 0.xhtml": b"a " * 20_000_000}),
     )
-    yield Hostile(
+    yield HostileFile(
         "members.odt",
         "20,000 members",
         zipped({f"m/{n}": "x" for n in range(20_000)} | {"content.xml": "<a/>"}),
@@ -158,55 +160,59 @@ def _archives(secret: Path) -> Iterator[Hostile]:
     inner = bomb
     for _ in range(5):
         inner = zipped({f"{n}.zip": inner for n in range(4)})
-    yield Hostile("nested.zip", "zips in zips, six deep", inner)
-    yield Hostile(
+    yield HostileFile("nested.zip", "zips in zips, six deep", inner)
+    yield HostileFile(
         "nested.docx",
         "the same inside a good document",
-        _with(_docx(), {"word/embeddings/a.zip": inner}),
+        _replace_parts(_docx(), {"word/embeddings/a.zip": inner}),
     )
-    yield Hostile("overlap.docx", "5,000 names for the same bytes", _overlapping(5_000))
-    yield Hostile("lying-size.odt", "a part of 50 MB that says it has 100 bytes", _lying())
-    yield Hostile("duplicate.docx", "two parts of the same name", _duplicate())
-    yield Hostile(
+    yield HostileFile("overlap.docx", "5,000 names for the same bytes", _overlapping(5_000))
+    yield HostileFile("lying-size.odt", "a part of 50 MB that says it has 100 bytes", _wrong_size())
+    yield HostileFile("duplicate.docx", "two parts of the same name", _duplicate())
+    yield HostileFile(
         "traversal.docx",
         "a name that leads out",
-        _with(_docx(), {"../../../../tmp/groundwork-was-here": b"x"}),
+        _replace_parts(_docx(), {"../../../../tmp/groundwork-was-here": b"x"}),
     )
-    yield Hostile(
+    yield HostileFile(
         "absolute.odt", "an absolute name", zipped({str(secret): "x", "content.xml": "<a/>"})
     )
-    yield Hostile(
+    yield HostileFile(
         "symlink.odt",
         "its content is a link to a file of the machine",
         _symlink("content.xml", secret),
     )
-    yield Hostile("symlink.docx", "the same in a document", _symlink("word/document.xml", secret))
+    yield HostileFile(
+        "symlink.docx", "the same in a document", _symlink("word/document.xml", secret)
+    )
     package = (
         f'<container><rootfiles><rootfile full-path="../../../..{secret}"/></rootfiles></container>'
     )
-    yield Hostile(
+    yield HostileFile(
         "rootfile.epub",
         "a book whose contents lie outside",
-        _with(epub(["x"]), {"META-INF/container.xml": package.encode()}),
+        _replace_parts(epub(["x"]), {"META-INF/container.xml": package.encode()}),
     )
     spine = _book(f"../../../../..{secret}", 1)
-    yield Hostile(
-        "chapter.epub", "a book whose chapter lies outside", _with(epub(["x"]), {"O/p.opf": spine})
+    yield HostileFile(
+        "chapter.epub",
+        "a book whose chapter lies outside",
+        _replace_parts(epub(["x"]), {"O/p.opf": spine}),
     )
-    yield Hostile(
+    yield HostileFile(
         "spine.epub",
         "one chapter 50,000 times",
-        _with(epub(["<p>Again.</p>"]), {"O/p.opf": _book("t/c%200.xhtml", 50_000)}),
+        _replace_parts(epub(["<p>Again.</p>"]), {"O/p.opf": _book("t/c%200.xhtml", 50_000)}),
     )
-    yield Hostile(
+    yield HostileFile(
         "no-rootfile.epub",
         "a book without contents",
-        _with(epub(["x"]), {"META-INF/container.xml": b"<container/>"}),
+        _replace_parts(epub(["x"]), {"META-INF/container.xml": b"<container/>"}),
     )
-    yield Hostile("locked.docx", "parts marked as encrypted", _flagged(_docx(), 0x1))
-    yield Hostile("method.docx", "a compression that nobody knows", _method(_docx(), 99))
-    yield Hostile("empty.docx", "a zip of nothing", zipped({}))
-    yield Hostile(
+    yield HostileFile("locked.docx", "parts marked as encrypted", _set_flag(_docx(), 0x1))
+    yield HostileFile("method.docx", "a compression that nobody knows", _set_method(_docx(), 99))
+    yield HostileFile("empty.docx", "a zip of nothing", zipped({}))
+    yield HostileFile(
         "mimetype.epub",
         "a zip whose type is a megabyte long",
         zipped({"mimetype": "a" * 1_000_000}),
@@ -245,7 +251,7 @@ def _overlapping(count: int) -> bytes:
     )
 
 
-def _lying() -> bytes:
+def _wrong_size() -> bytes:
     data = bytearray(
         zipped(
             {
@@ -265,7 +271,7 @@ def _duplicate() -> bytes:
         archive.filelist.append(info)
         archive.filelist.pop()
         archive.NameToInfo.pop("word/document.xml")
-        archive.writestr(info, f'<w:document xmlns:w="{_W}"><w:body/></w:document>')
+        archive.writestr(info, f'<w:document xmlns:w="{_WORD_NAMESPACE}"><w:body/></w:document>')
     return buffer.getvalue()
 
 
@@ -280,7 +286,7 @@ def _symlink(name: str, target: Path) -> bytes:
     return buffer.getvalue()
 
 
-def _flagged(archive: bytes, flag: int) -> bytes:
+def _set_flag(archive: bytes, flag: int) -> bytes:
     data = bytearray(archive)
     for mark, at in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
         start = -1
@@ -289,7 +295,7 @@ def _flagged(archive: bytes, flag: int) -> bytes:
     return bytes(data)
 
 
-def _method(archive: bytes, method: int) -> bytes:
+def _set_method(archive: bytes, method: int) -> bytes:
     data = bytearray(archive)
     for mark, at in ((b"PK\x03\x04", 8), (b"PK\x01\x02", 10)):
         start = -1
@@ -308,7 +314,7 @@ def _laughs() -> str:
     return f"<!DOCTYPE x [{entities}]>"
 
 
-def _xml(secret: Path) -> Iterator[Hostile]:
+def _xml(secret: Path) -> Iterator[HostileFile]:
     kinds = {
         "laughs": ("a billion laughs", _laughs(), "&a11;"),
         "quadratic": (
@@ -333,30 +339,30 @@ def _xml(secret: Path) -> Iterator[Hostile]:
         ),
     }
     for kind, (what, declaration, text) in kinds.items():
-        for ending, data in _xml_files(declaration, text):
-            yield Hostile(f"{kind}.{ending}", f"{what}, in {ending.upper()}", data)
+        for ending, data in _files_with_xml(declaration, text):
+            yield HostileFile(f"{kind}.{ending}", f"{what}, in {ending.upper()}", data)
     wide = f'<?xml version="1.0" encoding="utf-16"?>{_laughs()}<x>&a11;</x>'.encode("utf-16")
-    yield Hostile(
+    yield HostileFile(
         "laughs-utf16.odt",
         "a billion laughs in UTF-16",
-        _with(odt("<text:p>x</text:p>"), {"content.xml": wide}),
+        _replace_parts(odt("<text:p>x</text:p>"), {"content.xml": wide}),
     )
     spans = "<text:span>" * 50_000 + "deep" + "</text:span>" * 50_000
-    yield Hostile("deep.odt", "50,000 elements deep", odt(f"<text:p>{spans}</text:p>"))
+    yield HostileFile("deep.odt", "50,000 elements deep", odt(f"<text:p>{spans}</text:p>"))
     lists = "<text:list><text:list-item>" * 20_000 + "</text:list-item></text:list>" * 20_000
-    yield Hostile("deep-lists.odt", "20,000 lists deep", odt(lists))
+    yield HostileFile("deep-lists.odt", "20,000 lists deep", odt(lists))
     attributes = " ".join(f"a{n}='1'" for n in range(60_000))
-    yield Hostile(
+    yield HostileFile(
         "attributes.odt", "an element of 60,000 attributes", odt(f"<text:p {attributes}/>")
     )
 
 
-def _xml_files(declaration: str, text: str) -> Iterator[tuple[str, bytes]]:
+def _files_with_xml(declaration: str, text: str) -> Iterator[tuple[str, bytes]]:
     body = (
-        f'{declaration}<w:document xmlns:w="{_W}"><w:body><w:p><w:r><w:t>{text}</w:t></w:r></w:p>'
+        f'{declaration}<w:document xmlns:w="{_WORD_NAMESPACE}"><w:body><w:p><w:r><w:t>{text}</w:t></w:r></w:p>'
         f"</w:body></w:document>"
     )
-    yield "docx", _with(_docx(), {"word/document.xml": body.encode()})
+    yield "docx", _replace_parts(_docx(), {"word/document.xml": body.encode()})
     with zipfile.ZipFile(io.BytesIO(_pptx())) as archive:
         slide = archive.read("ppt/slides/slide1.xml").decode()
     start = slide.index("<p:sld")
@@ -365,50 +371,54 @@ def _xml_files(declaration: str, text: str) -> Iterator[tuple[str, bytes]]:
         + declaration
         + slide[start:].replace("Good", text)
     )
-    yield "pptx", _with(_pptx(), {"ppt/slides/slide1.xml": slide.encode()})
+    yield "pptx", _replace_parts(_pptx(), {"ppt/slides/slide1.xml": slide.encode()})
     cell = f'<row r="1"><c r="A1" t="str"><v>{text}</v></c></row>'
-    sheet = f'{declaration}<worksheet xmlns="{_S}"><sheetData>{cell}</sheetData></worksheet>'
-    yield "xlsx", _with(_xlsx(), {"xl/worksheets/sheet1.xml": sheet.encode()})
+    sheet = f'{declaration}<worksheet xmlns="{_SHEET_NAMESPACE}"><sheetData>{cell}</sheetData></worksheet>'
+    yield "xlsx", _replace_parts(_xlsx(), {"xl/worksheets/sheet1.xml": sheet.encode()})
     content = odt(f"<text:p>{text}</text:p>")
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         yield (
             "odt",
-            _with(content, {"content.xml": declaration.encode() + archive.read("content.xml")}),
+            _replace_parts(
+                content, {"content.xml": declaration.encode() + archive.read("content.xml")}
+            ),
         )
     chapter = f'<?xml version="1.0"?>{declaration}<html><body><p>{text}</p></body></html>'
-    yield "epub", _with(epub(["x"]), {"O/t/c 0.xhtml": chapter.encode()})
+    yield "epub", _replace_parts(epub(["x"]), {"O/t/c 0.xhtml": chapter.encode()})
     yield "svg", f'<?xml version="1.0"?>{declaration}<svg><text>{text}</text></svg>'.encode()
 
 
 # What Office files can claim.
 
 
-def _office() -> Iterator[Hostile]:
+def _office() -> Iterator[HostileFile]:
     def document(body: str) -> bytes:
-        xml = f'<w:document xmlns:w="{_W}"><w:body>{body}</w:body></w:document>'
-        return _with(_docx(), {"word/document.xml": xml.encode()})
+        xml = f'<w:document xmlns:w="{_WORD_NAMESPACE}"><w:body>{body}</w:body></w:document>'
+        return _replace_parts(_docx(), {"word/document.xml": xml.encode()})
 
     def sheet(content: str) -> bytes:
-        return _with(
+        return _replace_parts(
             _xlsx(),
-            {"xl/worksheets/sheet1.xml": f'<worksheet xmlns="{_S}">{content}</worksheet>'.encode()},
+            {
+                "xl/worksheets/sheet1.xml": f'<worksheet xmlns="{_SHEET_NAMESPACE}">{content}</worksheet>'.encode()
+            },
         )
 
     cell = (
         '<w:tc><w:tcPr><w:gridSpan w:val="100000000"/></w:tcPr><w:p><w:r><w:t>x</w:t></w:r></w:p>'
         "</w:tc>"
     )
-    yield Hostile(
+    yield HostileFile(
         "span.docx",
         "a cell of 100 million columns",
         document(f"<w:tbl><w:tr>{cell}</w:tr></w:tbl>"),
     )
     nested = "<w:tbl><w:tr><w:tc>" * 5_000 + "<w:p/>" + "</w:tc></w:tr></w:tbl>" * 5_000
-    yield Hostile("deep-tables.docx", "5,000 tables deep", document(nested))
+    yield HostileFile("deep-tables.docx", "5,000 tables deep", document(nested))
     runs = "<w:ins>" * 200 + "<w:r><w:t>x</w:t></w:r>" + "</w:ins>" * 200
-    yield Hostile("deep-runs.docx", "200 insertions deep", document(f"<w:p>{runs}</w:p>"))
-    yield Hostile("paragraphs.docx", "100,000 empty paragraphs", document("<w:p/>" * 100_000))
-    yield Hostile(
+    yield HostileFile("deep-runs.docx", "200 insertions deep", document(f"<w:p>{runs}</w:p>"))
+    yield HostileFile("paragraphs.docx", "100,000 empty paragraphs", document("<w:p/>" * 100_000))
+    yield HostileFile(
         "words.docx",
         "a paragraph of 9 MB",
         document(f"<w:p><w:r><w:t>{'word ' * 1_800_000}</w:t></w:r></w:p>"),
@@ -423,21 +433,21 @@ def _office() -> Iterator[Hostile]:
     looped = document(
         '<w:p><w:pPr><w:pStyle w:val="L0"/></w:pPr><w:r><w:t>Looped.</w:t></w:r></w:p>'
     )
-    yield Hostile(
+    yield HostileFile(
         "style-loop.docx",
         "two styles, each based on the other",
-        _with(
+        _replace_parts(
             looped,
             {"word/styles.xml": styles.replace("</w:styles>", loop + "</w:styles>").encode()},
         ),
     )
     value = '<row r="1048576"><c r="XFD1048576" t="str"><v>last</v></c></row>'
-    yield Hostile(
+    yield HostileFile(
         "dimension.xlsx",
         "one cell, in the last row and column",
         sheet(f'<dimension ref="A1:XFD1048576"/><sheetData>{value}</sheetData>'),
     )
-    yield Hostile(
+    yield HostileFile(
         "row.xlsx",
         "a row number beyond all sheets",
         sheet('<sheetData><row r="4000000000"><c t="str"><v>x</v></c></row></sheetData>'),
@@ -445,15 +455,15 @@ def _office() -> Iterator[Hostile]:
     rows = "".join(
         f'<row r="{n}"><c r="XFD{n}" t="str"><v>x</v></c></row>' for n in range(1, 20_001)
     )
-    yield Hostile(
+    yield HostileFile(
         "wide.xlsx",
         "20,000 rows with one cell far to the right",
         sheet(f"<sheetData>{rows}</sheetData>"),
     )
     many = '<row><c t="n"><v>1</v></c></row>' * 1_000_000
-    yield Hostile("rows.xlsx", "a million rows", sheet(f"<sheetData>{many}</sheetData>"))
+    yield HostileFile("rows.xlsx", "a million rows", sheet(f"<sheetData>{many}</sheetData>"))
     merged = "".join(f'<mergeCell ref="A{n}:XFD1048576"/>' for n in range(1, 2_000))
-    yield Hostile(
+    yield HostileFile(
         "merged.xlsx",
         "2,000 merged areas of the whole sheet",
         sheet(
@@ -461,7 +471,7 @@ def _office() -> Iterator[Hostile]:
             f"{merged}</mergeCells>"
         ),
     )
-    yield Hostile(
+    yield HostileFile(
         "shared.xlsx",
         "a string that isn't there",
         sheet('<sheetData><row r="1"><c r="A1" t="s"><v>99999999</v></c></row></sheetData>'),
@@ -470,10 +480,10 @@ def _office() -> Iterator[Hostile]:
         presentation = archive.read("ppt/presentation.xml").decode()
         slide = archive.read("ppt/slides/slide1.xml").decode()
     entry = presentation[presentation.index("<p:sldId ") : presentation.index("</p:sldIdLst>")]
-    yield Hostile(
+    yield HostileFile(
         "slides.pptx",
         "one slide 20,000 times",
-        _with(
+        _replace_parts(
             _pptx(), {"ppt/presentation.xml": presentation.replace(entry, entry * 20_000).encode()}
         ),
     )
@@ -482,21 +492,23 @@ def _office() -> Iterator[Hostile]:
         "<p:grpSpPr/>"
     )
     groups = slide.replace("</p:spTree>", group * 100 + "</p:grpSp>" * 100 + "</p:spTree>")
-    yield Hostile(
-        "groups.pptx", "100 groups deep", _with(_pptx(), {"ppt/slides/slide1.xml": groups.encode()})
+    yield HostileFile(
+        "groups.pptx",
+        "100 groups deep",
+        _replace_parts(_pptx(), {"ppt/slides/slide1.xml": groups.encode()}),
     )
     spaces = "".join('<text:p>a<text:s text:c="2000000000"/>b</text:p>' for _ in range(100))
-    yield Hostile("spaces.odt", "billions of spaces", odt(spaces))
+    yield HostileFile("spaces.odt", "billions of spaces", odt(spaces))
 
 
 # PDF.
 
 
-def _stream(content: bytes, entries: bytes = b"") -> bytes:
+def _pdf_stream(content: bytes, entries: bytes = b"") -> bytes:
     return b"<< /Length %d %s >>\nstream\n%s\nendstream" % (len(content), entries, content)
 
 
-def _page(content: bytes, entries: bytes = b"", *further: bytes) -> bytes:
+def _one_page_pdf(content: bytes, entries: bytes = b"", *further: bytes) -> bytes:
     """Return a PDF of one page whose content is object 4; `further` objects begin at 6."""
     return pdf_of(
         [
@@ -504,7 +516,7 @@ def _page(content: bytes, entries: bytes = b"", *further: bytes) -> bytes:
             b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
             b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Contents 4 0 R /Resources "
             b"<< /Font << /F1 5 0 R >> /XObject << /X 6 0 R >> >> >>",
-            _stream(content, entries),
+            _pdf_stream(content, entries),
             b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica /Encoding /WinAnsiEncoding "
             b"/ToUnicode 6 0 R >>",
             *further,
@@ -512,12 +524,12 @@ def _page(content: bytes, entries: bytes = b"", *further: bytes) -> bytes:
     )
 
 
-_TEXT = b"BT /F1 12 Tf 72 700 Td (Text) Tj ET\n"
+_TEXT_OPERATORS = b"BT /F1 12 Tf 72 700 Td (Text) Tj ET\n"
 
 
-def _pdfs() -> Iterator[Hostile]:
+def _pdfs() -> Iterator[HostileFile]:
     catalog = b"<< /Type /Catalog /Pages 2 0 R >>"
-    yield Hostile(
+    yield HostileFile(
         "page-loop.pdf",
         "a page tree that contains itself",
         pdf_of([catalog, b"<< /Type /Pages /Kids [2 0 R] /Count 1 >>"]),
@@ -527,24 +539,33 @@ def _pdfs() -> Iterator[Hostile]:
         b"<< /Type /Pages /Kids [3 0 R] /Count 9 >>",
         b"<< /Type /Pages /Kids [2 0 R 2 0 R] /Count 9 >>",
     ]
-    yield Hostile("page-loops.pdf", "two page trees that contain each other, twice", pdf_of(two))
+    yield HostileFile(
+        "page-loops.pdf", "two page trees that contain each other, twice", pdf_of(two)
+    )
     page = b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 9 9] /Contents 4 0 R >>"
     kids = b"<< /Type /Pages /Kids [%s] /Count 200000 >>" % (b"3 0 R " * 200_000)
-    yield Hostile(
-        "pages.pdf", "one page 200,000 times", pdf_of([catalog, kids, page, _stream(_TEXT)])
+    yield HostileFile(
+        "pages.pdf",
+        "one page 200,000 times",
+        pdf_of([catalog, kids, page, _pdf_stream(_TEXT_OPERATORS)]),
     )
     doubling = [catalog] + [
         b"<< /Type /Pages /Kids [%d 0 R %d 0 R] /Count 2 >>" % (n, n) for n in range(3, 28)
     ]
-    yield Hostile("page-doubling.pdf", "2^25 pages from 25 objects", pdf_of([*doubling, page]))
-    yield Hostile(
+    yield HostileFile("page-doubling.pdf", "2^25 pages from 25 objects", pdf_of([*doubling, page]))
+    yield HostileFile(
         "count.pdf",
         "a page that says it is a billion",
         pdf_of(
-            [catalog, b"<< /Type /Pages /Kids [3 0 R] /Count 1000000000 >>", page, _stream(_TEXT)]
+            [
+                catalog,
+                b"<< /Type /Pages /Kids [3 0 R] /Count 1000000000 >>",
+                page,
+                _pdf_stream(_TEXT_OPERATORS),
+            ]
         ),
     )
-    yield Hostile(
+    yield HostileFile(
         "deep-pages.pdf",
         "a page tree 5,000 deep",
         pdf_of(
@@ -553,44 +574,50 @@ def _pdfs() -> Iterator[Hostile]:
             + [page]
         ),
     )
-    flat = _long_flate(200)
-    yield Hostile("flate.pdf", "a content stream of 200 MB", _page(flat, b"/Filter /FlateDecode"))
+    flat = _compress_zeros(200)
+    yield HostileFile(
+        "flate.pdf", "a content stream of 200 MB", _one_page_pdf(flat, b"/Filter /FlateDecode")
+    )
     twice = zlib.compress(flat, 9)
-    yield Hostile(
+    yield HostileFile(
         "flate-twice.pdf",
         "the same, compressed again",
-        _page(twice, b"/Filter [/FlateDecode /FlateDecode]"),
+        _one_page_pdf(twice, b"/Filter [/FlateDecode /FlateDecode]"),
     )
-    yield Hostile(
+    yield HostileFile(
         "filters.pdf",
         "5,000 filters on one stream",
-        _page(b"x", b"/Filter [%s]" % (b"/ASCIIHexDecode " * 5_000)),
+        _one_page_pdf(b"x", b"/Filter [%s]" % (b"/ASCIIHexDecode " * 5_000)),
     )
     run = b"\x81a" * 600_000
-    yield Hostile(
-        "runs.pdf", "run lengths that make 77 MB", _page(run + b"\x80", b"/Filter /RunLengthDecode")
+    yield HostileFile(
+        "runs.pdf",
+        "run lengths that make 77 MB",
+        _one_page_pdf(run + b"\x80", b"/Filter /RunLengthDecode"),
     )
     predictor = b"/Filter /FlateDecode /DecodeParms << /Predictor 12 /Columns 2000000000 >>"
-    yield Hostile(
-        "predictor.pdf", "rows of two billion columns", _page(zlib.compress(b"\2abc"), predictor)
+    yield HostileFile(
+        "predictor.pdf",
+        "rows of two billion columns",
+        _one_page_pdf(zlib.compress(b"\2abc"), predictor),
     )
-    yield Hostile(
+    yield HostileFile(
         "deep-array.pdf",
         "100,000 arrays deep",
         pdf_of([b"<< /Type /Catalog /Pages 2 0 R /X %s >>" % (b"[" * 100_000)]),
     )
-    yield Hostile(
+    yield HostileFile(
         "deep-dictionary.pdf",
         "50,000 dictionaries deep",
         pdf_of([b"<< /Type /Catalog /Pages 2 0 R /X %s >>" % (b"<< /A " * 50_000)]),
     )
-    yield Hostile(
+    yield HostileFile(
         "self-form.pdf",
         "a drawing that draws itself",
-        _page(
-            b"/X Do " + _TEXT,
+        _one_page_pdf(
+            b"/X Do " + _TEXT_OPERATORS,
             b"",
-            _stream(
+            _pdf_stream(
                 b"/X Do /X Do",
                 b"/Type /XObject /Subtype /Form /BBox [0 0 9 9] /Resources << /XObject << /X 6 "
                 b"0 R >> >>",
@@ -598,65 +625,77 @@ def _pdfs() -> Iterator[Hostile]:
         ),
     )
     forms = [
-        _stream(
-            b"/X Do " * 10 + _TEXT,
+        _pdf_stream(
+            b"/X Do " * 10 + _TEXT_OPERATORS,
             b"/Type /XObject /Subtype /Form /BBox [0 0 9 9] "
             b"/Resources << /Font << /F1 5 0 R >> /XObject << /X %d 0 R >> >>" % n,
         )
         for n in range(7, 10)
     ]
-    yield Hostile(
+    yield HostileFile(
         "forms.pdf",
         "three drawings, each ten times the next",
-        _page(b"/X Do", b"", *forms, b"null"),
+        _one_page_pdf(b"/X Do", b"", *forms, b"null"),
     )
-    yield Hostile("operators.pdf", "a page of 100,000 operators", _page(b"q Q " * 50_000 + _TEXT))
-    yield Hostile(
+    yield HostileFile(
+        "operators.pdf",
+        "a page of 100,000 operators",
+        _one_page_pdf(b"q Q " * 50_000 + _TEXT_OPERATORS),
+    )
+    yield HostileFile(
         "letters.pdf",
         "a page of 5,000 pieces of text",
-        _page(b"BT /F1 9 Tf " + b"1 0 0 1 9 9 Tm (a) Tj " * 5_000 + b"ET"),
+        _one_page_pdf(b"BT /F1 9 Tf " + b"1 0 0 1 9 9 Tm (a) Tj " * 5_000 + b"ET"),
     )
-    yield Hostile(
+    yield HostileFile(
         "string.pdf",
         "a string that never ends",
-        _page(b"BT /F1 9 Tf (" + b"(" * 200_000 + b" Tj ET"),
+        _one_page_pdf(b"BT /F1 9 Tf (" + b"(" * 200_000 + b" Tj ET"),
     )
-    yield Hostile(
+    yield HostileFile(
         "inline-image.pdf",
         "an inline image that never ends",
-        _page(b"BI /W 9 /H 9 ID " + b"EI" * 500_000),
+        _one_page_pdf(b"BI /W 9 /H 9 ID " + b"EI" * 500_000),
     )
     cmap = (
         b"begincmap 1 begincodespacerange <00000000> <FFFFFFFF> endcodespacerange "
         b"1 beginbfrange <00000000> <FFFFFFFF> <0041> endbfrange endcmap"
     )
-    yield Hostile("cmap.pdf", "a font of four billion letters", _page(_TEXT, b"", _stream(cmap)))
-    yield Hostile(
+    yield HostileFile(
+        "cmap.pdf",
+        "a font of four billion letters",
+        _one_page_pdf(_TEXT_OPERATORS, b"", _pdf_stream(cmap)),
+    )
+    yield HostileFile(
         "outline-loop.pdf",
         "bookmarks in a circle",
-        _outlined(b"<< /Title (a) /Parent 6 0 R /Next 7 0 R /First 6 0 R /Dest [3 0 R /Fit] >>"),
+        _pdf_with_outline(
+            b"<< /Title (a) /Parent 6 0 R /Next 7 0 R /First 6 0 R /Dest [3 0 R /Fit] >>"
+        ),
     )
-    yield Hostile("form-loop.pdf", "fields in a circle", _fielded())
+    yield HostileFile("form-loop.pdf", "fields in a circle", _pdf_with_fields())
     good = _pdf()
     start = good.rindex(b"startxref")
     table = int(good[start + 9 :].split()[0])
-    yield Hostile(
+    yield HostileFile(
         "xref-loop.pdf",
         "a table of contents that goes on at itself",
         good[:table] + good[table:].replace(b"/Root", b"/Prev %d /Root" % table),
     )
-    yield Hostile(
+    yield HostileFile(
         "xref-size.pdf",
         "a table of contents of a billion entries",
         good[:table] + good[table:].replace(b"0 ", b"0 1000000000 ", 1),
     )
-    yield Hostile(
+    yield HostileFile(
         "startxref.pdf",
         "a table of contents beyond the end",
         good[:start] + b"startxref\n99999999999999999999\n%%EOF",
     )
-    yield Hostile("object-stream.pdf", "objects kept in a stream inside itself", _object_stream())
-    yield Hostile(
+    yield HostileFile(
+        "object-stream.pdf", "objects kept in a stream inside itself", _object_stream()
+    )
+    yield HostileFile(
         "length-loop.pdf",
         "a stream whose length is itself",
         pdf_of(
@@ -668,8 +707,8 @@ def _pdfs() -> Iterator[Hostile]:
             ]
         ),
     )
-    yield Hostile("reference-loop.pdf", "a catalog that refers to itself", pdf_of([b"1 0 R"]))
-    yield Hostile(
+    yield HostileFile("reference-loop.pdf", "a catalog that refers to itself", pdf_of([b"1 0 R"]))
+    yield HostileFile(
         "handler.pdf",
         "encrypted by an unknown program",
         pdf_of(
@@ -677,29 +716,31 @@ def _pdfs() -> Iterator[Hostile]:
             b"/Encrypt << /Filter /Nobody /V 9 >> /ID [(a) (a)]",
         ),
     )
-    yield Hostile("eofs.pdf", "300,000 ends of file", good + b"%%EOF\n" * 300_000)
-    yield Hostile(
+    yield HostileFile("eofs.pdf", "300,000 ends of file", good + b"%%EOF\n" * 300_000)
+    yield HostileFile(
         "objects.pdf",
         "100,000 objects and no table",
         b"%PDF-1.4\n" + b"1 0 obj\n<<>>\nendobj\n" * 100_000,
     )
-    yield Hostile("header.pdf", "a first line and nothing else", b"%PDF-1.7\n")
+    yield HostileFile("header.pdf", "a first line and nothing else", b"%PDF-1.7\n")
 
 
-def _long_flate(megabytes: int) -> bytes:
+def _compress_zeros(megabytes: int) -> bytes:
     """Compress zeros without all of them in memory."""
     packer = zlib.compressobj(1)
     return b"".join(packer.compress(bytes(1_000_000)) for _ in range(megabytes)) + packer.flush()
 
 
-def _outlined(entry: bytes) -> bytes:
-    data = _page(_TEXT, b"", b"<< /Type /Outlines /First 7 0 R /Last 7 0 R >>", entry)
+def _pdf_with_outline(entry: bytes) -> bytes:
+    data = _one_page_pdf(
+        _TEXT_OPERATORS, b"", b"<< /Type /Outlines /First 7 0 R /Last 7 0 R >>", entry
+    )
     return data.replace(b"/Catalog", b"/Catalog /Outlines 6 0 R", 1)
 
 
-def _fielded() -> bytes:
+def _pdf_with_fields() -> bytes:
     field = b"<< /T (a) /FT /Tx /V (b) /Kids [7 0 R 6 0 R] /Parent 6 0 R >>"
-    data = _page(_TEXT, b"", field, field)
+    data = _one_page_pdf(_TEXT_OPERATORS, b"", field, field)
     return data.replace(b"/Catalog", b"/Catalog /AcroForm << /Fields [6 0 R 7 0 R] >>", 1)
 
 
@@ -723,28 +764,28 @@ def _object_stream() -> bytes:
 # Rich text.
 
 
-def _rtf() -> Iterator[Hostile]:
-    yield Hostile(
+def _rtf() -> Iterator[HostileFile]:
+    yield HostileFile(
         "bin.rtf",
         "binary content of two billion bytes",
         rb"{\rtf1 a {\pict\bin2000000000 " + bytes(1000) + b"} b}",
     )
-    yield Hostile("deep.rtf", "100,000 groups deep", rb"{\rtf1 " + b"{" * 100_000 + b"x")
-    yield Hostile("closed.rtf", "300,000 groups too many closed", rb"{\rtf1 x" + b"}" * 300_000)
-    yield Hostile(
+    yield HostileFile("deep.rtf", "100,000 groups deep", rb"{\rtf1 " + b"{" * 100_000 + b"x")
+    yield HostileFile("closed.rtf", "300,000 groups too many closed", rb"{\rtf1 x" + b"}" * 300_000)
+    yield HostileFile(
         "skip.rtf", "a letter that skips two billion", rb"{\rtf1\uc2000000000 \u65 a b c}"
     )
-    yield Hostile("unicode.rtf", "half letters", rb"{\rtf1 " + rb"\u-10179?" * 50_000 + b"}")
-    yield Hostile(
+    yield HostileFile("unicode.rtf", "half letters", rb"{\rtf1 " + rb"\u-10179?" * 50_000 + b"}")
+    yield HostileFile(
         "controls.rtf", "120,000 control words", rb"{\rtf1 " + rb"\b\b0" * 60_000 + b" x}"
     )
-    yield Hostile(
+    yield HostileFile(
         "numbers.rtf", "numbers of a million digits", rb"{\rtf1\b" + b"9" * 1_000_000 + b" x}"
     )
-    yield Hostile(
+    yield HostileFile(
         "cells.rtf", "a row of 100,000 cells", rb"{\rtf1\intbl " + rb"x\cell " * 100_000 + rb"\row}"
     )
-    yield Hostile(
+    yield HostileFile(
         "bytes.rtf", "100,000 single bytes", rb"{\rtf1\ansicpg932 " + rb"\'81" * 100_000 + b"}"
     )
 
@@ -752,7 +793,7 @@ def _rtf() -> Iterator[Hostile]:
 # Web pages.
 
 
-def _pages() -> Iterator[Hostile]:
+def _pages() -> Iterator[HostileFile]:
     deep = {
         "div": 300_000,
         "b": 100_000,
@@ -763,51 +804,51 @@ def _pages() -> Iterator[Hostile]:
     }
     for tag, depth in deep.items():
         name = tag.split(">")[0]
-        yield Hostile(
+        yield HostileFile(
             f"deep-{name}.html",
             f"{depth:,} elements deep: {name}",
             b"<!doctype html>" + f"<{tag}>".encode() * depth + b"x",
         )
-    yield Hostile(
+    yield HostileFile(
         "attribute.html", "an attribute of 5 MB", b"<p style='" + b"a" * 5_000_000 + b"'>x"
     )
-    yield Hostile(
+    yield HostileFile(
         "open-tags.html", "a million tags that never close", b"<!doctype html>" + b"<a " * 1_000_000
     )
-    yield Hostile(
+    yield HostileFile(
         "style-bait.html",
         "a style that goes on and on",
         b"<p style='display " + b" " * 2_000_000 + b"'>x",
     )
     rules = b"".join(b".c%d div > * {display:none}" % n for n in range(100_000))
-    yield Hostile(
+    yield HostileFile(
         "rules.html",
         "100,000 rules over 20,000 elements",
         b"<style>" + rules + b"</style>" + b"<div><p>x</div>" * 20_000,
     )
-    yield Hostile(
+    yield HostileFile(
         "braces.html",
         "a style sheet of braces",
         b"<style>" + b"@media screen {" * 200_000 + b"</style>x",
     )
-    yield Hostile(
+    yield HostileFile(
         "comments.html",
         "a comment that never ends",
         b"<style>/*" + b"/* *" * 500_000 + b"</style><p>x</p><!--" + b"--" * 500_000,
     )
-    yield Hostile("entities.html", "half a million entities", b"<p>" + b"&#x41;&amp" * 500_000)
-    yield Hostile(
+    yield HostileFile("entities.html", "half a million entities", b"<p>" + b"&#x41;&amp" * 500_000)
+    yield HostileFile(
         "codepoints.html",
         "letters that don't exist",
         b"<p>" + b"&#xD800;&#x110000;&#0;&#99999999999;" * 50_000,
     )
-    yield Hostile(
+    yield HostileFile(
         "charset.html",
         "an encoding that nobody knows",
         b"<meta charset=nobody-knows-this><p>x \xff\xfe",
     )
-    yield Hostile("cells.html", "a row of 100,000 cells", b"<table><tr>" + b"<td>x" * 100_000)
-    yield Hostile(
+    yield HostileFile("cells.html", "a row of 100,000 cells", b"<table><tr>" + b"<td>x" * 100_000)
+    yield HostileFile(
         "list-start.html",
         "a list that counts from 10^400",
         b"<ol start=" + b"9" * 400 + b"><li>x</ol>",
@@ -817,7 +858,7 @@ def _pages() -> Iterator[Hostile]:
 # Text with mark-up: bait for regular expressions, and nesting.
 
 
-def _marked_up() -> Iterator[Hostile]:
+def _marked_up() -> Iterator[HostileFile]:
     baits = {
         "quotes": "> ",
         "lists": "- ",
@@ -834,31 +875,33 @@ def _marked_up() -> Iterator[Hostile]:
         "underscores": "_a__a",
     }
     for name, piece in baits.items():
-        yield Hostile(
+        yield HostileFile(
             f"{name}.md", f"{piece.strip()!r} 100,000 times", (piece * 100_000 + "\n\nend").encode()
         )
     nested = "\n".join("  " * depth + "- x" for depth in range(1_000))
-    yield Hostile("nested-lists.md", "lists 1,000 deep", nested.encode())
+    yield HostileFile("nested-lists.md", "lists 1,000 deep", nested.encode())
     anchors = (
         "---\na: &a [x, x]\n" + "".join(f"b{n}: &b{n} [*a, *a]\n" for n in range(100)) + "---\ntext"
     )
-    yield Hostile("anchors.md", "front matter that expands", anchors.encode())
-    yield Hostile(
+    yield HostileFile("anchors.md", "front matter that expands", anchors.encode())
+    yield HostileFile(
         "deep-yaml.md", "front matter 100,000 deep", b"---\na: " + b"[" * 100_000 + b"\n---\ntext"
     )
-    yield Hostile(
+    yield HostileFile(
         "deep-toml.md",
         "front matter 100,000 deep, in TOML",
         b"+++\na = " + b"[" * 100_000 + b"\n+++\ntext",
     )
-    yield Hostile("front-matter.md", "front matter that never ends", b"---\n" + b"a: b\n" * 50_000)
-    yield Hostile(
+    yield HostileFile(
+        "front-matter.md", "front matter that never ends", b"---\n" + b"a: b\n" * 50_000
+    )
+    yield HostileFile(
         "yaml-number.md",
         "a number of a million digits",
         b"---\na: 0x" + b"f" * 1_000_000 + b"\nb: .nan\n---\ntext",
     )
-    yield Hostile("definitions.md", "20,000 definitions of links", b"[a]: b\n" * 20_000)
-    yield Hostile(
+    yield HostileFile("definitions.md", "20,000 definitions of links", b"[a]: b\n" * 20_000)
+    yield HostileFile(
         "table.md",
         "a table of 20,000 columns",
         b"|" + b"a|" * 20_000 + b"\n|" + b"-|" * 20_000 + b"\n",
@@ -870,83 +913,87 @@ def _marked_up() -> Iterator[Hostile]:
         "bars": "|a ",
         "items": "- " * 50 + "\n",
     }.items():
-        yield Hostile(
+        yield HostileFile(
             f"{name}.rst", f"{piece[:8].strip()!r} 10,000 times", (piece * 10_000).encode()
         )
     indented = "\n\n".join("   " * depth + ".. note::" for depth in range(500))
-    yield Hostile("nested.rst", "directives 500 deep", indented.encode())
-    yield Hostile("borders.rst", "tables that are only borders", b"+---+---+\n" * 100_000)
-    yield Hostile("underlines.rst", "10,000 underlines", b"a\n===\n" * 10_000)
+    yield HostileFile("nested.rst", "directives 500 deep", indented.encode())
+    yield HostileFile("borders.rst", "tables that are only borders", b"+---+---+\n" * 100_000)
+    yield HostileFile("underlines.rst", "10,000 underlines", b"a\n===\n" * 10_000)
 
 
 # Data.
 
 
-def _data() -> Iterator[Hostile]:
-    yield Hostile("deep.json", "200,000 arrays deep", b"[" * 200_000 + b"]" * 200_000)
-    yield Hostile("deep-objects.json", "600 objects deep", b'{"a":' * 600 + b"1" + b"}" * 600)
-    yield Hostile("digits.json", "a number of five million digits", b"[" + b"9" * 5_000_000 + b"]")
-    yield Hostile(
+def _data() -> Iterator[HostileFile]:
+    yield HostileFile("deep.json", "200,000 arrays deep", b"[" * 200_000 + b"]" * 200_000)
+    yield HostileFile("deep-objects.json", "600 objects deep", b'{"a":' * 600 + b"1" + b"}" * 600)
+    yield HostileFile(
+        "digits.json", "a number of five million digits", b"[" + b"9" * 5_000_000 + b"]"
+    )
+    yield HostileFile(
         "infinite.json", "numbers that aren't", b'{"a": NaN, "b": -Infinity, "c": 1e99999}'
     )
-    yield Hostile("numbers.json", "200,000 numbers", b"[" + b"1," * 200_000 + b"1]")
+    yield HostileFile("numbers.json", "200,000 numbers", b"[" + b"1," * 200_000 + b"1]")
     keys = json.dumps([{f"k{row}": row, "a": 1} for row in range(8_000)]).encode()
-    yield Hostile("keys.json", "8,000 records, each with a name of its own", keys)
-    yield Hostile("surrogates.json", "half letters", b'{"a\\ud800": "b\\udfff\\u0000"}')
-    yield Hostile("lines.jsonl", "50,000 lines", b'{"a":1}\n' * 50_000)
-    yield Hostile(
+    yield HostileFile("keys.json", "8,000 records, each with a name of its own", keys)
+    yield HostileFile("surrogates.json", "half letters", b'{"a\\ud800": "b\\udfff\\u0000"}')
+    yield HostileFile("lines.jsonl", "50,000 lines", b'{"a":1}\n' * 50_000)
+    yield HostileFile(
         "columns.csv", "300,000 columns", b",".join([b"x"] * 300_000) + b"\n" + b"1," * 300_000
     )
-    yield Hostile("unclosed.csv", "a quote that never closes", b'a,b\n"' + b"x,y\n" * 3_000_000)
-    yield Hostile("quotes.csv", "five million quotes", b'"' * 5_000_001)
-    yield Hostile(
+    yield HostileFile("unclosed.csv", "a quote that never closes", b'a,b\n"' + b"x,y\n" * 3_000_000)
+    yield HostileFile("quotes.csv", "five million quotes", b'"' * 5_000_001)
+    yield HostileFile(
         "delimiters.csv",
         "every line cut otherwise",
         b"".join(b"a;b,c\td|e" * (n % 7) + b"\n" for n in range(20_000)),
     )
-    yield Hostile("nul.csv", "zeros between cells", b"a,b\n1\0,2\n")
+    yield HostileFile("nul.csv", "zeros between cells", b"a,b\n1\0,2\n")
 
 
 # Messages.
 
 
-def _messages() -> Iterator[Hostile]:
+def _messages() -> Iterator[HostileFile]:
     head = b"From: a@b.example\nSubject: x\nMIME-Version: 1.0\n"
     parts = b"".join(
         b'Content-Type: multipart/mixed; boundary="b%d"\n\n--b%d\n' % (n, n) for n in range(1_000)
     )
-    yield Hostile(
+    yield HostileFile(
         "parts.eml",
         "1,000 parts within parts",
         head + parts + b"Content-Type: text/plain\n\ndeep\n",
     )
     forwarded = b"Content-Type: message/rfc822\n\nFrom: a\nSubject: b\n"
-    yield Hostile("forwarded.eml", "forwarded 1,000 times", head + forwarded * 1_000 + b"\ndeep\n")
-    yield Hostile("headers.eml", "50,000 headers", head + b"X-A: b\n" * 50_000 + b"\nbody\n")
-    yield Hostile(
+    yield HostileFile(
+        "forwarded.eml", "forwarded 1,000 times", head + forwarded * 1_000 + b"\ndeep\n"
+    )
+    yield HostileFile("headers.eml", "50,000 headers", head + b"X-A: b\n" * 50_000 + b"\nbody\n")
+    yield HostileFile(
         "header.eml",
         "a header of 20 MB",
         b"From: a\nSubject: " + b"x " * 10_000_000 + b"\n\nbody\n",
     )
-    yield Hostile(
+    yield HostileFile(
         "encoded-words.eml",
         "100,000 encoded words",
         b"From: a\nSubject: " + b"=?utf-8?q?x?= " * 100_000 + b"\n\nbody\n",
     )
-    yield Hostile(
+    yield HostileFile(
         "addresses.eml",
         "100,000 addresses",
         b"From: a\nTo: " + b"(((a@b, <" * 100_000 + b"\n\nbody\n",
     )
     one = b"--b\nContent-Type: text/plain\nContent-Disposition: attachment; filename=a.txt\n\nx\n"
     multi = head + b'Content-Type: multipart/mixed; boundary="b"\n\n'
-    yield Hostile("attachments.eml", "20,000 attachments", multi + one * 20_000 + b"--b--\n")
-    yield Hostile(
+    yield HostileFile("attachments.eml", "20,000 attachments", multi + one * 20_000 + b"--b--\n")
+    yield HostileFile(
         "boundaries.eml",
         "a million lines that look like borders",
         multi + b"--b \n-- b\n" * 500_000,
     )
-    yield Hostile(
+    yield HostileFile(
         "parameters.eml",
         "a type with 50,000 parameters",
         head + b"Content-Type: text/plain" + b"; a*0*=utf-8''x" * 50_000 + b"\n\nbody\n",
@@ -963,8 +1010,8 @@ def _messages() -> Iterator[Hostile]:
     mail.add_attachment(
         b"x", maintype="a", subtype="b", filename="../../../../tmp/groundwork-was-here.txt"
     )
-    yield Hostile("bomb.eml", "a bomb attached, and a name that leads out", mail.as_bytes())
-    yield Hostile(
+    yield HostileFile("bomb.eml", "a bomb attached, and a name that leads out", mail.as_bytes())
+    yield HostileFile(
         "transfer.eml",
         "an encoding that nobody knows",
         head + b"Content-Transfer-Encoding: nobody\nContent-Type: text/plain; charset=nobody\n\n"
@@ -975,22 +1022,22 @@ def _messages() -> Iterator[Hostile]:
 # Plain text.
 
 
-def _text() -> Iterator[Hostile]:
-    yield Hostile("line.txt", "one line of 9 MB", b"word " * 1_800_000)
-    yield Hostile("letters.txt", "one word of 9 MB", b"a" * 9_000_000)
-    yield Hostile("newlines.txt", "20 million empty lines", b"x" + b"\n" * 20_000_000 + b"y")
-    yield Hostile("paragraphs.txt", "250,000 paragraphs", b"x\n\n" * 250_000)
-    yield Hostile("tabs.txt", "ten million tabs", b"x" + b"\t" * 10_000_000)
-    yield Hostile(
+def _text() -> Iterator[HostileFile]:
+    yield HostileFile("line.txt", "one line of 9 MB", b"word " * 1_800_000)
+    yield HostileFile("letters.txt", "one word of 9 MB", b"a" * 9_000_000)
+    yield HostileFile("newlines.txt", "20 million empty lines", b"x" + b"\n" * 20_000_000 + b"y")
+    yield HostileFile("paragraphs.txt", "250,000 paragraphs", b"x\n\n" * 250_000)
+    yield HostileFile("tabs.txt", "ten million tabs", b"x" + b"\t" * 10_000_000)
+    yield HostileFile(
         "items.txt",
         "a list that goes ever deeper",
         b"".join(b" " * n + b"- x\n" for n in range(3_000)),
     )
-    yield Hostile("nul.txt", "zeros among the letters", b"ab\0cd" * 1000)
-    yield Hostile(
+    yield HostileFile("nul.txt", "zeros among the letters", b"ab\0cd" * 1000)
+    yield HostileFile(
         "surrogates.txt", "UTF-16 with half letters", b"\xff\xfe" + b"\x00\xd8a\x00" * 100_000
     )
-    yield Hostile(
+    yield HostileFile(
         "mixed.txt",
         "four encodings in one file",
         "Grüße ".encode() * 99
@@ -998,77 +1045,83 @@ def _text() -> Iterator[Hostile]:
         + "日本".encode("shift-jis") * 99
         + "é".encode("utf-16") * 99,
     )
-    yield Hostile(
+    yield HostileFile(
         "bidi.txt",
         "a flood of changes of direction",
         "\u202e\u2066ab\u2069\u202c".encode() * 200_000,
     )
-    yield Hostile(
+    yield HostileFile(
         "zero-width.txt",
         "a million letters without width",
         "a\u200b\u200c\u200d\ufeff".encode() * 250_000,
     )
-    yield Hostile(
+    yield HostileFile(
         "accents.txt",
         "two million accents on one letter",
         ("e" + "\u0301\u0323" * 1_000_000).encode(),
     )
-    yield Hostile(
+    yield HostileFile(
         "tags.txt",
         "a message in letters that nobody sees",
         ("Seen." + "".join(chr(0xE0000 + ord(c)) for c in "unseen") * 50_000).encode(),
     )
-    yield Hostile("ansi.txt", "terminal controls", b"\x1b[31m\x07\x08" * 100_000 + b"x")
-    yield Hostile("sparse.txt", "1 GB of zeros on no disk", size=1_000_000_000)
-    yield Hostile("sparse.pdf", "a PDF of 1 GB on no disk", b"%PDF-1.7\n", size=1_000_000_000)
-    yield Hostile("zero.md", "no byte at all")
-    yield Hostile("blank.html", "blanks only", b" \n\t\r\n" * 1000)
-    yield Hostile("mark.csv", "a byte order mark only", b"\xef\xbb\xbf")
+    yield HostileFile("ansi.txt", "terminal controls", b"\x1b[31m\x07\x08" * 100_000 + b"x")
+    yield HostileFile("sparse.txt", "1 GB of zeros on no disk", size=1_000_000_000)
+    yield HostileFile("sparse.pdf", "a PDF of 1 GB on no disk", b"%PDF-1.7\n", size=1_000_000_000)
+    yield HostileFile("zero.md", "no byte at all")
+    yield HostileFile("blank.html", "blanks only", b" \n\t\r\n" * 1000)
+    yield HostileFile("mark.csv", "a byte order mark only", b"\xef\xbb\xbf")
 
 
 # What is left of files, and noise.
 
 
-def _ruins() -> Iterator[Hostile]:
+def _damaged() -> Iterator[HostileFile]:
     noise = random.Random(7)
     for ending in ENDINGS:
-        yield Hostile(
+        yield HostileFile(
             f"noise.{ending}", f"random bytes as {ending.upper()}", noise.randbytes(20_000)
         )
-        data = good(ending)
-        yield Hostile(
+        data = make_good_file(ending)
+        yield HostileFile(
             f"half.{ending}", f"the first half of a {ending.upper()}", data[: len(data) // 2]
         )
     for ending in ("pdf", "docx", "pptx", "xlsx", "epub", "odt", "rtf", "eml"):
-        changed = bytearray(good(ending))
+        changed = bytearray(make_good_file(ending))
         for _ in range(max(3, len(changed) // 500)):
             changed[noise.randrange(len(changed))] = noise.randrange(256)
-        yield Hostile(f"flipped.{ending}", f"a {ending.upper()} with changed bytes", bytes(changed))
+        yield HostileFile(
+            f"flipped.{ending}", f"a {ending.upper()} with changed bytes", bytes(changed)
+        )
 
 
 # What isn't what it is called.
 
 
-def _impostors() -> Iterator[Hostile]:
+def _misnamed() -> Iterator[HostileFile]:
     picture = b"\x89PNG\r\n\x1a\n" + bytes(2000)
-    yield Hostile("pdf.docx", "a PDF called .docx", _pdf())
-    yield Hostile("docx.pdf", "a DOCX called .pdf", _docx())
-    yield Hostile("xlsx.pptx", "an XLSX called .pptx", _xlsx())
-    yield Hostile("html.xlsx", "a page called .xlsx", b"<html><body><p>A page.</p></body></html>")
-    yield Hostile("zip.odt", "a plain zip called .odt", zipped({"a.txt": "x"}))
-    yield Hostile("picture.pdf", "a picture called .pdf", picture)
-    yield Hostile("picture.txt", "a picture called .txt", picture)
-    yield Hostile("program.docx", "a program called .docx", b"\x7fELF" + bytes(2000))
-    yield Hostile("gzip.xlsx", "a gzip bomb called .xlsx", _gzip())
-    yield Hostile(
+    yield HostileFile("pdf.docx", "a PDF called .docx", _pdf())
+    yield HostileFile("docx.pdf", "a DOCX called .pdf", _docx())
+    yield HostileFile("xlsx.pptx", "an XLSX called .pptx", _xlsx())
+    yield HostileFile(
+        "html.xlsx", "a page called .xlsx", b"<html><body><p>A page.</p></body></html>"
+    )
+    yield HostileFile("zip.odt", "a plain zip called .odt", zipped({"a.txt": "x"}))
+    yield HostileFile("picture.pdf", "a picture called .pdf", picture)
+    yield HostileFile("picture.txt", "a picture called .txt", picture)
+    yield HostileFile("program.docx", "a program called .docx", b"\x7fELF" + bytes(2000))
+    yield HostileFile("gzip.xlsx", "a gzip bomb called .xlsx", _gzip())
+    yield HostileFile(
         "old.docx",
         "an old Office file called .docx",
         b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(2000),
     )
-    yield Hostile("both.pdf", "a PDF that is a DOCX as well", _pdf() + _docx())
-    yield Hostile("no-extension", "a PDF without extension", _pdf())
-    yield Hostile("-rf; echo $HOME `id`.md", "a name that a shell would run", b"# Good\n\nText.")
-    yield Hostile("\u202efdp.exe.md", "a name that reads backwards", b"# Good\n\nText.")
+    yield HostileFile("both.pdf", "a PDF that is a DOCX as well", _pdf() + _docx())
+    yield HostileFile("no-extension", "a PDF without extension", _pdf())
+    yield HostileFile(
+        "-rf; echo $HOME `id`.md", "a name that a shell would run", b"# Good\n\nText."
+    )
+    yield HostileFile("\u202efdp.exe.md", "a name that reads backwards", b"# Good\n\nText.")
 
 
 def _gzip() -> bytes:
@@ -1077,5 +1130,5 @@ def _gzip() -> bytes:
 
 
 if __name__ == "__main__":
-    for file in write(Path(sys.argv[1])):
-        sys.stdout.write(f"{ascii(file.name)[1:-1]:32} {file.size:>13,}  {file.what}\n")
+    for file in write_files(Path(sys.argv[1])):
+        sys.stdout.write(f"{ascii(file.name)[1:-1]:32} {file.size:>13,}  {file.description}\n")

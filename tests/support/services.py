@@ -24,14 +24,14 @@ from ingest.sandbox.pool import ParserPool
 from serving.api.server import claim_port
 
 
-class Remembering(SentenceTransformerEmbedder):
+class CachingEmbedder(SentenceTransformerEmbedder):
     """The real model, which computes the vector of a text once a session: many tests take in the same papers."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
-        self._known: dict[str, Vectors] = {}
+        self._vectors: dict[str, Vectors] = {}
 
-    def compute(
+    def encode_uncached(
         self, texts: Sequence[str], on_progress: Callable[[float], None] = lambda share: None
     ) -> Vectors:
         """All of it anew."""
@@ -40,12 +40,12 @@ class Remembering(SentenceTransformerEmbedder):
     def encode(
         self, texts: Sequence[str], on_progress: Callable[[float], None] = lambda share: None
     ) -> Vectors:
-        new = [text for text in dict.fromkeys(texts) if text not in self._known]
+        new = [text for text in dict.fromkeys(texts) if text not in self._vectors]
         if new:
-            self._known |= zip(new, self.compute(new, on_progress), strict=True)
+            self._vectors |= zip(new, self.encode_uncached(new, on_progress), strict=True)
         else:
             on_progress(1.0)
-        return np.array([self._known[text] for text in texts], np.float32).reshape(
+        return np.array([self._vectors[text] for text in texts], np.float32).reshape(
             len(texts), self.model.dimension
         )
 
@@ -62,7 +62,7 @@ def connect_services(
 
 
 @contextmanager
-def served(api: FastAPI) -> Iterator[str]:
+def serve_api(api: FastAPI) -> Iterator[str]:
     """The address of a service over HTTP, on a free port."""
     listener = claim_port("127.0.0.1", 0)
     server = uvicorn.Server(uvicorn.Config(api, log_level="error"))
@@ -73,24 +73,24 @@ def served(api: FastAPI) -> Iterator[str]:
     thread.join()
 
 
-def take_in_folder(
+def ingest_folder(
     services: Services, tenant: str, path: Path, readers: tuple[str, ...] = ()
 ) -> pipeline.IngestReport:
     """Ingest a file or folder the way the flow does, without Prefect."""
     return pipeline.ingest_sources(
-        services, tenant, [pipeline.build_source_spec(str(path), readers)], parsing()
+        services, tenant, [pipeline.build_source_spec(str(path), readers)], shared_parser_pool()
     )
 
 
 @cache
-def parsing() -> ParserPool:
+def shared_parser_pool() -> ParserPool:
     """The session's processes that parse; they end with it."""
     reader = ParserPool()
     atexit.register(reader.close)
     return reader
 
 
-def superuser(
+def connect_superuser(
     server: EmbeddedPostgres, services: Services
 ) -> psycopg.Connection[tuple[object, ...]]:
     """A connection that sees everything, to look at what is really stored."""

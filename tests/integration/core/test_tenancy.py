@@ -39,7 +39,7 @@ from serving.api.stored_document import fetch_document
 from serving.gateway.types import Message, ModelRequest, Usage
 from serving.usage.meter import PostgresMeter
 from tests.conftest import ROOT
-from tests.support.services import connect_services, superuser, take_in_folder
+from tests.support.services import connect_services, connect_superuser, ingest_folder
 
 TENANTS = ("north", "south", "east", "west", "centre")
 GROUPS = ("finance", "legal", "guards")
@@ -113,12 +113,12 @@ def estate(
             # An unreadable file, a deleted file and a planned run fill the remaining tables.
             (folder / "broken.docx").write_bytes(b"PK\x03\x04 no archive")
             (folder / "gone.md").write_text("# Gone\n\nSoon deleted.\n")
-            take_in_folder(services, tenant, folder)
+            ingest_folder(services, tenant, folder)
             (folder / "gone.md").unlink()
-            take_in_folder(services, tenant, folder)
+            ingest_folder(services, tenant, folder)
             (folder / "later.md").write_text("# Later\n\nNot yet ingested.\n")
             pipeline.plan_run(services, tenant, [pipeline.build_source_spec(str(folder))])
-        with superuser(server, services) as connection:
+        with connect_superuser(server, services) as connection:
             # Without triggers, the row of statistics_change stays.
             connection.execute("set session_replication_role = replica")
             connection.execute(
@@ -185,7 +185,7 @@ def database(estate: Estate) -> Iterator[Database]:
 @pytest.fixture
 def tables(server: EmbeddedPostgres, estate: Estate) -> list[str]:
     """All tables with data of tenants, from the catalogue."""
-    with superuser(server, estate.services) as connection:
+    with connect_superuser(server, estate.services) as connection:
         return tenant_tables(connection)
 
 
@@ -401,7 +401,7 @@ def test_the_next_request_succeeds_after_all_connections_have_died(
         with ExitStack() as held:
             for _ in range(6):
                 held.enter_context(database.reading(Principal("north")))
-        with superuser(server, estate.services) as connection:
+        with connect_superuser(server, estate.services) as connection:
             ended = connection.execute(
                 "select pg_terminate_backend(pid) from pg_stat_activity"
                 " where usename = 'groundwork_app' and datname = current_database()"
@@ -461,7 +461,7 @@ def test_no_role_has_privileges_on_a_partition(
     database: Database, server: EmbeddedPostgres, estate: Estate, command: str
 ) -> None:
     """Such a privilege would bypass the policies of the parent table."""
-    with superuser(server, estate.services) as connection:
+    with connect_superuser(server, estate.services) as connection:
         rows = connection.execute(
             "select relname::text, relrowsecurity and relforcerowsecurity from pg_class"
             " where relispartition and relkind = 'r'"
@@ -528,7 +528,7 @@ def count_rows(
     server: EmbeddedPostgres, estate: Estate, tables: list[str]
 ) -> dict[tuple[str, str], int]:
     counts: dict[tuple[str, str], int] = {}
-    with superuser(server, estate.services) as connection:
+    with connect_superuser(server, estate.services) as connection:
         for table in tables:
             count = sql.SQL("select tenant_id, count(*) from {} group by 1").format(
                 sql.Identifier(table)
@@ -614,7 +614,7 @@ def test_an_unsafe_database_is_refused(
     services: Services, server: EmbeddedPostgres, change: str, message: str
 ) -> None:
     """A table, view or privilege without protection."""
-    with superuser(server, services) as connection:
+    with connect_superuser(server, services) as connection:
         connection.execute(change)
     with pytest.raises(UnsafeDatabase, match=message):
         Database(services.settings.database_url).open()
@@ -636,7 +636,7 @@ def test_a_role_with_too_many_privileges_is_refused(
     """A superuser, a role that bypasses policies or may switch to such a role, an owner."""
     role = sql.Identifier(f"intruder_{uuid.uuid4().hex[:8]}")
     name = str(psycopg.conninfo.conninfo_to_dict(services.settings.database_url)["dbname"])
-    with superuser(server, services) as connection:
+    with connect_superuser(server, services) as connection:
         connection.execute(sql.SQL("create role {} login noinherit").format(role))
         connection.execute(sql.SQL("grant usage on schema groundwork to {}").format(role))
         connection.execute(sql.SQL("grant select on groundwork.index_version to {}").format(role))
@@ -664,7 +664,7 @@ def test_every_table_has_the_tenant_first_and_forced_row_level_security(
     services: Services, server: EmbeddedPostgres
 ) -> None:
     """From the catalogue, with the tables of a second index version, so no table is missed."""
-    with superuser(server, services) as connection:
+    with connect_superuser(server, services) as connection:
         create_index_version(connection, EmbeddingModel("another", "0", 16), live=False)
         tables = tenant_tables(connection, partitions=True)
         all_tables: list[Any] = connection.execute(
@@ -711,7 +711,7 @@ def test_no_function_runs_with_the_privileges_of_its_owner(
     services: Services, server: EmbeddedPostgres
 ) -> None:
     """A security definer function would bypass every policy."""
-    with superuser(server, services) as connection:
+    with connect_superuser(server, services) as connection:
         functions = connection.execute(
             "select proname from pg_proc"
             " where pronamespace = 'groundwork'::regnamespace and prosecdef"

@@ -21,7 +21,7 @@ from retrieval.retriever import retrieve
 from serving.answering.pipeline import answer_question
 from serving.api.stored_document import fetch_document
 from tests.integration.ingest.test_ingest import find_inconsistencies
-from tests.support.services import superuser, take_in_folder
+from tests.support.services import connect_superuser, ingest_folder
 
 PRINCIPAL = Principal("acme")
 PUMP = (
@@ -45,7 +45,7 @@ def folder(tmp_path: Path) -> Path:
 
 def count(server: EmbeddedPostgres, services: Services, table: str) -> int:
     """Return the number of rows of a table, of all tenants."""
-    with superuser(server, services) as connection:
+    with connect_superuser(server, services) as connection:
         row = connection.execute(f"select count(*) from {table}").fetchone()  # type: ignore[arg-type]
     assert row is not None
     return int(str(row[0]))
@@ -53,7 +53,7 @@ def count(server: EmbeddedPostgres, services: Services, table: str) -> int:
 
 def chunk_ids(server: EmbeddedPostgres, services: Services) -> set[object]:
     """Return the ids of all chunks."""
-    with superuser(server, services) as connection:
+    with connect_superuser(server, services) as connection:
         return {row[0] for row in connection.execute("select chunk_id from chunk").fetchall()}
 
 
@@ -64,7 +64,7 @@ def test_three_copies_of_a_file_are_stored_once_and_each_can_be_opened(
     services: Services, server: EmbeddedPostgres, folder: Path
 ) -> None:
     """The search shows one hit, which names the others. Only the first copy is embedded."""
-    report = take_in_folder(services, "acme", folder)
+    report = ingest_folder(services, "acme", folder)
     assert report.counts == {"added": 2, "duplicate": 2}
     assert report.chunks == count(server, services, "chunk") == 2
     hits = retrieve(services, PRINCIPAL, "How much does the north pump move?").hits
@@ -84,7 +84,7 @@ def test_three_copies_of_a_file_are_stored_once_and_each_can_be_opened(
 
 
 def test_an_answer_cites_every_copy_of_a_passage(services: Services, folder: Path) -> None:
-    take_in_folder(services, "acme", folder)
+    ingest_folder(services, "acme", folder)
     answer = answer_question(
         services, PRINCIPAL, "How many litres a second does the north pump move?"
     )
@@ -96,10 +96,10 @@ def test_another_copy_takes_over_when_the_first_one_changes_or_goes(
     services: Services, server: EmbeddedPostgres, folder: Path
 ) -> None:
     """Nothing is embedded again, and nothing is lost, down to the last copy."""
-    take_in_folder(services, "acme", folder)
+    ingest_folder(services, "acme", folder)
     before = chunk_ids(server, services)
     (folder / "a" / "pumps.md").write_text(PUMP.replace("40", "55"))
-    assert take_in_folder(services, "acme", folder).counts == {"changed": 1, "unchanged": 3}
+    assert ingest_folder(services, "acme", folder).counts == {"changed": 1, "unchanged": 3}
     assert before < chunk_ids(server, services)
     hits = retrieve(services, PRINCIPAL, "north pump moves 40 litres", collapse=False).hits
     assert [(hit.path, [o.path for o in hit.also]) for hit in hits[:2]] == [
@@ -108,14 +108,14 @@ def test_another_copy_takes_over_when_the_first_one_changes_or_goes(
     ]
     assert find_inconsistencies(server, services) == []
     (folder / "b" / "pumps.md").unlink()
-    assert take_in_folder(services, "acme", folder).counts == {"deleted": 1, "unchanged": 3}
+    assert ingest_folder(services, "acme", folder).counts == {"deleted": 1, "unchanged": 3}
     assert before < chunk_ids(server, services)
     assert (
         retrieve(services, PRINCIPAL, "north pump moves 40 litres", collapse=False).hits[0].path
         == "c/pumps.md"
     )
     (folder / "c" / "pumps.md").unlink()
-    take_in_folder(services, "acme", folder)
+    ingest_folder(services, "acme", folder)
     assert not any(
         "40 litres" in hit.text
         for hit in retrieve(services, PRINCIPAL, "north pump 40 litres").hits
@@ -127,10 +127,10 @@ def test_a_file_that_moves_is_not_embedded_again(
     services: Services, server: EmbeddedPostgres, folder: Path
 ) -> None:
     """The new path is stored before the old one is deleted."""
-    take_in_folder(services, "acme", folder)
+    ingest_folder(services, "acme", folder)
     before = chunk_ids(server, services)
     (folder / "valves.md").rename(folder / "closing.md")
-    report = take_in_folder(services, "acme", folder)
+    report = ingest_folder(services, "acme", folder)
     assert report.counts == {"duplicate": 1, "deleted": 1, "unchanged": 3}
     assert (report.chunks, chunk_ids(server, services)) == (0, before)
     assert retrieve(services, PRINCIPAL, "valve V-17").hits[0].path == "closing.md"
@@ -141,10 +141,10 @@ def test_all_copies_can_change_at_once(
     services: Services, server: EmbeddedPostgres, folder: Path
 ) -> None:
     """The copy that would take over changes as well."""
-    take_in_folder(services, "acme", folder)
+    ingest_folder(services, "acme", folder)
     for name in ("a", "b", "c"):
         (folder / name / "pumps.md").write_text(PUMP.replace("40", "60"))
-    assert take_in_folder(services, "acme", folder).counts == {
+    assert ingest_folder(services, "acme", folder).counts == {
         "changed": 1,
         "duplicate": 2,
         "unchanged": 1,
@@ -152,14 +152,14 @@ def test_all_copies_can_change_at_once(
     assert count(server, services, "chunk") == 2
     (folder / "a" / "pumps.md").write_text(VALVE)
     (folder / "valves.md").write_text(PUMP)
-    take_in_folder(services, "acme", folder)
+    ingest_folder(services, "acme", folder)
     assert retrieve(services, PRINCIPAL, "valve V-17 filter").hits[0].path == "a/pumps.md"
     assert find_inconsistencies(server, services) == []
 
 
 def test_a_filter_finds_a_copy_by_its_own_path(services: Services, folder: Path) -> None:
     """The hit has this path, not that of the document that owns the chunks."""
-    take_in_folder(services, "acme", folder)
+    ingest_folder(services, "acme", folder)
     for name in ("a", "b", "c"):
         found = retrieve(
             services, PRINCIPAL, "north pump", where=Prefix("path", f"{name}/"), explain=True
@@ -175,13 +175,13 @@ def test_documents_with_other_allowed_groups_never_share(
 ) -> None:
     """Otherwise a user's view would depend on documents that the user can't see."""
     (folder / "readers.yaml").write_text("rules:\n  - pattern: 'b/*'\n    readers: [guards]\n")
-    assert take_in_folder(services, "acme", folder).counts == {"added": 3, "duplicate": 1}
+    assert ingest_folder(services, "acme", folder).counts == {"added": 3, "duplicate": 1}
     [hit, *_] = retrieve(services, PRINCIPAL, "north pump").hits
     assert [other.path for other in hit.also] == ["c/pumps.md"]
     hits = retrieve(services, Principal("acme", ("guards",)), "north pump", collapse=False).hits
     assert sorted(hit.path for hit in hits if "pump" in hit.path) == ["a/pumps.md", "b/pumps.md"]
     (folder / "readers.yaml").write_text("rules:\n  - pattern: 'a/*'\n    readers: [guards]\n")
-    take_in_folder(services, "acme", folder)
+    ingest_folder(services, "acme", folder)
     assert find_inconsistencies(server, services) == []
     hits = retrieve(services, PRINCIPAL, "north pump").hits
     assert {path for hit in hits for path in (hit.path, *(o.path for o in hit.also))} == {
@@ -216,7 +216,7 @@ def test_copies_can_come_and_go_in_concurrent_runs(
 
         def ingest_folder(folder: Path, start: threading.Barrier = start) -> None:
             start.wait()
-            take_in_folder(services, "acme", folder)
+            ingest_folder(services, "acme", folder)
 
         with ThreadPoolExecutor(len(folders)) as threads:
             list(threads.map(ingest_folder, folders))
@@ -232,8 +232,8 @@ def test_a_duplicate_without_its_original_is_repaired_and_ingested_again(
     services: Services, server: EmbeddedPostgres, folder: Path
 ) -> None:
     """Only manual changes of the database can bring it about."""
-    take_in_folder(services, "acme", folder)
-    with superuser(server, services) as connection:
+    ingest_folder(services, "acme", folder)
+    with connect_superuser(server, services) as connection:
         connection.execute("set session_replication_role = replica")
         connection.execute(
             "delete from chunk using document d where chunk.document_id = d.document_id and d.path ~ '^a'"
@@ -245,7 +245,7 @@ def test_a_duplicate_without_its_original_is_repaired_and_ingested_again(
     }
     assert results["duplicates without the document they are the same as"] == (2, 2)
     repair_tenant(services, "acme")
-    assert take_in_folder(services, "acme", folder).counts == {
+    assert ingest_folder(services, "acme", folder).counts == {
         "changed": 1,
         "duplicate": 1,
         "unchanged": 1,
@@ -275,8 +275,8 @@ def test_the_newest_of_five_versions_is_shown(
     services: Services, server: EmbeddedPostgres, versions: Path
 ) -> None:
     """The question or a filter can name another one; without `collapse` all of them are shown."""
-    take_in_folder(services, "acme", versions)
-    with superuser(server, services) as connection:
+    ingest_folder(services, "acme", versions)
+    with connect_superuser(server, services) as connection:
         editions = connection.execute("select distinct edition from document").fetchall()
     assert {row[0] for row in editions} == {"5.1", "7.4", "7.5", "7.6", "7.7"}
     question = "How do I throw an error in a catch block?"
@@ -307,7 +307,7 @@ def test_a_much_better_passage_is_shown_instead_of_the_newer_one(
     for model, version in (("210", "1.0"), ("340", "2.0")):
         page = f"---\nversion: '{version}'\n---\n# Cleaning\n\n{body} {body} This is about the Heron {model}.\n"
         (tmp_path / f"heron{model}.md").write_text(page)
-    take_in_folder(services, "acme", tmp_path)
+    ingest_folder(services, "acme", tmp_path)
     hits = retrieve(services, PRINCIPAL, "Heron 210").hits
     assert [(hit.path, [other.path for other in hit.also]) for hit in hits] == [
         ("heron210.md", ["heron340.md"])
@@ -319,7 +319,10 @@ def test_the_database_refuses_an_edition_that_is_not_numbers(
     services: Services, server: EmbeddedPostgres
 ) -> None:
     """The search compares editions number by number."""
-    with superuser(server, services) as connection, pytest.raises(psycopg.errors.CheckViolation):
+    with (
+        connect_superuser(server, services) as connection,
+        pytest.raises(psycopg.errors.CheckViolation),
+    ):
         connection.execute(
             "insert into document (tenant_id, document_id, reader_set_id, uri, path, title, media_type, version,"
             " content_hash, pipeline_hash, text, blocks, metadata, run_id, edition) values ('t', gen_random_uuid(), 1,"

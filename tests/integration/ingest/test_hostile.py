@@ -44,7 +44,7 @@ class Outcome(NamedTuple):
 def outcomes(tmp_path_factory, pool) -> tuple[Path, dict[str, Outcome]]:
     """Folder of all hostile files, and the outcome of each under the default limits."""
     folder = tmp_path_factory.mktemp("made") / "hostile"
-    written = hostile.write(folder)
+    written = hostile.write_files(folder)
     source = open_source(str(folder))
 
     def parse(file: SourceFile) -> tuple[str, Outcome]:

@@ -16,7 +16,7 @@ from ingest import pipeline
 from ingest.sources import open_source
 from retrieval.retriever import retrieve
 from serving.answering.pipeline import answer_question
-from tests.support.services import superuser, take_in_folder
+from tests.support.services import connect_superuser, ingest_folder
 
 INCONSISTENCIES = load_queries(Path(__file__).with_name("inconsistencies.sql"))
 PRINCIPAL = Principal("acme")
@@ -44,7 +44,7 @@ def find_paths(services: Services, question: str, principal: Principal = PRINCIP
 
 def test_a_second_run_touches_nothing(services: Services, folder: Path) -> None:
     """An unchanged file is not parsed, embedded or written."""
-    first = take_in_folder(services, "acme", folder)
+    first = ingest_folder(services, "acme", folder)
     assert first.counts == {"added": 3}
     plan = pipeline.plan_run(services, "acme", [pipeline.build_source_spec(str(folder))])
     assert plan.is_empty
@@ -55,10 +55,10 @@ def test_a_changed_file_is_replaced_and_a_removed_one_is_gone(
     services: Services, folder: Path
 ) -> None:
     """The store follows the folder."""
-    take_in_folder(services, "acme", folder)
+    ingest_folder(services, "acme", folder)
     (folder / "pumps.md").write_text("# Pumps\n\nThe north pump moves 55 litres a second.\n")
     (folder / "valves.md").unlink()
-    report = take_in_folder(services, "acme", folder)
+    report = ingest_folder(services, "acme", folder)
     assert report.counts == {"changed": 1, "unchanged": 1, "deleted": 1}
     hits = retrieve(services, PRINCIPAL, "How much does the north pump move?").hits
     assert "55 litres" in hits[0].text
@@ -73,7 +73,7 @@ def test_a_file_that_is_changed_back_has_its_first_content_again(
     original = (folder / "pumps.md").read_text()
     for text in (original, original.replace("40", "41"), original):
         (folder / "pumps.md").write_text(text)
-        take_in_folder(services, "acme", folder)
+        ingest_folder(services, "acme", folder)
     hit = retrieve(services, PRINCIPAL, "north pump litres").hits[0]
     assert "40 litres" in hit.text
     assert hit.version == 3
@@ -82,9 +82,9 @@ def test_a_file_that_is_changed_back_has_its_first_content_again(
 def test_new_allowed_groups_apply_without_a_change_of_content(
     services: Services, folder: Path
 ) -> None:
-    take_in_folder(services, "acme", folder)
+    ingest_folder(services, "acme", folder)
     (folder / "readers.yaml").write_text("rules:\n  - pattern: 'notes*'\n    readers: [guards]\n")
-    report = take_in_folder(services, "acme", folder)
+    report = ingest_folder(services, "acme", folder)
     assert report.counts == {"changed": 1, "unchanged": 2}
     assert "notes.txt" not in find_paths(services, "gate code")
     assert find_paths(services, "gate code", Principal("acme", ("guards",)))[0] == "notes.txt"
@@ -95,30 +95,30 @@ def test_an_unreadable_file_is_quarantined_until_it_changes(
 ) -> None:
     """The other files are stored. The report names the file with its reason."""
     (folder / "broken.docx").write_bytes(b"PK\x03\x04 this is no archive, whatever word/ says")
-    report = take_in_folder(services, "acme", folder)
+    report = ingest_folder(services, "acme", folder)
     assert report.counts == {"added": 3, "quarantined": 1}
     outcome = next(outcome for outcome in report.outcomes if outcome.state == "quarantined")
     assert outcome.reason == "corrupt"
     assert "broken.docx" in outcome.message
     assert pipeline.plan_run(services, "acme", [pipeline.build_source_spec(str(folder))]).is_empty
     (folder / "broken.docx").unlink()
-    assert take_in_folder(services, "acme", folder).counts == {"unchanged": 3, "deleted": 1}
+    assert ingest_folder(services, "acme", folder).counts == {"unchanged": 3, "deleted": 1}
 
 
 def test_a_broken_new_version_leaves_the_old_one_in_place(services: Services, folder: Path) -> None:
-    take_in_folder(services, "acme", folder)
+    ingest_folder(services, "acme", folder)
     (folder / "pumps.md").write_bytes(b"%PDF-1.7 cut off")
-    assert take_in_folder(services, "acme", folder).counts["quarantined"] == 1
+    assert ingest_folder(services, "acme", folder).counts["quarantined"] == 1
     assert find_paths(services, "north pump")[0] == "pumps.md"
     (folder / "pumps.md").write_text("# Pumps\n\nThe north pump is gone.\n")
-    assert take_in_folder(services, "acme", folder).counts == {"changed": 1, "unchanged": 2}
+    assert ingest_folder(services, "acme", folder).counts == {"changed": 1, "unchanged": 2}
 
 
 def test_the_offsets_of_every_chunk_and_sentence_point_to_its_text(
     sample_services: Services, server: EmbeddedPostgres
 ) -> None:
     """The sample has documents in all formats."""
-    with superuser(server, sample_services) as connection:
+    with connect_superuser(server, sample_services) as connection:
         wrong = connection.execute(
             "select d.path, c.ordinal from chunk c join document d using (tenant_id, document_id)"
             " where substr(d.text, c.start_char + 1, c.end_char - c.start_char) <> c.text"
@@ -138,7 +138,7 @@ def test_no_chunk_is_longer_than_the_model_can_see(
 ) -> None:
     """Tokens are counted with the model's own tokenizer, context included."""
     embedder = sample_services.embedder()
-    with superuser(server, sample_services) as connection:
+    with connect_superuser(server, sample_services) as connection:
         rows = connection.execute("select context, text, tokens from chunk").fetchall()
     assert rows
     for context, text, tokens in rows:
@@ -150,16 +150,16 @@ def test_statistics_follow_the_stored_documents(
     services: Services, server: EmbeddedPostgres, folder: Path
 ) -> None:
     """The database counts documents, chunks and terms."""
-    take_in_folder(services, "acme", folder)
+    ingest_folder(services, "acme", folder)
     (folder / "pumps.md").write_text("# Pumps\n\nShort now.\n")
     (folder / "notes.txt").unlink()
-    take_in_folder(services, "acme", folder)
+    ingest_folder(services, "acme", folder)
     assert find_inconsistencies(server, services) == []
 
 
 def find_inconsistencies(server: EmbeddedPostgres, services: Services) -> list[str]:
     """Return the names of the checks in inconsistencies.sql that find a row."""
-    with superuser(server, services) as connection:
+    with connect_superuser(server, services) as connection:
         return [
             name for name, query in INCONSISTENCIES.items() if connection.execute(query).fetchone()
         ]
@@ -195,16 +195,16 @@ def test_an_empty_folder_is_refused_and_nothing_is_deleted(
     services: Services, folder: Path
 ) -> None:
     """An unmounted disk looks like an empty folder."""
-    take_in_folder(services, "acme", folder)
+    ingest_folder(services, "acme", folder)
     for file in folder.iterdir():
         file.unlink()
     with pytest.raises(InvalidInput, match="no file"):
-        take_in_folder(services, "acme", folder)
+        ingest_folder(services, "acme", folder)
     assert find_paths(services, "north pump")
 
 
 def test_the_report_is_complete_and_serialisable(services: Services, folder: Path) -> None:
-    report = take_in_folder(services, "acme", folder)
+    report = ingest_folder(services, "acme", folder)
     assert json.dumps({"counts": report.counts, "chunks": report.chunks, "tokens": report.tokens})
     assert report.chunks == sum(outcome.chunks for outcome in report.outcomes) > 0
 
@@ -216,8 +216,8 @@ def test_sentences_can_be_stored_without_vectors(
     without_vectors = replace(
         services, settings=services.settings.model_copy(update={"sentence_vectors": "off"})
     )
-    report = take_in_folder(without_vectors, "acme", folder)
-    with superuser(server, services) as connection:
+    report = ingest_folder(without_vectors, "acme", folder)
+    with connect_superuser(server, services) as connection:
         counts = connection.execute("select count(*), count(embedding) from sentence_1").fetchone()
     assert counts == (4, 0)
     assert report.counts == {"added": 3}
@@ -226,5 +226,5 @@ def test_sentences_can_be_stored_without_vectors(
     )
     assert answer.status == "answered"
     assert "40 litres" in answer.text
-    assert take_in_folder(services, "acme", folder).counts == {"changed": 3}
+    assert ingest_folder(services, "acme", folder).counts == {"changed": 3}
     assert find_inconsistencies(server, services) == []

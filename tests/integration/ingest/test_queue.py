@@ -27,7 +27,7 @@ from ingest.runs.worker import ClaimedBatch, IngestWorker
 from ingest.sources import open_source
 from retrieval.retriever import retrieve
 from tests.integration.ingest.test_ingest import find_inconsistencies
-from tests.support.services import parsing, superuser, take_in_folder
+from tests.support.services import shared_parser_pool, connect_superuser, ingest_folder
 
 EXPIRE_LEASES = "update item set lease_until = now() - interval '1 second' where state = 'leased'"
 
@@ -49,7 +49,7 @@ def plan_folder(services: Services, folder: Path) -> pipeline.IngestPlan:
 
 
 def create_worker(services: Services, plan: pipeline.IngestPlan) -> IngestWorker:
-    return IngestWorker(services, "acme", plan.run_id, parser_pool=parsing())
+    return IngestWorker(services, "acme", plan.run_id, parser_pool=shared_parser_pool())
 
 
 def claim_batch(worker: IngestWorker) -> ClaimedBatch:
@@ -59,7 +59,7 @@ def claim_batch(worker: IngestWorker) -> ClaimedBatch:
 
 
 def execute(server: EmbeddedPostgres, services: Services, query: str) -> list[tuple[Any, ...]]:
-    with superuser(server, services) as connection:
+    with connect_superuser(server, services) as connection:
         cursor: Any = connection.execute(query)
         return list(cursor.fetchall()) if cursor.description else []
 
@@ -152,7 +152,7 @@ def test_a_file_that_breaks_the_chunker_is_quarantined_and_the_others_are_not(
         return chunk_document(parsed, *options)
 
     monkeypatch.setattr(stages, "load_chunker", lambda name: fail_on_pump_2)
-    report = take_in_folder(services, "acme", folder)
+    report = ingest_folder(services, "acme", folder)
     assert report.counts == {"added": 4, "quarantined": 1}
     [outcome] = [outcome for outcome in report.outcomes if outcome.state == "quarantined"]
     assert (outcome.path, outcome.reason) == ("pump-2.md", "ValueError")
@@ -160,7 +160,7 @@ def test_a_file_that_breaks_the_chunker_is_quarantined_and_the_others_are_not(
     assert "no such unit" not in outcome.message  # it might be a piece of the document
     assert attempts == 1 + queue.MAX_FAILED_ATTEMPTS  # the first one was among other files
     assert execute(server, services, "select stage, attempts from quarantine") == [("parse", 3)]
-    assert take_in_folder(services, "acme", folder).counts == {"unchanged": 4, "quarantined": 1}
+    assert ingest_folder(services, "acme", folder).counts == {"unchanged": 4, "quarantined": 1}
     assert attempts == 1 + queue.MAX_FAILED_ATTEMPTS
 
 
@@ -170,7 +170,7 @@ def test_a_document_that_the_database_refuses_is_quarantined(
     """The other files of its batch are stored."""
     refuse = "alter table chunk add constraint odd check (text not like '%42 litres%')"
     execute(server, services, refuse)
-    report = take_in_folder(services, "acme", folder)
+    report = ingest_folder(services, "acme", folder)
     assert report.counts == {"added": 4, "quarantined": 1}
     assert execute(server, services, "select path, stage, reason from quarantine") == [
         ("pump-2.md", "store", "CheckViolation")
@@ -184,14 +184,14 @@ def test_an_older_run_never_overwrites_a_newer_one(
     """The older run has embedded B when the newer one stores A again: A stays."""
     file = folder / "pump-0.md"
     version_a = file.read_text()
-    take_in_folder(services, "acme", folder)
+    ingest_folder(services, "acme", folder)
     version_b = version_a.replace("40 litres", "77 litres")
     file.write_text(version_b)
     slow = create_worker(services, plan_folder(services, folder))
     batch = claim_batch(slow)
     batch.embedded_documents = slow._embed_batch(batch, slow._prepare_batch(batch))
     file.write_text(version_a)
-    assert take_in_folder(services, "acme", folder).counts == {"unchanged": 5}
+    assert ingest_folder(services, "acme", folder).counts == {"unchanged": 5}
     slow.ingest_batch(batch)
     stale = execute(server, services, "select count(*) from chunk where text like '%77 litres%'")
     assert stale == [(0,)]
@@ -199,7 +199,7 @@ def test_an_older_run_never_overwrites_a_newer_one(
     assert any("40 litres" in hit.text for hit in hits)
     assert slow.try_complete_run()
     file.write_text(version_b)
-    assert take_in_folder(services, "acme", folder).counts == {"unchanged": 4, "changed": 1}
+    assert ingest_folder(services, "acme", folder).counts == {"unchanged": 4, "changed": 1}
     states = execute(server, services, "select state from run order by number")
     assert states == [("finished",), ("superseded",), ("finished",)]
 
@@ -215,7 +215,7 @@ def test_a_run_that_still_plans_skips_the_files_of_a_newer_run(
     spec = pipeline.build_source_spec(str(folder))
     with services.database.writing("acme") as connection:
         number, _ = queue.open_run(connection, planning, "ingest", [spec], "")
-    take_in_folder(services, "acme", folder / "sub")
+    ingest_folder(services, "acme", folder / "sub")
     with services.database.writing("acme") as connection:
         items = [QueueItem(file) for file in open_source(spec.address).list_files()]
         queue.start_run(connection, planning, number, items, {})
@@ -232,7 +232,7 @@ def test_the_next_run_or_the_sweep_closes_a_killed_run(
 ) -> None:
     """The next run of the same source finishes its files."""
     claim_batch(create_worker(services, plan_folder(services, folder)))
-    report = take_in_folder(services, "acme", folder)
+    report = ingest_folder(services, "acme", folder)
     assert report.counts == {"added": 5}
     states = execute(server, services, "select state from run order by number")
     assert states == [("superseded",), ("finished",)]
@@ -249,15 +249,15 @@ def test_the_next_run_or_the_sweep_closes_a_killed_run(
     assert repaired["leases that nobody renewed"] == repaired["runs without a live worker"] == 1
     newest = execute(server, services, "select state from run order by number desc limit 1")
     assert newest == [("failed",)]
-    assert take_in_folder(services, "acme", folder).counts == {"unchanged": 5, "added": 1}
+    assert ingest_folder(services, "acme", folder).counts == {"unchanged": 5, "added": 1}
 
 
 def test_the_sweep_repairs_rows_that_were_deleted_past_all_constraints(
     services: Services, server: EmbeddedPostgres, folder: Path
 ) -> None:
-    take_in_folder(services, "acme", folder)
+    ingest_folder(services, "acme", folder)
     assert all(result.found == 0 for result in repair_tenant(services, "acme"))
-    with superuser(server, services) as connection:
+    with connect_superuser(server, services) as connection:
         connection.execute("set session_replication_role = replica")
         connection.execute("delete from chunk where text like '%43 litres%'")
         connection.execute("delete from document where path = 'pump-1.md'")
@@ -279,10 +279,10 @@ def test_the_versions_of_a_document_outlast_its_runs(
     """The sweep deletes the other items of old runs."""
     for litres in (50, 60):
         (folder / "pump-0.md").write_text(f"# Pump 0\n\nPump 0 moves {litres} litres a second.\n")
-        take_in_folder(services, "acme", folder)
+        ingest_folder(services, "acme", folder)
     (folder / "pump-1.md").unlink()
     (folder / "pump-2.md").write_bytes(b"%PDF-1.7 cut off")
-    take_in_folder(services, "acme", folder)
+    ingest_folder(services, "acme", folder)
     execute(server, services, "update run set finished_at = now() - interval '40 days'")
     repaired = {result.check: result.repaired for result in repair_tenant(services, "acme")}
     # One quarantined item, one deletion, and the version of the deleted document.
@@ -308,10 +308,10 @@ def test_changed_code_ingests_every_document_once_again(
     services: Services, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The version of the pipeline covers the code of parsers, chunkers and text analysis."""
-    take_in_folder(services, "acme", folder)
+    ingest_folder(services, "acme", folder)
     monkeypatch.setattr(pipeline_version, "hash_source_files", lambda paths: "changed code")
-    assert take_in_folder(services, "acme", folder).counts == {"changed": 5}
-    assert take_in_folder(services, "acme", folder).counts == {"unchanged": 5}
+    assert ingest_folder(services, "acme", folder).counts == {"changed": 5}
+    assert ingest_folder(services, "acme", folder).counts == {"unchanged": 5}
 
 
 def test_a_worker_waits_for_a_database_that_is_away(
@@ -335,7 +335,7 @@ def test_a_worker_waits_for_a_database_that_is_away(
         return held
 
     monkeypatch.setattr(queue, "lock_items", lock_and_cut)
-    report = take_in_folder(services, "acme", folder)
+    report = ingest_folder(services, "acme", folder)
     assert cuts == 2
     assert report.counts == {"added": 5}
     strikes = execute(server, services, "select max(attempt), max(strikes) from item")
@@ -358,7 +358,10 @@ def test_a_run_continues_after_one_of_its_workers_is_killed(
     """Two processes share a run. One dies with all files leased, and the other finishes them."""
     plan = plan_folder(services, folder)
     count_leased = "select count(*) from item where state = 'leased'"
-    with superuser(server, services) as connection, connection.transaction(force_rollback=True):
+    with (
+        connect_superuser(server, services) as connection,
+        connection.transaction(force_rollback=True),
+    ):
         # With this lock the process can't store anything before it is killed.
         connection.execute("lock table document in share mode")
         process = subprocess.Popen(
@@ -372,7 +375,7 @@ def test_a_run_continues_after_one_of_its_workers_is_killed(
             process.wait()
     assert execute(server, services, count_leased) == [(5,)]
     execute(server, services, EXPIRE_LEASES)
-    pipeline.process_run(services, "acme", plan.run_id, parser_pool=parsing())
+    pipeline.process_run(services, "acme", plan.run_id, parser_pool=shared_parser_pool())
     runs = execute(server, services, "select counts, state from run")
     assert runs == [({"added": 5}, "finished")]
     versions = execute(server, services, "select count(*), max(version) from document")

@@ -39,7 +39,7 @@ def reason(pool: ParserPool, name: str, data: bytes) -> str:
 
 @pytest.mark.parametrize("ending", hostile.ENDINGS)
 def test_pool_returns_the_same_as_the_parser(pool, ending):
-    data = hostile.good(ending)
+    data = hostile.make_good_file(ending)
     kind, parsed = pool.parse(f"a.{ending}", data)
     assert (kind, parsed) == parse_file(f"a.{ending}", data)
     for name, broken in ((f"a.{ending}", b""), (f"a.{ending}", b"\0\1\2\3" * 99)):

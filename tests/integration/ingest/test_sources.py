@@ -13,7 +13,7 @@ from core.principal import Principal
 from core.services import Services
 from ingest import pipeline
 from retrieval.retriever import retrieve
-from tests.support.services import parsing
+from tests.support.services import shared_parser_pool
 
 
 @dataclass
@@ -113,7 +113,7 @@ def test_the_store_follows_a_bucket_and_downloads_only_what_changed(
     def run() -> dict[str, int]:
         storage.asked.clear()
         return pipeline.ingest_sources(
-            services, "acme", [pipeline.build_source_spec(address)], parsing()
+            services, "acme", [pipeline.build_source_spec(address)], shared_parser_pool()
         ).counts
 
     put(storage, "docs/a.md", b"# Pumps\n\nThe north pump moves 40 litres a second.\n")

@@ -13,7 +13,7 @@ from core.services import Services
 from ingest import pipeline
 from ingest.sources.web import get_web_client
 from retrieval.retriever import retrieve
-from tests.support.services import parsing
+from tests.support.services import shared_parser_pool
 
 
 @dataclass
@@ -124,14 +124,16 @@ def test_the_store_follows_a_sitemap_and_downloads_only_what_changed(
     """Citations lead to the address; a host that is not allowed is refused."""
     address = f"{site.root}/sitemap.xml"
     with pytest.raises(InvalidInput, match="port"):
-        pipeline.ingest_sources(services, "acme", [pipeline.build_source_spec(address)], parsing())
+        pipeline.ingest_sources(
+            services, "acme", [pipeline.build_source_spec(address)], shared_parser_pool()
+        )
     settings = services.settings.model_copy(update={"web_allowed_hosts": site.host})
     allowed = replace(services, settings=settings)
     get_web_client(site.host)._delay_seconds = 0.0
 
     def run() -> dict[str, int]:
         return pipeline.ingest_sources(
-            allowed, "acme", [pipeline.build_source_spec(address)], parsing()
+            allowed, "acme", [pipeline.build_source_spec(address)], shared_parser_pool()
         ).counts
 
     site.page(

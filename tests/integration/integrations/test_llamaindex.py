@@ -48,7 +48,7 @@ from integrations.llamaindex.vector_store import (
 from retrieval.filters import Prefix
 from retrieval.retriever import retrieve
 from tests.conftest import ROOT
-from tests.support.services import connect_services, superuser, take_in_folder
+from tests.support.services import connect_services, connect_superuser, ingest_folder
 
 ALDER = Principal("alder")
 WARRANTY = "How long is the warranty of a sonde?"
@@ -294,7 +294,7 @@ def test_adding_a_node_again_replaces_it(
         VectorStoreQuery(query_str="truth", similarity_top_k=10, mode=VectorStoreQueryMode.HYBRID)
     )
     assert [node.get_content() for node in found.nodes or []] == ["The last word."]
-    with superuser(server, store._services) as connection:
+    with connect_superuser(server, store._services) as connection:
         for table in ("document", "chunk", "vector_1", "sentence_1"):
             query = sql.SQL("select count(*) from {}").format(sql.Identifier(table))
             assert connection.execute(query).fetchone() == (1,)
@@ -322,7 +322,7 @@ def test_a_search_by_vector_alone(zoo: GroundworkVectorStore) -> None:
 
 def test_files_and_nodes_are_found_together(services: Services) -> None:
     """A tenant's store has ingested files and added nodes; only nodes can be deleted here."""
-    take_in_folder(services, "alder", ROOT / "sample" / "alder" / "products")
+    ingest_folder(services, "alder", ROOT / "sample" / "alder" / "products")
     store = GroundworkVectorStore(services, ALDER)
     store.add([TextNode(id_="extra", text="The warranty of a sonde was once ten years.")])
     found = store.query(

@@ -20,7 +20,7 @@ from retrieval.retriever import retrieve
 from retrieval.types import SearchResult
 from serving.answering.evidence import extract_sentences
 from serving.answering.pipeline import answer_question
-from tests.support.services import take_in_folder
+from tests.support.services import ingest_folder
 
 ALDER = Principal("alder")
 QUESTIONS = (
@@ -56,7 +56,7 @@ def long_document(services: Services, tmp_path: Path) -> Services:
     (tmp_path / "mill.md").write_text(f"# The mill\n\n{chapter}\n")
     (tmp_path / "letter.md").write_text(letter.format(40))
     (tmp_path / "answer.md").write_text(letter.format(41))
-    assert take_in_folder(services, "miller", tmp_path).counts["added"] == 3
+    assert ingest_folder(services, "miller", tmp_path).counts["added"] == 3
     return services
 
 

@@ -23,7 +23,7 @@ from retrieval.types import (
 )
 from serving.api.app import build_api
 from serving.api.identity import LocalIdentity
-from tests.support.services import take_in_folder
+from tests.support.services import ingest_folder
 
 ALDER = Principal("alder")
 QUESTION = "What does ERR-4711 mean on the Heron 210?"
@@ -132,11 +132,11 @@ def test_an_explanation_discloses_nothing(services: Services, tmp_path: Path) ->
         timeless = replace(explanation, milliseconds={})
         return replace(evidence, milliseconds={}, explanation=None), timeless
 
-    take_in_folder(services, "alder", write("public"))
+    ingest_folder(services, "alder", write("public"))
     before = seen()
     assert before[1].passed == DocumentCounts(12, 12)
-    take_in_folder(services, "alder", write("secret"), readers=("finance",))
-    take_in_folder(services, "brightwater", write("theirs"))
+    ingest_folder(services, "alder", write("secret"), readers=("finance",))
+    ingest_folder(services, "brightwater", write("theirs"))
     assert seen() == before
 
 

@@ -42,7 +42,7 @@ from retrieval.filters import (
     parse_filter,
 )
 from retrieval.retriever import retrieve
-from tests.support.services import connect_services, superuser
+from tests.support.services import connect_services, connect_superuser
 
 TREES = int(os.environ.get("FILTER_TREES", "600"))
 ALDER = Principal("alder")
@@ -276,7 +276,7 @@ def filtered(
                     item = document_store.EmbeddedDocument(document, [], none, none)
                     for _ in range(1 + len(document.uri) % 2):  # some have a second version
                         document_store.store_documents(connection, tenant, uuid.uuid4(), [item], "")
-        with superuser(server, services) as connection:
+        with connect_superuser(server, services) as connection:
             connection.execute(
                 "update document set ingested_at = timestamptz '2024-03-01 00:00Z'"
                 " + interval '7 hours' * substring(uri from '[0-9]+')::int"
@@ -445,7 +445,7 @@ def corpus(server: EmbeddedPostgres, clone: Any, home: Any, embedder: Any) -> It
                 none = np.empty((0, dimension), dtype=np.float32)
                 item = document_store.EmbeddedDocument(document, chunks, vectors, none)
                 document_store.store_documents(connection, "alder", uuid.uuid4(), [item], "")
-        with superuser(server, services) as connection:
+        with connect_superuser(server, services) as connection:
             connection.execute("analyze")
             rows: list[Any] = connection.execute(
                 "select c.chunk_id, (d.metadata ->> 'order')::int,"

@@ -18,7 +18,7 @@ from evaluation.metrics import mean, ndcg
 from retrieval.retriever import retrieve
 from retrieval.search_statement import BM25_B, BM25_K1
 from retrieval.types import DocumentCounts
-from tests.support.services import superuser
+from tests.support.services import connect_superuser
 
 ALDER = Principal("alder")
 Benchmark = tuple[list[CorpusPassage], dict[str, str], dict[str, dict[str, int]]]
@@ -46,7 +46,7 @@ def bench(data: Path) -> Benchmark:
 
 def test_bm25_is_exact(sample_services: Services, server: EmbeddedPostgres) -> None:
     """Every score equals the formula in Python over all public chunks of the tenant."""
-    with superuser(server, sample_services) as connection:
+    with connect_superuser(server, sample_services) as connection:
         rows = connection.execute(
             "select c.chunk_id, c.context || E'\\n' || c.text from chunk c join reader_set r"
             " using (tenant_id, reader_set_id) where c.tenant_id = 'alder' and r.readers = '{}'"
@@ -150,7 +150,7 @@ def test_the_dense_search_finds_the_nearest_by_cosine(
     """Compared with an exact search in NumPy over the stored vectors."""
     question = "Who approves travel to a customer's site?"
     vector = sample_services.embedder().encode([question])[0]
-    with superuser(server, sample_services) as connection:
+    with connect_superuser(server, sample_services) as connection:
         rows = connection.execute(
             "select v.chunk_id, v.embedding::text"
             " from vector_1 v join reader_set r using (tenant_id, reader_set_id)"

@@ -12,7 +12,7 @@ from retrieval.types import DocumentCounts, SearchResult
 from serving.answering import answerability
 from serving.answering.pipeline import answer_question
 from serving.answering.question import analyze_question
-from tests.support.services import take_in_folder
+from tests.support.services import ingest_folder
 
 ALDER = Principal("alder")
 
@@ -82,11 +82,11 @@ def test_a_forbidden_document_looks_like_an_absent_one(services, tmp_path):
     )
     (tmp_path / "readers.yaml").write_text("rules: [{pattern: 'salaries.md', readers: [finance]}]")
     question = "What is the highest salary in band B5?"
-    take_in_folder(services, "acme", tmp_path)
+    ingest_folder(services, "acme", tmp_path)
     assert answer_question(services, Principal("acme", ("finance",)), question).refusal is None
     forbidden = answer_question(services, Principal("acme"), question)
     (tmp_path / "salaries.md").unlink()
-    take_in_folder(services, "acme", tmp_path)
+    ingest_folder(services, "acme", tmp_path)
     absent = answer_question(services, Principal("acme"), question)
     assert forbidden.refusal is not None
     assert replace(forbidden, milliseconds={}) == replace(absent, milliseconds={})

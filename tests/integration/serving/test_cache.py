@@ -27,7 +27,7 @@ from serving.answering.types import Answer, DraftSentence
 from serving.api.app import build_api
 from serving.api.identity import LocalIdentity
 from serving.gateway.types import NoModelAvailable
-from tests.support.services import parsing, superuser
+from tests.support.services import shared_parser_pool, connect_superuser
 
 CODE = "What is the code of the main gate?"
 BUDGET = "How large is the budget for the new pier?"
@@ -63,7 +63,10 @@ class Harbour:
     def take_in(self, *readers: str) -> None:
         part = self.folder / ("-".join(readers) or "all")
         pipeline.ingest_sources(
-            self.services, "harbour", [pipeline.build_source_spec(str(part), readers)], parsing()
+            self.services,
+            "harbour",
+            [pipeline.build_source_spec(str(part), readers)],
+            shared_parser_pool(),
         )
 
 
@@ -78,7 +81,7 @@ def harbour(services: Services, tmp_path: Path) -> Harbour:
 
 
 def rows(server: EmbeddedPostgres, services: Services) -> list[Any]:
-    with superuser(server, services) as connection:
+    with connect_superuser(server, services) as connection:
         found: list[Any] = connection.execute("select * from response").fetchall()
     return found
 
@@ -254,7 +257,7 @@ def test_answers_age_and_make_room(
 ) -> None:
     """A day old they are not given again; of too many the oldest go. An operator may drop all of a tenant's."""
     harbour.ask(STAFF)
-    with superuser(server, harbour.services) as connection:
+    with connect_superuser(server, harbour.services) as connection:
         connection.execute("update response set created_at = created_at - interval '1 day'")
     assert not harbour.ask(STAFF).cached
     monkeypatch.setattr(answer_cache, "MAX_ANSWERS_PER_TENANT", 2)

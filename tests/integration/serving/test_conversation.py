@@ -27,7 +27,7 @@ from serving.api.app import build_api
 from serving.api.identity import LocalIdentity
 from serving.gateway.types import ModelRequest, Models, NoModelAvailable
 from tests.conftest import ROOT
-from tests.support.services import superuser, take_in_folder
+from tests.support.services import connect_superuser, ingest_folder
 
 ANN, BOB = Principal("alder", (), "ann"), Principal("alder", (), "bob")
 DEPTH = "How deep can I lower a Heron 200?"
@@ -154,7 +154,7 @@ def test_a_deleted_document_leaves_nothing_in_a_conversation(
     (tmp_path / "zebra.md").write_text(
         "# Zebra plan\n\nThe zebra plan costs 40 euros a month for each of the stables.\n"
     )
-    take_in_folder(services, "alder", tmp_path)
+    ingest_folder(services, "alder", tmp_path)
     history = ConversationHistory(services, ANN)
     conversation = history.create_conversation()
     given = extract_answer(
@@ -174,7 +174,7 @@ def test_a_deleted_document_leaves_nothing_in_a_conversation(
     )
     assert history.read_turns(conversation)[-1].asked_as == "Who can change Zebra plan?"
     assert history.read_turns(conversation)[-1].titles == ["Zebra plan"]
-    with superuser(server, services) as connection:
+    with connect_superuser(server, services) as connection:
         stored = connection.execute("select row_to_json(t)::text from turn t").fetchall()
         assert "40 euros" not in repr(stored)
         connection.execute("delete from document")
@@ -190,7 +190,7 @@ def test_the_sweep_deletes_what_has_expired_and_only_that(
     """Of a tenant's, whoever's it was."""
     history = ConversationHistory(services, ANN)
     old, new = history.create_conversation(), history.create_conversation()
-    with superuser(server, services) as connection:
+    with connect_superuser(server, services) as connection:
         connection.execute(
             "update conversation set expires_at = now() where conversation_id = %s", [old]
         )

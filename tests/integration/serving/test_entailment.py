@@ -21,7 +21,7 @@ from serving.answering.types import Answer
 from serving.answering.verification.entailment import CrossEncoderEntailment
 from serving.gateway.types import Models
 from tests.integration.retrieval.test_rerank import cross_encoder
-from tests.support.scripted import ScriptedModels, sentences
+from tests.support.scripted import ScriptedModels, reply_with
 
 ALDER = Principal("alder")
 LABELS = ("contradiction", "entailment", "neutral")
@@ -58,7 +58,7 @@ def with_entailment(services: Services, folder: Path) -> Services:
 def rewording_model() -> ScriptedModels:
     """A language model that answers in its own words."""
     quote = "Every full-time employee receives 27 days of paid annual leave in each calendar year."
-    return ScriptedModels(json.dumps(sentences((REWORDED, [(1, quote)]))))
+    return ScriptedModels(json.dumps(reply_with((REWORDED, [(1, quote)]))))
 
 
 def test_several_labels_give_the_softmax_of_entailment(tmp_path: Path) -> None:

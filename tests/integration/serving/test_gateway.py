@@ -19,7 +19,7 @@ from serving.api.identity import LocalIdentity
 from serving.gateway.gateway import Gateway
 from serving.gateway.models_file import ModelsFile, Timeouts
 from serving.gateway.providers.base import open_provider
-from tests.support.services import served
+from tests.support.services import serve_api
 
 ALDER = Principal("alder")
 LENIENT = Timeouts(
@@ -62,9 +62,9 @@ def fake():
 def settled(endpoint):
     """Wait until the endpoint has seen that it was hung up on."""
     until = time.monotonic() + QUICKLY
-    while not endpoint.hung_up and time.monotonic() < until:
+    while not endpoint.disconnections and time.monotonic() < until:
         time.sleep(0.01)
-    return endpoint.hung_up
+    return endpoint.disconnections
 
 
 LONG = Timeouts(connect=5, first=100, between=100, total=100)
@@ -76,20 +76,22 @@ def test_a_reader_who_hangs_up_before_an_answer_that_comes_at_once_ends_its_call
     """Over a real socket, which is closed while the model would think for minutes."""
     endpoint = fake("alpha", hang_silently)
     api = build_api(
-        sample_services, LocalIdentity(("alder",)), opened(endpoint.entry(), patience=LONG)
+        sample_services,
+        LocalIdentity(("alder",)),
+        opened(endpoint.models_file_entry(), patience=LONG),
     )
     body = json.dumps(
         {"question": "How many days of paid annual leave does an employee receive?"}
     ).encode()
     head = f"POST /v1/ask HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
-    with served(api) as address:
+    with serve_api(api) as address:
         with socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2]))) as reader:
             reader.sendall(f"{head}\r\n\r\n".encode() + body)
             until = time.monotonic() + QUICKLY
             while not endpoint.calls and time.monotonic() < until:
                 time.sleep(0.01)
             assert endpoint.calls
-            assert not endpoint.hung_up
+            assert not endpoint.disconnections
             left = time.monotonic()
         assert settled(endpoint) == 1
         assert (
@@ -98,8 +100,10 @@ def test_a_reader_who_hangs_up_before_an_answer_that_comes_at_once_ends_its_call
 
 
 def test_with_all_models_down_the_documents_answer_and_it_says_so(sample_services):
-    with gateway_faults.open_setting(["refused", "500"], streaming=True, patience=LENIENT) as down:
-        writer = LLMGenerator(down.gateway(), ALDER)
+    with gateway_faults.open_faulty_models(
+        ["refused", "500"], streaming=True, timeouts=LENIENT
+    ) as down:
+        writer = LLMGenerator(down.open_gateway(), ALDER)
         given = answer_question(
             sample_services,
             ALDER,

@@ -40,7 +40,7 @@ from serving.usage.budgets import (
 )
 from serving.usage.meter import PostgresMeter
 from serving.usage.report import UsageGrouping, fetch_unaccounted_usage, fetch_usage
-from tests.support.services import connect_services, superuser
+from tests.support.services import connect_services, connect_superuser
 
 MODEL = "small"
 
@@ -319,7 +319,7 @@ def test_a_day_that_is_over_is_forgotten(
     limit(admin, ada, "tokens", "day", "100")
     spend(meter, ada, 60)
     held = meter.reserve(call(ada), MODEL, 40, Decimal(0))
-    with superuser(server, metered) as connection:
+    with connect_superuser(server, metered) as connection:
         connection.execute(
             "update balance set since = since - interval '1 day' where tenant_id = %s", [ada.tenant]
         )
@@ -341,7 +341,7 @@ def test_what_a_dead_process_held_comes_free(
     dead.reserve(call(ada), MODEL, 40, Decimal("0.4"))
     with pytest.raises(OverBudget):
         meter.reserve(call(ada), MODEL, 100, Decimal(0))
-    with superuser(server, metered) as connection:
+    with connect_superuser(server, metered) as connection:
         connection.execute(
             "update reservation set expires_at = now() where tenant_id = %s", [ada.tenant]
         )
@@ -394,7 +394,7 @@ def test_no_race_spends_more_than_there_is(
     assert sum(granted) <= 1000
     assert max(by_team.values()) <= 600
     assert sum(granted) > 1000 - 10 * len(askers)  # refused for want of tokens, not for the crowd
-    with superuser(server, metered) as connection:
+    with connect_superuser(server, metered) as connection:
         kept = connection.execute(
             "select tokens from balance where tenant_id = %s and scope = 'tenant'", [ada.tenant]
         ).fetchall()

@@ -61,10 +61,10 @@ def test_lies_of_every_kind_are_removed_and_true_sentences_are_kept(sample_servi
     """The short form of `python -m bench.liar`."""
     chance = random.Random(5)
     cases = liar.make_lies([leave], chance, 2) + liar.make_truths([leave], chance, 2)
-    assert Counter(case.true for case in cases) == {False: 25, True: 22}
+    assert Counter(case.is_true for case in cases) == {False: 25, True: 22}
     misjudged = [case for case, _ in liar.find_misjudged(cases, sample_services)]
-    assert [case.sentence.text for case in misjudged if not case.true] == []
-    assert [case.sentence.text for case in misjudged if case.true] == KNOWN_LOST
+    assert [case.sentence.text for case in misjudged if not case.is_true] == []
+    assert [case.sentence.text for case in misjudged if case.is_true] == KNOWN_LOST
 
 
 @pytest.mark.parametrize(

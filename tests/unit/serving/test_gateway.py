@@ -200,7 +200,9 @@ def test_the_command_shows_a_file_and_asks_each_model(tmp_path, fake, capsys, mo
     file = tmp_path / "models.yaml"
     dead = model_entry("beta", "http://127.0.0.1:9/v1", input_price="0.5")
     file.write_text(
-        yaml.safe_dump({"models": [fake().entry(), dead], "patience": LENIENT.model_dump()})
+        yaml.safe_dump(
+            {"models": [fake().models_file_entry(), dead], "patience": LENIENT.model_dump()}
+        )
     )
     assert command(monkeypatch, "models", str(file), "--ask", "--json") == 1
     alpha, beta = json.loads(capsys.readouterr().out)["models"]
@@ -452,7 +454,7 @@ class Ledger:
 
 def test_a_reply_comes_in_pieces_and_is_booked_as_the_provider_counted(opened, fake):
     ledger = Ledger()
-    gateway = opened(fake().entry(input_price=1, output_price=3), meter=ledger)
+    gateway = opened(fake().models_file_entry(input_price=1, output_price=3), meter=ledger)
     reply = gateway.stream(request())
     assert reply.usage is None
     pieces = list(reply)
@@ -475,7 +477,7 @@ def test_a_connection_is_used_again(opened, fake, provider, streaming):
     endpoint = fake()
     fields = {"streaming": streaming}
     gateway = opened(
-        endpoint.entry(**fields) if provider == "openai" else claude(endpoint, **fields)
+        endpoint.models_file_entry(**fields) if provider == "openai" else claude(endpoint, **fields)
     )
     for _ in range(3):
         assert "".join(gateway.stream(request())) == EVERYTHING
@@ -483,49 +485,53 @@ def test_a_connection_is_used_again(opened, fake, provider, streaming):
 
 
 def test_a_reply_that_comes_whole_is_one_piece(opened, fake):
-    assert list(opened(fake().entry(streaming=False)).stream(request())) == [EVERYTHING]
+    assert list(opened(fake().models_file_entry(streaming=False)).stream(request())) == [EVERYTHING]
 
 
 def test_faults_of_fourteen_kinds_end_typed_and_a_healthy_model_takes_over():
     """The short form of `python -m bench.gateway_faults`."""
-    cells = [(kind, streaming) for kind in gateway_faults.KINDS for streaming in (True, False)]
+    cells = [
+        (kind, streaming) for kind in gateway_faults.FAULT_KINDS for streaming in (True, False)
+    ]
 
     def tried(cell):
         kind, streaming = cell
         patience = WAITING if kind in ("hanging", "slow drip") else LENIENT
-        with gateway_faults.open_setting([kind], streaming=streaming, patience=IMPATIENT) as alone:
-            first = gateway_faults.ask_gateway(alone.gateway())
-        with gateway_faults.open_setting(
-            [kind, "none"], streaming=streaming, patience=patience
+        with gateway_faults.open_faulty_models(
+            [kind], streaming=streaming, timeouts=IMPATIENT
+        ) as alone:
+            first = gateway_faults.ask_gateway(alone.open_gateway())
+        with gateway_faults.open_faulty_models(
+            [kind, "none"], streaming=streaming, timeouts=patience
         ) as beside:
-            second = gateway_faults.ask_gateway(beside.gateway())
-            assert alone.idle, kind
-            assert beside.idle, kind
+            second = gateway_faults.ask_gateway(beside.open_gateway())
+            assert alone.is_idle, kind
+            assert beside.is_idle, kind
         return cell, first, second
 
     with ThreadPoolExecutor(8) as threads:
         seen = list(threads.map(tried, cells))
     assert len(seen) == 28
     for (kind, streaming), alone, beside in seen:
-        assert alone.typed, (kind, streaming, alone)
-        assert beside.typed, (kind, streaming, beside)
-        assert not alone.spliced, (kind, alone)
-        assert not beside.spliced, (kind, beside)
+        assert alone.is_typed, (kind, streaming, alone)
+        assert beside.is_typed, (kind, streaming, beside)
+        assert not alone.is_mixed, (kind, alone)
+        assert not beside.is_mixed, (kind, beside)
         if kind != "flapping":  # every second call to it succeeds, so a retry may help
-            assert alone.ended != "whole", (kind, streaming, alone)
+            assert alone.ending != "whole", (kind, streaming, alone)
         assert alone.seconds < QUICKLY
-        breaks_off = streaming and kind in gateway_faults.AFTER_THE_FIRST_WORD
+        breaks_off = streaming and kind in gateway_faults.FAULTS_AFTER_FIRST_WORD
         ends = {"whole", "ModelFailed"} if breaks_off else {"whole"}
-        assert beside.ended in ends, (kind, streaming, beside)
+        assert beside.ending in ends, (kind, streaming, beside)
 
 
 def test_two_dead_models_are_asked_less_than_once_a_request():
-    with gateway_faults.open_setting(
-        ["500", "refused"], streaming=True, patience=LENIENT
+    with gateway_faults.open_faulty_models(
+        ["500", "refused"], streaming=True, timeouts=LENIENT
     ) as outage:
-        gateway = outage.gateway()
+        gateway = outage.open_gateway()
         outcomes = gateway_faults.ask_each([gateway] * 200)
-    assert {outcome.ended for outcome in outcomes} == {"NoModelAvailable"}
+    assert {outcome.ending for outcome in outcomes} == {"NoModelAvailable"}
     assert outage.calls < 200
 
 
@@ -533,12 +539,16 @@ def test_what_breaks_off_is_not_continued_by_another_and_is_booked_as_we_count(o
     ledger = Ledger()
 
     def two_words(exchange):
-        exchange.head()
-        exchange.words(1, 2)
-        exchange.end()
+        exchange.send_head()
+        exchange.send_words(1, 2)
+        exchange.end_chunks()
 
     healthy = fake("beta")
-    gateway = opened(fake("alpha", two_words).entry(output_price=1), healthy.entry(), meter=ledger)
+    gateway = opened(
+        fake("alpha", two_words).models_file_entry(output_price=1),
+        healthy.models_file_entry(),
+        meter=ledger,
+    )
     reply = gateway.stream(request())
     assert [next(reply), next(reply)] == ["alpha1 ", "alpha2 "]
     with pytest.raises(ModelFailed, match="'alpha' broke off"):
@@ -556,7 +566,9 @@ def test_what_breaks_off_is_not_continued_by_another_and_is_booked_as_we_count(o
 def test_a_call_that_never_began_costs_nothing(opened, fake):
     ledger = Ledger()
     gateway = opened(
-        fake("alpha", fail_with_500).entry(input_price=9), fake("beta").entry(), meter=ledger
+        fake("alpha", fail_with_500).models_file_entry(input_price=9),
+        fake("beta").models_file_entry(),
+        meter=ledger,
     )
     assert "beta12" in "".join(gateway.stream(request()))
     failed, done = ledger.usages
@@ -571,7 +583,10 @@ def test_a_call_that_never_began_costs_nothing(opened, fake):
 
 def test_a_budget_too_small_takes_a_cheaper_model_or_refuses_as_the_policy_says(opened, fake):
     dear, cheap = fake("dear"), fake("cheap")
-    entries = (dear.entry(output_price=5, tier="strong"), cheap.entry(output_price=1, tier="fast"))
+    entries = (
+        dear.models_file_entry(output_price=5, tier="strong"),
+        cheap.models_file_entry(output_price=1, tier="fast"),
+    )
     asked = request(tier="strong")
     assert opened(*entries, meter=Ledger(["dear"])).stream(asked).model == "cheap"
     assert dear.calls == 0
@@ -589,24 +604,24 @@ def test_retry_after_is_waited_for_within_the_deadline(opened, fake):
     def once(exchange):
         if exchange.number:
             return answer_well(exchange)
-        exchange.head("429 Too Many Requests", "application/json", "Retry-After: 1\r\n")
-        return exchange.end()
+        exchange.send_head("429 Too Many Requests", "application/json", "Retry-After: 1\r\n")
+        return exchange.end_chunks()
 
     patient = Timeouts(total=10.0)
     began = time.monotonic()
     assert (
-        "".join(opened(fake("alpha", once).entry(), patience=patient).stream(request()))
+        "".join(opened(fake("alpha", once).models_file_entry(), patience=patient).stream(request()))
         == EVERYTHING
     )
     assert time.monotonic() - began >= 1.0
-    hasty = opened(fake("alpha", once).entry(), patience=Timeouts(total=1.5, first=1.0))
+    hasty = opened(fake("alpha", once).models_file_entry(), patience=Timeouts(total=1.5, first=1.0))
     with pytest.raises(NoModelAvailable) as caught:
         hasty.stream(request())
     assert caught.value.retry_after == 1
 
 
 def test_who_comes_while_all_are_busy_is_told_when_to_come_again(opened, fake):
-    gateway = opened(fake().entry(concurrency=1, waiting=0))
+    gateway = opened(fake().models_file_entry(concurrency=1, waiting=0))
     reply = gateway.stream(request())
     with pytest.raises(Overloaded) as caught:
         gateway.stream(request())
@@ -617,7 +632,9 @@ def test_who_comes_while_all_are_busy_is_told_when_to_come_again(opened, fake):
 
 
 def test_a_busy_model_lets_another_have_the_request(opened, fake):
-    gateway = opened(fake("alpha").entry(concurrency=1), fake("beta").entry())
+    gateway = opened(
+        fake("alpha").models_file_entry(concurrency=1), fake("beta").models_file_entry()
+    )
     first = gateway.stream(request())
     assert gateway.stream(request()).model == "beta"
     first.close()
@@ -626,9 +643,9 @@ def test_a_busy_model_lets_another_have_the_request(opened, fake):
 def settled(endpoint):
     """Wait until the endpoint has seen that it was hung up on."""
     until = time.monotonic() + QUICKLY
-    while not endpoint.hung_up and time.monotonic() < until:
+    while not endpoint.disconnections and time.monotonic() < until:
         time.sleep(0.01)
-    return endpoint.hung_up
+    return endpoint.disconnections
 
 
 LONG = Timeouts(connect=5, first=100, between=100, total=100)
@@ -636,7 +653,7 @@ LONG = Timeouts(connect=5, first=100, between=100, total=100)
 
 def test_closing_a_reply_hangs_up_and_books_what_was_read(opened, fake):
     ledger, endpoint = Ledger(), fake("alpha", drip_bytes)
-    gateway = opened(endpoint.entry(), meter=ledger, patience=LONG)
+    gateway = opened(endpoint.models_file_entry(), meter=ledger, patience=LONG)
     reply = gateway.stream(request())
     assert next(reply) == "alpha1 "
     reply.close()
@@ -649,7 +666,7 @@ def test_closing_a_reply_hangs_up_and_books_what_was_read(opened, fake):
 
 def test_a_reply_that_is_forgotten_hangs_up(opened, fake):
     endpoint = fake("alpha", drip_bytes)
-    gateway = opened(endpoint.entry(), patience=LONG)
+    gateway = opened(endpoint.models_file_entry(), patience=LONG)
     reply = gateway.stream(request())
     del reply
     assert settled(endpoint) == 1
@@ -658,7 +675,7 @@ def test_a_reply_that_is_forgotten_hangs_up(opened, fake):
 
 def test_another_thread_can_end_a_call_that_waits(opened, fake):
     endpoint, cancelled = fake("alpha", hang_silently), threading.Event()
-    gateway = opened(endpoint.entry(), patience=LONG)
+    gateway = opened(endpoint.models_file_entry(), patience=LONG)
     with ThreadPoolExecutor(1) as threads:
         waiting = threads.submit(gateway.stream, request(cancelled=cancelled))
         until = time.monotonic() + QUICKLY
@@ -674,7 +691,7 @@ def test_another_thread_can_end_a_call_that_waits(opened, fake):
 def test_a_reader_who_leaves_ends_the_call_that_waits(opened, fake):
     """Over server-sent events, in the midst of waiting for a first word that would take minutes."""
     endpoint = fake("alpha", hang_silently)
-    gateway, disconnected = opened(endpoint.entry(), patience=LONG), threading.Event()
+    gateway, disconnected = opened(endpoint.models_file_entry(), patience=LONG), threading.Event()
 
     def events():
         yield SearchCompleted(1, 1)
@@ -697,7 +714,7 @@ def test_a_reader_who_leaves_ends_the_call_that_waits(opened, fake):
 
 
 def test_closing_one_of_two_replies_leaves_the_other(opened, fake):
-    gateway, reader = opened(fake().entry()), threading.Event()
+    gateway, reader = opened(fake().models_file_entry()), threading.Event()
     one = gateway.stream(request(cancelled=reader))
     other = gateway.stream(request(cancelled=reader))
     one.close()
@@ -705,7 +722,7 @@ def test_closing_one_of_two_replies_leaves_the_other(opened, fake):
 
 
 def claude(endpoint, **fields):
-    return endpoint.entry(
+    return endpoint.models_file_entry(
         provider="anthropic", base_url=endpoint.address.removesuffix("/v1"), **fields
     )
 
@@ -715,7 +732,7 @@ def test_the_messages_api_is_spoken(opened, fake, streaming):
     seen = []
 
     def listening(exchange):
-        seen.append(exchange.asked)
+        seen.append(exchange.body)
         answer_well(exchange)
 
     reply = opened(claude(fake("alpha", listening), streaming=streaming)).stream(request())
@@ -735,17 +752,17 @@ def test_a_schema_is_held_to_by_a_tool(opened, fake):
     schema = {"type": "object", "properties": {"city": {"type": "string"}}}
 
     def using(exchange):
-        assert exchange.asked["tools"][0]["input_schema"] == schema
-        assert exchange.asked["tool_choice"] == {"type": "tool", "name": "reply"}
-        exchange.head()
-        exchange.send(exchange.opening())
+        assert exchange.body["tools"][0]["input_schema"] == schema
+        assert exchange.body["tool_choice"] == {"type": "tool", "name": "reply"}
+        exchange.send_head()
+        exchange.send_chunk(exchange.format_opening())
         for part in ('{"city": "Par', 'is"}'):
             delta = {"type": "input_json_delta", "partial_json": part}
-            exchange.send(
+            exchange.send_chunk(
                 f"data: {json.dumps({'type': 'content_block_delta', 'index': 0, 'delta': delta})}\n\n"
             )
-        exchange.send(exchange.closing())
-        exchange.end()
+        exchange.send_chunk(exchange.format_closing())
+        exchange.end_chunks()
 
     gateway = opened(claude(fake("alpha", using), json_schema=True))
     assert json.loads("".join(gateway.stream(request(schema=schema)))) == {"city": "Paris"}
@@ -753,14 +770,14 @@ def test_a_schema_is_held_to_by_a_tool(opened, fake):
 
 def test_an_error_within_the_messages_api_is_a_fault(opened, fake):
     def overloaded(exchange):
-        exchange.head()
-        exchange.send(exchange.opening())
-        exchange.send(
+        exchange.send_head()
+        exchange.send_chunk(exchange.format_opening())
+        exchange.send_chunk(
             'event: error\ndata: {"type": "error", "error": {"type": "overloaded_error"}}\n\n'
         )
-        exchange.end()
+        exchange.end_chunks()
 
-    gateway = opened(claude(fake("alpha", overloaded)), fake("beta").entry())
+    gateway = opened(claude(fake("alpha", overloaded)), fake("beta").models_file_entry())
     assert gateway.stream(request()).model == "beta"
 
 
@@ -778,7 +795,9 @@ def test_any_model_of_llamaindex_is_asked_by_its_path(opened):
 
 def test_llamaindex_gets_routing_budgets_and_fallback(opened, fake):
     ledger = Ledger()
-    gateway = opened(fake("beta", fail_with_500).entry(), fake().entry(), meter=ledger)
+    gateway = opened(
+        fake("beta", fail_with_500).models_file_entry(), fake().models_file_entry(), meter=ledger
+    )
     llm = GatewayLLM(gateway, ALDER, purpose="report")
     response = llm.complete("Count.")
     assert response.text == EVERYTHING
@@ -792,4 +811,6 @@ def test_llamaindex_gets_routing_budgets_and_fallback(opened, fake):
     assert asyncio.run(llm.acomplete("Count.")).text == EVERYTHING
     assert [usage.outcome for usage in ledger.usages].count("done") == 3
     with pytest.raises(OverBudget):
-        GatewayLLM(opened(fake().entry(), meter=Ledger(["alpha"])), ALDER).complete("Count.")
+        GatewayLLM(opened(fake().models_file_entry(), meter=Ledger(["alpha"])), ALDER).complete(
+            "Count."
+        )
