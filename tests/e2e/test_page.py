@@ -13,7 +13,7 @@ import pytest
 from core.services import Services
 from serving.api.app import build_api
 from serving.api.identity import LocalIdentity
-from tests.support.browser import Browser, open_browser, find_browser
+from tests.support.browser import Browser, find_browser, open_browser
 from tests.support.services import serve_api
 
 ASKED = "How many days of annual leave can I carry over into next year?"

@@ -27,7 +27,7 @@ from ingest.runs.worker import ClaimedBatch, IngestWorker
 from ingest.sources import open_source
 from retrieval.retriever import retrieve
 from tests.integration.ingest.test_ingest import find_inconsistencies
-from tests.support.services import shared_parser_pool, connect_superuser, ingest_folder
+from tests.support.services import connect_superuser, ingest_folder, shared_parser_pool
 
 EXPIRE_LEASES = "update item set lease_until = now() - interval '1 second' where state = 'leased'"
 

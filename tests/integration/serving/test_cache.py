@@ -27,7 +27,7 @@ from serving.answering.types import Answer, DraftSentence
 from serving.api.app import build_api
 from serving.api.identity import LocalIdentity
 from serving.gateway.types import NoModelAvailable
-from tests.support.services import shared_parser_pool, connect_superuser
+from tests.support.services import connect_superuser, shared_parser_pool
 
 CODE = "What is the code of the main gate?"
 BUDGET = "How large is the budget for the new pier?"
