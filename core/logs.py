@@ -31,8 +31,6 @@ TRUSTED_FIELDS = frozenset(  # made by Groundwork, without anything that a calle
 
 def install_redaction() -> None:
     """Redact all log records of this process, and the errors that end it or one of its threads."""
-    if logging.getLogRecordFactory() is _create_redacted_record:
-        return
     logging.setLogRecordFactory(_create_redacted_record)
     sys.excepthook = _handle_uncaught_error
     sys.unraisablehook = lambda event: _write_traceback(event.exc_value)
