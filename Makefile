@@ -32,7 +32,7 @@ test: setup-dev lint ## run the linters and all tests
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test-unit: setup-dev ## run the unit tests: no database, no model, under 20 seconds
-	$(BIN)/python -m pytest tests/unit --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest tests/unit --numprocesses 2 --dist loadfile --hypothesis-profile quick
 
 lint: setup-dev ## check formatting, style, types and import rules
 	$(BIN)/ruff format --check .

@@ -1,4 +1,7 @@
-"""One PostgreSQL server and one loaded model for the session; each test gets a database cloned from a template."""
+"""Fixtures of all tests: one PostgreSQL server and one model for a run, one database for each test.
+
+A database is cloned from a migrated template.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
-if (
-    TYPE_CHECKING
-):  # imported inside the fixtures, so that `make test-unit` loads neither a database nor a model
+# The fixtures import these, so that `make test-unit` loads neither a database nor a model.
+if TYPE_CHECKING:
     from core.local_postgres import EmbeddedPostgres
     from core.services import Services
     from flows.prefect_server import PrefectServer
@@ -24,30 +27,32 @@ if (
 ROOT = Path(__file__).parent.parent
 TEMPLATE = "template_groundwork"
 
+settings.register_profile("quick", max_examples=20)  # for `make test-unit`
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_settings() -> None:
-    """A developer's own settings must not reach the tests."""
-    for name in [
-        name for name in os.environ if name.startswith("GROUNDWORK_") and name != "GROUNDWORK_DATA"
-    ]:
-        del os.environ[name]
+    """Remove a developer's settings from the environment of the tests."""
+    for name in list(os.environ):
+        if name.startswith("GROUNDWORK_") and name != "GROUNDWORK_DATA":
+            del os.environ[name]
 
 
 @pytest.fixture(scope="session")
 def data() -> Path:
-    """The folder of real data; tests that need it are skipped where it isn't."""
+    """Folder of real data. Tests that need it are skipped without it."""
     folder = Path(os.environ.get("GROUNDWORK_DATA") or ROOT.parent / "shared" / "data")
     if not folder.is_dir():
-        pytest.skip("the real data is not here (GROUNDWORK_DATA names its folder)")
+        pytest.skip("There is no real data. Set GROUNDWORK_DATA to its folder.")
     return folder
 
 
 @pytest.fixture(scope="session")
 def home() -> Iterator[Path]:
-    """The session's state folder; its parents are opened so that a server under another user gets in.
+    """State folder of the run.
 
-    Not below pytest's own folder: the next session on the same machine closes that, with our server in it.
+    It is not below pytest's folder: the next run on the machine makes that one unreadable, and a
+    server of this run may still use it.
     """
     with tempfile.TemporaryDirectory(
         prefix="groundwork-tests-", ignore_cleanup_errors=True
@@ -57,14 +62,14 @@ def home() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def server(home: Path) -> Iterator[EmbeddedPostgres]:
-    """The session's PostgreSQL."""
+    """PostgreSQL server of the run."""
     import psycopg
 
     from core.local_postgres import EmbeddedPostgres
 
     embedded = EmbeddedPostgres(home / "postgres")
     embedded.start()
-    # Nothing here outlives the session, so no test waits for the disk.
+    # The data is deleted after the run, so no test has to wait for the disk.
     with psycopg.connect(embedded.conninfo(dbname="postgres"), autocommit=True) as connection:
         connection.execute("alter system set fsync = off")
         connection.execute("select pg_reload_conf()")
@@ -74,7 +79,7 @@ def server(home: Path) -> Iterator[EmbeddedPostgres]:
 
 @pytest.fixture(scope="session")
 def embedder() -> CachingEmbedder:
-    """The session's model: the real one."""
+    """Embedding model of the run, with a memory of its vectors."""
     from core.settings import Settings
     from tests.support.services import CachingEmbedder
 
@@ -83,7 +88,7 @@ def embedder() -> CachingEmbedder:
 
 @pytest.fixture(scope="session")
 def template(server: EmbeddedPostgres) -> str:
-    """A migrated, empty database that others are cloned from."""
+    """Name of a migrated, empty database to clone."""
     from psycopg import sql
 
     from core.db.migrate import migrate_database
@@ -101,14 +106,14 @@ def template(server: EmbeddedPostgres) -> str:
 
 @pytest.fixture(scope="session")
 def clone(server: EmbeddedPostgres, template: str) -> Iterator[Callable[[], str]]:
-    """Makes a fresh database and returns its name."""
+    """A function that creates an empty database and returns its name."""
     from psycopg import sql
 
     from tests.support.services import run_statement
 
-    made: list[str] = []
+    names: list[str] = []
 
-    def make() -> str:
+    def clone_template() -> str:
         name = f"test_{uuid.uuid4().hex[:12]}"
         run_statement(
             server,
@@ -116,11 +121,11 @@ def clone(server: EmbeddedPostgres, template: str) -> Iterator[Callable[[], str]
                 sql.Identifier(name), sql.Identifier(template)
             ),
         )
-        made.append(name)
+        names.append(name)
         return name
 
-    yield make
-    for name in made:
+    yield clone_template
+    for name in names:
         run_statement(
             server, sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name))
         )
@@ -130,7 +135,7 @@ def clone(server: EmbeddedPostgres, template: str) -> Iterator[Callable[[], str]
 def services(
     server: EmbeddedPostgres, clone: Callable[[], str], home: Path, embedder: CachingEmbedder
 ) -> Iterator[Services]:
-    """Services on an empty, migrated database of one's own."""
+    """Services on an empty database of the test."""
     from tests.support.services import connect_services
 
     with connect_services(server, clone(), home, embedder) as opened:
@@ -141,7 +146,7 @@ def services(
 def sample_services(
     server: EmbeddedPostgres, clone: Callable[[], str], home: Path, embedder: CachingEmbedder
 ) -> Iterator[Services]:
-    """Services on a database with the sample of both tenants. For tests that only read."""
+    """Services on a database with the sample documents of both tenants, for tests that only read."""
     from tests.support.services import connect_services, ingest_folder
 
     with connect_services(server, clone(), home, embedder) as opened:
@@ -152,7 +157,7 @@ def sample_services(
 
 @pytest.fixture(scope="session")
 def engine(home: Path) -> Iterator[PrefectServer]:
-    """The session's own Prefect server."""
+    """Prefect server of the run."""
     from flows.prefect_server import PrefectServer
 
     with PrefectServer(home / "prefect") as started:
@@ -161,7 +166,7 @@ def engine(home: Path) -> Iterator[PrefectServer]:
 
 @pytest.fixture(scope="session")
 def language_model() -> Iterator[str]:
-    """The address of a real language model, small and on the processor; tests/local_model.py serves it."""
+    """Address of a small language model on the CPU; see tests/support/local_model.py."""
     command = [sys.executable, "-m", "tests.support.local_model"]
     with subprocess.Popen(
         command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

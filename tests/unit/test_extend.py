@@ -1,14 +1,10 @@
-"""Examples of docs/guides/extend.md that need no database."""
+"""Examples of docs/guides/extend.md that need neither a database nor a server."""
 
 import json
-import threading
 import time
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import httpx
 import jwt
-import pytest
 
 import core.embedding
 import core.redaction
@@ -73,34 +69,3 @@ def test_detector_example_redacts_its_values(monkeypatch):
     example = Example("Detector of personal data", monkeypatch)
     example.install(core.redaction, "DETECTORS")
     example.run()
-
-
-class OllamaServer(BaseHTTPRequestHandler):
-    """Replies to every request with "Hello" in two parts."""
-
-    def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
-        self.send_response(200)
-        self.end_headers()
-        for text, done in (("Hel", False), ("lo", True)):
-            part = {"message": {"content": text}, "done": done}
-            self.wfile.write(json.dumps(part).encode() + b"\n")
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-@pytest.fixture
-def ollama_url() -> Iterator[str]:
-    with HTTPServer(("127.0.0.1", 0), OllamaServer) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
-
-
-def test_llm_provider_example_streams_a_reply(monkeypatch, ollama_url):
-    example = Example("LLM provider", monkeypatch)
-    example.install(serving.gateway.providers, "PROVIDERS")
-    example.run(base_url=ollama_url)

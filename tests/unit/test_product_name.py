@@ -1,14 +1,10 @@
 """The list of places that hold the product's name."""
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from ops.product_name import Mention, find_mentions
-from tests.conftest import ROOT
 
 
 @pytest.mark.parametrize(
@@ -42,11 +38,3 @@ def test_file_names_are_listed_and_binary_files_are_skipped(tmp_path: Path) -> N
     (tmp_path / "acme.png").write_bytes(b"\xff\xfe acme")
     mentions = list(find_mentions(tmp_path, ["acme.png"], "acme"))
     assert mentions == [Mention("file name", "acme.png", 0, "acme.png")]
-
-
-def test_the_script_lists_this_repository() -> None:
-    """As JSON on standard output."""
-    command = [sys.executable, "ops/product_name.py", "--json"]
-    listed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
-    kinds = {mention["kind"] for mention in json.loads(listed.stdout)}
-    assert {"environment variable", "database role", "documentation", "package", "code"} <= kinds

@@ -11,7 +11,6 @@ from core.embedding import (
     load_embedder,
     split_model_setting,
 )
-from core.errors import Unavailable
 from core.types import EmbeddingModel
 
 
@@ -55,10 +54,3 @@ def test_a_name_without_a_registered_provider_is_a_local_model(
 ) -> None:
     """So a path may contain a colon."""
     assert split_model_setting(setting) == (DEFAULT_PROVIDER, setting)
-
-
-def test_a_model_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The error names the setting."""
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(Unavailable, match=r"'/nowhere/x' can't be loaded\. Set GROUNDWORK_EMBED"):
-        describe_model("/nowhere/x")

@@ -1,8 +1,6 @@
 """Entry of the parsers: media types, encodings, languages, and reasons for refused files."""
 
 import json
-import subprocess
-import sys
 import time
 import zipfile
 from contextlib import suppress
@@ -79,17 +77,6 @@ def test_zip_type_comes_from_its_parts():
     with zipfile.ZipFile(buffer, "w") as archive:
         archive.writestr("mimetype", "application/epub+zip")
     assert detect_media_type("book", buffer.getvalue()) == "application/epub+zip"
-
-
-def test_libraries_load_with_the_first_file_of_their_format():
-    libraries = "pypdf docx pptx openpyxl markdown_it selectolax charset_normalizer llama_index"
-    program = (
-        "import sys, ingest.parsers.file_parser, ingest.chunkers.registry\n"
-        f"print(sorted(set({libraries.split()}) & set(sys.modules)))"
-    )
-    command = [sys.executable, "-c", program]
-    process = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert process.stdout == "[]\n"
 
 
 def test_unreadable_file_has_a_reason():

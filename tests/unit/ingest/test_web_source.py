@@ -1,97 +1,19 @@
 """Pages of the web: what is fetched from a server of one's own, and what is never connected to."""
 
-import datetime
 import gzip
-import socket
-import ssl
-import sys
-import threading
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_address
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 from core.errors import InvalidInput, Unavailable, UnreadableFile
 from ingest.sources import open_source
-from ingest.sources.address import ForbiddenAddress, WebAddress, parse_address
+from ingest.sources.address import ForbiddenAddress, parse_address
 from ingest.sources.ip_guard import is_public_ip, parse_allowed_hosts
 from ingest.sources.robots import ROBOTS_AGENT, RobotsRules
-from ingest.sources.selection import FileSelection
 from ingest.sources.sitemap import parse_sitemap
-from ingest.sources.types import SourceFile
-from ingest.sources.web import PageListSource, SitemapSource, open_page_list
-from ingest.sources.web_client import FetchLimits, HttpResponse, WebClient
+from tests.support.web import FORBIDDEN_ADDRESSES, open_client
 
-_attempts: list[object] = []
-_listening = False
-
-
-def _hook(event: str, arguments: tuple[object, ...]) -> None:
-    if event == "socket.getaddrinfo" and _is_ip(arguments[0]):
-        return  # the spelling of an address is read; nobody is asked for it
-    if _listening and event in (
-        "socket.connect",
-        "socket.getaddrinfo",
-        "socket.gethostbyname",
-        "socket.sendto",
-    ):
-        _attempts.append(arguments[1] if event == "socket.connect" else arguments)
-        if event == "socket.connect" and not str(arguments[1]).startswith("('127.0.0.1'"):
-            raise ConnectionRefusedError("no test leaves this machine")
-
-
-def _is_ip(host: object) -> bool:
-    try:
-        ip_address(str(host))
-    except ValueError:
-        return False
-    return True
-
-
-sys.addaudithook(_hook)
-
-
-@pytest.fixture
-def attempts() -> Iterator[list[object]]:
-    """Where was connected to, and what was resolved by the system, since the test began."""
-    global _listening
-    _attempts.clear()
-    _listening = True
-    yield _attempts
-    _listening = False
-
-
-def client(allowed: str = "", **options: object) -> WebClient:
-    """A client that is in no hurry to be polite."""
-    options = {"delay_seconds": 0.0, "retry_delays": (0.0,), "timeout_seconds": 10.0} | options
-    return WebClient(parse_allowed_hosts(allowed), **options)  # type: ignore[arg-type]
-
-
-WRITTEN = """
-http://127.0.0.1/ http://127.1.2.3/ http://0.0.0.0/ http://10.0.0.1/ http://172.16.0.1/ http://172.31.255.255/
-http://192.168.1.1/ http://169.254.169.254/latest/meta-data/ http://100.100.100.200/ http://192.0.0.192/
-http://168.63.129.16/ http://198.18.0.1/ http://192.0.2.1/ http://198.51.100.1/ http://203.0.113.1/ http://224.0.0.1/
-http://240.0.0.1/ http://255.255.255.255/ http://192.88.99.1/
-http://[::1]/ http://[::]/ http://[fe80::1]/ http://[fe80::1%25lo]/ http://[fe80::1%lo]/ http://[fd00:ec2::254]/
-http://[fc00::1]/ http://[ff02::1]/ http://[fec0::1]/ http://[2001:db8::1]/ http://[3fff::1]/
-http://[::ffff:127.0.0.1]/ http://[::ffff:7f00:1]/ http://[::ffff:8.8.8.8]/ http://[::127.0.0.1]/
-http://[::ffff:0:127.0.0.1]/ http://[64:ff9b::7f00:1]/ http://[64:ff9b:1::7f00:1]/ http://[2002:7f00:1::]/
-http://[2001:0:7f00:1::]/ http://[100::1]/
-http://2130706433/ http://0x7f000001/ http://0x7f.0.0.1/ http://0177.0.0.1/ http://017700000001/ http://127.1/
-http://127.0.1/ http://127.0.0.01/ http://127.0.0.1./ http://localhost./ http://1.1.1.1.:80/ http://256.256.256.256/
-http://0/ http://127.0.0.0x1/
-http://%31%32%37.0.0.1/ http://127.0.0.1%2f@8.8.8.8/ http://127.0.0.1%00.example.org/ http://①②⑦.⓪.⓪.①/
-http://127。0。0。1/ http://127．0．0．1/ http://127｡0｡0｡1/ http://[::ffff:a9fe:a9fe]/ http://[fe80::1%25eth0]/
-http://１２７.0.0.1/ http://٠.0.0.0/ http://ｌｏｃａｌｈｏｓｔ/ http://loc\u00adalhost/ http://\u212aelvin.example/
-http://user@127.0.0.1/ http://8.8.8.8@127.0.0.1/ http://user:secret@example.org/ http://example.org\\@127.0.0.1/
-http://127.0.0.1\\.example.org/ http://example.org:22/ http://example.org:0/ http://example.org:8080/
-http://example.org:99999/ http://example.org:80:80/ http://[::1]x/ http://[::1/ http:///etc/passwd http:127.0.0.1/
-ftp://127.0.0.1/ gopher://127.0.0.1:6379/_INFO file://127.0.0.1/etc/passwd
-""".split()
 RESOLVED = """
 127.0.0.1 127.8.8.8 0.0.0.0 10.1.2.3 100.64.0.1 169.254.169.254 172.20.0.1 192.168.0.1 192.0.0.8 192.0.2.7
 168.63.129.16 198.19.255.255 203.0.113.9 224.0.0.251 255.255.255.255
@@ -99,14 +21,16 @@ RESOLVED = """
 2002:5db8:d822::1 2001::1 2001:db8::7 3fff:fff::1
 """.split()
 
+CLIENT = open_client()
+
 
 def test_there_are_sixty_and_more() -> None:
     """Each of a kind of its own."""
-    assert len(set(WRITTEN)) >= 60
+    assert len(set(FORBIDDEN_ADDRESSES)) >= 60
     assert len(set(RESOLVED)) >= 20
 
 
-@pytest.mark.parametrize("address", WRITTEN)
+@pytest.mark.parametrize("address", FORBIDDEN_ADDRESSES)
 def test_an_address_is_refused_as_it_is_written(address: str, attempts: list[object]) -> None:
     """By the way in, and by the client when a sitemap or a redirect leads there; with no connection
     and no look-up.
@@ -114,7 +38,7 @@ def test_an_address_is_refused_as_it_is_written(address: str, attempts: list[obj
     with pytest.raises(InvalidInput):
         open_source(address)
     with pytest.raises(ForbiddenAddress):
-        client().get(parse_address(address))
+        CLIENT.get(parse_address(address))
     assert attempts == []
 
 
@@ -122,12 +46,13 @@ def test_an_address_is_refused_as_it_is_written(address: str, attempts: list[obj
 def test_a_name_that_stands_for_a_private_address_is_refused(
     ip: str, attempts: list[object]
 ) -> None:
-    """Alone, and hidden behind a public one."""
-    for answer in ([ip], ["93.184.216.34", ip], ["2606:4700::1111", ip]):
+    """Alone, and hidden behind a public address."""
+    answers = [[ip], ["93.184.216.34", ip], ["2606:4700::1111", ip]]
+    remaining = iter(answers)
+    web_client = open_client(resolver=lambda host, port: next(remaining))
+    for _ in answers:
         with pytest.raises(ForbiddenAddress, match="not on the public internet"):
-            client(resolver=lambda host, port, answer=answer: answer).get(
-                parse_address("https://example.org/page")
-            )
+            web_client.get(parse_address("https://example.org/page"))
     assert attempts == []
 
 
@@ -146,7 +71,7 @@ def test_a_name_is_resolved_once_for_a_request_and_the_connection_goes_there(
     refused.
     """
     answers = iter([["93.184.216.34"], ["93.184.216.34"], ["127.0.0.1"]])
-    rebinding = client(resolver=lambda host, port: next(answers), retry_delays=(0.0, 0.0))
+    rebinding = open_client(resolver=lambda host, port: next(answers), retry_delays=(0.0, 0.0))
     address = parse_address("http://rebinding.example/")
     with pytest.raises(
         Unavailable
@@ -157,181 +82,6 @@ def test_a_name_is_resolved_once_for_a_request_and_the_connection_goes_there(
     with pytest.raises(ForbiddenAddress):
         rebinding.get(address)
     assert attempts == []
-
-
-@dataclass
-class Site:
-    """A web server on loopback: what it answers at each path, and what it was asked."""
-
-    port: int = 0
-    answers: dict[str, Callable[[BaseHTTPRequestHandler], None]] = field(default_factory=dict)
-    asked: list[tuple[str, str]] = field(default_factory=list)
-    headers: list[dict[str, str]] = field(default_factory=list)
-    robots: str = ""
-
-    @property
-    def host(self) -> str:
-        """What has to be allowed."""
-        return f"127.0.0.1:{self.port}"
-
-    @property
-    def root(self) -> str:
-        """Its address, without a slash at the end."""
-        return f"http://{self.host}"
-
-    def page(self, path: str, body: str | bytes, status: int = 200, **headers: str) -> None:
-        """Answer so at a path; underscores in the names of headers stand for hyphens."""
-        content = body.encode() if isinstance(body, str) else body
-
-        def answer(handler: BaseHTTPRequestHandler) -> None:
-            handler.send_response(status)
-            sent = {"Content-Type": "text/html", "Content-Length": str(len(content))}
-            for name, value in (
-                sent | {name.replace("_", "-"): value for name, value in headers.items()}
-            ).items():
-                handler.send_header(name, value)
-            handler.end_headers()
-            if handler.command == "GET":
-                handler.wfile.write(content)
-
-        self.answers[path] = answer
-
-    def raw(self, path: str, *pieces: bytes, endless: bytes = b"") -> None:
-        """Answer with these bytes, and then with `endless` again and again until nobody listens."""
-
-        def answer(handler: BaseHTTPRequestHandler) -> None:
-            handler.close_connection = True
-            for piece in pieces:
-                handler.wfile.write(piece)
-            while endless and handler.command == "GET":
-                handler.wfile.write(endless)
-
-        self.answers[path] = answer
-
-    def requests(self, method: str) -> list[str]:
-        """The paths asked for by a method since the last call, without robots.txt."""
-        found = [path for verb, path in self.asked if verb == method and path != "/robots.txt"]
-        self.asked.clear()
-        return found
-
-
-@pytest.fixture
-def site() -> Iterator[Site]:
-    """A server with a page or two."""
-    site = Site()
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_GET(self) -> None:
-            site.asked.append((self.command, self.path))
-            site.headers.append(dict(self.headers))
-            if self.path == "/robots.txt" and self.path not in site.answers:
-                site.page("/robots.txt", site.robots, 200 if site.robots else 404)
-            if self.path not in site.answers:
-                site.page(self.path, "nothing here", 404)
-            try:
-                site.answers[self.path](self)
-            except OSError:
-                self.close_connection = True  # the client has left, as it should
-
-        do_HEAD = do_GET
-
-        def log_message(self, *_: object) -> None: ...
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    thread = threading.Thread(
-        target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
-    )
-    thread.start()
-    site.port = server.server_port
-    site.page("/guide", "<!doctype html><title>Guide</title><p>Open the valve.</p>", ETag='"1"')
-    yield site
-    server.shutdown()
-    thread.join()
-    server.server_close()
-
-
-def reason(site: Site, path: str, **options: object) -> str:
-    """Why a page of the site is not read."""
-    with pytest.raises(UnreadableFile) as refused:
-        client(site.host, **options).get(parse_address(site.root + path))
-    return refused.value.reason
-
-
-def pages(site: Site, *paths: str) -> PageListSource:
-    """A source of pages of the site."""
-    addresses = tuple(parse_address(site.root + path) for path in paths)
-    return PageListSource(f"{site.root}/", addresses, FileSelection(("staff",)), client(site.host))
-
-
-@pytest.mark.parametrize(
-    "target", [*WRITTEN[:30], "http://2130706433/", "//127.0.0.1/", "http:/\\127.0.0.1/"]
-)
-def test_a_redirect_to_a_forbidden_address_is_not_followed(
-    site: Site, target: str, attempts: list[object]
-) -> None:
-    """Whatever leads there: each step is checked as the first one was."""
-    site.page("/away", "", 302, Location=target.encode().decode("latin-1"))
-    assert reason(site, "/away") == "forbidden"
-    assert set(attempts) == {("127.0.0.1", site.port)}
-
-
-class Redirected(WebClient):
-    """A client to whom one public site answers with a redirect, without a connection; the rest is
-    as it is.
-    """
-
-    def _send_request(
-        self, method: str, address: WebAddress, ips: list[str], limits: FetchLimits
-    ) -> HttpResponse:
-        if address.host != "public.example":
-            return super()._send_request(method, address, ips, limits)
-        assert ips == ["93.184.216.34"]
-        if address.request_target == "/robots.txt":
-            return HttpResponse(address, 404, {})
-        return HttpResponse(address, 302, {"location": self.leads_to})
-
-    leads_to = ""
-
-
-def test_a_public_page_does_not_lead_to_an_allowed_host(site: Site, attempts: list[object]) -> None:
-    """An intranet that may be read by its own address must not be read in the name of others."""
-    fetching = Redirected(
-        parse_allowed_hosts(site.host),
-        resolver=lambda host, port: ["93.184.216.34"],
-        delay_seconds=0.0,
-        retry_delays=(),
-    )
-    fetching.leads_to = f"{site.root}/guide"
-    assert fetching.get(parse_address(fetching.leads_to)).status == 200
-    attempts.clear()
-    with pytest.raises(ForbiddenAddress):
-        fetching.get(parse_address("http://public.example/page"))
-    assert attempts == []
-    fetching.leads_to = "http://public.example/other"
-    with pytest.raises(ForbiddenAddress, match="from https to http"):
-        fetching.get(parse_address("https://public.example/page"))
-
-
-def test_a_page_is_read_as_it_is(site: Site) -> None:
-    """With its address as identity, its path to be shown, and a tag; the client says who it is."""
-    source = pages(site, "/guide")
-    (file,) = source.list_files()
-    assert file == SourceFile(f"{site.root}/guide", "guide", ("staff",), 57, '"1"')
-    assert source.read(file) == b"<!doctype html><title>Guide</title><p>Open the valve.</p>"
-    assert all(headers["User-Agent"].startswith("Groundwork/") for headers in site.headers)
-    assert not any("Cookie" in headers or "Authorization" in headers for headers in site.headers)
-
-
-def test_an_allowed_host_opens_a_page_by_its_address(site: Site) -> None:
-    """What GROUNDWORK_WEB_ALLOWED_HOSTS is for; without it the same address is refused."""
-    source = open_source(f"{site.root}/guide", web_hosts=site.host)
-    assert source.uri == f"{site.root}/guide"
-    assert [file.path for file in source.list_files()] == ["guide"]
-    with pytest.raises(InvalidInput, match="port"):
-        open_source(f"{site.root}/guide")
 
 
 @pytest.mark.parametrize(
@@ -346,239 +96,6 @@ def test_an_allowed_host_opens_a_page_by_its_address(site: Site) -> None:
 def test_paths_are_shown_plainly(path: str, shown: str) -> None:
     """Patterns and readers go by them, so what is asked for is what is shown."""
     assert parse_address(f"https://example.org{path}").display_path == shown
-
-
-def test_no_identity_ends_in_a_slash(site: Site) -> None:
-    """It would stand for everything below it; the address with an empty fragment leads to the same
-    page.
-    """
-    site.page("/docs/", "<p>Docs</p>")
-    source = open_source(f"{site.root}/docs/", web_hosts=site.host)
-    (file,) = source.list_files()
-    assert file.uri == source.uri == f"{site.root}/docs/#"
-    assert source.read(file) == b"<p>Docs</p>"
-
-
-def test_listing_asks_for_headers_and_a_change_shows_in_the_tag(site: Site) -> None:
-    """So what is unchanged is not downloaded."""
-    source = pages(site, "/guide", "/plain")
-    site.page("/plain", "plain", Last_Modified="Mon, 02 Jan 2006 15:04:05 GMT")
-    before = {file.path: file.tag for file in source.list_files()}
-    assert before == {"guide": '"1"', "plain": "Mon, 02 Jan 2006 15:04:05 GMT"}
-    assert site.requests("GET") == []
-    site.page("/guide", "new", ETag='"2"')
-    assert {file.path: file.tag for file in source.list_files()} == before | {"guide": '"2"'}
-
-
-def test_a_page_that_says_nothing_of_its_state_has_no_tag(site: Site) -> None:
-    """Nor one that claims to have changed this minute, whose next change might not show."""
-    source = pages(site, "/now", "/none", "/odd")
-    site.page(
-        "/now",
-        "x",
-        Last_Modified=datetime.datetime.now(datetime.UTC).strftime("%a, %d %b %Y %H:%M:%S GMT"),
-    )
-    site.page("/none", "x")
-    site.page("/odd", "x", ETag='"\x07"')
-    assert [file.tag for file in source.list_files()] == [None, None, None]
-
-
-def test_a_page_that_changed_since_it_was_listed_is_refused(site: Site) -> None:
-    """Its content must not be stored under the old tag; a site whose tags are noise is read all the
-    same.
-    """
-    source = pages(site, "/guide")
-    (file,) = source.list_files()
-    site.page("/guide", "new", ETag='"2"')
-    with pytest.raises(UnreadableFile) as refused:
-        source.read(file)
-    assert refused.value.reason == "changed"
-    noise = iter(range(10))
-
-    def noisy(handler: BaseHTTPRequestHandler) -> None:
-        site.page("/guide", "noise", ETag=f'"n{next(noise)}"')
-        site.answers["/guide"](handler)
-        site.answers["/guide"] = noisy
-
-    site.answers["/guide"] = noisy
-    (file,) = source.list_files()
-    assert source.read(file) == b"noise"
-
-
-@pytest.mark.parametrize(
-    ("status", "expected"), [(404, "gone"), (410, "gone"), (403, "unopened"), (500, "unopened")]
-)
-def test_a_page_that_is_refused_says_why(site: Site, status: int, expected: str) -> None:
-    """And one that is gone is gone."""
-    site.page("/page", "no", status)
-    assert reason(site, "/page") == expected
-
-
-def test_a_site_that_is_busy_is_asked_again(site: Site) -> None:
-    """After a pause."""
-    site.page("/busy", "later", 503)
-    busy = site.answers["/busy"]
-
-    def once(handler: BaseHTTPRequestHandler) -> None:
-        busy(handler)
-        site.page("/busy", "now")
-
-    site.answers["/busy"] = once
-    assert client(site.host).get(parse_address(f"{site.root}/busy")).body == b"now"
-
-
-def test_a_site_that_is_down_stops_the_run() -> None:
-    """Three thousand pages of it are not each put aside."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        host = f"127.0.0.1:{listener.getsockname()[1]}"
-    with pytest.raises(Unavailable, match="does not answer"):
-        list(open_list_of(host, client(host)).list_files())
-    with pytest.raises(Unavailable, match="can't be found"):
-        client(resolver=lambda host, port: []).get(parse_address("https://example.org/"))
-
-
-def open_list_of(host: str, fetching: WebClient) -> PageListSource:
-    """A list of one page."""
-    return PageListSource(
-        f"http://{host}/", (parse_address(f"http://{host}/a"),), FileSelection(), fetching
-    )
-
-
-def test_requests_to_a_site_keep_their_distance(
-    site: Site, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Two tenths of a second, or what its robots.txt asks for, but no more than half a minute."""
-    waits: list[float] = []
-    # A clock that stands still: how long this machine takes for a request is of no matter.
-    monkeypatch.setattr(
-        "ingest.sources.robots.time", SimpleNamespace(sleep=waits.append, monotonic=lambda: 1000.0)
-    )
-    for robots, wait in (
-        ("", 0.2),
-        ("User-agent: *\nCrawl-delay: 7", 7.0),
-        ("User-agent: *\nCrawl-delay: 3600", 30.0),
-    ):
-        site.page("/robots.txt", robots)
-        waits.clear()
-        client(site.host, delay_seconds=0.2).get(parse_address(f"{site.root}/guide"))
-        assert waits == [0.0, pytest.approx(wait)]
-
-
-def test_a_redirect_that_goes_round_ends(site: Site) -> None:
-    """After five steps."""
-    site.page("/a", "", 301, Location="/b")
-    site.page("/b", "", 307, Location="/a")
-    assert reason(site, "/a") == "unopened"
-    assert len(site.requests("GET")) == 6
-
-
-def test_an_endless_page_is_left(site: Site) -> None:
-    """With a length, without one, in chunks, and in headers."""
-    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n"
-    piece = b"x" * 65_536
-    site.raw("/plain", head + b"\r\n", endless=piece)
-    site.raw(
-        "/chunks",
-        head + b"Transfer-Encoding: chunked\r\n\r\n",
-        endless=b"10000\r\n" + piece + b"\r\n",
-    )
-    site.raw(
-        "/one-chunk", head + b"Transfer-Encoding: chunked\r\n\r\nffffffffffff\r\n", endless=piece
-    )
-    site.raw("/less-than-none", head + b"Transfer-Encoding: chunked\r\n\r\n-1\r\n", endless=piece)
-    site.raw("/announced", head + b"Content-Length: 99999999999\r\n\r\n", endless=piece)
-    for path in ("/plain", "/chunks", "/one-chunk", "/announced"):
-        assert reason(site, path, max_bytes=300_000) == "too-large", path
-    site.raw("/headers", head, endless=b"X-More: " + b"y" * 1000 + b"\r\n")
-    site.raw("/continue", endless=b"HTTP/1.1 100 Continue\r\n\r\n")
-    for path in ("/less-than-none", "/headers"):
-        assert reason(site, path, max_bytes=300_000) == "unopened", path
-    assert reason(site, "/continue", max_bytes=300_000) == "too-large"
-
-
-@pytest.mark.parametrize("start", [b"", b"HTTP/1.1 200 OK\r\nX: ", b"HTTP/1.1 200 OK\r\n\r\n"])
-def test_a_page_that_trickles_in_is_left_when_its_time_is_up(site: Site, start: bytes) -> None:
-    """Each byte in time, and all of them too late: before the headers, within them, and after."""
-    left = threading.Event()
-
-    def answer(handler: BaseHTTPRequestHandler) -> None:
-        handler.wfile.write(start)
-        while not left.wait(0.02):
-            handler.wfile.write(b"x")
-
-    site.answers["/slow"] = answer
-    fetching = client(site.host, retry_delays=())
-    fetching.get(
-        parse_address(f"{site.root}/guide")
-    )  # robots.txt is known from here on, and costs none of the time
-    fetching._timeout_seconds = 0.3
-    with pytest.raises(UnreadableFile) as refused:
-        fetching.get(parse_address(f"{site.root}/slow"))
-    left.set()
-    assert refused.value.reason == "too-slow"
-
-
-def test_a_bomb_is_left_before_it_unfolds(site: Site) -> None:
-    """Fifty megabytes in fifty kilobytes, and a bomb within an honest page's limits is a page."""
-    bomb = gzip.compress(bytes(50_000_000))
-    site.page("/bomb", bomb, Content_Encoding="gzip")
-    assert reason(site, "/bomb", max_bytes=1_000_000) == "too-large"
-    site.page("/packed", gzip.compress(b"<p>" + b"water " * 1000), Content_Encoding="gzip")
-    assert len(client(site.host).get(parse_address(f"{site.root}/packed")).body) == 6003
-
-
-def test_a_page_that_breaks_off_is_not_taken_for_a_whole_one(site: Site) -> None:
-    """Shorter than announced, packed and cut, packed wrongly, in chunks and cut, or no HTTP at all."""
-    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n"
-    packed = gzip.compress(b"water " * 1000)
-    site.raw("/short", head + b"Content-Length: 100\r\n\r\nonly this")
-    site.raw("/cut", head + b"Content-Encoding: gzip\r\n\r\n" + packed[:30])
-    site.raw("/wrong", head + b"Content-Encoding: gzip\r\n\r\nnot packed")
-    site.raw("/chunk", head + b"Transfer-Encoding: chunked\r\n\r\n10\r\nshort")
-    site.raw("/other", b"SSH-2.0-OpenSSH_9.6\r\n")
-    site.raw("/silent")
-    site.page("/brotli", "x", Content_Encoding="br")
-    for path in ("/short", "/cut", "/wrong", "/chunk", "/other", "/silent", "/brotli"):
-        assert reason(site, path) == "unopened", path
-
-
-def test_what_is_no_text_is_not_fetched(site: Site) -> None:
-    """By its type."""
-    site.page("/film", b"x", Content_Type="video/mp4")
-    assert reason(site, "/film") == "not-a-document"
-
-
-def test_robots_txt_is_obeyed(site: Site) -> None:
-    """And fetched once."""
-    site.robots = f"User-agent: *\nDisallow: /\n\nUser-agent: {ROBOTS_AGENT}\nDisallow: /private\nAllow: /private/open$\n"
-    site.page("/private/open", "open")
-    fetching = client(site.host)
-    assert fetching.get(parse_address(f"{site.root}/guide")).status == 200
-    assert fetching.get(parse_address(f"{site.root}/private/open")).body == b"open"
-    for path in ("/private", "/private/open/more", "/%70rivate/x"):
-        with pytest.raises(UnreadableFile) as refused:
-            fetching.get(parse_address(site.root + path))
-        assert refused.value.reason == "robots"
-    assert [path for _, path in site.asked] == ["/robots.txt", "/guide", "/private/open"]
-
-
-@pytest.mark.parametrize(
-    ("status", "open_"), [(404, True), (403, True), (500, False), (429, False)]
-)
-def test_a_robots_txt_that_cannot_be_read(site: Site, status: int, open_: bool) -> None:
-    """As RFC 9309 says: none means all, an error of the server means nothing."""
-    site.page("/robots.txt", "", status)
-    if open_:
-        assert client(site.host).get(parse_address(f"{site.root}/guide")).status == 200
-    else:
-        assert reason(site, "/guide") == "robots"
-
-
-def test_the_fetch_of_robots_txt_is_guarded_too(site: Site, attempts: list[object]) -> None:
-    """It may redirect as well as any page."""
-    site.page("/robots.txt", "", 301, Location="http://169.254.169.254/robots.txt")
-    assert reason(site, "/guide") == "robots"
-    assert set(attempts) == {("127.0.0.1", site.port)}
 
 
 @pytest.mark.parametrize(
@@ -612,64 +129,6 @@ def test_our_own_group_counts_alone_and_groups_add_up() -> None:
     assert parsed.delay_seconds == 2.0
 
 
-def urlset(*addresses: str) -> str:
-    """A sitemap of pages."""
-    inside = "".join(
-        f"<url><loc>{address}</loc><lastmod>2026-01-01</lastmod></url>" for address in addresses
-    )
-    return f'<?xml version="1.0"?><urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">{inside}</urlset>'
-
-
-def index(*addresses: str) -> str:
-    """A sitemap of sitemaps."""
-    inside = "".join(f"<sitemap><loc> {address} </loc></sitemap>" for address in addresses)
-    return f'<?xml version="1.0"?><sitemapindex xmlns="x">{inside}</sitemapindex>'
-
-
-def sitemap(site: Site, path: str = "/sitemap.xml", **options: tuple[str, ...]) -> SitemapSource:
-    """The source that a sitemap of the site is."""
-    return SitemapSource(
-        parse_address(site.root + path), FileSelection((), **options), client(site.host)
-    )
-
-
-def test_a_sitemap_lists_the_pages_of_its_site(site: Site) -> None:
-    """Through an index, packed or not, each once; pages elsewhere and what no one may fetch are
-    left out.
-    """
-    root = site.root
-    site.page("/sitemap.xml", index(f"{root}/one.xml", f"{root}/two.xml.gz", f"{root}/sitemap.xml"))
-    site.page(
-        "/one.xml",
-        urlset(
-            f"{root}/guide", f"{root}/a&amp;b", f"{root}/guide#part", "http://169.254.169.254/x"
-        ),
-    )
-    site.page(
-        "/two.xml.gz",
-        gzip.compress(urlset(f"{root}/c/d", "https://elsewhere.example/e", "no address").encode()),
-    )
-    source = open_source(f"{root}/sitemap.xml", web_hosts=site.host)
-    assert isinstance(source, SitemapSource)
-    assert source.uri == f"{root}/"
-    assert [file.path for file in source.list_files()] == ["guide", "a&b", "c/d"]
-    assert [
-        file.path for file in sitemap(site, exclude=("c/*",), include=("*d*",)).list_files()
-    ] == ["guide"]
-    with pytest.raises(InvalidInput, match="names no page"):
-        list(sitemap(site, include=("x/*",)).list_files())
-
-
-def test_a_sitemap_that_is_incomplete_stops_the_run(site: Site) -> None:
-    """What it does not list would be deleted."""
-    site.page("/sitemap.xml", index(f"{site.root}/one.xml", f"{site.root}/two.xml"))
-    site.page("/one.xml", urlset(f"{site.root}/guide"))
-    with pytest.raises(Unavailable, match=r"two\.xml"):
-        list(sitemap(site).list_files())
-    with pytest.raises(InvalidInput, match="no longer there"):
-        list(sitemap(site, "/none.xml").list_files())
-
-
 @pytest.mark.parametrize(
     "content",
     [
@@ -685,19 +144,6 @@ def test_a_sitemap_that_is_none_or_hostile_is_refused(content: str | bytes) -> N
     """Entities and bombs included."""
     with pytest.raises(UnreadableFile):
         parse_sitemap("sitemap.xml", content.encode() if isinstance(content, str) else content)
-
-
-def test_a_list_names_the_pages_of_one_site(site: Site, tmp_path: Path) -> None:
-    """Comments and empty lines don't count."""
-    file = tmp_path / "pages.txt"
-    file.write_text(f"# ours\n{site.root}/guide\n\n {site.root}/b/ \n{site.root}/guide\n")
-    source = open_page_list(f"web:{file}", FileSelection(exclude=("x*",)), site.host)
-    assert source.uri == f"{site.root}/"
-    assert [str(page) for page in source.pages] == [f"{site.root}/guide", f"{site.root}/b/"]
-    assert [found.uri for found in pages(site, "/guide", "/b/").list_files()] == [
-        f"{site.root}/guide",
-        f"{site.root}/b/#",
-    ]
 
 
 @pytest.mark.parametrize(
@@ -738,73 +184,3 @@ def test_an_allowance_is_for_a_host_and_its_ports() -> None:
         ("10.0.0.7", 8080),
         ("::1", 81),
     }
-
-
-def test_certificate_and_host_are_those_of_the_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, attempts: list[object]
-) -> None:
-    """Though the connection goes to the address that was checked, and whatever proxy the
-    environment names.
-    """
-    certificate(tmp_path / "pinned.pem", "pinned.example")
-    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "pinned.pem"))
-    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
-    monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(tmp_path / "pinned.pem")
-    names: list[str | None] = []
-    context.sni_callback = lambda _, name, __: names.append(name)
-    asked: list[bytes] = []
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-
-        def serve() -> None:
-            for _ in range(3):
-                plain, _ = listener.accept()
-                try:
-                    with context.wrap_socket(plain, server_side=True) as secure:
-                        asked.append(secure.recv(65_536))
-                        secure.sendall(
-                            b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\nContent-Type: text/plain\r\n\r\nhere"
-                        )
-                except OSError:
-                    plain.close()  # the client did not like the certificate
-
-        thread = threading.Thread(target=serve, daemon=True)
-        thread.start()
-        hosts = f"pinned.example:{port}, other.example:{port}"
-        fetching = client(hosts, resolver=lambda host, port: ["127.0.0.1"], retry_delays=())
-        answer = fetching.get(parse_address(f"https://pinned.example:{port}/page"))
-        assert answer.body == b"here"
-        with pytest.raises(Unavailable, match="certificate"):
-            fetching.get(parse_address(f"https://other.example:{port}/page"))
-        thread.join()
-    assert names == ["pinned.example", "pinned.example", "other.example"]
-    assert all(f"Host: pinned.example:{port}\r\n".encode() in request for request in asked)
-    assert set(attempts) == {("127.0.0.1", port)}
-
-
-def certificate(file: Path, name: str) -> None:
-    """A key and a certificate for a name, signed by itself."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
-    now = datetime.datetime.now(datetime.UTC)
-    signed = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    file.write_bytes(private + signed.public_bytes(serialization.Encoding.PEM))

@@ -1,0 +1,250 @@
+"""Object storage as a source, against an S3 server on loopback."""
+
+import os
+import threading
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.errors import InvalidInput, UnreadableFile
+from ingest.sources import open_source
+
+
+def paths(address: str | Path, **options: Any) -> list[str]:
+    """What a source lists, as people see it."""
+    return [file.path for file in open_source(str(address), **options).list_files()]
+
+
+@dataclass
+class Storage:
+    """The S3 server of this session: what it was asked, and how often it shall say that it is busy."""
+
+    client: Any
+    port: int = 0
+    asked: list[tuple[str, str]] = field(default_factory=list)
+    busy: int = 0
+
+    def count(self, method: str) -> int:
+        """How many requests for an object's content (GET) or state (HEAD) since the last call."""
+        number = sum(verb == method and path.count("/") > 1 for verb, path in self.asked)
+        self.asked.clear()
+        return number
+
+
+@pytest.fixture(scope="module")
+def storage_server() -> Iterator[Storage]:
+    """moto's server mode: S3 over HTTP, on loopback."""
+    moto_server = pytest.importorskip("moto.server")
+    from werkzeug.serving import WSGIRequestHandler, make_server
+
+    class Quiet(WSGIRequestHandler):
+        def log_request(self, *_: object, **__: object) -> None: ...
+
+    storage = Storage(None)
+    application = moto_server.DomainDispatcherApplication(moto_server.create_backend_app)
+
+    def counting(environ: dict[str, Any], start: Any) -> Any:
+        storage.asked.append((environ["REQUEST_METHOD"], environ["PATH_INFO"]))
+        if storage.busy:
+            storage.busy -= 1
+            start("503 Slow Down", [("Content-Type", "text/xml")])
+            return [
+                b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
+            ]
+        return application(environ, start)
+
+    server = make_server("127.0.0.1", 0, counting, threaded=True, request_handler=Quiet)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    storage.port = server.server_port
+    yield storage
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def storage(storage_server: Storage, monkeypatch: pytest.MonkeyPatch) -> Iterator[Storage]:
+    """A bucket called `library` with five objects, and the environment that leads to it."""
+    import boto3
+    from s3fs import S3FileSystem
+
+    url = f"http://127.0.0.1:{storage_server.port}"
+    for name, value in {
+        "AWS_ENDPOINT_URL": url,
+        "AWS_ACCESS_KEY_ID": "one",
+        "AWS_SECRET_ACCESS_KEY": "two",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+    }.items():
+        monkeypatch.setenv(name, value)
+    _post(f"{url}/moto-api/reset", b"")
+    S3FileSystem.clear_instance_cache()
+    storage_server.client = boto3.client("s3")
+    storage_server.client.create_bucket(Bucket="library")
+    for key in ("docs/a.md", "docs/b/c.md", "docs/.hidden/d.md", "docs/mark/", "other/e f.md"):
+        storage_server.client.put_object(Bucket="library", Key=key, Body=f"# {key}\n".encode())
+    storage_server.asked.clear()
+    storage_server.busy = 0
+    yield storage_server
+    S3FileSystem.clear_instance_cache()
+
+
+def _post(url: str, body: bytes) -> None:
+    request = urllib.request.Request(url, data=body, headers={"Content-Type": "text/plain"})
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        answer.read()
+
+
+def put(storage: Storage, key: str, body: bytes) -> None:
+    """Put an object into the library."""
+    storage.client.put_object(Bucket="library", Key=key, Body=body)
+
+
+@pytest.mark.parametrize(
+    ("address", "uri", "expected"),
+    [
+        ("s3://library", "s3://library/", ["docs/a.md", "docs/b/c.md", "other/e f.md"]),
+        ("S3://library/", "s3://library/", ["docs/a.md", "docs/b/c.md", "other/e f.md"]),
+        ("s3://library/docs", "s3://library/docs/", ["a.md", "b/c.md"]),
+        ("s3://library/docs/", "s3://library/docs/", ["a.md", "b/c.md"]),
+        ("s3://library/other/e f.md", "s3://library/other/e f.md", ["e f.md"]),
+    ],
+)
+def test_a_bucket_a_folder_and_an_object_are_sources(
+    storage: Storage, address: str, uri: str, expected: list[str]
+) -> None:
+    """Marks of folders and hidden parts are left out, as in a folder of this machine."""
+    source = open_source(address)
+    assert source.uri == uri
+    files = list(source.list_files())
+    assert [file.path for file in files] == expected
+    assert all(file.uri.startswith(uri) and file.size and file.tag for file in files)
+    for file in files:
+        assert source.read(file) == f"# {file.uri.removeprefix('s3://library/')}\n".encode()
+
+
+def test_listing_reads_nothing_and_a_change_shows_in_the_tag(storage: Storage) -> None:
+    """So a run over what is unchanged downloads nothing."""
+    source = open_source("s3://library/docs/")
+    before = {file.path: file.tag for file in source.list_files()}
+    assert storage.count("GET") == 0
+    put(storage, "docs/a.md", b"# Other\n")
+    storage.client.delete_object(Bucket="library", Key="docs/b/c.md")
+    put(storage, "docs/new.md", b"# New\n")
+    after = {file.path: file.tag for file in source.list_files()}
+    assert after.keys() == {"a.md", "new.md"}
+    assert after["a.md"] != before["a.md"]
+    put(storage, "docs/a.md", b"# docs/a.md\n")
+    assert {file.path: file.tag for file in source.list_files()}["a.md"] == before["a.md"]
+    assert storage.count("GET") == 0
+
+
+def test_a_long_listing_comes_in_pages(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """S3 tells of a thousand keys at a time; this one of two."""
+    monkeypatch.setenv("MOTO_S3_DEFAULT_MAX_KEYS", "2")
+    for number in range(7):
+        put(storage, f"many/{number}.txt", b"x")
+    source = open_source("s3://library/many/")
+    storage.asked.clear()
+    assert [file.path for file in source.list_files()] == [f"{number}.txt" for number in range(7)]
+    assert storage.asked == [("GET", "/library")] * 4
+
+
+def test_an_object_that_changed_since_it_was_listed_is_not_stored_under_the_old_tag(
+    storage: Storage,
+) -> None:
+    """Or A, B, A would be served as B."""
+    source = open_source("s3://library/docs/a.md")
+    (file,) = source.list_files()
+    put(storage, "docs/a.md", b"# Other\n")
+    with pytest.raises(UnreadableFile) as refused:
+        source.read(file)
+    assert refused.value.reason == "changed"
+    storage.client.delete_object(Bucket="library", Key="docs/a.md")
+    with pytest.raises(UnreadableFile) as refused:
+        source.read(file)
+    assert refused.value.reason == "gone"
+
+
+def test_a_huge_object_is_refused_unread(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By what the storage says of its size."""
+    monkeypatch.setattr("ingest.sources.object_storage.MAX_FILE_BYTES", 5)
+    source = open_source("s3://library/docs/a.md")
+    (file,) = source.list_files()
+    with pytest.raises(UnreadableFile) as refused:
+        source.read(file)
+    assert refused.value.reason == "too-large"
+    assert storage.count("GET") == 0
+
+
+def test_patterns_and_reader_rules_work_in_a_bucket(storage: Storage) -> None:
+    """The rule file lies at its root, and is no document."""
+    put(storage, "readers.yaml", b"rules: [{pattern: 'docs/*', readers: [staff]}]\n")
+    files = {
+        file.path: file.allowed_groups
+        for file in open_source("s3://library", ("all",)).list_files()
+    }
+    assert files == {"docs/a.md": ("staff",), "docs/b/c.md": ("staff",), "other/e f.md": ("all",)}
+    assert paths("s3://library", include=["docs/*"], exclude=["*/b/*"]) == ["docs/a.md"]
+    with pytest.raises(InvalidInput, match="--include"):
+        paths("s3://library", include=["nothing"])
+    put(storage, "readers.yaml", b"- no rules\n")
+    with pytest.raises(InvalidInput, match=r"s3://library/readers\.yaml"):
+        paths("s3://library")
+
+
+def test_a_storage_that_is_busy_is_asked_again(storage: Storage) -> None:
+    """It says so by a 503."""
+    source = open_source("s3://library/docs/a.md")
+    (file,) = source.list_files()
+    storage.busy = 2
+    assert source.read(file) == b"# docs/a.md\n"
+    assert storage.busy == 0
+
+
+@pytest.mark.parametrize(
+    ("address", "says"),
+    [
+        ("s3://nowhere/docs/", "nothing at s3://nowhere/docs/"),
+        ("s3://library/nothing", "nothing at"),
+    ],
+)
+def test_what_is_not_there_is_refused(storage: Storage, address: str, says: str) -> None:
+    """A missing bucket is not an empty one."""
+    with pytest.raises(InvalidInput, match=says):
+        open_source(address)
+
+
+def test_an_emptied_bucket_is_refused_rather_than_taken_for_a_wish_to_delete(
+    storage: Storage,
+) -> None:
+    """As with a folder."""
+    storage.client.create_bucket(Bucket="emptied")
+    with pytest.raises(InvalidInput, match="no file"):
+        paths("s3://emptied")
+
+
+def test_wrong_credentials_are_refused(storage: Storage) -> None:
+    """The server asks for a signature that it knows."""
+    url = f"http://127.0.0.1:{storage.port}/moto-api/reset-auth"
+    _post(url, b"0")
+    try:
+        with pytest.raises(InvalidInput, match="credentials"):
+            open_source("s3://library/docs/")
+    finally:
+        _post(url, b"inf")
+
+
+def test_missing_credentials_are_refused(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the page that says where they are looked for is named."""
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    with pytest.raises(InvalidInput, match=r"docs/reference/sources\.md"):
+        open_source("s3://library/docs/")
