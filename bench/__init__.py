@@ -1,4 +1,4 @@
-"""Side-by-side measurements, each a command; see docs/reference/benchmarks.md."""
+"""Benchmarks, each a command; see docs/reference/benchmarks.md."""
 
 import argparse
 import os
@@ -8,25 +8,25 @@ DATA_FOLDER = Path(os.environ.get("GROUNDWORK_DATA") or "../shared/data")
 
 
 def build_parser(name: str, doc: str | None) -> argparse.ArgumentParser:
-    """What every benchmark that reads the real data begins with: its help and the folder DATA."""
-    made = argparse.ArgumentParser(
+    """Return the argument parser of a benchmark that reads the folder DATA."""
+    parser = argparse.ArgumentParser(
         prog=f"python -m {name}",
         description=doc,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    made.add_argument(
+    parser.add_argument(
         "data",
         nargs="?",
         type=_folder,
         default=DATA_FOLDER,
-        help=f"the real data; by default {DATA_FOLDER}",
+        help=f"folder of the real data; default: {DATA_FOLDER}",
     )
-    return made
+    return parser
 
 
 def _folder(text: str) -> Path:
     if not Path(text).is_dir():
         raise argparse.ArgumentTypeError(
-            f"there is no folder {text}; see docs/reference/benchmarks.md for what it should hold"
+            f"{text} is not a folder. See docs/reference/benchmarks.md for its content."
         )
     return Path(text)

@@ -1,23 +1,24 @@
-"""A tenant over its budget: it learns the reset time, others keep their speed, usage is exact.
+"""Budgets under load: correct refusals, no delay for other tenants, and exact accounting.
 
-    .venv/bin/python -m bench.budgets                       10,000 requests of five tenants; some five minutes
+    .venv/bin/python -m bench.budgets         10,000 requests of five tenants; about five minutes
     .venv/bin/python -m bench.budgets --requests 1000 --json
 
 Each request is counted, goes through the gateway to a provider on loopback (bench/fake_models.py),
-is streamed back and booked, all in one process and on the embedded PostgreSQL. The provider counts
-tokens of its own accord, another number for each question; one reply in a hundred it breaks off
-before it has told its count, and one question in a hundred it fails at first. Four tenants ask
-throughout, 25 times a second each. A fifth, the spender, has a budget for the day:
+is streamed back and recorded, all in one process and on the embedded PostgreSQL. The provider
+counts tokens by itself, a different number for each question. It breaks off one reply in a hundred
+before it reports its count, and fails one question in a hundred at the first attempt. Four tenants
+send 25 requests a second each, throughout. A fifth, the spender, has a budget for the day:
 
-alone     only the four ask
-within    the spender asks as well, as much as all of them, and is answered
-over      its budget is used up, and it goes on asking at the same pace
-flood     the same without a pause between its requests, for the record: it takes the processor as well
+alone     only the four tenants send requests
+within    the spender sends as many requests as the four together, within its budget
+over      the budget is used up, and the spender continues at the same rate
+flood     as before, but without a pause between its requests; for information, because this also
+          uses up the processor
 
-It ends with 1 where an aim is missed: each refusal says when the budget resets; nothing is spent
-past it; the others' p95 while the spender is over its budget is at most a tenth and 2 ms above what
-it was within; what the provider counted is what is booked, in tokens and in cost, for every tenant;
-and what it could not tell is booked as no less.
+The exit code is 1 if a target is missed: each refusal says when the budget resets; nothing is spent
+past it; while the spender is over its budget, the p95 of the others is at most a tenth and 2 ms
+above their p95 within it; tokens and cost are recorded as the provider counted them, for every
+tenant; and for broken replies at least as much is recorded.
 """
 
 import argparse
@@ -57,23 +58,20 @@ from serving.usage.meter import PostgresMeter
 
 REGULAR_TENANTS = ("north", "south", "east", "west")
 SPENDER = "spender"
-SPENDER_THREADS = (SPENDER,) * len(REGULAR_TENANTS)  # as many at once as all of the others
-REQUESTS_PER_SECOND = 25.0  # requests a second of each who asks
-MIN_INPUT_TOKENS, MIN_OUTPUT_TOKENS = (
-    27,
-    11,
-)  # the fewest tokens of a question and of a reply; up to 26 and 18 more
+SPENDER_THREADS = (SPENDER,) * len(REGULAR_TENANTS)  # as many threads as all other tenants
+REQUESTS_PER_SECOND = 25.0  # of each tenant
+MIN_INPUT_TOKENS, MIN_OUTPUT_TOKENS = (27, 11)  # up to 26 and 18 more, by question
 MEAN_TOKENS = MIN_INPUT_TOKENS + 13 + MIN_OUTPUT_TOKENS + 9
 MAX_OUTPUT_TOKENS = 64
-SPARE_TOKENS = 2000  # tokens of the budget that calls under way may hold, so that none is refused before it is used up
-PRICES = {"input_price": Decimal("0.15"), "output_price": Decimal("0.6")}  # for a million tokens
-MAX_P95_RATIO, MAX_P95_INCREASE_MS = 1.1, 2.0  # the aim for the others' p95
+SPARE_TOKENS = 2000  # for running calls, so that none is refused before the budget is used up
+PRICES = {"input_price": Decimal("0.15"), "output_price": Decimal("0.6")}  # per million tokens
+MAX_P95_RATIO, MAX_P95_INCREASE_MS = 1.1, 2.0  # target for the other tenants
 USAGE_QUERY_FILE = Path(__file__).with_name("counted.sql")
 QUESTION = "What is to be done about the harbour, by whom, until when, and who is going to pay for all of that in the end?"
 
 
 class TokenCountingBehaviour:
-    """A fake that keeps count, by tenant: `told` in replies that said so, `untold` in those broken off before."""
+    """Provider behaviour that counts tokens by tenant, reported and unreported ones."""
 
     def __init__(self) -> None:
         self._lock, self._failed_questions = threading.Lock(), set[str]()
@@ -81,26 +79,26 @@ class TokenCountingBehaviour:
         self.unreported: defaultdict[str, Counter[str]] = defaultdict(Counter)
 
     def answer(self, exchange: Exchange) -> None:
-        """Behave: see `bench.fake_models`. A question begins with whose it is, and which number it has."""
-        asked = exchange.body["messages"][0]["content"]
-        tenant, number = asked.split()[0], int(asked.split()[1])
-        if number % 100 == 7 and self._is_first_attempt(asked):
+        """Answer a request. Its question begins with the tenant and the number of the request."""
+        question = exchange.body["messages"][0]["content"]
+        tenant, number = question.split()[0], int(question.split()[1])
+        if number % 100 == 7 and self._is_first_attempt(question):
             exchange.send_head("500 Internal Server Error", "application/json")
             exchange.send_chunk("{}")
             exchange.end_chunks()
             return
-        read, wrote, telling = (
+        read, wrote, reports_usage = (
             MIN_INPUT_TOKENS + number % 27,
             MIN_OUTPUT_TOKENS + number % 19,
             number % 100 != 8,
         )
         with self._lock:
-            (self.reported if telling else self.unreported)[tenant].update(
+            (self.reported if reports_usage else self.unreported)[tenant].update(
                 calls=1, read=read, wrote=wrote
             )
         exchange.send_head()
         exchange.send_words(1, wrote)
-        if telling:
+        if reports_usage:
             usage = {
                 "prompt_tokens": read,
                 "completion_tokens": wrote,
@@ -109,24 +107,24 @@ class TokenCountingBehaviour:
             stop = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
             exchange.send_chunk(
                 "".join(
-                    f"data: {json.dumps(each)}\n\n"
-                    for each in (stop, {"choices": [], "usage": usage})
+                    f"data: {json.dumps(event)}\n\n"
+                    for event in (stop, {"choices": [], "usage": usage})
                 )
             )
             exchange.send_chunk("data: [DONE]\n\n")
         exchange.end_chunks()
 
-    def _is_first_attempt(self, asked: str) -> bool:
+    def _is_first_attempt(self, question: str) -> bool:
         with self._lock:
-            if asked in self._failed_questions:
+            if question in self._failed_questions:
                 return False
-            self._failed_questions.add(asked)
+            self._failed_questions.add(question)
             return True
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of a request: milliseconds, and the refusal if there was one."""
+    """Duration of a request, and its refusal if it was refused."""
 
     tenant: str
     milliseconds: float
@@ -134,7 +132,7 @@ class Outcome:
 
 
 class LoadGenerator:
-    """Five tenants with budgets, and the way to a provider."""
+    """Five tenants with budgets, and a gateway to a counting provider."""
 
     def __init__(self, services: Services, admin: str, budget: int) -> None:
         self.behaviour, self._meter = TokenCountingBehaviour(), PostgresMeter(services.database)
@@ -156,65 +154,64 @@ class LoadGenerator:
         set_budget(admin, SPENDER, Budget("tenant", "", "day", "tokens", None, Decimal(budget)))
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connections and the provider."""
         self._gateway.close()
         self._pool.close()
         self._fake.close()
 
     def send_request(self, tenant: str) -> Outcome:
-        """One request, from its counting to its booking."""
+        """Send one request, from its admission to the record of its usage."""
         number, refusal = next(self._numbers[tenant]), None
-        asker = Principal(tenant, (), f"person {number % 3}", ("blue", "green")[number % 2])
-        asked = [Message("user", f"{tenant} {number} {QUESTION}")]
+        caller = Principal(tenant, (), f"person {number % 3}", ("blue", "green")[number % 2])
+        messages = [Message("user", f"{tenant} {number} {QUESTION}")]
         began = time.perf_counter()
         try:
-            self._meter.admit_request(asker)
+            self._meter.admit_request(caller)
             for _ in self._gateway.stream(
-                ModelRequest(asked, asker, "answer", max_tokens=MAX_OUTPUT_TOKENS)
+                ModelRequest(messages, caller, "answer", max_tokens=MAX_OUTPUT_TOKENS)
             ):
                 pass
         except OverBudget as error:
             refusal = error
         except Unavailable:
-            pass  # the reply was broken off, as it should be
+            pass  # expected: the provider broke off its reply
         return Outcome(tenant, (time.perf_counter() - began) * 1000, refusal)
 
     def run_phase(self, times: int, tenants: Sequence[str], pace: float) -> list[Outcome]:
-        """Have each of these ask so often, at once and at its pace (a second; 0: without a pause)."""
+        """Send `times` requests for each entry of `tenants`; a pace of 0 has no pause."""
         pause = threading.Event()
 
-        def asking(place: int) -> Iterator[Outcome]:
-            began = time.perf_counter() + place / (pace * len(tenants)) if pace else 0.0
+        def send_requests(index: int) -> Iterator[Outcome]:
+            began = time.perf_counter() + index / (pace * len(tenants)) if pace else 0.0
             for turn in range(times):
                 pause.wait(max(0.0, began + turn / pace - time.perf_counter()) if pace else 0.0)
-                yield self.send_request(tenants[place])
+                yield self.send_request(tenants[index])
 
         with ThreadPoolExecutor(len(tenants)) as threads:
             return list(
                 itertools.chain(
-                    *threads.map(lambda place: list(asking(place)), range(len(tenants)))
+                    *threads.map(lambda index: list(send_requests(index)), range(len(tenants)))
                 )
             )
 
     def run_flood(self, times: int, pace: float) -> list[Outcome]:
-        """The others at their pace, while the spender makes no pause."""
-        over = threading.Event()
+        """Run the regular tenants at their pace while the spender sends without a pause."""
+        ended = threading.Event()
 
-        def flooding(_: int) -> list[Outcome]:
-            return [self.send_request(SPENDER) for _ in iter(over.is_set, True)]
+        def send_until_ended(_: int) -> list[Outcome]:
+            return [self.send_request(SPENDER) for _ in iter(ended.is_set, True)]
 
         with ThreadPoolExecutor(len(SPENDER_THREADS)) as threads:
-            flooded = threads.map(flooding, range(len(SPENDER_THREADS)))
+            flooded = threads.map(send_until_ended, range(len(SPENDER_THREADS)))
             outcomes = self.run_phase(times, REGULAR_TENANTS, pace)
-            over.set()
+            ended.set()
             return outcomes + list(itertools.chain(*flooded))
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What was measured: requests, refusals and milliseconds of the others and of the spender in
-    each phase; tokens as the provider and the books have them; the sentence of a refusal;
-    and each aim with whether it was met.
+    """Requests, refusals and milliseconds by phase; tokens by tenant; an example of a refusal; and
+    whether each target was met.
     """
 
     phases: dict[str, dict[str, dict[str, float]]]
@@ -226,7 +223,7 @@ class Report:
 def run_phases(
     services: Services, admin: str, requests: int, pace: float = REQUESTS_PER_SECOND
 ) -> Report:
-    """All phases: `requests` in all, and those of the flood."""
+    """Run all phases; `requests` is the total without the flood."""
     times = requests // (len(REGULAR_TENANTS) * 3 + len(SPENDER_THREADS) * 2)
     budget = times * len(SPENDER_THREADS) * (MEAN_TOKENS + 4) + SPARE_TOKENS
     with closing(LoadGenerator(services, admin, budget)) as town:
@@ -234,7 +231,7 @@ def run_phases(
             "alone": town.run_phase(times, REGULAR_TENANTS, pace),
             "within": town.run_phase(times, REGULAR_TENANTS + SPENDER_THREADS, pace),
         }
-        while not town.send_request(SPENDER).refusal:  # what is left
+        while not town.send_request(SPENDER).refusal:  # use up the rest of the budget
             pass
         phases["over"] = town.run_phase(times, REGULAR_TENANTS + SPENDER_THREADS, pace)
         phases["flood"] = town.run_flood(times, pace)
@@ -253,8 +250,8 @@ def _build_report(
     ]
     rows = {
         name: {
-            "others": _summarize([one for one in outcomes if one.tenant != SPENDER]),
-            SPENDER: _summarize([one for one in outcomes if one.tenant == SPENDER]),
+            "others": _summarize([outcome for outcome in outcomes if outcome.tenant != SPENDER]),
+            SPENDER: _summarize([outcome for outcome in outcomes if outcome.tenant == SPENDER]),
         }
         for name, outcomes in phases.items()
     }
@@ -262,7 +259,7 @@ def _build_report(
         tenant: {
             "provider": dict(provider.reported[tenant]),
             "booked": books[tenant][True],
-            "provider, untold": dict(provider.unreported[tenant]),
+            "provider, unreported": dict(provider.unreported[tenant]),
             "booked, estimated": books[tenant][False],
         }
         for tenant in books
@@ -273,17 +270,18 @@ def _build_report(
     )
     aims = {
         "each refusal says when the budget resets": all(
-            "are used. The budget resets at 2" in str(one) and one.retry_after >= 1
-            for one in refusals
+            "are used. The budget resets at 2" in str(refusal) and refusal.retry_after >= 1
+            for refusal in refusals
         ),
-        "nobody else is refused, and the spender only past its budget": all(
-            bool(one.refusal) == (one.tenant == SPENDER and name in ("over", "flood"))
+        "only the spender is refused, and only past its budget": all(
+            bool(outcome.refusal) == (outcome.tenant == SPENDER and name in ("over", "flood"))
             for name, outcomes in phases.items()
-            for one in outcomes
+            for outcome in outcomes
         ),
         "nothing is spent past the budget": spent <= budget,
-        "the others' p95 stays": over <= before * MAX_P95_RATIO + MAX_P95_INCREASE_MS,
-        "booked is what the provider counted, to the token": all(
+        "the p95 of the other tenants stays within its limit": over
+        <= before * MAX_P95_RATIO + MAX_P95_INCREASE_MS,
+        "the recorded usage is exactly what the provider counted": all(
             all(
                 provider.reported[tenant][kind] == books[tenant][True][kind]
                 for kind in ("read", "wrote")
@@ -291,7 +289,7 @@ def _build_report(
             and books[tenant][True]["cost"] == _cost(provider.reported[tenant])
             for tenant in books
         ),
-        "what it could not tell is booked as no less": all(
+        "at least the actual usage is recorded for broken replies": all(
             books[tenant][False][kind] >= provider.unreported[tenant][kind]
             for tenant in books
             for kind in ("read", "wrote")
@@ -301,15 +299,15 @@ def _build_report(
 
 
 def _read_usage(services: Services, tenant: str) -> dict[bool, dict[str, Any]]:
-    """What the books have, where the provider counted (True) and where we did (False)."""
+    """Return the recorded usage, by whether the provider reported it (True) or it is estimated."""
     nothing: dict[str, Any] = {"calls": 0, "read": 0, "wrote": 0, "cost": Decimal(0)}
     with (
         services.database.writing(tenant) as connection,
         connection.cursor(row_factory=dict_row) as cursor,
     ):
         rows = cursor.execute(read_statement(USAGE_QUERY_FILE), {"tenant": tenant}).fetchall()
-    found = {row.pop("counted"): row for row in rows}
-    return {counted: found.get(counted, nothing) for counted in (True, False)}
+    usage = {row.pop("counted"): row for row in rows}
+    return {counted: usage.get(counted, nothing) for counted in (True, False)}
 
 
 def _cost(tokens: Counter[str]) -> Decimal:
@@ -331,21 +329,19 @@ def _summarize(outcomes: Sequence[Outcome]) -> dict[str, float]:
 
 
 def main() -> int:
-    """Run it and print it; 1 where an aim is missed."""
+    """Run the phases and print the report; return 1 if a target is missed."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument(
-        "--requests", type=int, default=10_000, help="in all, those of the flood not counted"
-    )
+    parser.add_argument("--requests", type=int, default=10_000, help="total without the flood")
     parser.add_argument("--json", action="store_true")
-    chosen = parser.parse_args()
+    arguments = parser.parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     with (
         tempfile.TemporaryDirectory() as home,
         open_services(Settings(home=Path(home), database_url="")) as services,
     ):
         assert services.embedded_postgres is not None
-        report = run_phases(services, services.embedded_postgres.conninfo(), chosen.requests)
-    if chosen.json:
+        report = run_phases(services, services.embedded_postgres.conninfo(), arguments.requests)
+    if arguments.json:
         print(json.dumps(asdict(report), indent=2, default=str))
     else:
         _print_report(report)
@@ -353,23 +349,27 @@ def main() -> int:
 
 
 def _print_report(report: Report) -> None:
-    lines = ["| | who | requests | refused | p50 ms | p95 ms |", "|---|---|---|---|---|---|"]
+    lines = [
+        "| phase | tenants | requests | refused | p50 ms | p95 ms |",
+        "|---|---|---|---|---|---|",
+    ]
     for phase, rows in report.phases.items():
         lines += [
-            f"| {phase} | {who} | {' | '.join(map(str, row.values()))} |"
-            for who, row in rows.items()
+            f"| {phase} | {tenants} | {' | '.join(map(str, row.values()))} |"
+            for tenants, row in rows.items()
             if row["requests"]
         ]
     lines += [
         "",
-        "| tenant | the provider counted, in + out | booked | cost | it could not tell | booked, estimated |",
+        "| tenant | reported by the provider, input + output | recorded | cost "
+        "| not reported | recorded as estimate |",
         "|---|---|---|---|---|---|",
     ]
     for tenant, row in report.tokens.items():
-        told, booked, untold, estimated = row.values()
+        reported, recorded, unreported, estimated = row.values()
         lines.append(
-            f"| {tenant} | {told['read']:,} + {told['wrote']:,} | {booked['read']:,} + {booked['wrote']:,} |"
-            f" {booked['cost']:.6f} | {untold.get('read', 0):,} + {untold.get('wrote', 0):,} |"
+            f"| {tenant} | {reported['read']:,} + {reported['wrote']:,} | {recorded['read']:,} + {recorded['wrote']:,} |"
+            f" {recorded['cost']:.6f} | {unreported.get('read', 0):,} + {unreported.get('wrote', 0):,} |"
             f" {estimated['read']:,} + {estimated['wrote']:,} |"
         )
     lines += [

@@ -1,4 +1,4 @@
--- What is booked for a tenant, apart for calls whose provider counted and for those that we had to count ourselves.
+-- Recorded usage of a tenant, apart for calls with a reported and with an estimated usage.
 -- In: tenant. Out: counted, calls, read, wrote, cost.
 select
     counted, count(*) as calls, sum(input_tokens)::bigint as read, sum(output_tokens)::bigint as wrote, sum(cost) as cost

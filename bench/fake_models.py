@@ -1,11 +1,10 @@
-"""Endpoints on loopback that speak like a provider of models, well or badly; real sockets, so that
-nothing is mocked.
+"""Fake language model providers on loopback, correct or faulty, with real sockets.
 
-    with Fake("alpha") as good, Fake("beta", FAULTS["cut"]) as bad:
-        ModelsFile(models=[good.entry(), bad.entry()])
+    with FakeProvider("alpha") as good, FakeProvider("beta", FAULTS["429"]) as bad:
+        ModelsFile(models=[good.models_file_entry(), bad.models_file_entry()])
 
-A fake writes nothing but its own name with numbers, "alpha1 alpha2 ... alpha12", so that text of
-two would show.
+A reply consists of the provider's name with numbers, "alpha1 alpha2 ... alpha12", so that a mix of
+two replies is detected.
 """
 
 import contextlib
@@ -27,53 +26,53 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-REPLY_WORDS = 12  # of a whole reply
-INPUT_TOKENS, OUTPUT_TOKENS = 7, 12  # tokens that a fake says it counted
-DRIP_SECONDS = 0.05  # between two bytes of a slow drip
+REPLY_WORDS = 12  # in a complete reply
+INPUT_TOKENS, OUTPUT_TOKENS = 7, 12  # usage that a provider reports
+DRIP_SECONDS = 0.05  # between two bytes
 
 
 @dataclass(slots=True)
 class Exchange:
-    """A request that a fake has read, and the means to answer it."""
+    """Request that a provider has received, and the methods to answer it."""
 
     socket: socket.socket
     name: str
-    number: int  # of this request among all that the fake got, from 0
+    number: int  # of this request, from 0
     path: str
     body: dict[str, Any]
 
     @property
     def is_streaming(self) -> bool:
-        """Whether pieces are wanted."""
+        """Return whether the request asks for a stream."""
         return bool(self.body.get("stream"))
 
     @property
     def uses_messages_api(self) -> bool:
-        """Whether it speaks the Messages API; else chat completions."""
+        """Return whether the request is for the Messages API, not chat completions."""
         return self.path.endswith("/messages")
 
     def send_head(self, status: str = "200 OK", kind: str = "", extra: str = "") -> None:
-        """The status and the headers; what follows comes in chunks."""
+        """Send the status and the headers; a chunked body follows."""
         kind = kind or ("text/event-stream" if self.is_streaming else "application/json")
         lines = f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nTransfer-Encoding: chunked\r\n{extra}\r\n"
         self.socket.sendall(lines.encode())
 
     def send_chunk(self, data: bytes | str) -> None:
-        """A chunk."""
+        """Send one chunk of the body."""
         data = data.encode() if isinstance(data, str) else data
         self.socket.sendall(f"{len(data):x}\r\n".encode() + data + b"\r\n")
 
     def end_chunks(self) -> None:
-        """The end of the chunks."""
+        """Send the end of the body."""
         self.socket.sendall(b"0\r\n\r\n")
 
     def send_words(self, first: int, last: int) -> None:
-        """Words number `first` to `last`, an event each."""
+        """Send the words with the numbers `first` to `last`, one event each."""
         for number in range(first, last + 1):
             self.send_chunk(self.format_text_event(f"{self.name}{number} "))
 
     def format_text_event(self, text: str) -> str:
-        """A piece of text, as a server-sent event."""
+        """Return a server-sent event with a piece of text."""
         if self.uses_messages_api:
             return _format_event(
                 {
@@ -90,7 +89,7 @@ class Exchange:
         )
 
     def format_opening(self) -> str:
-        """What comes before any text."""
+        """Return the events before the text."""
         if self.uses_messages_api:
             return _format_event(
                 {
@@ -111,7 +110,7 @@ class Exchange:
         )
 
     def format_closing(self) -> str:
-        """What says that the reply is whole, and what it took."""
+        """Return the events that complete a reply and report its usage."""
         if self.uses_messages_api:
             stop = {
                 "type": "message_delta",
@@ -119,27 +118,27 @@ class Exchange:
                 "usage": {"output_tokens": OUTPUT_TOKENS},
             }
             return _format_event(stop) + _format_event({"type": "message_stop"})
-        ended = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+        last = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
         return (
-            _format_event(ended)
+            _format_event(last)
             + _format_event({"choices": [], "usage": _usage_fields()})
             + "data: [DONE]\n\n"
         )
 
     def format_reply(self, text: str | None = None) -> str:
-        """A reply in one, as JSON."""
+        """Return a complete reply without streaming, as JSON."""
         text = (
             "".join(f"{self.name}{number} " for number in range(1, REPLY_WORDS + 1))
             if text is None
             else text
         )
         if self.uses_messages_api:
-            counted = {"input_tokens": INPUT_TOKENS, "output_tokens": OUTPUT_TOKENS}
+            usage = {"input_tokens": INPUT_TOKENS, "output_tokens": OUTPUT_TOKENS}
             return json.dumps(
                 {
                     "content": [{"type": "text", "text": text}],
                     "stop_reason": "end_turn",
-                    "usage": counted,
+                    "usage": usage,
                 }
             )
         choice = {
@@ -156,7 +155,7 @@ Behaviour = Callable[[Exchange], None]
 
 
 def answer_well(exchange: Exchange) -> None:
-    """Answers as it should."""
+    """Answer correctly."""
     exchange.send_head()
     if exchange.is_streaming:
         exchange.send_chunk(exchange.format_opening())
@@ -168,12 +167,12 @@ def answer_well(exchange: Exchange) -> None:
 
 
 def hang_silently(exchange: Exchange) -> None:
-    """Reads the request and says nothing."""
+    """Read the request and send nothing."""
     _wait_for_disconnect(exchange)
 
 
 def fail_with_429(exchange: Exchange) -> None:
-    """429, every second time with the wish to be left alone for a second."""
+    """Answer with status 429; every second reply has a Retry-After of one second."""
     exchange.send_head(
         "429 Too Many Requests",
         "application/json",
@@ -184,14 +183,14 @@ def fail_with_429(exchange: Exchange) -> None:
 
 
 def fail_with_500(exchange: Exchange) -> None:
-    """500."""
+    """Answer with status 500."""
     exchange.send_head("500 Internal Server Error", "application/json")
     exchange.send_chunk('{"error": {"message": "oops"}}')
     exchange.end_chunks()
 
 
 def drip_bytes(exchange: Exchange) -> None:
-    """Two words, then a byte at a time, each well before any timeout of a socket."""
+    """Send two words, then single bytes, each well within any socket timeout."""
     exchange.send_head()
     if exchange.is_streaming:
         exchange.send_words(1, 2)
@@ -202,7 +201,7 @@ def drip_bytes(exchange: Exchange) -> None:
 
 
 def cut_reply(exchange: Exchange) -> None:
-    """Hangs up after none to all of the words."""
+    """Hang up after a part of the words: none, some or all."""
     exchange.send_head()
     kept = exchange.number % (REPLY_WORDS + 1)
     if exchange.is_streaming:
@@ -212,7 +211,7 @@ def cut_reply(exchange: Exchange) -> None:
 
 
 def send_broken_json(exchange: Exchange) -> None:
-    """Two words, then something that only begins like JSON."""
+    """Send two words, then incomplete JSON."""
     exchange.send_head()
     if exchange.is_streaming:
         exchange.send_words(1, 2)
@@ -223,7 +222,7 @@ def send_broken_json(exchange: Exchange) -> None:
 
 
 def omit_reply_end(exchange: Exchange) -> None:
-    """All words, and an end of the response that is none of the reply: nothing says that it is whole."""
+    """Send all words and end the response, but without the mark of a complete reply."""
     exchange.send_head()
     if exchange.is_streaming:
         exchange.send_words(1, REPLY_WORDS)
@@ -235,14 +234,14 @@ def omit_reply_end(exchange: Exchange) -> None:
 
 
 def send_html_page(exchange: Exchange) -> None:
-    """A page in place of a reply, as a portal or a proxy sends it."""
+    """Send an HTML page instead of a reply, as a portal or proxy does."""
     exchange.send_head(kind="text/html; charset=utf-8")
     exchange.send_chunk("<html><body>Please sign in.</body></html>")
     exchange.end_chunks()
 
 
 def send_endlessly(exchange: Exchange) -> None:
-    """Never stops: by turns words without end, and a line without end."""
+    """Never end: send endless words or, every second time, an endless line."""
     exchange.send_head()
     words = exchange.is_streaming and exchange.number % 2
     piece = exchange.format_text_event(f"{exchange.name} ") if words else "x" * 65536
@@ -251,7 +250,7 @@ def send_endlessly(exchange: Exchange) -> None:
 
 
 def send_empty_reply(exchange: Exchange) -> None:
-    """A reply as it should be, without any text."""
+    """Send a valid reply without text."""
     exchange.send_head()
     exchange.send_chunk(
         exchange.format_opening() + exchange.format_closing()
@@ -262,7 +261,7 @@ def send_empty_reply(exchange: Exchange) -> None:
 
 
 def fail_alternately(exchange: Exchange) -> None:
-    """By turns five requests answered and five refused."""
+    """Refuse five requests, answer the next five, and so on."""
     (answer_well if exchange.number // 5 % 2 else fail_with_500)(exchange)
 
 
@@ -279,13 +278,13 @@ FAULTS: dict[str, Behaviour] = {
     "empty": send_empty_reply,
     "flapping": fail_alternately,
 }
-CONNECTION_FAULTS = ("refused", "TLS", "DNS")  # faults of who is spoken to, not of what it says
+CONNECTION_FAULTS = ("refused", "TLS", "DNS")  # of the connection, not of the reply
 
 
 class FakeProvider:
-    """An endpoint that answers each request as `behave` says.
+    """Endpoint that answers each request with `behave`.
 
-    `connections` and `calls` count what came in, `hung_up` what was left early.
+    `connections` and `calls` count connections and requests, `disconnections` the early hang-ups.
     """
 
     def __init__(self, name: str, behave: Behaviour = answer_well, *, tls: bool = False) -> None:
@@ -300,15 +299,15 @@ class FakeProvider:
 
     @property
     def address(self) -> str:
-        """Its base address, for chat completions."""
+        """Return the base URL for chat completions."""
         return f"{self._scheme}://127.0.0.1:{self._listener.getsockname()[1]}/v1"
 
     def models_file_entry(self, **fields: Any) -> dict[str, Any]:
-        """Its entry in a models file."""
+        """Return its entry in a models file."""
         return model_entry(self.name, self.address, **fields)
 
     def close(self) -> None:
-        """Stop listening, and hang up on everyone."""
+        """Stop listening and close all connections."""
         self._listener.close()
         with self._lock:
             for connection in self._open:
@@ -353,7 +352,7 @@ class FakeProvider:
 
 
 def model_entry(name: str, address: str, **fields: Any) -> dict[str, Any]:
-    """A model as a models file lists it, free of charge and of rules."""
+    """Return an entry of a models file, without cost or restrictions."""
     return {
         "name": name,
         "provider": "openai",
@@ -371,11 +370,11 @@ def model_entry(name: str, address: str, **fields: Any) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def open_faulty_endpoint(name: str, kind: str) -> Iterator[tuple[FakeProvider | None, str]]:
-    """An endpoint with a fault, of FAULTS or ADDRESSES, and its address."""
+    """Start an endpoint with a fault of FAULTS or CONNECTION_FAULTS; yield it and its URL."""
     if kind == "DNS":
         yield None, "http://no-such-host.invalid:8081/v1"
     elif kind == "refused":
-        with socket.socket() as bound:  # bound and not listening: nobody else gets the port
+        with socket.socket() as bound:  # reserves the port without listening
             bound.bind(("127.0.0.1", 0))
             yield None, f"http://127.0.0.1:{bound.getsockname()[1]}/v1"
     else:
@@ -384,7 +383,7 @@ def open_faulty_endpoint(name: str, kind: str) -> Iterator[tuple[FakeProvider | 
 
 
 def _read_requests(connection: socket.socket) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The requests on a connection: path and body."""
+    """Yield path and body of each request on a connection."""
     file = connection.makefile("rb")
     while line := file.readline():
         path, length = line.split()[1].decode(), 0
@@ -401,8 +400,8 @@ def _wait_for_disconnect(exchange: Exchange) -> None:
 
 
 def _format_event(event: dict[str, Any]) -> str:
-    named = f"event: {event['type']}\n" if "type" in event else ""
-    return f"{named}data: {json.dumps(event)}\n\n"
+    name = f"event: {event['type']}\n" if "type" in event else ""
+    return f"{name}data: {json.dumps(event)}\n\n"
 
 
 def _usage_fields() -> dict[str, int]:
@@ -414,7 +413,7 @@ def _usage_fields() -> dict[str, int]:
 
 
 def _self_signed_context() -> ssl.SSLContext:
-    """A context with a certificate that nobody vouches for."""
+    """Return a TLS context with a self-signed certificate."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
     now = datetime.datetime.now(datetime.UTC)

@@ -1,23 +1,24 @@
-"""Fourteen faults of a model provider: every request must end in time with a usable result.
+"""Fourteen faults of language model providers, and the gateway's reaction to each.
 
-    .venv/bin/python -m bench.gateway_faults                       14 faults, streaming and not, 100 requests each
+    .venv/bin/python -m bench.gateway_faults    14 faults, 100 requests each
     .venv/bin/python -m bench.gateway_faults --requests 20 --json
 
 The providers are local and the sockets real (bench/fake_models.py). The deadlines are a tenth of
-the default ones (3 s in all, 0.2 s to connect, 0.8 s for the first piece, 0.5 s between pieces) and
-16 requests run at once, so that it takes minutes. Four cases are run for each fault:
+the default ones (3 s in total, 0.2 s to connect, 0.8 s for the first piece, 0.5 s between pieces),
+and 16 requests run at once, so that it takes minutes. Four tests are made of each fault:
 
-alone     one model, and it has the fault; each request has a gateway of its own, which has learnt nothing yet
-beside    the same model is asked first, and a healthy one is there; one gateway for all, as in the service
-outage    two models have the fault, for three times as many requests; how many calls are made for each request?
-reader    the faults that come after the first word, where no other model may go on: what does `answer` make of them?
+alone     one model, which has the fault; each request has a new gateway without experience
+beside    the faulty model is asked first, and a healthy one is available; one gateway for all
+          requests, as in the service
+outage    two models have the fault, for three times as many requests: calls per request
+reader    for faults after the first word, when no other model may continue: answers to questions
 
-and at last, with all models down, the golden questions of the sample. It ends with 1 if an aim is
-missed.
+At the end, the golden questions of the sample are asked while all models are down. The exit code is
+1 if a target is missed.
 
-With deadlines that short, a machine that stands still for a second makes healthy models late, and
-opens their circuits. A fault during which it stood still for longer than STILL is therefore tried
-again, and the pause is printed.
+With such short deadlines, a machine that pauses for a second makes healthy models late and opens
+their circuit breakers. A fault is therefore tested again if a pause was longer than
+MAX_PAUSE_SECONDS; the pause is printed.
 """
 
 import argparse
@@ -56,31 +57,20 @@ from serving.gateway.providers.base import ModelProvider, ReplyDelta, open_provi
 from serving.gateway.types import Message, ModelRequest
 
 FAULT_KINDS = ("refused", *FAULTS, "TLS", "DNS")
-FAULTS_AFTER_FIRST_WORD = (
-    "slow drip",
-    "cut at a token",
-    "broken JSON",
-    "missing end",
-    "huge",
-)  # where it streams
+FAULTS_AFTER_FIRST_WORD = ("slow drip", "cut at a token", "broken JSON", "missing end", "huge")
 SHORT_TIMEOUTS = Timeouts(connect=0.2, first=0.8, between=0.5, total=3.0)
 PARALLEL_REQUESTS = 16
-MIN_OUTAGE_REQUESTS = 300  # requests at least, so that it is one that lasts
-READERS_PER_FAULT = 40  # for each fault that comes after the first word, and five times as many with all models down
-DEADLINE_SLACK_SECONDS = 1.0  # seconds beyond the deadline
-MAX_PAUSE_SECONDS, MAX_ATTEMPTS = (
-    0.4,
-    3,
-)  # seconds for which nothing ran, from where on a row says little; how often it is tried
-MIN_USEFUL_SHARE, MAX_CALLS_PER_REQUEST = 0.995, 1.1  # the aims
+MIN_OUTAGE_REQUESTS = 300  # enough for a lasting outage
+READERS_PER_FAULT = 40  # five times as many if all models are down
+DEADLINE_SLACK_SECONDS = 1.0  # after the deadline
+MAX_PAUSE_SECONDS, MAX_ATTEMPTS = (0.4, 3)  # a row with a longer pause says little
+MIN_USEFUL_SHARE, MAX_CALLS_PER_REQUEST = 0.995, 1.1  # targets
 ASKER = Principal("alder")
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a request ended: "whole", or the name of a typed error, or "untyped"; what was read by
-    then, and when.
-    """
+    """End of a request: "whole", the name of a typed error, or "untyped ..."; text and duration."""
 
     ending: str
     text: str
@@ -88,10 +78,10 @@ class Outcome:
 
     @property
     def is_mixed(self) -> bool:
-        """Words of two models, or words missing or twice."""
+        """Return whether the text has words of two models, or missing or repeated words."""
         words = self.text.split()
         names = {word.rstrip("0123456789") for word in words}
-        numbers = [int(found[0]) for word in words if (found := re.search(r"\d+$", word))]
+        numbers = [int(match[0]) for word in words if (match := re.search(r"\d+$", word))]
         return (
             len(names) > 1
             or numbers != list(range(1, len(numbers) + 1))
@@ -100,12 +90,12 @@ class Outcome:
 
     @property
     def is_typed(self) -> bool:
-        """It ended as whatever uses a gateway knows it."""
+        """Return whether the ending is one that callers of a gateway know."""
         return self.ending in ("whole", "NoModelAvailable", "Overloaded", "ModelFailed")
 
 
 class CountingProvider:
-    """A provider that counts how often it is called, also where nothing listens that could count."""
+    """Provider that counts its calls, also if no endpoint listens."""
 
     def __init__(self, provider: ModelProvider) -> None:
         self._provider, self._lock = provider, threading.Lock()
@@ -119,7 +109,7 @@ class CountingProvider:
 
 
 class PauseMonitor:
-    """The longest time, in seconds, for which a thread that wants nothing but to wake up did not get to run."""
+    """Longest time in seconds for which a thread that only sleeps was not scheduled."""
 
     def __init__(self) -> None:
         self.longest_pause = 0.0
@@ -142,7 +132,7 @@ class PauseMonitor:
 
 
 class FaultyModels:
-    """Models on loopback and gateways to them."""
+    """Models on loopback, and gateways to them."""
 
     def __init__(
         self, entries: Sequence[dict[str, Any]], timeouts: Timeouts = SHORT_TIMEOUTS
@@ -155,17 +145,17 @@ class FaultyModels:
         }
 
     def open_gateway(self) -> Gateway:
-        """A gateway that has learnt nothing yet."""
+        """Return a new gateway without experience of the models."""
         return Gateway(self.file, self.providers)
 
     @property
     def calls(self) -> int:
-        """Calls of all models so far."""
+        """Return the number of calls to all models."""
         return sum(provider.calls for provider in self.providers.values())
 
     @property
     def is_idle(self) -> bool:
-        """Whether every connection was given back."""
+        """Return whether all connections are back in the pool."""
         return self._pool.is_idle
 
     def close(self) -> None:
@@ -177,19 +167,19 @@ class FaultyModels:
 def open_faulty_models(
     kinds: Sequence[str], *, streaming: bool, timeouts: Timeouts = SHORT_TIMEOUTS
 ) -> Iterator[FaultyModels]:
-    """Models with these faults, asked in this order; "none" is a healthy one."""
+    """Start models with these faults, asked in this order; "none" is a healthy one."""
     with ExitStack() as stack:
         entries = []
         for name, kind in zip(("alpha", "beta"), kinds, strict=False):
             _, address = stack.enter_context(open_faulty_endpoint(name, kind))
             entries.append(model_entry(name, address, streaming=streaming))
-        made = FaultyModels(entries, timeouts)
-        stack.callback(made.close)
-        yield made
+        models = FaultyModels(entries, timeouts)
+        stack.callback(models.close)
+        yield models
 
 
 def ask_gateway(gateway: Gateway) -> Outcome:
-    """One request, to its end."""
+    """Send one request and read its reply to the end."""
     began, text, ended = time.monotonic(), "", "whole"
     request = ModelRequest([Message("user", "Count.")], ASKER, "bench", max_tokens=64)
     try:
@@ -197,22 +187,24 @@ def ask_gateway(gateway: Gateway) -> Outcome:
             text += piece
     except GroundworkError as error:
         ended = type(error).__name__
-    except Exception as error:  # what must not happen, and is counted
+    except Exception as error:  # never expected; counted
         ended = f"untyped {type(error).__name__}"
     return Outcome(ended, text, time.monotonic() - began)
 
 
 def ask_each(gateways: Sequence[Gateway]) -> list[Outcome]:
-    """A request to each gateway, a few at once."""
+    """Send one request to each gateway, some at a time."""
     with ThreadPoolExecutor(PARALLEL_REQUESTS) as threads:
         return list(threads.map(ask_gateway, gateways))
 
 
 @dataclass(frozen=True, slots=True)
 class FaultResult:
-    """What was seen of one fault. Shares are 0 to 1: `useful` and `broke_off` of the requests beside a healthy model,
-    `answered` of readers whose model broke off; it is None where the fault comes before the first word. `still` is for
-    how many seconds the machine stood still meanwhile.
+    """Result of one fault. Shares are from 0 to 1.
+
+    `useful` and `broke_off` refer to requests with a healthy second model; `answered` to readers
+    whose model broke off, None if the fault comes before the first word; `still` is the longest
+    pause of the machine in seconds.
     """
 
     kind: str
@@ -230,39 +222,41 @@ class FaultResult:
 
     @property
     def missed_aims(self) -> list[str]:
-        """The aims that are."""
+        """Return the names of the missed targets."""
         late = self.slowest > SHORT_TIMEOUTS.total + DEADLINE_SLACK_SECONDS
         useful = self.useful + self.broke_off * (self.answered or 0.0) >= MIN_USEFUL_SHARE
-        seen = {
+        misses = {
             "late": late,
             "untyped": self.untyped,
             "spliced": self.spliced,
             "calls": self.calls > MAX_CALLS_PER_REQUEST,
         }
-        return [name for name, wrong in {**seen, "useful": not useful}.items() if wrong]
+        return [name for name, wrong in {**misses, "useful": not useful}.items() if wrong]
 
 
 class SampleReaders:
-    """People who ask the golden questions of the sample that its documents answer without any model."""
+    """Readers who ask golden questions of the sample that can be answered without a model."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
         golden = [
-            each
-            for each in read_golden(SAMPLE_FOLDER / "golden.yaml")
-            if each.tenant == ASKER.tenant
+            question
+            for question in read_golden(SAMPLE_FOLDER / "golden.yaml")
+            if question.tenant == ASKER.tenant
         ]
-        asked = [
-            (Principal(each.tenant, each.groups), each.question)
-            for each in golden
-            if each.kind == "answerable"
+        questions = [
+            (Principal(question.tenant, question.groups), question.question)
+            for question in golden
+            if question.kind == "answerable"
         ]
         self._questions = [
-            each for each in asked if answer_question(services, *each).status == "answered"
+            question
+            for question in questions
+            if answer_question(services, *question).status == "answered"
         ]
 
     def measure_cited_share(self, gateways: Sequence[Gateway]) -> float:
-        """The share of questions, one to each gateway, whose answer quotes the documents and says why."""
+        """Return the share of cited, degraded answers; one question for each gateway."""
         with ThreadPoolExecutor(PARALLEL_REQUESTS // 4) as threads:
             return statistics.fmean(
                 threads.map(self._is_answer_cited, range(len(gateways)), gateways)
@@ -276,15 +270,17 @@ class SampleReaders:
 
 
 def is_cited(answer: Answer) -> bool:
-    """Whether it quotes the documents in place of a model and says so."""
-    said = answer.status == "answered" and all(sentence.citations for sentence in answer.sentences)
-    return said and answer.generator == "extractive" and bool(answer.degraded)
+    """Return whether an answer quotes the documents instead of a model, and says so."""
+    has_citations = answer.status == "answered" and all(
+        sentence.citations for sentence in answer.sentences
+    )
+    return has_citations and answer.generator == "extractive" and bool(answer.degraded)
 
 
 def measure(
     kind: str, *, streaming: bool, requests: int, readers: SampleReaders | None
 ) -> FaultResult:
-    """All that is tried of one fault, and again where the machine stood still; `readers` only where there are some."""
+    """Test one fault, again if the machine paused."""
     for _ in range(MAX_ATTEMPTS):
         row = _measure_once(kind, streaming=streaming, requests=requests, readers=readers)
         if row.still <= MAX_PAUSE_SECONDS:
@@ -295,23 +291,24 @@ def measure(
 def _measure_once(
     kind: str, *, streaming: bool, requests: int, readers: SampleReaders | None
 ) -> FaultResult:
-    with PauseMonitor() as pulse:
+    with PauseMonitor() as monitor:
         with open_faulty_models([kind], streaming=streaming) as alone:
             outcomes = ask_each([alone.open_gateway() for _ in range(requests)])
-        with open_faulty_models([kind, "none"], streaming=streaming) as beside:
-            gateway = beside.open_gateway()
-            helped = ask_each([gateway] * requests)
+        with open_faulty_models([kind, "none"], streaming=streaming) as with_healthy:
+            gateway = with_healthy.open_gateway()
+            with_help = ask_each([gateway] * requests)
         with open_faulty_models([kind, kind], streaming=streaming) as outage:
             gateway = outage.open_gateway()
-            lost = ask_each([gateway] * max(3 * requests, MIN_OUTAGE_REQUESTS))
-            calls = outage.calls / len(lost)
+            in_outage = ask_each([gateway] * max(3 * requests, MIN_OUTAGE_REQUESTS))
+            calls = outage.calls / len(in_outage)
         breaks_off = streaming and kind in FAULTS_AFTER_FIRST_WORD
         answered = _measure_readers(kind, readers) if readers and breaks_off else None
-    everything = [*outcomes, *helped, *lost]
+    everything = [*outcomes, *with_help, *in_outage]
     useful = [
-        outcome.ending == "whole" and len(outcome.text.split()) == REPLY_WORDS for outcome in helped
+        outcome.ending == "whole" and len(outcome.text.split()) == REPLY_WORDS
+        for outcome in with_help
     ]
-    broke_off = sum(outcome.ending == "ModelFailed" for outcome in helped)
+    broke_off = sum(outcome.ending == "ModelFailed" for outcome in with_help)
     return FaultResult(
         kind,
         streaming,
@@ -324,7 +321,7 @@ def _measure_once(
         calls,
         sum(outcome.is_mixed for outcome in everything),
         sum(not outcome.is_typed for outcome in everything),
-        pulse.longest_pause,
+        monitor.longest_pause,
     )
 
 
@@ -335,7 +332,7 @@ def _measure_readers(kind: str, readers: SampleReaders) -> float:
 
 @contextmanager
 def open_sample_services() -> Iterator[Services]:
-    """Services on a database of their own, with the sample's documents."""
+    """Open services on a new database with the sample's documents."""
     with (
         tempfile.TemporaryDirectory(prefix="gateway-faults-") as home,
         open_services(Settings(home=Path(home), database_url="")) as services,
@@ -345,19 +342,21 @@ def open_sample_services() -> Iterator[Services]:
 
 
 def format_table(rows: Sequence[FaultResult], down: float | None) -> str:
-    """What docs/guides/gateway.md shows."""
+    """Return the table of docs/guides/gateway.md."""
     head = (
-        "| fault | streaming | alone: whole / none / broke off | slowest | beside a healthy model: whole, broke off"
-        " | its readers answered | calls a request in an outage | spliced | longest pause of the machine | missed |"
+        "| fault | streaming | alone: complete / none / broke off | slowest "
+        "| with a healthy model: complete, broke off"
+        " | readers answered | calls per request in an outage | mixed replies "
+        "| longest pause of the machine | missed |"
     )
     rule = "|---" * 10 + "|"
     lines = [_format_row(row) for row in rows]
-    said = (
+    summary = (
         []
         if down is None
-        else [f"\nAll models down: {down:.1%} of the readers get cited sentences, marked as such."]
+        else [f"\nAll models down: {down:.1%} of the readers get cited sentences and a notice."]
     )
-    return "\n".join([head, rule, *lines, *said])
+    return "\n".join([head, rule, *lines, *summary])
 
 
 def _format_row(row: FaultResult) -> str:
@@ -378,34 +377,39 @@ def _format_row(row: FaultResult) -> str:
 
 
 def main() -> int:
-    """Print the table; 1 where an aim is missed."""
+    """Print the table; return 1 if a target is missed."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--requests", type=int, default=100, help="for each fault, streaming and not"
+        "--requests",
+        type=int,
+        default=100,
+        help="requests for each fault, with and without streaming",
     )
-    parser.add_argument("--only", choices=FAULT_KINDS, action="append", help="only these faults")
+    parser.add_argument(
+        "--only", choices=FAULT_KINDS, action="append", help="test only these faults"
+    )
     parser.add_argument("--json", action="store_true")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     with open_sample_services() as services:
         readers, rows = SampleReaders(services), []
-        for kind in given.only or FAULT_KINDS:
+        for kind in arguments.only or FAULT_KINDS:
             for streaming in (True, False):
                 rows.append(
-                    measure(kind, streaming=streaming, requests=given.requests, readers=readers)
+                    measure(kind, streaming=streaming, requests=arguments.requests, readers=readers)
                 )
                 sys.stderr.write(_format_row(rows[-1]) + "\n")
-        with open_faulty_models(["500", "hanging"], streaming=True) as nothing:
-            gateway = nothing.open_gateway()
+        with open_faulty_models(["500", "hanging"], streaming=True) as models_down:
+            gateway = models_down.open_gateway()
             down = readers.measure_cited_share([gateway] * (5 * READERS_PER_FAULT))
-    seen = {
+    report = {
         "rows": [{**asdict(row), "missed": row.missed_aims} for row in rows],
         "all_down_cited": down,
     }
     sys.stdout.write(
-        (json.dumps(seen, indent=2) if given.json else format_table(rows, down)) + "\n"
+        (json.dumps(report, indent=2) if arguments.json else format_table(rows, down)) + "\n"
     )
     return int(any(row.missed_aims for row in rows) or down < 1)
 

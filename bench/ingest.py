@@ -1,21 +1,23 @@
-"""Ingestion beside LlamaIndex's own pipeline, and beside what the model alone can do on the same texts.
+"""Speed of ingestion, compared with LlamaIndex's pipeline and with the model alone.
 
-    make bench-ingest                          or: python -m bench.ingest [DATA]      200 files, side by side
-    python -m bench.ingest --growth            all files, then 1 % changed and 1 % removed, then nothing to do
+    make bench-ingest                          or: python -m bench.ingest [DATA]      200 files
+    python -m bench.ingest --growth            all files, then 1 % changed, 1 % removed, then none
 
-DATA holds powershell-docs.tar.gz. The 200 files are every fifteenth of it in the order of their paths. Each contestant
-is a process of its own, one after the other; the clock starts when its model is loaded and has run once. Memory is the
-largest sum of what the process and its children hold at once, PostgreSQL left out, which is shared by all and started
-before. Processor seconds are those of the contestant, again without PostgreSQL.
+DATA holds powershell-docs.tar.gz. The 200 files are every fifteenth in the order of their paths.
+Each contestant is a separate process, one after the other; the clock starts when its model is
+loaded and has run once. Memory is the largest sum of the process and its children, without
+PostgreSQL, which is shared and already runs. Processor seconds are those of the contestant, again
+without PostgreSQL.
 
-Limit: the model on every core and nothing beside it, no parsing, no database, on every third of the same texts, with
-the same numbers, each different text once. It is measured as `core/embedding.py` batches them and as
-sentence-transformers does by itself, sorted by length in batches of 16; the quicker of the two counts. Tokens are
-those that went through the model. Groundwork stores files with the same bytes once and computes the same text once;
-LlamaIndex embeds all it is given.
+limit: the model on every core, without parsing and database, on every third of the same texts, with
+the same precision, each different text once. It is measured with the batches of
+`core/embedding.py`, and with those of sentence-transformers, sorted by length in batches of 16; the
+faster one counts. Tokens are those that the model processed. Groundwork stores files with the same
+bytes once and embeds the same text once; LlamaIndex embeds all of its input.
 
-LlamaIndex: IngestionPipeline of SentenceSplitter (256 tokens, 20 of them overlap), HuggingFaceEmbedding with the same
-weights, and PGVectorStore in hybrid mode, all else as it comes. It needs the dependency group `bench`.
+LlamaIndex: IngestionPipeline of SentenceSplitter (256 tokens, 20 of them overlap),
+HuggingFaceEmbedding with the same weights, and PGVectorStore in hybrid mode, otherwise with its
+defaults. It needs the dependency group `bench`.
 """
 
 import json
@@ -47,70 +49,71 @@ from ingest.pipeline import build_source_spec, ingest_sources, plan_run
 
 ARCHIVE_NAME = "powershell-docs.tar.gz"
 SAMPLE_FILES = 200
-CHANGE_INTERVAL = 100  # one file in so many is changed, another removed
-TEXT_INTERVAL = 3  # text counts for the limit
-MEMORY_POLL_SECONDS = 0.2  # seconds between two looks at the memory
+CHANGE_INTERVAL = 100  # one file in 100 is changed, another one removed
+TEXT_INTERVAL = 3  # one text in 3 is measured for the limit
+MEMORY_POLL_SECONDS = 0.2
 
 Result = dict[str, Any]
 
 
 def main() -> None:
     """Run the contestants and print the tables."""
-    made = build_parser("bench.ingest", __doc__)
-    made.add_argument(
-        "--files", type=int, default=SAMPLE_FILES, help="how many are taken in side by side"
+    parser = build_parser("bench.ingest", __doc__)
+    parser.add_argument(
+        "--files", type=int, default=SAMPLE_FILES, help="number of files in the comparison"
     )
-    made.add_argument(
-        "--growth", action="store_true", help="all files, then few changes, then none"
+    parser.add_argument(
+        "--growth", action="store_true", help="all files, then a few changes, then none"
     )
-    made.add_argument(
-        "--sentences", choices=("on", "off"), default="on", help="with --growth: sentence vectors"
+    parser.add_argument(
+        "--sentences", choices=("on", "off"), default="on", help="sentence vectors, with --growth"
     )
-    made.add_argument(
-        "--contestant",
-        choices=CONTESTANTS,
-        help="what this process is to do; for the program itself",
+    parser.add_argument(
+        "--contestant", choices=CONTESTANTS, help="internal: the task of this process"
     )
-    given = made.parse_args()
-    if given.contestant:
-        sys.stdout.write(json.dumps(CONTESTANTS[given.contestant](given.data)))
+    arguments = parser.parse_args()
+    if arguments.contestant:
+        sys.stdout.write(json.dumps(CONTESTANTS[arguments.contestant](arguments.data)))
         return
     with (
-        tempfile.TemporaryDirectory(prefix="bench-ingest-") as place,
-        _start_server(Path(place)) as address,
+        tempfile.TemporaryDirectory(prefix="bench-ingest-") as folder,
+        _start_server(Path(folder)) as address,
     ):
-        whole, sample = _unpack_archive(given.data / ARCHIVE_NAME, Path(place), given.files)
-        if given.growth:
+        all_files, sample = _unpack_archive(
+            arguments.data / ARCHIVE_NAME, Path(folder), arguments.files
+        )
+        if arguments.growth:
             _print_growth(
-                _run_contestant("growth", whole, address, given.sentences), given.sentences
+                _run_contestant("growth", all_files, address, arguments.sentences),
+                arguments.sentences,
             )
         else:
             _print_comparison(_compare_contestants(sample, address))
 
 
-# --- the parent -----------------------------------------------------------------------------------------------------
+# --- parent process -------------------------------------------------------------------------------
 
 
 @contextmanager
-def _start_server(place: Path) -> Iterator[str]:
-    """A server of its own; the address for the application."""
-    embedded, _ = start_embedded_postgres(Settings(home=place, database_url=""))
+def _start_server(folder: Path) -> Iterator[str]:
+    """Start an embedded server; yield the address for the application."""
+    embedded, _ = start_embedded_postgres(Settings(home=folder, database_url=""))
     try:
         yield embedded.conninfo("groundwork_app")
     finally:
         embedded.stop()
 
 
-def _unpack_archive(archive: Path, place: Path, count: int) -> tuple[Path, Path]:
-    """The folders of all files and of the few."""
-    whole, sample = place / "whole", place / "sample"
+def _unpack_archive(archive: Path, folder: Path, count: int) -> tuple[Path, Path]:
+    """Return the folder of all files and the folder of the sample."""
+    all_files, sample = folder / "whole", folder / "sample"
     with tarfile.open(archive) as opened:
-        opened.extractall(whole, filter="data")
-    files = _list_files(whole)
+        opened.extractall(all_files, filter="data")
+    files = _list_files(all_files)
     for file in files[:: max(1, len(files) // count)][:count]:
-        (sample / file.relative_to(whole)).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(file, sample / file.relative_to(whole))
-    return whole, sample
+        (sample / file.relative_to(all_files)).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(file, sample / file.relative_to(all_files))
+    return all_files, sample
 
 
 def _list_files(folder: Path) -> list[Path]:
@@ -118,7 +121,7 @@ def _list_files(folder: Path) -> list[Path]:
 
 
 def _compare_contestants(sample: Path, address: str) -> dict[str, Result]:
-    """By name, in the order of the table."""
+    """Return the results by name, in the order of the table."""
     peers = (
         {"LlamaIndex": _run_contestant("llamaindex", sample, address)}
         if llamaindex.can_ingest()
@@ -133,7 +136,7 @@ def _compare_contestants(sample: Path, address: str) -> dict[str, Result]:
 
 
 def _run_contestant(contestant: str, folder: Path, address: str, sentences: str = "on") -> Result:
-    """One contestant in its process, and the most memory that it had."""
+    """Run one contestant in its process; add its peak memory to the result."""
     Console(stderr=True).print(f"{contestant}, sentence vectors {sentences} ...")
     environment = {
         **os.environ,
@@ -143,45 +146,47 @@ def _run_contestant(contestant: str, folder: Path, address: str, sentences: str 
     }
     command = [sys.executable, "-m", "bench.ingest", str(folder), "--contestant", contestant]
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
-        most = [0]
-        watch = threading.Thread(target=_watch_memory, args=(process, most), daemon=True)
+        peak = [0]
+        watch = threading.Thread(target=_watch_memory, args=(process, peak), daemon=True)
         watch.start()
-        said, _ = process.communicate()
+        output, _ = process.communicate()
         watch.join()
     if process.returncode:
         raise SystemExit(f"{contestant} ended with {process.returncode}")
-    return {**json.loads(said), "memory": most[0]}
+    return {**json.loads(output), "memory": peak[0]}
 
 
-def _watch_memory(process: "subprocess.Popen[str]", most: list[int]) -> None:
+def _watch_memory(process: "subprocess.Popen[str]", peak: list[int]) -> None:
     while process.poll() is None:
-        most[0] = max(most[0], measure_memory(process.pid))
+        peak[0] = max(peak[0], measure_memory(process.pid))
         time.sleep(MEMORY_POLL_SECONDS)
 
 
 def measure_memory(pid: int) -> int:
-    """Bytes that a process and all below it hold; 0 where the system doesn't tell or the process is gone."""
+    """Return the bytes of a process and its descendants; 0 if unknown or ended."""
     try:
-        held = int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        resident = int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf(
+            "SC_PAGE_SIZE"
+        )
         children = [
             file.read_text().split() for file in Path(f"/proc/{pid}/task").glob("*/children")
         ]
     except OSError:
         return 0
-    return held + sum(measure_memory(int(child)) for some in children for child in some)
+    return resident + sum(measure_memory(int(child)) for group in children for child in group)
 
 
-# --- the contestants ------------------------------------------------------------------------------------------------
+# --- contestants ----------------------------------------------------------------------------------
 
 
 def ingest_with_groundwork(folder: Path) -> Result:
-    """The folder taken in, by the same calls as the flow's."""
+    """Ingest the folder with the calls that the flow uses."""
     with open_services(load_settings()) as services:
         return _measure_ingest(services, folder, f"bench-{services.settings.sentence_vectors}")
 
 
 def ingest_with_changes(folder: Path) -> Result:
-    """The folder taken in; again after a share of it was changed and as much removed; again as it is."""
+    """Ingest the folder; again after changes and removals; again without changes."""
     with open_services(load_settings()) as services:
         tenant = f"growth-{services.settings.sentence_vectors}"
         first = _measure_ingest(services, folder, tenant)
@@ -197,7 +202,7 @@ def ingest_with_changes(folder: Path) -> Result:
             "counts": {},
         }
         if not third.is_empty:
-            raise SystemExit("the third run should have found nothing to do")
+            raise SystemExit("the third run found changes; it should find none")
     return {"first": first, "second": second, "third": nothing}
 
 
@@ -229,28 +234,28 @@ def _change_files(folder: Path) -> None:
 
 
 def measure_model_limit(folder: Path) -> Result:
-    """The model alone on the folder's texts."""
+    """Embed the folder's texts with the model alone."""
     settings = load_settings()
     embedder = SentenceTransformerEmbedder(settings.embedding_model, settings.embedding_dtype)
     files = len(_list_files(folder))
     texts = list(dict.fromkeys(_chunk_texts(folder, embedder, settings)))[::TEXT_INTERVAL]
     embedder.encode(texts[:64])
-    ways: dict[str, Callable[[], object]] = {
+    batchings: dict[str, Callable[[], object]] = {
         "as batched here": lambda: embedder.encode(texts),
         "sentence-transformers alone": lambda: embedder._model.encode(
             texts, batch_size=16, show_progress_bar=False
         ),
     }
-    found: list[Result] = []
+    results: list[Result] = []
     before = embedder.encoded_tokens
-    for name, way in ways.items():
+    for name, encode in batchings.items():
         with _measure_seconds() as times:
-            way()
-        found.append({"files": files, "chunks": len(texts), "way": name, **times})
+            encode()
+        results.append({"files": files, "chunks": len(texts), "way": name, **times})
     tokens = embedder.encoded_tokens - before
-    return min(found, key=lambda one: float(one["seconds"])) | {
+    return min(results, key=lambda result: float(result["seconds"])) | {
         "tokens": tokens,
-        "ways": {one["way"]: tokens / one["seconds"] for one in found},
+        "ways": {result["way"]: tokens / result["seconds"] for result in results},
     }
 
 
@@ -269,7 +274,7 @@ def _chunk_texts(
 
 
 def ingest_with_llamaindex(folder: Path) -> Result:
-    """LlamaIndex's pipeline on the same files."""
+    """Ingest the same files with LlamaIndex's pipeline."""
     host = str(conninfo_to_dict(load_settings().database_url)["host"])
     texts = {
         str(file.relative_to(folder)): file.read_text("utf-8", "replace")
@@ -287,7 +292,7 @@ def ingest_with_llamaindex(folder: Path) -> Result:
 
 @contextmanager
 def _measure_seconds() -> Iterator[dict[str, float]]:
-    """Seconds, and seconds of the processor, that pass inside."""
+    """Measure seconds and processor seconds of the block."""
     times: dict[str, float] = {}
     began, used = time.perf_counter(), sum(os.times()[:4])
     yield times
@@ -302,12 +307,12 @@ CONTESTANTS: Mapping[str, Callable[[Path], Result]] = {
 }
 
 
-# --- the tables -----------------------------------------------------------------------------------------------------
+# --- tables ---------------------------------------------------------------------------------------
 
 
 def _print_comparison(results: Mapping[str, Result]) -> None:
     table = Table(
-        "",
+        "pipeline",
         "s",
         "processor s",
         "chunks",
@@ -333,27 +338,29 @@ def _print_comparison(results: Mapping[str, Result]) -> None:
     console = Console(highlight=False, width=120)
     console.print(table)
     for kind in (", passages alone", ""):
-        ours, most = results[f"Groundwork{kind}"], results[f"limit{kind}"]
-        ways = ", ".join(f"{way} {speed:,.0f}" for way, speed in most["ways"].items())
+        ours, limit = results[f"Groundwork{kind}"], results[f"limit{kind}"]
+        ways = ", ".join(f"{way} {speed:,.0f}" for way, speed in limit["ways"].items())
         console.print(f"limit{kind}, tokens/s: {ways}")
-        said = f"Groundwork{kind}: {per_second(ours, 'tokens') / per_second(most, 'tokens'):.0%} of the limit"
+        summary = f"Groundwork{kind}: {per_second(ours, 'tokens') / per_second(limit, 'tokens'):.0%} of the limit"
         if "LlamaIndex" in results:
-            said += f", {per_second(ours, 'chunks') / per_second(results['LlamaIndex'], 'chunks'):.1f} times LlamaIndex's chunks/s"
-            said += f", {results['LlamaIndex']['seconds'] / ours['seconds']:.1f} times its files/s"
+            summary += f", {per_second(ours, 'chunks') / per_second(results['LlamaIndex'], 'chunks'):.1f} times LlamaIndex's chunks/s"
+            summary += (
+                f", {results['LlamaIndex']['seconds'] / ours['seconds']:.1f} times its files/s"
+            )
         stages = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in ours["stages"].items())
-        console.print(f"{said}; seconds of all threads: {stages}")
+        console.print(f"{summary}; seconds of all threads: {stages}")
 
 
 def _print_growth(result: Result, sentences: str) -> None:
     table = Table(
-        "",
+        "run",
         "s",
         "files",
         "chunks",
         "chunks/s",
         "tokens",
         "tokens/s",
-        "what became of them",
+        "outcomes",
         box=None,
         pad_edge=False,
         title=f"All of powershell-docs, sentence vectors {sentences}",
@@ -385,7 +392,7 @@ def _print_growth(result: Result, sentences: str) -> None:
 
 
 def per_second(result: Mapping[str, Any], of: str) -> float:
-    """How many a second."""
+    """Return the value `of` of a result per second."""
     return float(result[of]) / max(float(result["seconds"]), 1e-9)
 
 

@@ -1,20 +1,21 @@
-"""Does anything that was asked or taken in turn up in a log, a trace or an error?
+"""Search for confidential input in logs, traces and errors.
 
-    .venv/bin/python -m bench.leaks                 50 canaries and the records of ../shared/data/pii, half an hour
+    .venv/bin/python -m bench.leaks                 50 canaries and ../shared/data/pii, half an hour
     .venv/bin/python -m bench.leaks --records 100   fewer records
     .venv/bin/python -m bench.leaks --control       the same without protection, which must leak
 
-Each text goes in by every way in: as a question that is answered, one that is too long, as a filter, a field's name,
-a header, an address, a body that is no JSON; into handlers, models and streams that fail with it in their mouths; into
-statements that PostgreSQL rejects with it in their DETAIL; as a document, and as one that a chunker chokes on; to the
-command line. Looked through afterwards: all that was logged (ours, the libraries', PostgreSQL's), what went to standard
-error, the replies that are errors, and what Prefect's server keeps.
+Each text is sent through every input: as a question, as one that is too long, as a filter, a field
+name, a header, an address, a body that is not JSON; into handlers, models and streams that fail
+with the text in their exception; into statements that PostgreSQL rejects with it in their DETAIL;
+as a document, and as one on which the chunker fails; to the command line. Then these are searched:
+all logs (of Groundwork, of the libraries, of PostgreSQL), standard error, error replies, and the
+files of Prefect's server.
 
-A trace of a canary is the canary. A trace of a record is a marked value of at least six characters, or five words of it
-in a row; values that also turn up where only harmless texts were sent, or that Prefect has of its own, don't count,
-which is looked at first.
+A trace of a canary is the canary. A trace of a record is a marked value of at least six characters,
+or five consecutive words. Values that also occur in the output for harmless texts, or that Prefect
+contains initially, do not count; they are collected first.
 
-Exits with 1 at any trace; with --control, where there is none.
+The exit code is 1 if there is a trace; with --control, if there is none.
 """
 
 import argparse
@@ -52,7 +53,7 @@ from serving.api.identity import LocalIdentity
 from serving.gateway.types import ModelFailed
 
 CANARY_COUNT = 50
-MIN_PIECE_CHARACTERS = 6  # characters of a marked value that are told from chance
+MIN_PIECE_CHARACTERS = 6  # of a marked value; shorter ones occur by chance
 WORDS_PER_PIECE = 5
 HARMLESS_QUESTIONS = (
     "How deep can I lower a Heron 200?",
@@ -64,7 +65,7 @@ TENANT = "alder"
 
 @dataclass(frozen=True, slots=True)
 class MarkedText:
-    """What is sent, and the pieces of it that must not turn up."""
+    """Text to send, and the pieces of it that must not appear anywhere."""
 
     text: str
     pieces: tuple[str, ...]
@@ -72,43 +73,47 @@ class MarkedText:
 
 @dataclass(slots=True)
 class CapturedText:
-    """What was logged, shown or replied as an error, by the way it came."""
+    """Logs, output and error replies, by the place where they appeared."""
 
     texts_by_place: dict[str, list[str]] = field(default_factory=dict)
     requests: int = 0
 
-    def add(self, where: str, text: str) -> None:
-        """One piece more."""
-        self.texts_by_place.setdefault(where, []).append(text)
+    def add(self, place: str, text: str) -> None:
+        """Add a text that appeared at a place."""
+        self.texts_by_place.setdefault(place, []).append(text)
+
+    def join_texts(self) -> str:
+        """Return all texts, one after the other."""
+        return "\n".join(text for texts in self.texts_by_place.values() for text in texts)
 
 
 def make_canaries(chance: random.Random) -> list[MarkedText]:
-    """Secrets of every kind, made for this run; some of no form at all."""
+    """Return random secrets of every kind, some without a known form."""
     letters = "abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789"
 
-    def some(count: int, of: str = letters) -> str:
-        return "".join(chance.choice(of) for _ in range(count))
+    def random_text(count: int, alphabet: str = letters) -> str:
+        return "".join(chance.choice(alphabet) for _ in range(count))
 
     makers: tuple[Callable[[], str], ...] = (
-        lambda: "AKIA" + some(16, "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"),
-        lambda: "ghp_" + some(36),
-        lambda: "sk-" + "proj-" + some(40),
-        lambda: "sk-" + "ant-api03-" + some(40),
-        lambda: "xoxb-" + some(24),
-        lambda: "eyJ" + some(20) + "." + some(30) + "." + some(30),
-        lambda: some(12) + "@" + some(8, "abcdefgh") + ".example",
-        lambda: "zq" + some(14, "abcdefghijk"),
-        lambda: "".join(("Tr0ub4", some(10))),
-        lambda: f"+49 {some(3, '123456789')} {some(7, '123456789')}",
+        lambda: "AKIA" + random_text(16, "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"),
+        lambda: "ghp_" + random_text(36),
+        lambda: "sk-" + "proj-" + random_text(40),
+        lambda: "sk-" + "ant-api03-" + random_text(40),
+        lambda: "xoxb-" + random_text(24),
+        lambda: "eyJ" + random_text(20) + "." + random_text(30) + "." + random_text(30),
+        lambda: random_text(12) + "@" + random_text(8, "abcdefgh") + ".example",
+        lambda: "zq" + random_text(14, "abcdefghijk"),
+        lambda: "".join(("Tr0ub4", random_text(10))),
+        lambda: f"+49 {random_text(3, '123456789')} {random_text(7, '123456789')}",
     )
-    made = [makers[number % len(makers)]() for number in range(CANARY_COUNT)]
+    canaries = [makers[number % len(makers)]() for number in range(CANARY_COUNT)]
     return [
-        MarkedText(f"My secret is {canary} and it must stay one.", (canary,)) for canary in made
+        MarkedText(f"My secret is {canary} and it must stay one.", (canary,)) for canary in canaries
     ]
 
 
 def mark_records(records: Sequence[Record]) -> list[MarkedText]:
-    """The records, with what would be a trace of each."""
+    """Return the records with the pieces that count as a trace of each."""
     return [MarkedText(record.text, tuple(_sensitive_pieces(record))) for record in records]
 
 
@@ -121,11 +126,11 @@ def _sensitive_pieces(record: Record) -> Iterator[str]:
         yield " ".join(words[start : start + WORDS_PER_PIECE])
 
 
-# --- the ways in ------------------------------------------------------------------------------------------------------
+# --- inputs ---------------------------------------------------------------------------------------
 
 
-def send_http_requests(client: TestClient, text: str, heard: CapturedText) -> None:
-    """Requests good and bad; the replies to the bad ones are looked through."""
+def send_http_requests(client: TestClient, text: str, captured: CapturedText) -> None:
+    """Send valid and invalid requests, and capture the error replies."""
     ask: dict[str, Any] = {"url": "/v1/ask", "method": "POST"}
     header = (
         text.encode("ascii", "ignore")
@@ -156,15 +161,15 @@ def send_http_requests(client: TestClient, text: str, heard: CapturedText) -> No
         {"method": "GET", "url": "/v1/nothing", "params": {"password": text}},
     ):
         reply = client.request(**request)
-        heard.requests += 1
+        captured.requests += 1
         if reply.status_code >= 400:
-            heard.add("replies", reply.text)
+            captured.add("replies", reply.text)
 
 
-def trigger_failures(client: TestClient, text: str, heard: CapturedText) -> None:
-    """Handlers, streams and models that fail with the text in their mouths."""
+def trigger_failures(client: TestClient, text: str, captured: CapturedText) -> None:
+    """Make handlers, streams, models and libraries fail with the text in their exception."""
 
-    def broken(*_: object, **__: object) -> Iterator[Any]:
+    def fail_at_once(*_: object, **__: object) -> Iterator[Any]:
         raise RuntimeError(text)
 
     class Failing(AnswerGenerator):
@@ -173,7 +178,7 @@ def trigger_failures(client: TestClient, text: str, heard: CapturedText) -> None
         def generate(self, evidence: object) -> Generator[Any]:
             raise ModelFailed("The model broke off.") from ValueError(text)
 
-    def late(*_: object, **__: object) -> Iterator[Any]:
+    def fail_midway(*_: object, **__: object) -> Iterator[Any]:
         from serving.answering.types import SearchCompleted
 
         yield SearchCompleted(1, 1)
@@ -182,12 +187,12 @@ def trigger_failures(client: TestClient, text: str, heard: CapturedText) -> None
         )
 
     body = {"json": {"question": "x"}}
-    for name, headers in ((broken, {}), (late, {"Accept": "text/event-stream"})):
-        with patch("serving.api.routes.questions.stream_answer", name):
-            heard.add("replies", client.post("/v1/ask", headers=headers, **body).text)  # type: ignore[arg-type]
+    for stream, headers in ((fail_at_once, {}), (fail_midway, {"Accept": "text/event-stream"})):
+        with patch("serving.api.routes.questions.stream_answer", stream):
+            captured.add("replies", client.post("/v1/ask", headers=headers, **body).text)  # type: ignore[arg-type]
     with patch("serving.answering.pipeline.ExtractiveGenerator", Failing):
-        heard.add("replies", client.post("/v1/ask", **body).text)  # type: ignore[arg-type]
-    heard.requests += 3
+        captured.add("replies", client.post("/v1/ask", **body).text)  # type: ignore[arg-type]
+    captured.requests += 3
     library = logging.getLogger("uvicorn.error")
     try:
         int(text)
@@ -199,7 +204,7 @@ def trigger_failures(client: TestClient, text: str, heard: CapturedText) -> None
 
 
 def provoke_database_errors(services: Services, text: str, _: CapturedText) -> None:
-    """Statements that the server rejects; it tells us why, and must not tell its log."""
+    """Run statements that PostgreSQL rejects: the reason is for the caller, not for its log."""
     text = text.replace("\0", "")
     for statement, values in (
         ("select cast(%s as uuid)", (text,)),
@@ -225,75 +230,75 @@ def provoke_database_errors(services: Services, text: str, _: CapturedText) -> N
 def ingest_texts(
     services: Services,
     engine: PrefectServer,
-    sent: Sequence[MarkedText],
+    texts: Sequence[MarkedText],
     folder: Path,
-    heard: CapturedText,
+    captured: CapturedText,
 ) -> None:
-    """Documents of the texts: taken in by the flow, once as they are, once with a chunker that chokes on each."""
+    """Ingest the texts as documents with the flow, first normally, then with a failing chunker."""
     from cli.documents import ingest_paths
 
-    for number, each in enumerate(sent):
-        (folder / f"{number}.md").write_text(f"# Note {number}\n\n{each.text}\n", encoding="utf-8")
+    for number, text in enumerate(texts):
+        (folder / f"{number}.md").write_text(f"# Note {number}\n\n{text.text}\n", encoding="utf-8")
     ingest_paths(services, engine, TENANT, [str(folder)])
 
-    def choking(parsed: Any, *_: Any) -> Any:
-        raise ValueError(f"no place for {parsed.text}")
+    def fail_on_text(parsed: Any, *_: Any) -> Any:
+        raise ValueError(f"cannot chunk {parsed.text}")
 
-    for number, each in enumerate(sent[:40]):
+    for number, text in enumerate(texts[:40]):
         (folder / f"{number}.md").write_text(
-            f"# Note {number}\n\n{each.text} And more.\n", encoding="utf-8"
+            f"# Note {number}\n\n{text.text} And more.\n", encoding="utf-8"
         )
-    with patch.object(stages, "load_chunker", lambda _: choking):
+    with patch.object(stages, "load_chunker", lambda _: fail_on_text):
         report = ingest_paths(services, engine, TENANT, [str(folder)])
-    heard.add("put aside", "\n".join(outcome.message for outcome in report.outcomes))
+    captured.add(
+        "reasons of quarantined files", "\n".join(outcome.message for outcome in report.outcomes)
+    )
 
-    def failed(*_: Any, **__: Any) -> Any:
-        raise RuntimeError(sent[0].text)
+    def fail_on_report(*_: Any, **__: Any) -> Any:
+        raise RuntimeError(texts[0].text)
 
     (folder / "0.md").write_text("# Note 0\n\nA change, so that the flow runs.\n")
-    with suppress(Exception), patch.object(pipeline, "read_report", failed):
+    with suppress(Exception), patch.object(pipeline, "read_report", fail_on_report):
         ingest_paths(services, engine, TENANT, [str(folder)])
 
 
-def raise_in_command(text: str, heard: CapturedText) -> None:
-    """What a command says of a fault of ours, and of an option that it can't use."""
-    with patch.object(sys, "stderr", io.StringIO()) as said:
+def raise_in_command(text: str, captured: CapturedText) -> None:
+    """Capture the output of a command that fails with the text in its exception."""
+    with patch.object(sys, "stderr", io.StringIO()) as output:
         try:
             raise RuntimeError(text) from KeyError(text)
         except RuntimeError as error:
             sys.excepthook(RuntimeError, error, error.__traceback__)
-        heard.add("standard error", said.getvalue())
+        captured.add("standard error", output.getvalue())
 
 
-# --- running ----------------------------------------------------------------------------------------------------------
+# --- running --------------------------------------------------------------------------------------
 
 
 @contextmanager
-def capture_logs(heard: CapturedText, *, protected: bool) -> Iterator[None]:
-    """All that is logged in this process meanwhile is heard: as `groundwork serve` logs it, or, without protection, as
-    it would be.
-    """
-    said = io.StringIO()
+def capture_logs(captured: CapturedText, *, protected: bool) -> Iterator[None]:
+    """Capture all logs of this process, as `groundwork serve` writes them or unprotected."""
+    output = io.StringIO()
     root, factory, hook = logging.getLogger(), logging.getLogRecordFactory(), sys.excepthook
     handlers = root.handlers
     try:
         if protected:
-            with patch.object(sys, "stderr", said):
+            with patch.object(sys, "stderr", output):
                 logs.configure_json_logging()
         else:
             logging.setLogRecordFactory(logging.LogRecord)
             sys.excepthook = sys.__excepthook__
-            root.handlers = [logging.StreamHandler(said)]
+            root.handlers = [logging.StreamHandler(output)]
             structlog.configure(
                 processors=[
                     structlog.processors.format_exc_info,
                     structlog.processors.JSONRenderer(),
                 ],
-                logger_factory=structlog.WriteLoggerFactory(file=said),
+                logger_factory=structlog.WriteLoggerFactory(file=output),
             )
         yield
     finally:
-        heard.add("logs", said.getvalue())
+        captured.add("logs", output.getvalue())
         root.handlers = handlers
         logging.setLogRecordFactory(factory)
         sys.excepthook = hook
@@ -309,86 +314,91 @@ def send_texts(
     *,
     protected: bool,
 ) -> CapturedText:
-    """Send texts by every way in and hear what is said; without an engine, not as documents."""
-    heard = CapturedText()
-    with capture_logs(heard, protected=protected):
+    """Send texts through every input and capture the output; without `engine`, not as documents."""
+    captured = CapturedText()
+    with capture_logs(captured, protected=protected):
         client = TestClient(
             build_api(services, LocalIdentity((TENANT,))), raise_server_exceptions=False
         )
-        for each in texts:
-            send_http_requests(client, each.text, heard)
-            trigger_failures(client, each.text, heard)
-            provoke_database_errors(services, each.text, heard)
-            raise_in_command(each.text, heard)
+        for text in texts:
+            send_http_requests(client, text.text, captured)
+            trigger_failures(client, text.text, captured)
+            provoke_database_errors(services, text.text, captured)
+            raise_in_command(text.text, captured)
         if engine:
             folder.mkdir(parents=True, exist_ok=True)
-            ingest_texts(services, engine, texts, folder, heard)
-    return heard
+            ingest_texts(services, engine, texts, folder, captured)
+    return captured
 
 
 def count_traces(
     captured: CapturedText, texts: Sequence[MarkedText], harmless_output: str
 ) -> Counter[str]:
-    """How many texts left a trace, by where; `known` is what was heard of harmless ones."""
-    found: Counter[str] = Counter()
-    begun: dict[str, list[str]] = defaultdict(list)
+    """Count the texts that left a trace, by place; ignore pieces that `harmless_output` has."""
+    traces: Counter[str] = Counter()
+    by_prefix: dict[str, list[str]] = defaultdict(list)
     for piece in {
-        piece for each in texts for piece in each.pieces if len(piece) >= MIN_PIECE_CHARACTERS
+        piece for text in texts for piece in text.pieces if len(piece) >= MIN_PIECE_CHARACTERS
     }:
-        begun[piece[:MIN_PIECE_CHARACTERS]].append(piece)
-    anyhow = set(_find_pieces(harmless_output, begun))
-    for where, said in captured.texts_by_place.items():
-        whole = "\n".join(said)
-        spoken = (
-            whole,
-            json.dumps(whole, ensure_ascii=False),
-            json.loads(f'"{_make_json_readable(whole)}"'),
+        by_prefix[piece[:MIN_PIECE_CHARACTERS]].append(piece)
+    harmless_pieces = set(_find_pieces(harmless_output, by_prefix))
+    for place, outputs in captured.texts_by_place.items():
+        output = "\n".join(outputs)
+        forms = (
+            output,
+            json.dumps(output, ensure_ascii=False),
+            json.loads(f'"{_make_json_readable(output)}"'),
         )
-        there = {piece for one in spoken for piece in _find_pieces(one, begun)} - anyhow
-        for each in texts:
-            left = [piece for piece in each.pieces if piece in there]
-            if left:
-                found[where] += 1
-                if found[where] <= 3:
-                    sys.stderr.write(f"{where}: {left[0]!r}\n")
-    return found
+        leaked = {piece for form in forms for piece in _find_pieces(form, by_prefix)}
+        leaked -= harmless_pieces
+        for text in texts:
+            pieces = [piece for piece in text.pieces if piece in leaked]
+            if pieces:
+                traces[place] += 1
+                if traces[place] <= 3:
+                    sys.stderr.write(f"{place}: {pieces[0]!r}\n")
+    return traces
 
 
-def _find_pieces(text: str, begun: Mapping[str, Sequence[str]]) -> Iterator[str]:
-    """The pieces that stand in a text, by how they begin: one pass, however many there are."""
+def _find_pieces(text: str, by_prefix: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    """Yield the pieces in a text, by their first characters: one pass for any number of pieces."""
     for start in range(len(text) - MIN_PIECE_CHARACTERS + 1):
-        for piece in begun.get(text[start : start + MIN_PIECE_CHARACTERS], ()):
+        for piece in by_prefix.get(text[start : start + MIN_PIECE_CHARACTERS], ()):
             if text.startswith(piece, start):
                 yield piece
 
 
 def _make_json_readable(text: str) -> str:
-    """Text whose JSON escapes (of a logged é, say) are to be read; other quotes and backslashes stay as they are."""
+    """Keep unicode escapes only, so that `json.loads` decodes them."""
     return re.sub(r'\\(?!u[0-9a-fA-F]{4})|["\x00-\x1f]', " ", text)
 
 
-def capture_server_files(home: Path, heard: CapturedText) -> None:
-    """What PostgreSQL logged, and Prefect's server logged and keeps."""
+def capture_server_files(home: Path, captured: CapturedText) -> None:
+    """Capture PostgreSQL's log, and the log and database of Prefect's server."""
     for path in sorted(home.rglob("*")):
         if path.is_file() and (path.suffix == ".log" or path.name.startswith("prefect.db")):
-            heard.add(path.name.split("-")[0], path.read_bytes().decode("utf-8", errors="replace"))
+            captured.add(
+                path.name.split("-")[0], path.read_bytes().decode("utf-8", errors="replace")
+            )
 
 
 def main() -> int:
-    """Print the table; 1 where there is a trace, or in the control none."""
+    """Print the table; return 1 if there is a trace, or if the control has none."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--records", type=int, default=1500)
-    parser.add_argument("--control", action="store_true", help="without protection: it must leak")
+    parser.add_argument(
+        "--control", action="store_true", help="run without protection; it must leak"
+    )
     parser.add_argument("--json", action="store_true")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     records = (
-        read_records(RECORDS_FILE)[: given.records]
-        if RECORDS_FILE.is_file() and given.records
+        read_records(RECORDS_FILE)[: arguments.records]
+        if RECORDS_FILE.is_file() and arguments.records
         else []
     )
-    sent = make_canaries(random.Random(secrets.randbits(64))) + mark_records(records)
+    texts = make_canaries(random.Random(secrets.randbits(64))) + mark_records(records)
     with tempfile.TemporaryDirectory(prefix="leaks-") as folder:
         home = Path(folder)
         settings = Settings(home=home, database_url="")
@@ -397,36 +407,37 @@ def main() -> int:
         with open_services(settings) as services, PrefectServer(home / "prefect") as engine:
             ingest_sample(services)
             harmless = [MarkedText(text, ()) for text in HARMLESS_QUESTIONS]
-            known = send_texts(services, None, harmless, home, protected=not given.control)
-            with engine.start().connect():
-                capture_server_files(home, known)  # what Prefect has of its own: it names companies
-            heard = send_texts(
-                services, engine, sent, home / "documents", protected=not given.control
+            harmless_captured = send_texts(
+                services, None, harmless, home, protected=not arguments.control
             )
-        capture_server_files(home, heard)
-    found = count_traces(
-        heard, sent, "\n".join(one for said in known.texts_by_place.values() for one in said)
-    )
+            with engine.start().connect():
+                capture_server_files(home, harmless_captured)  # the initial content names companies
+            captured = send_texts(
+                services, engine, texts, home / "documents", protected=not arguments.control
+            )
+        capture_server_files(home, captured)
+    traces = count_traces(captured, texts, harmless_captured.join_texts())
     report = {
-        "texts": len(sent),
-        "requests": heard.requests,
+        "texts": len(texts),
+        "requests": captured.requests,
         "characters": {
-            where: sum(map(len, said)) for where, said in sorted(heard.texts_by_place.items())
+            place: sum(map(len, outputs))
+            for place, outputs in sorted(captured.texts_by_place.items())
         },
-        "traces": dict(found),
+        "traces": dict(traces),
     }
-    if given.json:
+    if arguments.json:
         sys.stdout.write(json.dumps(report) + "\n")
     else:
         sys.stdout.write(format_table(report) + "\n")
-    return int(bool(found) != given.control)
+    return int(bool(traces) != arguments.control)
 
 
 def format_table(report: dict[str, Any]) -> str:
-    """The report in Markdown."""
-    lines = ["| looked through | characters | texts that left a trace |", "|---|---|---|"]
-    for where, characters in report["characters"].items():
-        lines.append(f"| {where} | {characters:,} | {report['traces'].get(where, 0)} |")
+    """Return the report in Markdown."""
+    lines = ["| searched | characters | texts that left a trace |", "|---|---|---|"]
+    for place, characters in report["characters"].items():
+        lines.append(f"| {place} | {characters:,} | {report['traces'].get(place, 0)} |")
     return "\n".join((*lines, "", f"{report['texts']:,} texts, {report['requests']:,} requests"))
 
 

@@ -1,15 +1,16 @@
-"""Verification of a lying generator: false sentences that reach a reader, true ones that are lost.
+"""Verification against a lying generator: share of false sentences rejected, of true ones lost.
 
     .venv/bin/python -m bench.liar                 200 lies of ten kinds and 300 true sentences
-    .venv/bin/python -m bench.liar --seed 7        other ones
+    .venv/bin/python -m bench.liar --seed 7        other cases
     .venv/bin/python -m bench.liar --seed 7 8 9    several runs, with a line for each and their mean
-    .venv/bin/python -m bench.liar --show          also print each sentence judged wrongly
+    .venv/bin/python -m bench.liar --show          also prints each misjudged case
 
-Rules make both sets from sentences of the sample: the evidence that the search finds for the golden
-questions. The rules are the functions below. A lie is a true sentence that a rule has made false; it
-cites the passage of the true one, which is the hardest case for verification. A true sentence is a
-paraphrase. bench/lies.json and bench/paraphrases.json hold sentences written by hand. A lie passes
-if the verified answer has the sentence at all, under any citation.
+Both sets are made by rule from sentences of the sample, taken from the evidence that the search
+returns for the golden questions. The rules are the functions below; the docstring of each describes
+it. A lie is a true sentence that a rule has made false; it cites the passage of the true sentence,
+which is the hardest case for verification. A true sentence is a paraphrase. The cases in
+bench/lies.json and bench/paraphrases.json were written by hand. A lie counts as passed if the
+verified answer contains its sentence, with any citation.
 """
 
 import argparse
@@ -52,12 +53,12 @@ PARAPHRASE_FILE, LIE_FILE = (
 TENANTS = ("alder", "brightwater")
 LIES_PER_KIND, TRUTHS_PER_KIND = 20, 30  # of each kind
 SEED = 20261124
-ABSENT_HIT_INDEX = 99  # a passage that no evidence has
+ABSENT_HIT_INDEX = 99  # no evidence has so many hits
 
 
 @dataclass(frozen=True, slots=True)
 class SourceSentence:
-    """A sentence of some evidence, and another of the same passage where there is one."""
+    """Sentence of some evidence, and another one of the same passage if there is one."""
 
     evidence: SearchResult
     sentence: EvidenceSentence
@@ -66,13 +67,13 @@ class SourceSentence:
 
     @property
     def support(self) -> SupportingSpan:
-        """The sentence as evidence."""
+        """Return the sentence as supporting evidence."""
         return SupportingSpan(self.sentence.hit_index, self.sentence.span)
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A sentence that the generator writes, and its truth."""
+    """Sentence of the generator, and whether it is true."""
 
     kind: str
     evidence: SearchResult
@@ -84,7 +85,7 @@ class Case:
 Rule = Callable[[SourceSentence, random.Random], str | None]
 
 
-# --- lies -------------------------------------------------------------------------------------------------------------
+# --- lies -----------------------------------------------------------------------------------------
 
 INVENTED_CLAUSES = (
     ", and the costs are covered by the city council",
@@ -108,34 +109,34 @@ INVENTED_SENTENCES = (
 
 
 def add_invented_fact(source: SourceSentence, chance: random.Random) -> str | None:
-    """Adds to a sentence a fact that stands nowhere, or puts one in its place."""
+    """Add an invented fact, or replace the sentence with one."""
     if chance.random() < 0.3:
         return chance.choice(INVENTED_SENTENCES)
     return source.text.rstrip(".") + chance.choice(INVENTED_CLAUSES) + "."
 
 
 def swap_number(source: SourceSentence, chance: random.Random) -> str | None:
-    """Puts another number in a number's place: one of the same passage, of the same sentence where it has two."""
+    """Replace a number with another one of the passage, or exchange the two of a sentence."""
     numbers = re.finditer(r"(?<![\w.,-])\d[\d,.]*\d|(?<![\w.,-])\d(?![\w,-])", source.text)
-    found = [match for match in numbers if not _is_date(source.text, match)]
-    if not found:
+    matches = [match for match in numbers if not _is_date(source.text, match)]
+    if not matches:
         return None
-    values = {match[0] for match in found}
-    if len(values) == 2 and len(found) == 2:
-        first, second = found
+    values = {match[0] for match in matches}
+    if len(values) == 2 and len(matches) == 2:
+        first, second = matches
         between = source.text[first.end() : second.start()]
         return f"{source.text[: first.start()]}{second[0]}{between}{first[0]}{source.text[second.end() :]}"
     passage: str = source.evidence.hits[source.sentence.hit_index].text
     others: list[str] = sorted(
         set(re.findall(r"(?<![\w.,-])\d+(?![\w.,-])", passage)) - values
     ) or ["17", "340"]
-    match = chance.choice(found)
+    match = chance.choice(matches)
     return source.text[: match.start()] + str(chance.choice(others)) + source.text[match.end() :]
 
 
 def toggle_negation(source: SourceSentence, chance: random.Random) -> str | None:
-    """Drops a negation; where there is none, puts one in."""
-    for pattern, put in (
+    """Remove a negation; sometimes add one if there is none."""
+    for pattern, replacement in (
         (r"\b(is|are|was|were|may|must|can|could|should|will|does|do|did|has|have) not\b", r"\1"),
         (r"\bcannot\b", "can"),
         (r"\bnever\b", "always"),
@@ -147,25 +148,25 @@ def toggle_negation(source: SourceSentence, chance: random.Random) -> str | None
         (r"\bNever\b", "Always"),
     ):
         if re.search(pattern, source.text):
-            return re.sub(pattern, put, source.text, count=1)
+            return re.sub(pattern, replacement, source.text, count=1)
     if chance.random() < 0.25:
         return _substitute_once(r"\b(is|are|may|must|can)\b", r"\1 not", source.text)
     return None
 
 
 def swap_name(source: SourceSentence, chance: random.Random) -> str | None:
-    """Puts another name of the same documents in a name's place."""
+    """Replace a name with another one of the same documents."""
     names = _find_names(source.text)
     if not names:
         return None
     everything = " ".join(hit.text for hit in source.evidence.hits)
-    two = [
+    candidates = [
         name
         for name in _find_names(everything)
         if name.count(" ") == names[0].count(" ") and name not in source.text
     ]
     name = chance.choice(names)
-    others = [other for other in two if not set(other.split()) & set(name.split())]
+    others = [other for other in candidates if not set(other.split()) & set(name.split())]
     return source.text.replace(name, chance.choice(others)) if others else None
 
 
@@ -176,7 +177,7 @@ DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
 
 
 def change_date(source: SourceSentence, chance: random.Random) -> str | None:
-    """Changes a month, a day of the week, a year, or a time of day."""
+    """Change a month, a day of the week, a year, or a time of day."""
     for words in (MONTHS, DAYS):
         present = [word for word in words if re.search(rf"\b{word}s?\b(?<!^May)", source.text)]
         if present:
@@ -223,16 +224,16 @@ UNIT_SWAPS = {
 
 
 def change_unit(source: SourceSentence, chance: random.Random) -> str | None:
-    """Puts another unit behind a number."""
-    found = [
+    """Replace the unit of a number."""
+    matches = [
         match
         for match in re.finditer(
             r"(?<=\d )(?:(?:working|consecutive|full) )?([A-Za-z]+)\b", source.text
         )
         if match[1] in UNIT_SWAPS
     ]
-    if found:
-        match = chance.choice(found)
+    if matches:
+        match = chance.choice(matches)
         return (
             source.text[: match.start(1)]
             + chance.choice(UNIT_SWAPS[match[1]])
@@ -265,14 +266,16 @@ EXAGGERATION_PATTERNS = (
 
 
 def exaggerate(source: SourceSentence, chance: random.Random) -> str | None:
-    """Says it more firmly or of more: may becomes must, most becomes all, a bound turns round, "always" is added."""
+    """Strengthen or generalize: may to must, most to all, a bound reversed, "always" added."""
     fitting = [
-        (pattern, put) for pattern, put in EXAGGERATION_PATTERNS if re.search(pattern, source.text)
+        (pattern, replacement)
+        for pattern, replacement in EXAGGERATION_PATTERNS
+        if re.search(pattern, source.text)
     ]
     if not fitting:
         return None
-    pattern, put = chance.choice(fitting)
-    return re.sub(pattern, put, source.text, count=1)
+    pattern, replacement = chance.choice(fitting)
+    return re.sub(pattern, replacement, source.text, count=1)
 
 
 BEFORE_VERB = re.compile(
@@ -281,18 +284,22 @@ BEFORE_VERB = re.compile(
 
 
 def merge_halves(source: SourceSentence, chance: random.Random) -> str | None:
-    """The subject of one sentence with the predicate of another of the same passage; it cites both."""
+    """Join the subject of one sentence to the predicate of another of the passage; cite both."""
     if source.neighbour is None or begins_with_pronoun(
         source.neighbour.text
-    ):  # "They ..." of the same subject: that would be true
+    ):  # "They ..." could have the same subject, so the result could be true
         return None
-    one, other = (
+    first_half, second_half = (
         BEFORE_VERB.split(source.text, maxsplit=1),
         BEFORE_VERB.split(source.neighbour.text, maxsplit=1),
     )
-    if len(one) < 2 or len(other) < 2 or min(map(len, (one[0], other[1]))) < 12:
+    if (
+        len(first_half) < 2
+        or len(second_half) < 2
+        or min(map(len, (first_half[0], second_half[1]))) < 12
+    ):
         return None
-    return f"{one[0]} {other[1]}"
+    return f"{first_half[0]} {second_half[1]}"
 
 
 LIE_RULES: dict[str, Rule] = {
@@ -308,10 +315,10 @@ LIE_RULES: dict[str, Rule] = {
 ABSENT_PASSAGE_KINDS = (
     "no such passage",
     "wrong passage",
-)  # true sentences of a document that is not in the evidence
+)  # true sentences of a document outside the evidence
 
 
-# --- truths -----------------------------------------------------------------------------------------------------------
+# --- true sentences -------------------------------------------------------------------------------
 
 SYNONYMS = dict(
     pair.split("=")
@@ -328,7 +335,7 @@ SYNONYMS = dict(
         "firm=company; approved=authorised; approves=authorises; is written=is recorded; throw away=discard"
     ).split("; ")
 )
-# Words that begin a sentence and are no names.
+# Words at the start of a sentence that are not names.
 SENTENCE_STARTERS = frozenset(
     "The A An Each Every It This These They There No In If When On At Both Only We You Say Do Requests Days Faults"
     " Claims Confidential Customers Employees Write Ask Never Nobody All Some Most Up After Before Part-time Anyone"
@@ -344,17 +351,17 @@ FRAMES = (
 
 
 def copy_verbatim(source: SourceSentence, _: random.Random) -> str | None:
-    """The sentence itself."""
+    """Return the sentence itself."""
     return source.text
 
 
 def add_frame(source: SourceSentence, chance: random.Random) -> str | None:
-    """The sentence behind "According to the documents," and the like."""
+    """Put "According to the documents," or similar in front."""
     return chance.choice(FRAMES).format(_lowercase_first(source.text))
 
 
 def replace_synonyms(source: SourceSentence, _: random.Random) -> str | None:
-    """One to three of its words are exchanged for others of the same meaning."""
+    """Replace one to three words with synonyms."""
     text, count = source.text, 0
     for old, new in SYNONYMS.items():
         if count < 3 and re.search(rf"\b{old}\b", text) and not re.search(rf"\b{new}\b", text):
@@ -368,7 +375,7 @@ MOVABLE_CLAUSE = re.compile(
 
 
 def move_clause_first(source: SourceSentence, _: random.Random) -> str | None:
-    """Its last prepositional phrase or its clause of condition comes first."""
+    """Move the last prepositional phrase or conditional clause to the front."""
     match = MOVABLE_CLAUSE.match(source.text)
     if (
         not match
@@ -380,7 +387,7 @@ def move_clause_first(source: SourceSentence, _: random.Random) -> str | None:
 
 
 def rewrite_numbers(source: SourceSentence, _: random.Random) -> str | None:
-    """Numbers in digits become words and the other way round; percent becomes %, €5 becomes 5 euros."""
+    """Write numbers as words or digits, percent as %, and €5 as 5 euros."""
     digits = {str(value): word for word, value in NUMBER_WORDS.items() if 1 < value <= 20}
     text = re.sub(
         r"(?<![\w.,:-])(\d{1,2})(?= (?:days?|weeks?|months?|years?|hours?|working|minutes?)\b)",
@@ -399,8 +406,8 @@ def rewrite_numbers(source: SourceSentence, _: random.Random) -> str | None:
 
 
 def contract(source: SourceSentence, _: random.Random) -> str | None:
-    """Contractions, and spellings out, of negations and modal verbs."""
-    for pattern, put in (
+    """Contract, or spell out, negations and modal verbs."""
+    for pattern, replacement in (
         (r"\bcannot\b", "can't"),
         (r"\b(is|are|does|do|was|were) not\b", r"\1n't"),
         (r"\bmust not be\b", "may not be"),
@@ -418,32 +425,34 @@ def contract(source: SourceSentence, _: random.Random) -> str | None:
         (r"\bcan\b", "may"),
     ):
         if re.search(pattern, source.text):
-            return re.sub(pattern, put, source.text, count=1)
+            return re.sub(pattern, replacement, source.text, count=1)
     return None
 
 
 def drop_explanation(source: SourceSentence, _: random.Random) -> str | None:
-    """Without a clause that only explains: ", because ...", ", so that ...", ", which ...", or after ", and"."""
+    """Remove an explaining clause: ", because ...", ", so that ...", ", which ...", ", and ..."."""
     match = re.match(r"^(.{25,}?),? (?:because|so that|which) [^,;]+\.$", source.text)
     match = match or re.match(r"^([A-Z][^,;]{25,}), (?:and|but) [^,;]{10,}\.$", source.text)
     return f"{match[1].rstrip(',')}." if match else None
 
 
 def join_sentences(source: SourceSentence, chance: random.Random) -> str | None:
-    """Two whole sentences of one passage with "and" or "while" between them; it cites both."""
+    """Join two sentences of a passage with "and" or "while"; cite both."""
     if (
         source.neighbour is None
         or begins_with_pronoun(source.neighbour.text)
         or begins_with_pronoun(source.text)
     ):
         return None
-    if not all(BEFORE_VERB.search(each.text) for each in (source.sentence, source.neighbour)):
+    if not all(
+        BEFORE_VERB.search(sentence.text) for sentence in (source.sentence, source.neighbour)
+    ):
         return None
     return f"{source.text.rstrip('.')}, {chance.choice(('and', 'while'))} {_lowercase_first(source.neighbour.text)}"
 
 
 def use_possessive(source: SourceSentence, _: random.Random) -> str | None:
-    """It says "the Y's X" for "the X of the Y"; "that is" and "that are" before a participle go."""
+    """Write "the Y's X" for "the X of the Y"; drop "that is" before a participle."""
     text = re.sub(
         r"\b([Tt]he) ([a-z]+) of the ([a-z]+)(?=[.,]| (?:is|are|must|may|has|have|was|were)\b)",
         r"\1 \3's \2",
@@ -464,81 +473,88 @@ TRUE_RULES: dict[str, Rule] = {
     "joined": join_sentences,
     "possessive": use_possessive,
 }
-WRONG_CITATION = "cited wrongly"  # verbatim or framed, with a citation of another passage: to be mended, not lost
+WRONG_CITATION = "cited wrongly"  # verbatim or framed; the citation should be corrected
 BY_HAND = "by hand"
 
 
-# --- making and judging -----------------------------------------------------------------------------------------------
+# --- cases and verdicts ---------------------------------------------------------------------------
 
 
 def retrieve_evidence(services: Services) -> list[SearchResult]:
-    """The evidence for each golden question, as its asker finds it."""
+    """Return the evidence for each golden question, with the permissions of its caller."""
     golden = read_golden(SAMPLE_FOLDER / "golden.yaml")
     return [
         build_context(
             retrieve(
-                services, Principal(each.tenant, each.groups), each.question, limit=CANDIDATE_HITS
+                services,
+                Principal(question.tenant, question.groups),
+                question.question,
+                limit=CANDIDATE_HITS,
             )
         )
-        for each in golden
+        for question in golden
     ]
 
 
 def list_prose_sentences(
     results: Sequence[SearchResult],
 ) -> list[tuple[SearchResult, EvidenceSentence, list[EvidenceSentence]]]:
-    """Return the distinct sentences of all evidence, without headings, rows and short items."""
-    seen, made = set[str](), []
+    """Return each prose sentence once, with its evidence and the others of its passage."""
+    seen, sentences = set[str](), []
     for evidence in results:
-        usable = [each for each in extract_sentences(evidence) if _is_prose(each)]
-        for each in usable:
-            if each.text not in seen:
-                seen.add(each.text)
+        usable = [sentence for sentence in extract_sentences(evidence) if _is_prose(sentence)]
+        for sentence in usable:
+            if sentence.text not in seen:
+                seen.add(sentence.text)
                 others = [
                     other
                     for other in usable
-                    if other.hit_index == each.hit_index and other.span != each.span
+                    if other.hit_index == sentence.hit_index and other.span != sentence.span
                 ]
-                made.append((evidence, each, others))
-    return made
+                sentences.append((evidence, sentence, others))
+    return sentences
 
 
 def shuffle_sources(
     sentences: Sequence[tuple[SearchResult, EvidenceSentence, list[EvidenceSentence]]],
     chance: random.Random,
 ) -> list[SourceSentence]:
-    """The sentences in random order, each with any other of its passage."""
-    made = [
+    """Return the sentences in random order, each with a random neighbour."""
+    sources = [
         SourceSentence(
-            evidence, each, format_quote(each.text), chance.choice(others) if others else None
+            evidence,
+            sentence,
+            format_quote(sentence.text),
+            chance.choice(others) if others else None,
         )
-        for evidence, each, others in sentences
+        for evidence, sentence, others in sentences
     ]
-    chance.shuffle(made)
-    return made
+    chance.shuffle(sources)
+    return sources
 
 
 def make_lies(results: Sequence[SearchResult], chance: random.Random, per_kind: int) -> list[Case]:
-    """`many` of each kind, the kinds in the order of `LIE_RULES` and `ABSENT`, and all that were written by hand."""
-    real, written = (
+    """Return lies of each kind, in the order of `LIE_RULES`, and all that were written by hand."""
+    existing_sentences, prose_sentences = (
         {
-            _normalize_spaces(each.text)
+            _normalize_spaces(sentence.text)
             for evidence in results
-            for each in extract_sentences(evidence)
+            for sentence in extract_sentences(evidence)
         },
         list_prose_sentences(results),
     )
     cases = []
     for kind, rule in LIE_RULES.items():
-        fresh = (
+        lies = (
             _make_case(kind, source, text, false_of=source.text)
-            for source in shuffle_sources(written, chance)
-            if (text := rule(source, chance)) and _normalize_spaces(text) not in real
+            for source in shuffle_sources(prose_sentences, chance)
+            if (text := rule(source, chance)) and _normalize_spaces(text) not in existing_sentences
         )
-        cases += _take_cases(fresh, per_kind)
+        cases += _take_cases(lies, per_kind)
     for kind in ABSENT_PASSAGE_KINDS:
         cases += _take_cases(
-            _cite_absent_passage(kind, shuffle_sources(written, chance), results, chance), per_kind
+            _cite_absent_passage(kind, shuffle_sources(prose_sentences, chance), results, chance),
+            per_kind,
         )
     return cases + list(_read_manual_cases(results, LIE_FILE, "lie", true=False))
 
@@ -546,25 +562,27 @@ def make_lies(results: Sequence[SearchResult], chance: random.Random, per_kind: 
 def make_truths(
     results: Sequence[SearchResult], chance: random.Random, per_kind: int
 ) -> list[Case]:
-    """`many` of each kind, and all that were written by hand."""
-    cases, written = [], list_prose_sentences(results)
+    """Return true sentences of each kind, and all that were written by hand."""
+    cases, prose_sentences = [], list_prose_sentences(results)
     for kind, rule in TRUE_RULES.items():
-        made = ((source, rule(source, chance)) for source in shuffle_sources(written, chance))
-        cases += _take_cases(
-            (_make_case(kind, source, text) for source, text in made if text), per_kind
+        paraphrases = (
+            (source, rule(source, chance)) for source in shuffle_sources(prose_sentences, chance)
         )
-    wrongly = (
-        (source, (copy_verbatim, add_frame)[place % 2](source, chance))
-        for place, source in enumerate(shuffle_sources(written, chance))
+        cases += _take_cases(
+            (_make_case(kind, source, text) for source, text in paraphrases if text), per_kind
+        )
+    miscited = (
+        (source, (copy_verbatim, add_frame)[index % 2](source, chance))
+        for index, source in enumerate(shuffle_sources(prose_sentences, chance))
     )
     cases += _take_cases(
-        (_cite_wrong_passage(source, text) for source, text in wrongly if text), per_kind
+        (_cite_wrong_passage(source, text) for source, text in miscited if text), per_kind
     )
     return cases + list(_read_manual_cases(results, PARAPHRASE_FILE, "paraphrase", true=True))
 
 
 def find_misjudged(cases: Sequence[Case], services: Services) -> list[tuple[Case, str]]:
-    """Return the lies that pass and the true sentences that are lost, with the verdict."""
+    """Return passed lies and lost truths, each with the verdict."""
     wrong: list[tuple[Case, str]] = []
     embedder, entailment = services.embedder(), load_entailment_model(services.settings)
     for case in cases:
@@ -575,19 +593,19 @@ def find_misjudged(cases: Sequence[Case], services: Services) -> list[tuple[Case
 
 
 def format_table(cases: Sequence[Case], wrong: Sequence[tuple[Case, str]]) -> str:
-    """The result, in Markdown."""
-    many = Counter((case.is_true, case.kind) for case in cases)
+    """Return the result in Markdown."""
+    totals = Counter((case.is_true, case.kind) for case in cases)
     failed = Counter((case.is_true, case.kind) for case, _ in wrong)
     lines = ["| generator writes | cases | reached the reader |", "|---|---|---|"]
-    for (true, kind), count in many.items():
+    for (true, kind), count in totals.items():
         reached = count - failed[true, kind] if true else failed[true, kind]
         lines.append(f"| {'true' if true else 'false'}: {kind} | {count} | {reached} |")
-    for true, said, share in (
-        (False, "false sentences kept back", _rejected_share),
+    for true, label, share in (
+        (False, "false sentences rejected", _rejected_share),
         (True, "true sentences lost", _lost_share),
     ):
-        whole = sum(count for (each, _), count in many.items() if each is true)
-        lines.append(f"| **{said}** | {whole} | {100 * share(cases, wrong):.1f} % |")
+        total = sum(count for (is_true, _), count in totals.items() if is_true is true)
+        lines.append(f"| **{label}** | {total} | {100 * share(cases, wrong):.1f} % |")
     return "\n".join(lines)
 
 
@@ -608,28 +626,31 @@ def _make_case(kind: str, source: SourceSentence, text: str, false_of: str = "")
 
 
 def _cite_absent_passage(
-    kind: str, some: Sequence[SourceSentence], found: Sequence[SearchResult], chance: random.Random
+    kind: str,
+    sources: Sequence[SourceSentence],
+    results: Sequence[SearchResult],
+    chance: random.Random,
 ) -> Iterator[Case]:
-    for source in some:
+    for source in sources:
         path = source.evidence.hits[source.sentence.hit_index].path
-        elsewhere = chance.choice(found)
+        other_result = chance.choice(results)
         words = set(source.text.split())
         hits = tuple(
             hit
-            for hit in elsewhere.hits
+            for hit in other_result.hits
             if hit.path != path and len(words & set(hit.text.split())) < 0.7 * len(words)
         )
         if not hits or len(words) < 6:
             continue
-        named = (
+        cited_span = (
             SupportingSpan(ABSENT_HIT_INDEX, Span(0, 10))
             if kind == ABSENT_PASSAGE_KINDS[0]
             else SupportingSpan(0, hits[0].sentences[0].span)
         )
         yield Case(
             kind,
-            replace(elsewhere, hits=hits),
-            DraftSentence(source.text, (named,)),
+            replace(other_result, hits=hits),
+            DraftSentence(source.text, (cited_span,)),
             False,
             source.text,
         )
@@ -637,53 +658,55 @@ def _cite_absent_passage(
 
 def _cite_wrong_passage(source: SourceSentence, text: str) -> Case | None:
     others = [
-        place
-        for place, hit in enumerate(source.evidence.hits)
-        if place != source.sentence.hit_index and hit.sentences
+        index
+        for index, hit in enumerate(source.evidence.hits)
+        if index != source.sentence.hit_index and hit.sentences
     ]
     if not others or begins_with_pronoun(source.text):
         return None
-    named = SupportingSpan(others[0], source.evidence.hits[others[0]].sentences[0].span)
-    return Case(WRONG_CITATION, source.evidence, DraftSentence(text, (named,)), True, source.text)
+    cited_span = SupportingSpan(others[0], source.evidence.hits[others[0]].sentences[0].span)
+    return Case(
+        WRONG_CITATION, source.evidence, DraftSentence(text, (cited_span,)), True, source.text
+    )
 
 
 def _read_manual_cases(
-    found: Sequence[SearchResult], file: Path, key: str, true: bool
+    results: Sequence[SearchResult], file: Path, key: str, true: bool
 ) -> Iterator[Case]:
-    known = {
-        _normalize_spaces(each.text): (evidence, each)
-        for evidence in reversed(found)
-        for each in extract_sentences(evidence)
+    known_sentences = {
+        _normalize_spaces(sentence.text): (evidence, sentence)
+        for evidence in reversed(results)
+        for sentence in extract_sentences(evidence)
     }
     for entry in json.loads(file.read_text(encoding="utf-8")):
-        if _normalize_spaces(entry["sentence"]) in known:
-            evidence, match = known[_normalize_spaces(entry["sentence"])]
-            sentence = DraftSentence(entry[key], (SupportingSpan(match.hit_index, match.span),))
-            yield Case(BY_HAND, evidence, sentence, true, match.text)
+        if _normalize_spaces(entry["sentence"]) in known_sentences:
+            evidence, match = known_sentences[_normalize_spaces(entry["sentence"])]
+            draft = DraftSentence(entry[key], (SupportingSpan(match.hit_index, match.span),))
+            yield Case(BY_HAND, evidence, draft, true, match.text)
 
 
-def _take_cases(cases: Iterator[Case | None], many: int) -> list[Case]:
+def _take_cases(cases: Iterator[Case | None], count: int) -> list[Case]:
     chosen: list[Case] = []
-    while len(chosen) < many and (case := next(cases, StopIteration)) is not StopIteration:
+    while len(chosen) < count and (case := next(cases, StopIteration)) is not StopIteration:
         if case is not None:
             chosen.append(case)  # type: ignore[arg-type]
     return chosen
 
 
-def _is_prose(each: EvidenceSentence) -> bool:
+def _is_prose(sentence: EvidenceSentence) -> bool:
     return (
-        not each.header
-        and not is_table_row(each.text)
-        and each.text.endswith(".")
-        and len(each.text.split()) >= 6
-        and "\n" not in each.text
-        and each.text[:1].isupper()
+        not sentence.header
+        and not is_table_row(sentence.text)
+        and sentence.text.endswith(".")
+        and len(sentence.text.split()) >= 6
+        and "\n" not in sentence.text
+        and sentence.text[:1].isupper()
     )
 
 
 def _find_names(text: str) -> list[str]:
-    found = re.findall(r"(?<=[a-z,] )[A-Z][a-z]+(?: [A-Z][a-z]+)*", text)
-    return [name for name in dict.fromkeys(found) if name not in MONTHS and name not in DAYS]
+    names = re.findall(r"(?<=[a-z,] )[A-Z][a-z]+(?: [A-Z][a-z]+)*", text)
+    return [name for name in dict.fromkeys(names) if name not in MONTHS and name not in DAYS]
 
 
 def _is_date(text: str, match: re.Match[str]) -> bool:
@@ -691,8 +714,8 @@ def _is_date(text: str, match: re.Match[str]) -> bool:
     return after in MONTHS or bool(re.fullmatch(r"20[12]\d", match[0]))
 
 
-def _substitute_once(pattern: str, put: str, text: str) -> str | None:
-    return re.sub(pattern, put, text, count=1) if re.search(pattern, text) else None
+def _substitute_once(pattern: str, replacement: str, text: str) -> str | None:
+    return re.sub(pattern, replacement, text, count=1) if re.search(pattern, text) else None
 
 
 def _lowercase_first(text: str) -> str:
@@ -704,46 +727,49 @@ def _normalize_spaces(text: str) -> str:
 
 
 def main() -> int:
-    """Print the table. Return 1 if a limit of `kept` is missed."""
+    """Print the table; return 1 if a target is missed."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--seed", type=int, nargs="+", default=[SEED])
-    parser.add_argument("--show", action="store_true", help="print each case that went wrong")
-    given = parser.parse_args()
+    parser.add_argument("--show", action="store_true", help="print each misjudged case")
+    arguments = parser.parse_args()
     with (
         tempfile.TemporaryDirectory(prefix="liar-") as home,
         open_services(Settings(home=Path(home), database_url="")) as services,
     ):
         ingest_sample(services)
-        found = retrieve_evidence(services)
-        runs = [_run_seed(services, found, seed) for seed in given.seed]
+        evidence = retrieve_evidence(services)
+        runs = [_run_seed(services, evidence, seed) for seed in arguments.seed]
     cases, wrong = (
         [each for run in runs for each in run[0]],
         [each for run in runs for each in run[1]],
     )
-    if given.show:
+    if arguments.show:
         for case, fault in wrong:
             sys.stderr.write(f"{case.kind} ({fault})\n  {case.original}\n  {case.sentence.text}\n")
     if len(runs) > 1:
-        for seed, run in zip(given.seed, runs, strict=True):
+        for seed, run in zip(arguments.seed, runs, strict=True):
             sys.stdout.write(
-                f"seed {seed}: {100 * _rejected_share(*run):.1f} % of the lies kept back, {100 * _lost_share(*run):.1f} % lost\n"
+                f"seed {seed}: {100 * _rejected_share(*run):.1f} % of the lies rejected,"
+                f" {100 * _lost_share(*run):.1f} % of the truths lost\n"
             )
     sys.stdout.write(format_table(cases, wrong) + "\n")
     return int(not meets_targets(cases, wrong))
 
 
 def _run_seed(
-    services: Services, found: Sequence[SearchResult], seed: int
+    services: Services, evidence: Sequence[SearchResult], seed: int
 ) -> tuple[list[Case], list[tuple[Case, str]]]:
     chance = random.Random(seed)
-    cases = make_lies(found, chance, LIES_PER_KIND) + make_truths(found, chance, TRUTHS_PER_KIND)
+    cases = make_lies(evidence, chance, LIES_PER_KIND) + make_truths(
+        evidence, chance, TRUTHS_PER_KIND
+    )
     return cases, find_misjudged(cases, services)
 
 
 def meets_targets(cases: Sequence[Case], wrong: Sequence[tuple[Case, str]]) -> bool:
-    """Whether at least 98 % of the lies are kept back and at most 3 % of the truths are lost."""
+    """Return whether at least 98 % of the lies are rejected and at most 3 % of the truths lost."""
     return _rejected_share(cases, wrong) >= 0.98 and _lost_share(cases, wrong) <= 0.03
 
 

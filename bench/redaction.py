@@ -1,18 +1,19 @@
-"""How much of what is secret or personal does redaction find, and how much else does it take out?
+"""Recall and precision of redaction, by kind of secret or personal data.
 
-    .venv/bin/python -m bench.redaction                    a table for the sentences in ../shared/data/pii
-    .venv/bin/python -m bench.redaction --records FILE     for others of the same form
-    .venv/bin/python -m bench.redaction --show IBAN        also what is wrong or missed of a kind
+    .venv/bin/python -m bench.redaction                  a table for the data in ../shared/data/pii
+    .venv/bin/python -m bench.redaction --records FILE   other records of the same form
+    .venv/bin/python -m bench.redaction --show IBAN      also the errors of one kind
     .venv/bin/python -m bench.redaction --json
 
-A marked span counts as found when finds of its kind cover every letter and digit of it. A find counts as right when it
-lies within marked spans of its kind (surrounding punctuation aside) or covers one wholly. `gone` is the share of marked
-spans of which nothing is left, whichever kind it was taken for: that is what matters in a log. The records are cut into
-two halves at random, by number; the rules were written with the first in sight, and with the values of the kinds that
-have a form in both.
+A marked span counts as found if detections of its kind cover every letter and digit of it. A
+detection counts as correct if it lies within marked spans of its kind (except for punctuation) or
+covers one completely. `removed` is the share of marked spans of which nothing is left, whatever
+kind was detected: this is what matters in a log. The records are divided at random into two halves.
+The rules were written with the first half visible, and with the values of the structured kinds
+visible in both.
 
-Exits with 1 where a kind that has a form of its own is found less than 95 % of the time, or its finds are right less
-often than that.
+The exit code is 1 if a structured kind is found less than 95 % of the time, or if less than 95 % of
+its detections are correct.
 """
 
 import argparse
@@ -33,9 +34,7 @@ from core.types import Span
 RECORDS_FILE = DATA_FOLDER / "pii" / "synthetic_records.json"
 MIN_RATE = 0.95
 SEED = 20261125
-ENTITY_KINDS: Mapping[
-    str, tuple[EntityKind, ...]
-] = {  # what the records call a kind, and what we do
+ENTITY_KINDS: Mapping[str, tuple[EntityKind, ...]] = {  # kind in the records: kinds of the product
     "CREDIT_CARD": ("CARD",),
     "IBAN_CODE": ("IBAN",),
     "US_SSN": ("NATIONAL_ID",),
@@ -52,12 +51,12 @@ ENTITY_KINDS: Mapping[
 }
 STRUCTURED_KINDS = tuple(ENTITY_KINDS)[
     :8
-]  # a form of their own; the others are words, or numbers that only a sentence makes clear
+]  # with a form of their own; the others depend on the sentence
 
 
 @dataclass(frozen=True, slots=True)
 class MarkedSpan:
-    """A span that the records mark."""
+    """Span marked in a record, with its kind."""
 
     kind: str
     start: int
@@ -66,7 +65,7 @@ class MarkedSpan:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A sentence and what is marked in it."""
+    """Sentence with its marked spans."""
 
     text: str
     marked: tuple[MarkedSpan, ...]
@@ -74,28 +73,28 @@ class Record:
 
 @dataclass(slots=True)
 class Tally:
-    """What was counted for one kind."""
+    """Counts of one kind."""
 
     marked: int = 0
     found: int = 0
     removed: int = 0
     detections: int = 0
     correct: int = 0
-    wrong_kinds: Counter[str] = field(default_factory=Counter)  # what wrong finds were
+    wrong_kinds: Counter[str] = field(default_factory=Counter)  # marked kinds at wrong detections
 
     @property
     def recall(self) -> float:
-        """The share of marked spans that were found."""
+        """Share of marked spans that were found."""
         return self.found / self.marked if self.marked else 1.0
 
     @property
     def precision(self) -> float:
-        """The share of finds that are right."""
+        """Share of detections that are correct."""
         return self.correct / self.detections if self.detections else 1.0
 
 
 def read_records(path: Path) -> list[Record]:
-    """Records as [{"full_text": ..., "spans": [{"entity_type", "start_position", "end_position"}]}]."""
+    """Read [{"full_text": ..., "spans": [{"entity_type", "start_position", "end_position"}]}]."""
     return [
         Record(
             record["full_text"],
@@ -109,61 +108,65 @@ def read_records(path: Path) -> list[Record]:
 
 
 def split_halves(records: Sequence[Record]) -> tuple[list[Record], list[Record]]:
-    """The half that the rules were written with, and the other; see above for what was seen of that."""
+    """Return the half that was visible when the rules were written, and the other."""
     order = list(range(len(records)))
     random.Random(SEED).shuffle(order)
     middle = len(order) // 2
-    return [records[place] for place in order[:middle]], [
-        records[place] for place in order[middle:]
+    return [records[index] for index in order[:middle]], [
+        records[index] for index in order[middle:]
     ]
 
 
 def count_by_kind(records: Iterable[Record], show: str = "") -> dict[str, Tally]:
-    """Counts by the records' kinds; with `show`, what is wrong with one of them goes to standard error."""
+    """Count by kind of the records; write the errors of the kind `show` to standard error."""
     tallies: dict[str, Tally] = {}
     for record in records:
-        finds = find_entities(record.text)
+        detected = find_entities(record.text)
         for marked in record.marked:
             tally = tallies.setdefault(marked.kind, Tally())
             found = _is_covered(
                 record.text,
                 marked,
-                [f for f in finds if f.kind in ENTITY_KINDS.get(marked.kind, ())],
+                [e for e in detected if e.kind in ENTITY_KINDS.get(marked.kind, ())],
             )
             tally.marked += 1
             tally.found += found
-            tally.removed += _is_covered(record.text, marked, finds)
+            tally.removed += _is_covered(record.text, marked, detected)
             if not found and marked.kind == show:
                 sys.stderr.write(
                     f"missed {record.text[marked.start : marked.end]!r} in {record.text!r}\n"
                 )
-        for one in finds:
-            name = next((name for name, ours in ENTITY_KINDS.items() if one.kind in ours), None)
+        for entity in detected:
+            name = next(
+                (name for name, kinds in ENTITY_KINDS.items() if entity.kind in kinds), None
+            )
             if name is None:
                 continue
             tally = tallies.setdefault(name, Tally())
             tally.detections += 1
-            if _is_correct(record, one, name):
+            if _is_correct(record, entity, name):
                 tally.correct += 1
                 continue
-            tally.wrong_kinds[_overlapping_kind(record, one)] += 1
+            tally.wrong_kinds[_overlapping_kind(record, entity)] += 1
             if name == show:
-                sys.stderr.write(f"wrong  {record.text[slice(*one.span)]!r} in {record.text!r}\n")
+                sys.stderr.write(
+                    f"wrong  {record.text[slice(*entity.span)]!r} in {record.text!r}\n"
+                )
     return tallies
 
 
-def _is_covered(text: str, marked: MarkedSpan, finds: Sequence[DetectedEntity]) -> bool:
-    """Whether no letter or digit of a marked span is left."""
+def _is_covered(text: str, marked: MarkedSpan, detected: Sequence[DetectedEntity]) -> bool:
+    """Return whether no letter or digit of a marked span is left."""
     return all(
-        any(one.span.start <= at < one.span.end for one in finds)
+        any(entity.span.start <= at < entity.span.end for entity in detected)
         for at in range(marked.start, marked.end)
         if text[at].isalnum()
     )
 
 
-def _is_correct(record: Record, one: DetectedEntity, name: str) -> bool:
+def _is_correct(record: Record, entity: DetectedEntity, name: str) -> bool:
     spans = [marked for marked in record.marked if marked.kind == name]
-    start, end = one.span
+    start, end = entity.span
     within = all(
         any(marked.start <= at < marked.end for marked in spans)
         for at in range(start, end)
@@ -172,16 +175,18 @@ def _is_correct(record: Record, one: DetectedEntity, name: str) -> bool:
     return within or any(start <= marked.start and marked.end <= end for marked in spans)
 
 
-def _overlapping_kind(record: Record, one: DetectedEntity) -> str:
-    """What is marked where a wrong find lies."""
-    over = [
-        marked.kind for marked in record.marked if Span(marked.start, marked.end).overlaps(one.span)
+def _overlapping_kind(record: Record, entity: DetectedEntity) -> str:
+    """Return the marked kind at the place of a wrong detection."""
+    kinds = [
+        marked.kind
+        for marked in record.marked
+        if Span(marked.start, marked.end).overlaps(entity.span)
     ]
-    return over[0] if over else "nothing"
+    return kinds[0] if kinds else "nothing"
 
 
 def kinds_below_bound(tallies: Mapping[str, Tally]) -> list[str]:
-    """The kinds with a form of their own that are found, or are right, too seldom."""
+    """Return the structured kinds with too low recall or precision."""
     return [
         kind
         for kind in STRUCTURED_KINDS
@@ -190,8 +195,8 @@ def kinds_below_bound(tallies: Mapping[str, Tally]) -> list[str]:
 
 
 def build_rows(tallies: Mapping[str, Tally]) -> list[dict[str, Any]]:
-    """A row for each kind, those with a form of their own first."""
-    named = [*ENTITY_KINDS, *sorted(set(tallies) - set(ENTITY_KINDS))]
+    """Return a row for each kind, the structured kinds first."""
+    kinds = [*ENTITY_KINDS, *sorted(set(tallies) - set(ENTITY_KINDS))]
     return [
         {
             "kind": kind,
@@ -205,15 +210,15 @@ def build_rows(tallies: Mapping[str, Tally]) -> list[dict[str, Any]]:
             "precision": round(tally.precision, 3) if tally.detections else None,
             "instead": dict(tally.wrong_kinds),
         }
-        for kind in named
+        for kind in kinds
         if (tally := tallies.get(kind))
     ]
 
 
 def format_table(tallies: Mapping[str, Tally]) -> str:
-    """The rows in Markdown."""
+    """Return the rows in Markdown."""
     lines = [
-        "| kind | marked | found | recall | gone | finds | right | precision | wrong finds are |",
+        "| kind | marked | found | recall | removed | detections | correct | precision | wrong detections |",
         "|---" * 9 + "|",
     ]
     for row in build_rows(tallies):
@@ -228,32 +233,34 @@ def format_table(tallies: Mapping[str, Tally]) -> str:
 
 
 def main() -> int:
-    """Print the tables; 1 where a bound is missed, 2 where there are no records."""
+    """Print the tables; return 1 if a bound is missed, 2 without records."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--records", type=Path, default=RECORDS_FILE)
     parser.add_argument(
-        "--show", default="", metavar="KIND", help="what is wrong with one of the records' kinds"
+        "--show", default="", metavar="KIND", help="print the errors of one kind of the records"
     )
     parser.add_argument("--json", action="store_true")
-    given = parser.parse_args()
-    if not given.records.is_file():
-        sys.stderr.write(f"error: {given.records} is not there; name a file with --records.\n")
+    arguments = parser.parse_args()
+    if not arguments.records.is_file():
+        sys.stderr.write(
+            f"error: {arguments.records} does not exist. Name a file with --records.\n"
+        )
         return 2
-    records = read_records(given.records)
+    records = read_records(arguments.records)
     began = time.perf_counter()
     parts = dict(
         zip(
-            ("in sight", "other"),
-            (count_by_kind(half, given.show) for half in split_halves(records)),
+            ("visible half", "other half"),
+            (count_by_kind(half, arguments.show) for half in split_halves(records)),
             strict=True,
         )
     )
     seconds = time.perf_counter() - began
     parts["all"] = whole = count_by_kind(records)
     speed = sum(len(record.text) for record in records) / seconds
-    if given.json:
+    if arguments.json:
         report = {name: build_rows(tallies) for name, tallies in parts.items()}
         sys.stdout.write(
             json.dumps(
@@ -269,7 +276,7 @@ def main() -> int:
         for name, tallies in parts.items():
             sys.stdout.write(f"\n{name}\n\n{format_table(tallies)}\n")
         sys.stderr.write(
-            f"{len(records)} records, {speed:,.0f} characters a second; kinds in bold have a form\n"
+            f"{len(records)} records, {speed:,.0f} characters a second; structured kinds are in bold\n"
         )
         sys.stderr.write("".join(f"missed: {kind}\n" for kind in kinds_below_bound(whole)))
     return int(bool(kinds_below_bound(whole)))

@@ -1,11 +1,12 @@
-"""Several worker processes on a Prefect server share one ingest, and some of them are killed on the way.
+"""Several worker processes on a Prefect server share one ingest; some of them are killed.
 
     .venv/bin/python -m bench.workers FOLDER                     four workers, two killed
     .venv/bin/python -m bench.workers FOLDER --workers 2 --kills 1
 
-Starts an embedded PostgreSQL, a Prefect server and the workers (`groundwork flows serve --limit 1`, each a process of
-its own that loads a model of its own), asks for the ingest by `groundwork flows ingest`, kills workers when a share of
-the files is done, and compares what is stored with the folder: every document in, each once, nothing left over.
+It starts an embedded PostgreSQL, a Prefect server and the workers (`groundwork flows serve
+--limit 1`, each a process with its own model), requests the ingest with `groundwork flows ingest`,
+kills workers when a share of the files is done, and compares the database with the folder: every
+document is stored once, and nothing is left over.
 """
 
 import argparse
@@ -42,7 +43,7 @@ STORED_QUERY = (
 
 
 def measure(home: Path, folder: Path, workers: int, kills: int) -> dict[str, object]:
-    """Run it; returns what happened, for the table."""
+    """Run the ingest and return the counts of the report."""
     embedded, _ = start_embedded_postgres(Settings(home=home, database_url=""))
     with ExitStack() as stack:
         stack.callback(embedded.stop)
@@ -56,28 +57,30 @@ def measure(home: Path, folder: Path, workers: int, kills: int) -> dict[str, obj
                 "GROUNDWORK_HOME": str(home),
                 "PREFECT_API_URL": str(PREFECT_API_URL.value()),
             }
-            serving = [_start_worker(environment, home, number) for number in range(workers)]
-            for process in serving:
+            workers_started = [
+                _start_worker(environment, home, number) for number in range(workers)
+            ]
+            for process in workers_started:
                 stack.callback(_kill_group, process)
             connection = stack.enter_context(psycopg.connect(embedded.conninfo(), autocommit=True))
             began = time.perf_counter()
             killer = threading.Thread(
-                target=_kill_workers, args=(connection, serving, kills), daemon=True
+                target=_kill_workers, args=(connection, workers_started, kills), daemon=True
             )
             killer.start()
             code = _run_ingest(environment, folder, workers)
-            took = time.perf_counter() - began
-            killed = sum(process.poll() is not None for process in serving)
+            seconds = time.perf_counter() - began
+            killed = sum(process.poll() is not None for process in workers_started)
             done = {
                 "exit code": code,
-                "seconds": round(took, 1),
+                "seconds": round(seconds, 1),
                 "workers": workers,
                 "killed": killed,
             }
             return (
                 done
                 | _read_stored_counts(connection, folder)
-                | {"left over": _count_leftovers(home, environment)}
+                | {"leftovers": _count_leftovers(home, environment)}
             )
 
 
@@ -93,7 +96,7 @@ def _start_worker(environment: dict[str, str], home: Path, number: int) -> subpr
 
 
 def _run_ingest(environment: dict[str, str], folder: Path, workers: int) -> int:
-    """Ask until the deployments are there, then wait for the run."""
+    """Request the ingest until the deployments are registered, then wait for the run."""
     command = [
         str(COMMAND),
         "flows",
@@ -105,19 +108,19 @@ def _run_ingest(environment: dict[str, str], folder: Path, workers: int) -> int:
         TENANT,
     ]
     while True:
-        asked = subprocess.run(
+        completed = subprocess.run(
             command, env=environment, stderr=subprocess.PIPE, text=True, check=False
         )
-        if "could not be started" not in asked.stderr:
-            sys.stderr.write(asked.stderr)
-            return asked.returncode
+        if "could not be started" not in completed.stderr:
+            sys.stderr.write(completed.stderr)
+            return completed.returncode
         time.sleep(1)
 
 
 def _kill_workers(
     connection: psycopg.Connection[TupleRow], serving: list[subprocess.Popen[bytes]], kills: int
 ) -> None:
-    """Kill one worker after the other, each when a further share of the files is done, with files in its hands."""
+    """Kill busy workers one after the other, each after a further share of the files is done."""
     for number in range(1, kills + 1):
         while True:
             row = connection.execute(DONE_QUERY).fetchone()
@@ -128,14 +131,14 @@ def _kill_workers(
         _kill_group(process)
         leased = connection.execute(LEASED_QUERY).fetchall()
         sys.stderr.write(
-            f"killed a worker with {row[0]} of {row[1]} files done; in hand by worker: {dict(leased)}\n"
+            f"killed a worker with {row[0]} of {row[1]} files done; leased by worker: {dict(leased)}\n"
         )
 
 
 def _find_busy_worker(
     connection: psycopg.Connection[TupleRow], serving: list[subprocess.Popen[bytes]]
 ) -> subprocess.Popen[bytes] | None:
-    """A worker that has leased files; the process that serves leads the group of the one that holds them."""
+    """Return a worker that has leased files; its process leads the group of the lease's process."""
     groups = set()
     for worker, _ in connection.execute(LEASED_QUERY).fetchall():
         with contextlib.suppress(ProcessLookupError):
@@ -146,7 +149,7 @@ def _find_busy_worker(
 
 
 def _kill_group(process: subprocess.Popen[bytes]) -> None:
-    """The whole group: the process that serves and the one that it runs a flow in."""
+    """Kill the serving process and the process in which it runs a flow."""
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
@@ -155,10 +158,10 @@ def _kill_group(process: subprocess.Popen[bytes]) -> None:
 def _read_stored_counts(
     connection: psycopg.Connection[TupleRow], folder: Path
 ) -> dict[str, object]:
-    found = (file.relative_to(folder) for file in folder.rglob("*") if file.is_file())
+    paths = (file.relative_to(folder) for file in folder.rglob("*") if file.is_file())
     files = sum(
-        not any(part.startswith(".") for part in file.parts) for file in found
-    )  # hidden ones are left out
+        not any(part.startswith(".") for part in file.parts) for file in paths
+    )  # hidden files are not ingested
     row = connection.execute(STORED_QUERY).fetchone()
     assert row is not None
     names = (
@@ -166,7 +169,7 @@ def _read_stored_counts(
         "distinct",
         "highest version",
         "chunks",
-        "put aside",
+        "quarantined",
         "workers that stored",
         "run",
     )
@@ -174,31 +177,32 @@ def _read_stored_counts(
 
 
 def _count_leftovers(home: Path, environment: dict[str, str]) -> int:
-    """What the sweep finds that should never be: all but leases and runs of workers that were killed."""
+    """Count repair findings except leases and runs of killed workers, which are expected."""
     url = environment["GROUNDWORK_DATABASE_URL"]
     with Services(Settings(home=home, database_url=url), Database(url).open()) as services:
         return sum(finding.found for finding in repair_tenant(services, TENANT, dry_run=True)[2:])
 
 
 def main() -> int:
-    """Print what happened; 1 where anything is missing or there twice."""
+    """Print the report; return 1 if a document is missing or stored twice."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("folder", type=Path)
     parser.add_argument("--workers", type=int, default=4)
     parser.add_argument("--kills", type=int, default=2)
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="workers-") as home:
-        found = measure(Path(home), given.folder.resolve(), given.workers, given.kills)
-        if found["exit code"]:
+        report = measure(Path(home), arguments.folder.resolve(), arguments.workers, arguments.kills)
+        if report["exit code"]:
             for log in sorted(Path(home).glob("*.log")):
                 sys.stderr.write(f"{log.name}: {log.read_text(errors='replace')[-2000:]}\n")
-    sys.stdout.write(json.dumps(found, indent=2) + "\n")
-    whole = (
-        found["files"] == found["documents"] == found["distinct"] and found["highest version"] == 1
+    sys.stdout.write(json.dumps(report, indent=2) + "\n")
+    is_complete = (
+        report["files"] == report["documents"] == report["distinct"]
+        and report["highest version"] == 1
     )
-    return 0 if whole and found["run"] == "finished" and not found["left over"] else 1
+    return 0 if is_complete and report["run"] == "finished" and not report["leftovers"] else 1
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""Attack a filled database by every way in, and look for what the asker may not see."""
+"""Attack on a filled database through every interface, for data that the caller may not see."""

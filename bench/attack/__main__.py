@@ -1,13 +1,14 @@
-"""The attack: fill a database with canaries, try every way in, and see what comes out.
+"""Attack on tenant isolation: fill a database with canaries, send requests through every interface.
 
     .venv/bin/python -m bench.attack                              100,000 requests on 50 tenants
-    .venv/bin/python -m bench.attack --requests 2000 --tenants 6  a first impression
+    .venv/bin/python -m bench.attack --requests 2000 --tenants 6  a quick look
 
-It makes a database of its own on the embedded server of a temporary home folder (or of the one given) and drops it at
-the end. A leak is anything of what the asker may not see, in whatever comes back: text, title, path, metadata, id,
-header, error or log line; a number that depends on it; a reply that tells hidden from absent. The same attacks are then
-made once more with row-level security switched off, the tenant taken out of every statement and every token believed:
-there they must leak, or they would prove nothing. The exit code is 1 on any leak, and where the control finds none.
+It creates a database on the embedded server of a temporary home folder (or of --home) and drops it
+at the end. A leak is anything that the caller may not see, in any part of a reply: text, title,
+path, metadata, id, header, error or log line; a number that depends on it; a reply that differs
+between hidden and absent documents. Then the same attacks run with row-level security off, without
+the tenant in any statement, and with every token accepted: there they must leak, otherwise they
+would prove nothing. The exit code is 1 if there is a leak, or if the control has none.
 """
 
 import argparse
@@ -21,9 +22,9 @@ from cli.console import create_progress_bar
 
 
 def format_table(result: Result) -> str:
-    """The result, in Markdown."""
+    """Return the result in Markdown."""
     head = [
-        "| attack | requests | brought own documents | leaks | leaks in the control |",
+        "| attack | requests | returned own documents | leaks | leaks in the control |",
         "|---|---|---|---|---|",
     ]
     rows = [
@@ -42,7 +43,7 @@ def _control(result: Result, name: str) -> str:
 
 
 def main() -> int:
-    """Print the table; 1 on any leak, or where the control shows that one would not have been seen."""
+    """Print the table; return 1 if there is a leak, or if an attack of the control has none."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -51,39 +52,39 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=4)
     parser.add_argument("--seed", type=int, default=20261122)
     parser.add_argument(
-        "--home", type=Path, help="home folder of the embedded server; without it a temporary one"
+        "--home", type=Path, help="home folder of the embedded server; default: a temporary one"
     )
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
-    given = parser.parse_args()
-    if given.tenants < 2 or given.requests < 1 or given.threads < 1:
-        parser.error("give at least 2 tenants, 1 request and 1 thread")
+    arguments = parser.parse_args()
+    if arguments.tenants < 2 or arguments.requests < 1 or arguments.threads < 1:
+        parser.error("use at least 2 tenants, 1 request and 1 thread")
     with (
         tempfile.TemporaryDirectory(prefix="attack-") as temporary,
         create_progress_bar() as progress,
     ):
         bars: dict[str, object] = {}
 
-        def advanced(stage: str, total: int) -> None:
+        def on_progress(stage: str, total: int) -> None:
             if stage not in bars:
                 bars[stage] = progress.add_task(stage, total=total)
             progress.advance(bars[stage])  # type: ignore[arg-type]
 
         result = measure_attack(
-            given.home or Path(temporary),
+            arguments.home or Path(temporary),
             Path(temporary),
-            given.requests,
-            given.tenants,
-            given.threads,
-            given.seed,
-            advanced,
+            arguments.requests,
+            arguments.tenants,
+            arguments.threads,
+            arguments.seed,
+            on_progress,
         )
     sys.stdout.write(
-        (json.dumps(result.to_json(), indent=2) if given.json else format_table(result)) + "\n"
+        (json.dumps(result.to_json(), indent=2) if arguments.json else format_table(result)) + "\n"
     )
     for example in result.examples()[:20]:
         sys.stderr.write(f"{example}\n")
     if blind := result.undetected_attacks():
-        sys.stderr.write(f"The control saw no leak of: {', '.join(blind)}.\n")
+        sys.stderr.write(f"The control had no leak in: {', '.join(blind)}.\n")
     return 1 if result.failed or result.undetected_attacks() else 0
 
 

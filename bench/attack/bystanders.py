@@ -1,4 +1,4 @@
-"""Attacks by what others do: nothing that a search tells may change when those one can't see gain or lose documents."""
+"""Attacks through side effects: changes of hidden documents must not change what a caller sees."""
 
 import json
 import random
@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.attack.estate import Paper, gate_document, make_canary
+from bench.attack.estate import Paper, make_canary, make_gate_document
 from bench.attack.target import Observation, Target, question_about, random_asker
 from core.principal import Principal
 from core.types import Block, Chunk, Document, Location, Span
@@ -16,7 +16,7 @@ from ingest.store import documents
 from retrieval.retriever import retrieve
 from serving.api.schemas import SearchOut
 
-ADDED_DOCUMENTS = 5  # that the others gain
+ADDED_DOCUMENTS = 5  # for the others
 STATISTICS_QUERIES = (
     "select document_count, chunk_count, term_count, epoch from reader_set order by 1, 2, 3, 4",
     "select term, sum(chunk_count) from lexicon group by term order by term",
@@ -25,7 +25,7 @@ STATISTICS_QUERIES = (
 
 
 def observe_unrelated_changes(target: Target, chance: random.Random) -> Observation:
-    """Ask, let others gain documents about just that, ask again, let them lose those again, and ask a third time."""
+    """Search before, during and after others hold documents on the subject of the question."""
     asker = random_asker(target.estate, chance)
     papers = chance.sample(target.estate.papers, 3)
     before = _read_observable_state(target, asker, papers)
@@ -35,35 +35,35 @@ def observe_unrelated_changes(target: Target, chance: random.Random) -> Observat
         target,
         tenant,
         readers,
-        {uri: f"{question_about(papers[0])} {gate_document(chance)}" for uri in uris},
+        {uri: f"{question_about(papers[0])} {make_gate_document(chance)}" for uri in uris},
     )
     during = _read_observable_state(target, asker, papers)
     _delete_documents(target, tenant, uris)
     after = _read_observable_state(target, asker, papers)
-    wrong = (
-        "" if before == during == after else f"it changed with what {tenant} holds for {readers}"
+    violation = (
+        "" if before == during == after else f"it depends on documents of {tenant} for {readers}"
     )
     questions = " ".join(" ".join(paper.canaries) for paper in papers)
-    return Observation(asker, questions, before + during + after, wrong)
+    return Observation(asker, questions, before + during + after, violation)
 
 
 def _choose_others(
     target: Target, asker: Principal, chance: random.Random
 ) -> tuple[str, tuple[str, ...]]:
-    """Another tenant, or a group of the asker's own that is not theirs."""
-    shut = (
+    """Return another tenant, or a group of the caller's tenant without the caller."""
+    closed_groups = (
         [group for group in target.estate.groups(asker.tenant) if group not in asker.groups]
         if (asker.tenant in target.estate.tenants)
         else []
     )
-    if shut and chance.random() < 0.5:
-        return asker.tenant, (chance.choice(shut),)
+    if closed_groups and chance.random() < 0.5:
+        return asker.tenant, (chance.choice(closed_groups),)
     return chance.choice([tenant for tenant in target.estate.tenants if tenant != asker.tenant]), ()
 
 
 def _read_observable_state(target: Target, asker: Principal, papers: list[Paper]) -> str:
-    """All that some searches tell, explained, without times; and the statistics that the asker's role can read."""
-    said: list[Any] = []
+    """Return explained search results without times, and the readable statistics."""
+    state: list[Any] = []
     for paper in papers:
         for question in (question_about(paper), " ".join(paper.canaries)):
             vector = target.vectors[paper.document_id]
@@ -72,10 +72,10 @@ def _read_observable_state(target: Target, asker: Principal, papers: list[Paper]
                 mode="json", exclude={"milliseconds": True, "question": True}
             )
             shown["explanation"].pop("milliseconds")
-            said.append(shown)
+            state.append(shown)
     with target.services.database.reading(asker) as connection:
-        said += [connection.execute(statement).fetchall() for statement in STATISTICS_QUERIES]
-    return json.dumps(said, default=str)
+        state += [connection.execute(statement).fetchall() for statement in STATISTICS_QUERIES]
+    return json.dumps(state, default=str)
 
 
 def _add_documents(
@@ -103,6 +103,4 @@ def _delete_documents(target: Target, tenant: str, uris: list[str]) -> None:
             connection, tenant, uris, documents.compute_document_id(tenant, "attack")
         )
         connection.execute("delete from tombstone where uri = any (%s)", [uris])
-    repair_tenant(
-        target.services, tenant
-    )  # else its lexicon keeps the words, which are others' canaries
+    repair_tenant(target.services, tenant)  # removes the others' canaries from the lexicon

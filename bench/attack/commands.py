@@ -1,4 +1,4 @@
-"""Attacks at the command line: every command that reads, in this process, with others' names and ids."""
+"""Attacks on the command line: every reading command, with foreign names and ids."""
 
 import contextlib
 import io
@@ -17,13 +17,13 @@ from core.principal import Principal
 
 
 def run_random_command(target: Target, chance: random.Random) -> Observation:
-    """One command. Those for who runs a tenant may show all of it; search and ask only what the groups allow."""
-    someone = random_asker(target.estate, chance)
+    """Run one command. Operator commands may show the whole tenant."""
+    principal = random_asker(target.estate, chance)
     asker = Principal(
-        someone.tenant, split_names(",".join(someone.groups))
-    )  # as the command line reads them
-    aim = choose_paper(target.estate, asker, chance)
-    arguments, operator = _choose_arguments(target, asker, aim, chance)
+        principal.tenant, split_names(",".join(principal.groups))
+    )  # as the command line parses them
+    paper = choose_paper(target.estate, asker, chance)
+    arguments, operator = _choose_arguments(target, asker, paper, chance)
     arguments += ["--json"] if chance.random() < 0.5 else []
     return Observation(
         asker, " ".join(arguments), run_command(target, arguments), operator=operator
@@ -31,12 +31,12 @@ def run_random_command(target: Target, chance: random.Random) -> Observation:
 
 
 def _choose_arguments(
-    target: Target, asker: Principal, aim: Paper, chance: random.Random
+    target: Target, asker: Principal, paper: Paper, chance: random.Random
 ) -> tuple[list[str], bool]:
     tenant = ["--tenant", asker.tenant]
     groups = [*tenant, "--groups", ",".join(asker.groups)]
-    name = chance.choice([aim.document_id, aim.path, aim.uri])
-    word, talk = chance.choice(aim.canaries), chance.choice(target.estate.conversations)
+    name = chance.choice([paper.document_id, paper.path, paper.uri])
+    word, conversation = chance.choice(paper.canaries), chance.choice(target.estate.conversations)
     choices: list[tuple[list[str], bool]] = [
         (["search", f"gate {word}", "--mode", chance.choice(MODES), *groups], False),
         (["search", f"gate {word}", "--mode", "lexical", "--explain", *groups], False),
@@ -47,7 +47,7 @@ def _choose_arguments(
                 "--mode",
                 "lexical",
                 "--where",
-                f"metadata.owner={aim.canaries[1]}",
+                f"metadata.owner={paper.canaries[1]}",
                 *groups,
             ],
             False,
@@ -59,16 +59,25 @@ def _choose_arguments(
                 "--mode",
                 "lexical",
                 "--where",
-                f"document_id={aim.document_id}",
+                f"document_id={paper.document_id}",
                 *groups,
             ],
             False,
         ),
         (["search", "gate codes", "--limit", "100", "--mode", "lexical", *groups], False),
-        (["ask", question_about(aim), *groups], False),
-        (["conversation", "show", talk.conversation_id, *groups], False),
-        (["conversation", "delete", talk.conversation_id, *tenant], False),
-        (["ask", "And what was the code?", "--conversation", talk.conversation_id, *groups], False),
+        (["ask", question_about(paper), *groups], False),
+        (["conversation", "show", conversation.conversation_id, *groups], False),
+        (["conversation", "delete", conversation.conversation_id, *tenant], False),
+        (
+            [
+                "ask",
+                "And what was the code?",
+                "--conversation",
+                conversation.conversation_id,
+                *groups,
+            ],
+            False,
+        ),
         (["status", *tenant], True),
         (["runs", *tenant], True),
         (["quarantine", "list", *tenant], True),
@@ -82,7 +91,7 @@ def _choose_arguments(
 
 
 def run_command(target: Target, arguments: list[str]) -> str:
-    """All that a command writes, and its exit code."""
+    """Return the exit code of a command and all of its output."""
     out, err = io.StringIO(), io.StringIO()
     with (
         _target_environment(target),
@@ -92,20 +101,25 @@ def run_command(target: Target, arguments: list[str]) -> str:
         try:
             with patch.object(sys, "argv", ["groundwork", *arguments]):
                 cli.main.main()
-        except SystemExit as left:
-            return f"{left.code}\n{out.getvalue()}\n{err.getvalue()}"
+        except SystemExit as exit_:
+            return f"{exit_.code}\n{out.getvalue()}\n{err.getvalue()}"
     raise AssertionError("the command line always exits")
 
 
 @contextlib.contextmanager
 def _target_environment(target: Target) -> Iterator[None]:
-    """The settings of the target, and the model that is loaded already."""
+    """Set the target's settings, and reuse its loaded model."""
     settings = target.services.settings
-    named = {
+    settings_of_target = {
         "GROUNDWORK_DATABASE_URL": settings.database_url,
         "GROUNDWORK_HOME": str(settings.home),
     }
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("GROUNDWORK_")}
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith("GROUNDWORK_")
+    }
     loaded = patch("core.services.load_embedder", lambda *_: target.services.embedder())
-    with patch.dict(os.environ, kept | named | {"COLUMNS": "200"}, clear=True), loaded:
+    with (
+        patch.dict(os.environ, environment | settings_of_target | {"COLUMNS": "200"}, clear=True),
+        loaded,
+    ):
         yield

@@ -1,7 +1,8 @@
-"""The estate under attack: tenants full of canaries, and the truth about who may see which.
+"""Tenants full of canaries, and the record of which caller may see which canary.
 
-A canary is a word that stands in one place only: in one document's text, title, heading, metadata or path. A document
-has one of each: who knows one of them and sends it would show by any of the others that it got through.
+A canary is a random word that occurs in one place only: in the text, title, heading, metadata or
+path of one document. Every document has one of each. A caller who sends one of them and succeeds
+sees the others.
 """
 
 import json
@@ -29,11 +30,11 @@ GROUPS = ("finance", "legal", "guards")
 LETTERS = "bcdfghjklmnpqrtvwxz"
 CANARY = re.compile(rf"qz[{LETTERS}]{{12}}")
 IDENTIFIER = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
-OPERATOR = "\x1foperator"  # whoever sits at a tenant's command line; no group can be called that
-SPEAKER = "\x1fspeaker"  # whose the conversations are: the subject of no attacker's token, and no group is called that
-PARALLEL_TENANTS = 3  # tenants that are filled at the same time
+OPERATOR = "\x1foperator"  # of the command line; not a possible group name
+SPEAKER = "\x1fspeaker"  # owner of conversations; never in a token
+PARALLEL_TENANTS = 3  # filled at the same time
 
-Audience = tuple[str, str]  # a tenant, and a group in it: "" for everyone there
+Audience = tuple[str, str]  # a tenant and one of its groups; "" for all
 
 DOCUMENTS_QUERY = sql.SQL(
     "select d.tenant_id, d.path, d.uri, d.document_id::text, r.readers, count(c.chunk_id)"
@@ -44,7 +45,7 @@ DOCUMENTS_QUERY = sql.SQL(
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A file of a tenant's folder."""
+    """File of a tenant's folder."""
 
     path: str
     body: str
@@ -52,13 +53,13 @@ class Draft:
 
     @property
     def canaries(self) -> tuple[str, ...]:
-        """Those of its title, metadata, headings and text, then those of its path."""
+        """Return the canaries of title, metadata, headings and text, then those of the path."""
         return (*dict.fromkeys(CANARY.findall(self.body)), *CANARY.findall(self.path))
 
 
 @dataclass(frozen=True, slots=True)
 class Paper:
-    """A document that an attacker may know of: its id, who may read it, and its canaries by where they stand."""
+    """Stored document: its id, readers, number of chunks, and canaries by place."""
 
     tenant: str
     path: str
@@ -69,7 +70,7 @@ class Paper:
     canaries: tuple[str, ...]
 
     def is_readable_by(self, principal: Principal) -> bool:
-        """Whether the principal may read it."""
+        """Return whether the principal may read it."""
         return principal.tenant == self.tenant and (
             not self.readers or not self.readers.isdisjoint(principal.groups)
         )
@@ -77,7 +78,7 @@ class Paper:
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """A conversation of somebody in a tenant; its one question holds a canary. Nobody else may know of it."""
+    """Conversation of one user in a tenant; its question holds a canary. It is private."""
 
     tenant: str
     conversation_id: str
@@ -86,40 +87,38 @@ class Conversation:
 
 @dataclass(slots=True)
 class Estate:
-    """The tenants, their documents and conversations, whose each canary and each id is, and what was deleted."""
+    """Tenants, documents and conversations, the owners of each mark, and the removed marks."""
 
     tenants: tuple[str, ...] = ()
     own_groups: dict[str, str] = field(
         default_factory=dict
-    )  # of each tenant, the group that only it has
+    )  # by tenant: the group that only it has
     owners: dict[str, set[Audience]] = field(default_factory=dict)
     papers: list[Paper] = field(default_factory=list)
     conversations: list[Conversation] = field(default_factory=list)
     _owners_lock: threading.Lock = field(default_factory=threading.Lock)
-    removed_marks: list[str] = field(
-        default_factory=list
-    )  # canaries that nobody may see: deleted, or replaced
+    removed_marks: list[str] = field(default_factory=list)  # canaries of deleted or replaced texts
 
     def find_leaks(
         self, asker: Principal | None, sent: str, got: str, *, operator: bool = False
     ) -> list[str]:
-        """The canaries and ids in an answer that the asker did not send and may not know; nobody may know any.
+        """Return the canaries and ids in a reply that the caller did not send and may not see.
 
-        An operator may know all of a tenant's.
+        An anonymous caller (None) may see none, an operator all of the tenant's.
         """
-        found = find_marks(got)
+        marks = find_marks(got)
         if asker is not None:
             sent = f"{sent} {asker.tenant} {asker.groups}"
         return (
-            [mark for mark in found - find_marks(sent) if not self._may_know(asker, mark, operator)]
-            if found
+            [mark for mark in marks - find_marks(sent) if not self._may_know(asker, mark, operator)]
+            if marks
             else []
         )
 
     def _may_know(self, asker: Principal | None, mark: str, operator: bool) -> bool:
         owners = self.owners.get(mark)
         if owners is None:
-            return True  # no canary of ours
+            return True  # not a canary of the estate
         if asker is None:
             return False
         return any(
@@ -128,36 +127,36 @@ class Estate:
         )
 
     def shows_own_data(self, asker: Principal | None, sent: str, got: str) -> bool:
-        """Whether an answer holds something that is the asker's own, and that they did not send."""
+        """Return whether a reply holds data of the caller that the request did not contain."""
         if asker is None:
             return False
         fresh = find_marks(got) - find_marks(f"{sent} {asker.tenant} {asker.groups}")
         return any(mark in self.owners and self._may_know(asker, mark, True) for mark in fresh)
 
     def count_readable(self, principal: Principal) -> tuple[int, int]:
-        """How many documents a principal may see, and how many passages of them."""
-        seen = [paper.chunks for paper in self.papers if paper.is_readable_by(principal)]
-        return len(seen), sum(seen)
+        """Return the number of readable documents, and of their passages."""
+        chunk_counts = [paper.chunks for paper in self.papers if paper.is_readable_by(principal)]
+        return len(chunk_counts), sum(chunk_counts)
 
     def groups(self, tenant: str) -> tuple[str, ...]:
-        """The groups of a tenant: those whose names others have too, and one of its own."""
+        """Return the groups of a tenant: shared names, and one of its own."""
         return (*GROUPS, self.own_groups[tenant])
 
     def record_owners(self, text: str, *places: Audience) -> None:
-        """Note whose the canaries and ids in a text are."""
-        with self._owners_lock:  # attackers claim groups while others' answers are judged: a set that is read never changes
+        """Record the owners of the canaries and ids in a text."""
+        with self._owners_lock:  # other threads read these sets, so replace them
             for mark in find_marks(text):
                 self.owners[mark] = {*self.owners.get(mark, ()), *places}
 
 
 def find_marks(text: str) -> set[str]:
-    """All that may give something away in a text: words in the form of a canary, and ids."""
+    """Return the canaries and ids in a text."""
     lowered = text.lower()
     return {*CANARY.findall(lowered), *IDENTIFIER.findall(lowered)}
 
 
 def make_canary(chance: random.Random) -> str:
-    """A word that stands nowhere else."""
+    """Return a new random word."""
     return "qz" + "".join(chance.choices(LETTERS, k=12))
 
 
@@ -169,14 +168,15 @@ def fill_database(
     chance: random.Random,
     on_run_done: Callable[[], object] = lambda: None,
 ) -> Estate:
-    """Fill an empty database, every tenant in two runs, so that versions are replaced and documents deleted.
+    """Fill an empty database, each tenant in two runs, with replaced and deleted documents.
 
-    `admin` connects as one who sees everything; `done` is called after each of the 2 * tenants runs.
+    `admin` opens a connection that sees everything; `on_run_done` is called after each of the
+    2 * tenants runs.
     """
     estate = Estate()
     estate.tenants = tuple(f"tenant-{number}-{make_canary(chance)}" for number in range(tenants))
     estate.own_groups = {tenant: f"staff-{make_canary(chance)}" for tenant in estate.tenants}
-    shared = [gate_document(chance) for _ in estate.tenants[::2]]
+    shared = [make_gate_document(chance) for _ in estate.tenants[::2]]
     first = {
         tenant: _make_first_edition(
             tenant, estate.own_groups[tenant], shared[number // 2], bool(number % 2), chance
@@ -188,17 +188,15 @@ def fill_database(
     with ParserPool() as reader, ThreadPoolExecutor(PARALLEL_TENANTS) as pool:
         for edition in (first, second):
 
-            def take_in(tenant: str, drafts: dict[str, list[Draft]] = edition) -> None:
+            def ingest(tenant: str, drafts: dict[str, list[Draft]] = edition) -> None:
                 _write_folder(folder / tenant, drafts[tenant])
                 pipeline.ingest_sources(
                     services, tenant, [pipeline.build_source_spec(str(folder / tenant))], reader
                 )
                 on_run_done()
 
-            list(pool.map(take_in, estate.tenants))
-    for tenant in (
-        estate.tenants
-    ):  # as the schedule would: words of deleted documents stay in the lexicon until then
+            list(pool.map(ingest, estate.tenants))
+    for tenant in estate.tenants:  # as scheduled; until then the lexicon keeps deleted words
         repair_tenant(services, tenant)
         estate.conversations.append(
             _start_conversation(services, estate, tenant, make_canary(chance))
@@ -209,7 +207,7 @@ def fill_database(
 
 
 def _start_conversation(services: Services, estate: Estate, tenant: str, word: str) -> Conversation:
-    """Have somebody of a tenant ask something."""
+    """Ask a question as a user of a tenant."""
     history, question = (
         ConversationHistory(services, Principal(tenant, subject=SPEAKER)),
         f"Who gave me the code {word}?",
@@ -220,8 +218,8 @@ def _start_conversation(services: Services, estate: Estate, tenant: str, word: s
     return Conversation(tenant, str(conversation), word)
 
 
-def gate_document(chance: random.Random) -> str:
-    """A document about one gate."""
+def make_gate_document(chance: random.Random) -> str:
+    """Return the Markdown of a document about one gate."""
     title, owner, tag, heading, gate, code = (make_canary(chance) for _ in range(6))
     return (
         f"---\ntitle: Gate codes {title}\nowner: {owner}\ntags: [{tag}, gates]\nyear: 2024\n---\n"
@@ -233,8 +231,10 @@ def gate_document(chance: random.Random) -> str:
 def _make_first_edition(
     tenant: str, staff: str, shared: str, closed: bool, chance: random.Random
 ) -> list[Draft]:
-    """What a tenant begins with. Some texts stand twice: for the same readers, for two groups, and for two tenants;
-    `closed`: the text that it shares with a neighbour is for one group only here.
+    """Return the first documents of a tenant.
+
+    Some texts occur twice: for the same readers, for two groups, and for two tenants. `closed`: the
+    text shared with another tenant is for one group only.
     """
     readers: dict[str, tuple[str, ...]] = {
         "all": (),
@@ -248,10 +248,10 @@ def _make_first_edition(
         "regrouped": (),
     }
     drafts = [
-        Draft(f"{name}/{make_canary(chance)}.md", gate_document(chance), names)
+        Draft(f"{name}/{make_canary(chance)}.md", make_gate_document(chance), names)
         for name, names in readers.items()
     ]
-    twin = gate_document(chance)
+    twin = make_gate_document(chance)
     return [
         *drafts,
         Draft(f"copy/{make_canary(chance)}.md", drafts[0].body),
@@ -262,15 +262,15 @@ def _make_first_edition(
 
 
 def _make_second_edition(drafts: Sequence[Draft], chance: random.Random) -> list[Draft]:
-    """One document less, one with new content, one that only a group may still read."""
-    kept = [draft for draft in drafts if not draft.path.startswith("deleted/")]
+    """Return the documents with one deleted, one rewritten, and one restricted to a group."""
+    remaining = [draft for draft in drafts if not draft.path.startswith("deleted/")]
     return [
-        replace(draft, body=gate_document(chance))
+        replace(draft, body=make_gate_document(chance))
         if draft.path.startswith("replaced/")
         else replace(draft, readers=("legal",))
         if draft.path.startswith("regrouped/")
         else draft
-        for draft in kept
+        for draft in remaining
     ]
 
 
@@ -286,14 +286,14 @@ def _note_owners(
     for draft in (draft for drafts in first.values() for draft in drafts):
         estate.removed_marks += [mark for mark in draft.canaries if mark not in estate.owners]
     estate.owners |= {mark: set() for mark in estate.removed_marks}
-    for tenant, drafts in first.items():  # what was deleted stays in the ledger, by its path
+    for tenant, drafts in first.items():  # the ledger keeps the paths of deleted documents
         estate.record_owners(" ".join(draft.path for draft in drafts), (tenant, OPERATOR))
     for tenant in estate.tenants:
         estate.record_owners(unreadable_file_name(tenant), (tenant, OPERATOR))
 
 
 def unreadable_file_name(tenant: str) -> str:
-    """The name of a tenant's file that can't be read."""
+    """Return the name of a tenant's unreadable file."""
     return f"broken-{make_canary(random.Random(tenant))}.docx"
 
 
@@ -313,15 +313,15 @@ def _write_folder(folder: Path, drafts: Sequence[Draft]) -> None:
 def _read_document_ids(
     estate: Estate, connection: Connection, drafts: dict[str, list[Draft]]
 ) -> None:
-    """The ids that the database gave, and how many passages each document has.
+    """Read the stored ids and the number of passages of each document.
 
     Raises:
-        RuntimeError: the database does not hold what was written.
+        RuntimeError: the database does not hold the written documents.
     """
-    written = {(tenant, draft.path): draft for tenant, each in drafts.items() for draft in each}
+    expected = {(tenant, draft.path): draft for tenant, files in drafts.items() for draft in files}
     rows: list[Any] = connection.execute(DOCUMENTS_QUERY).fetchall()
     for tenant, path, uri, document_id, readers, chunks in rows:
-        draft = written.pop((tenant, path), None)
+        draft = expected.pop((tenant, path), None)
         if draft is None or sorted(draft.readers) != sorted(readers):
             raise RuntimeError(
                 f"The estate was not filled as planned: {path} of {tenant} is for {readers}."
@@ -329,9 +329,9 @@ def _read_document_ids(
         paper = Paper(tenant, path, uri, document_id, frozenset(readers), chunks, draft.canaries)
         estate.papers.append(paper)
         estate.record_owners(document_id, *((tenant, group) for group in readers or ("",)))
-    if written:
+    if expected:
         raise RuntimeError(
-            f"The estate was not filled as planned: {len(written)} documents are missing."
+            f"The estate was not filled as planned: {len(expected)} documents are missing."
         )
     runs: list[Any] = connection.execute("select tenant_id, run_id::text from run").fetchall()
     for tenant, run_id in runs:

@@ -1,4 +1,4 @@
-"""Attacks on the functions of the read path, called directly: every mode, filters that name others, all explained."""
+"""Attacks on the functions of the read path: every mode, filters that name foreign documents."""
 
 import contextlib
 import math
@@ -39,19 +39,19 @@ INVERTED_PREDICATE = r"\1 <> %(tenant)s"
 
 
 def attack_search(target: Target, chance: random.Random) -> Observation:
-    """One search: by what others' documents say, with the vector of the question about one."""
+    """Search for words of others' documents, with the vector of a question about one."""
     estate, asker = target.estate, random_asker(target.estate, chance)
-    aim = choose_paper(estate, asker, chance)
-    asked = [
-        *chance.sample(aim.canaries, chance.randint(1, 2)),
+    paper = choose_paper(estate, asker, chance)
+    words = [
+        *chance.sample(paper.canaries, chance.randint(1, 2)),
         *chance.sample(estate.removed_marks, chance.randint(0, 1)),
     ]
     question = chance.choice(
         ["{}", "What is the code of the {} gate?", "gate codes {} porter Monday"]
     )
-    question = question.format(" ".join(asked))
-    wanted, narrow = filter_for_paper(aim, chance)
-    sent = f"{question} {wanted}"
+    question = question.format(" ".join(words))
+    condition, is_narrow = filter_for_paper(paper, chance)
+    sent = f"{question} {condition}"
     try:
         evidence = retrieve(
             target.services,
@@ -59,107 +59,112 @@ def attack_search(target: Target, chance: random.Random) -> Observation:
             question,
             limit=check_limit(chance.choice(LIMITS)),
             mode=chance.choice(MODES),
-            where=parse_filter(wanted) if wanted else None,
-            vector=target.vectors[aim.document_id],
+            where=parse_filter(condition) if condition else None,
+            vector=target.vectors[paper.document_id],
             explain=chance.random() < 0.1,
         )
     except GroundworkError as error:
         return Observation(asker, sent, str(error))
-    wrong = _check_numbers(target, asker, evidence, asked)
-    if narrow and estate.find_leaks(asker, "", str(wanted)):
-        wrong = wrong or _check_filter_effect(evidence)
-    return Observation(asker, sent, repr(evidence), wrong)
+    violation = _check_numbers(target, asker, evidence, words)
+    if is_narrow and estate.find_leaks(asker, "", str(condition)):
+        violation = violation or _check_filter_effect(evidence)
+    return Observation(asker, sent, repr(evidence), violation)
 
 
 def _check_numbers(
-    target: Target, asker: Principal, evidence: SearchResult, asked: list[str]
+    target: Target, asker: Principal, evidence: SearchResult, words: list[str]
 ) -> str:
-    """What a search told by its numbers: how much there is, and whether a word is anywhere."""
+    """Return the hidden data that counts or idf reveal, or an empty text."""
     if (evidence.searched.documents, evidence.searched.passages) != target.estate.count_readable(
         asker
     ):
         return f"counts {evidence.searched.documents} documents, not {target.estate.count_readable(asker)[0]}"
     rarest = math.log(1 + (evidence.searched.passages + 0.5) / 0.5)
-    for word in hidden_canaries(target.estate, asker, asked):
+    for word in hidden_canaries(target.estate, asker, words):
         if not math.isclose(evidence.idf[extract_terms(word)[0]], rarest):
-            return f"the idf of {word} tells that it is somewhere"
+            return f"the idf of {word} shows that it occurs"
     return ""
 
 
 def _check_filter_effect(evidence: SearchResult) -> str:
-    """Whether a filter let something pass though it names only what the asker may not see."""
+    """Return an error if a filter on hidden data let anything pass."""
     counted = evidence.explanation.passed if evidence.explanation else None
     if evidence.hits or (counted and (counted.documents or counted.passages)):
-        return "a filter on what is hidden let something pass"
+        return "a filter on hidden data let something pass"
     return ""
 
 
 def attack_answer(target: Target, chance: random.Random) -> Observation:
-    """One question: the answer's sentences and citations, or what came closest."""
+    """Ask one question; observe the sentences and citations, or the closest passages."""
     asker = random_asker(target.estate, chance)
-    aim = choose_paper(target.estate, asker, chance)
-    wanted, _ = filter_for_paper(aim, chance)
-    question = question_about(aim)
-    where = parse_filter(wanted) if wanted else None
-    given = answer_question(
+    paper = choose_paper(target.estate, asker, chance)
+    condition, _ = filter_for_paper(paper, chance)
+    question = question_about(paper)
+    where = parse_filter(condition) if condition else None
+    answer = answer_question(
         target.services, asker, question, mode=chance.choice(MODES), where=where
     )
-    told = (given.searched.documents, given.searched.passages) != target.estate.count_readable(
+    reveals = (answer.searched.documents, answer.searched.passages) != target.estate.count_readable(
         asker
     )
     return Observation(
-        asker, f"{question} {wanted}", repr(given), "counts what is hidden" if told else ""
+        asker, f"{question} {condition}", repr(answer), "counts hidden documents" if reveals else ""
     )
 
 
 def attack_document(target: Target, chance: random.Random) -> Observation:
-    """One document by its id: another's, a deleted one's, one that never was."""
+    """Fetch one document by id: a foreign one, a deleted one, or one that never existed."""
     asker = random_asker(target.estate, chance)
-    aim = choose_paper(target.estate, asker, chance)
-    wanted = chance.choice([aim.document_id] * 8 + [str(uuid.UUID(int=chance.getrandbits(128)))])
+    paper = choose_paper(target.estate, asker, chance)
+    document_id = chance.choice(
+        [paper.document_id] * 8 + [str(uuid.UUID(int=chance.getrandbits(128)))]
+    )
     try:
-        found = repr(fetch_document(target.services.database, asker, uuid.UUID(wanted)))
+        output = repr(fetch_document(target.services.database, asker, uuid.UUID(document_id)))
     except GroundworkError as error:
-        found = str(error)
-    wrong = (
+        output = str(error)
+    violation = (
         ""
-        if (aim.is_readable_by(asker) and wanted == aim.document_id) == found.startswith("Stored")
+        if (paper.is_readable_by(asker) and document_id == paper.document_id)
+        == output.startswith("Stored")
         else "wrongly found"
     )
-    return Observation(asker, wanted, found, wrong)
+    return Observation(asker, document_id, output, violation)
 
 
 def attack_llamaindex(target: Target, chance: random.Random) -> Observation:
-    """One call of the doors to LlamaIndex: by question, by filter, by id; a delete of what another has."""
+    """Call a LlamaIndex adapter: by question, by filter, by id; delete a foreign node."""
     asker = random_asker(target.estate, chance)
-    aim = choose_paper(target.estate, asker, chance)
+    paper = choose_paper(target.estate, asker, chance)
     store = GroundworkVectorStore(target.services, asker)
     operator = chance.choice([FilterOperator.EQ, FilterOperator.NE])
     filters = MetadataFilters(
-        filters=[MetadataFilter(key="owner", value=aim.canaries[1], operator=operator)]
+        filters=[MetadataFilter(key="owner", value=paper.canaries[1], operator=operator)]
     )
-    got: object = None
+    result: object = None
     match chance.randrange(4):
         case 0:
-            bundle = QueryBundle(question_about(aim), embedding=target.vectors[aim.document_id])
-            got = GroundworkRetriever(target.services, asker).retrieve(bundle)
+            bundle = QueryBundle(question_about(paper), embedding=target.vectors[paper.document_id])
+            result = GroundworkRetriever(target.services, asker).retrieve(bundle)
         case 1:
-            got = store.get_nodes(filters=filters)
+            result = store.get_nodes(filters=filters)
         case 2:
-            got = store.get_nodes(node_ids=[aim.document_id, f"groundwork:{aim.document_id}:0"])
+            result = store.get_nodes(
+                node_ids=[paper.document_id, f"groundwork:{paper.document_id}:0"]
+            )
         case _:
             stranger = Principal(f"tenant-0-{make_canary(chance)}")
             GroundworkVectorStore(target.services, stranger).delete_nodes(
-                [f"groundwork:{aim.document_id}:0"]
+                [f"groundwork:{paper.document_id}:0"]
             )
     return Observation(
-        asker, f"{question_about(aim)} {aim.canaries[1]} {aim.document_id}", repr(got)
+        asker, f"{question_about(paper)} {paper.canaries[1]} {paper.document_id}", repr(result)
     )
 
 
 @contextlib.contextmanager
 def without_tenant_predicate(replacement: str = "true") -> Iterator[None]:
-    """Have every statement run with something else in place of its tenant predicate, by the code that runs it."""
+    """Replace the tenant predicate of every statement in all modules with `QUERIES`."""
     users = {
         module: module.QUERIES
         for module in list(sys.modules.values())
@@ -176,8 +181,8 @@ def without_tenant_predicate(replacement: str = "true") -> Iterator[None]:
 
 
 def read_without_predicate(target: Target, chance: random.Random) -> Observation:
-    """One of the above, to be called within `stripped`; nothing but its text counts, since statements are broken."""
-    seen = chance.choice(
+    """Run an attack inside `without_tenant_predicate`; only the text counts, not the numbers."""
+    observation = chance.choice(
         [attack_search, attack_search, attack_search, attack_answer, attack_document]
     )(target, chance)
-    return Observation(seen.asker, seen.sent, seen.received)
+    return Observation(observation.asker, observation.sent, observation.received)

@@ -1,4 +1,4 @@
-"""Carries out the attack: which kinds, how many of each, in which order, and the control. `measure` is read first."""
+"""Course of the attack: kinds, requests, order, control. Start at `measure_attack`."""
 
 import contextlib
 import io
@@ -39,11 +39,9 @@ from serving.api.app import build_api
 
 ProgressCallback = Callable[[str, int], object]
 
-CONTROL_REQUESTS = (
-    40  # requests of each kind in the control, and a third of that of those that take longer
-)
+CONTROL_REQUESTS = 40  # for each kind; a third of it for slow kinds
 
-# What is tried, and how many of a thousand requests each kind gets; at least as many as the last number.
+# Attack, requests per thousand, and the least number of requests, by title.
 PARALLEL_ATTACKS: Mapping[str, tuple[Attack, float, int]] = {
     "searches: every mode, filters that name others, explained": (
         retrieving.attack_search,
@@ -53,31 +51,31 @@ PARALLEL_ATTACKS: Mapping[str, tuple[Attack, float, int]] = {
     "questions": (retrieving.attack_answer, 60, 20),
     "documents by others' ids": (retrieving.attack_document, 120, 20),
     "hidden against absent": (web.compare_hidden_and_absent, 40, 20),
-    "doors to LlamaIndex": (retrieving.attack_llamaindex, 5, 12),
+    "LlamaIndex adapters": (retrieving.attack_llamaindex, 5, 12),
     "all routes, in process": (web.attack_routes(web.in_process), 200, 20),
     "all routes, over HTTP": (web.attack_routes(web.over_http), 70, 40),
     "others' conversations": (web.attack_conversations, 20, 40),
     "others named in the address": (web.attack_parameters, 30, 20),
-    "tokens forged, expired, of nobody": (web.send_false_token, 60, 60),
+    "forged, expired and foreign tokens": (web.send_false_token, 60, 60),
     "requests within requests": (web.smuggle_requests, 10, 30),
-    "connections hung up on": (web.abort_request, 5, 15),
+    "closed connections": (web.abort_request, 5, 15),
 }
 TENANT_REMOVED = "statements without their tenant"
-TENANT_NEGATED = "statements with the tenant turned round"
+TENANT_NEGATED = "statements with the tenant negated"
 REUSED = "connections after errors, cancellations, timeouts"
-KILLED = "connections after all were ended"
+KILLED = "connections after all were terminated"
 ATTEMPTED = "roles, settings, functions, catalogues"
 TABLES = "every table and partition, directly"
 SEQUENTIAL_ATTACKS: Mapping[str, tuple[Attack, float, int]] = {
     "commands": (run_random_command, 2, 12),
-    "starts as owner, superuser and the like": (sessions.start_with_other_role, 0.5, 12),
+    "starts as owner, superuser and similar roles": (sessions.start_with_other_role, 0.5, 12),
     "numbers, while others gain and lose documents": (observe_unrelated_changes, 0.5, 3),
 }
 
 
 @dataclass(slots=True)
 class Result:
-    """What came of it all; `control` has the counts of the same attacks where nothing defends."""
+    """Result of the attack; `control` has the counts of the same attacks without any defence."""
 
     counts: dict[str, AttackCount] = field(default_factory=dict)
     control: dict[str, AttackCount] = field(default_factory=dict)
@@ -87,30 +85,30 @@ class Result:
 
     @property
     def requests(self) -> int:
-        """Of all kinds, the control's not among them."""
+        """Return the number of requests, without the control."""
         return sum(count.requests for count in self.counts.values())
 
     @property
     def own(self) -> int:
-        """Answers that held something of the asker's own."""
+        """Return the number of replies with data of the caller."""
         return sum(count.own for count in self.counts.values())
 
     @property
     def leaks(self) -> int:
-        """Of all kinds; any is one too many."""
+        """Return the number of leaks."""
         return sum(count.leaks for count in self.counts.values())
 
     @property
     def failed(self) -> bool:
-        """Whether something leaked or was changed."""
+        """Return whether anything leaked or was changed."""
         return bool(self.leaks or self.log_leaks or self.damage)
 
     def undetected_attacks(self) -> list[str]:
-        """The kinds whose leaks would not have been seen, by the control."""
+        """Return the attacks of the control that did not leak."""
         return [name for name, count in self.control.items() if not count.leaks]
 
     def examples(self) -> list[str]:
-        """Some leaks of each kind, in full."""
+        """Return some leaks of each kind, in full."""
         return [
             f"{name}: {example}"
             for name, count in self.counts.items()
@@ -118,7 +116,7 @@ class Result:
         ]
 
     def to_json(self) -> dict[str, Any]:
-        """For JSON."""
+        """Return plain values for JSON."""
         rows = [
             {"attack": name, "requests": count.requests, "own": count.own, "leaks": count.leaks}
             | ({"control": self.control[name].leaks} if name in self.control else {})
@@ -143,7 +141,7 @@ def measure_attack(
     seed: int,
     on_progress: ProgressCallback,
 ) -> Result:
-    """Attack a database made for it, on the embedded server of a home folder; `folder` is for the documents."""
+    """Attack a new database on the embedded server of `home`; `folder` is for the documents."""
     settings = Settings(home=home, database_url="")
     server = EmbeddedPostgres(home / "postgres")
     server.start()
@@ -186,14 +184,14 @@ def attack_database(
 
     chance = random.Random(seed)
     address = server.conninfo("groundwork_app", name)
-    remembering = CachingEmbedder(embedder)
+    caching_embedder = CachingEmbedder(embedder)
     settings = Settings(home=server.folder.parent, database_url=address)
     result = Result()
     with (
         Services(
             settings,
             Database(address).open(),
-            embedders=LoadedEmbedders({embedder.model.name: remembering}),
+            embedders=LoadedEmbedders({embedder.model.name: caching_embedder}),
         ) as services,
         tempfile.TemporaryDirectory(dir=folder) as documents,
     ):
@@ -205,20 +203,22 @@ def attack_database(
             chance,
             lambda: on_progress("Filling", 2 * tenants),
         )
-        vectors = remembering.encode_ahead(
+        vectors = caching_embedder.encode_ahead(
             [question_about(paper) for paper in estate.papers]
         ).tolist()
-        asked = dict(zip([paper.document_id for paper in estate.papers], vectors, strict=True))
+        vectors_by_id = dict(
+            zip([paper.document_id for paper in estate.papers], vectors, strict=True)
+        )
         api = web.build_signed_api(services)
         with (
             _capture_logs(server.log_file) as logged,
             web.serve_api(api) as port,
-            Database(address, max_connections=sessions.POOL_CONNECTIONS).open() as few,
+            Database(address, max_connections=sessions.POOL_CONNECTIONS).open() as small_pool,
         ):
-            target = Target(estate, services, admin, api, port, asked)
-            attacks = _AttackRun(target, few, threads, seed, on_progress)
+            target = Target(estate, services, admin, api, port, vectors_by_id)
+            attacks = _AttackRun(target, small_pool, threads, seed, on_progress)
             attacks.attack_product(requests, result)
-            # Before the attacks that write statements of their own: what those say in errors is the attacker's.
+            # Read now: later attacks write statements of their own, which appear in errors.
             result.log_lines, result.log_leaks = _count_leaking_lines(logged(), estate)
             attacks.attack_connections(requests, result)
             with admin() as connection:
@@ -229,7 +229,7 @@ def attack_database(
 
 @dataclass(frozen=True, slots=True)
 class _AttackRun:
-    """The attacks on one target. `few` is a pool with fewer connections than threads."""
+    """Attacks on one target. `small_pool` has fewer connections than threads."""
 
     target: Target
     small_pool: Database
@@ -238,7 +238,7 @@ class _AttackRun:
     on_progress: ProgressCallback
 
     def attack_product(self, requests: int, result: Result) -> None:
-        """All that goes through the code of the product."""
+        """Run the attacks that use the code of the product."""
         self._carry_out(
             "Attacking", _request_counts(PARALLEL_ATTACKS, requests), result.counts, self.threads
         )
@@ -259,7 +259,7 @@ class _AttackRun:
         )
 
     def attack_connections(self, requests: int, result: Result) -> None:
-        """What needs no more than the application's own connection."""
+        """Run the attacks that need only the application's database connection."""
         self._carry_out(
             "Connections",
             _request_counts(self._connection_attacks(), requests),
@@ -272,7 +272,7 @@ class _AttackRun:
         self._carry_out("Ended connections", kinds, result.counts, 1)
 
     def attack_without_defences(self, requests: int, result: Result) -> None:
-        """The same where nothing defends: every kind must leak."""
+        """Run the same attacks without any defence: each must leak."""
         open_api = build_api(self.target.services, web.TrustingIdentity())
         target = replace(self.target, api=open_api)
         kinds = {
@@ -310,7 +310,7 @@ class _AttackRun:
         counts: dict[str, AttackCount],
         threads: int,
     ) -> None:
-        """So many of each kind, in random order, by several threads."""
+        """Run a number of attacks of each kind, in random order, in several threads."""
         order = [name for name, (_, number) in kinds.items() for _ in range(number)]
         random.Random(self.seed).shuffle(order)
         for name in kinds:
@@ -325,15 +325,13 @@ class _AttackRun:
                 if name is None:
                     return
                 try:
-                    seen = kinds[name][0](self.target, chance)
-                except (
-                    Exception
-                ) as error:  # an attack that breaks off has not shown that nothing leaks
-                    seen = Observation(
-                        None, "", repr(error), f"unforeseen: {type(error).__name__}: {error}"
+                    observation = kinds[name][0](self.target, chance)
+                except Exception as error:  # a broken attack does not prove that nothing leaks
+                    observation = Observation(
+                        None, "", repr(error), f"unexpected error: {type(error).__name__}: {error}"
                     )
                 with lock:
-                    counts[name].add(self.target.estate, seen)
+                    counts[name].add(self.target.estate, observation)
                     self.on_progress(stage, len(order))
 
         workers = [threading.Thread(target=work, args=(worker,)) for worker in range(threads)]
@@ -346,7 +344,7 @@ class _AttackRun:
 def _request_counts(
     kinds: Mapping[str, tuple[Attack, float, int]], requests: int
 ) -> dict[str, tuple[Attack, int]]:
-    """How many of each kind, of so many requests in all."""
+    """Return the number of requests for each kind, of `requests` in total."""
     return {
         name: (attack, max(least, round(requests * share / 1000)))
         for name, (attack, share, least) in kinds.items()
@@ -355,22 +353,22 @@ def _request_counts(
 
 @contextlib.contextmanager
 def _without_row_security(admin: Callable[[], Connection]) -> Iterator[None]:
-    """Row-level security switched off on every table, for the control."""
-    guarded = "select relname::text from pg_class where relnamespace = 'groundwork'::regnamespace and relrowsecurity"
+    """Switch row-level security off on every table, for the control."""
+    tables_query = "select relname::text from pg_class where relnamespace = 'groundwork'::regnamespace and relrowsecurity"
     with admin() as connection:
-        rows: list[Any] = connection.execute(guarded).fetchall()
-    for way in ("disable", "enable"):
+        rows: list[Any] = connection.execute(tables_query).fetchall()
+    for action in ("disable", "enable"):
         with admin() as connection:
             for (table,) in rows:
                 change = sql.SQL("alter table {} {} row level security")
-                connection.execute(change.format(sql.Identifier(table), sql.SQL(way)))
-        if way == "disable":
+                connection.execute(change.format(sql.Identifier(table), sql.SQL(action)))
+        if action == "disable":
             yield
 
 
 @contextlib.contextmanager
 def _capture_logs(server_log: Path) -> Iterator[Callable[[], str]]:
-    """Takes what the service, the libraries and the database server log; gives all of it so far."""
+    """Capture the logs of service, libraries and database server; yield a function to read them."""
     log, before = io.StringIO(), server_log.stat().st_size if server_log.exists() else 0
     handler = logging.StreamHandler(log)
     logging.getLogger().addHandler(handler)
@@ -383,22 +381,22 @@ def _capture_logs(server_log: Path) -> Iterator[Callable[[], str]]:
         ],
         wrapper_class=structlog.make_filtering_bound_logger(
             logging.INFO
-        ),  # a command may have asked for less
+        ),  # a command may have raised the level
         logger_factory=structlog.WriteLoggerFactory(file=log),
     )
 
-    def so_far() -> str:
-        said = server_log.read_bytes()[before:] if server_log.exists() else b""
-        return log.getvalue() + said.decode(errors="replace")
+    def read_logs() -> str:
+        server_output = server_log.read_bytes()[before:] if server_log.exists() else b""
+        return log.getvalue() + server_output.decode(errors="replace")
 
     try:
-        yield so_far
+        yield read_logs
     finally:
         structlog.reset_defaults()
         logging.getLogger().removeHandler(handler)
 
 
 def _count_leaking_lines(log: str, estate: Estate) -> tuple[int, int]:
-    """How many lines a log has, and in how many there is something of anybody's."""
+    """Return the number of lines of a log, and of those with any mark."""
     lines = log.splitlines()
     return len(lines), sum(bool(estate.find_leaks(None, "", line)) for line in lines)

@@ -1,4 +1,4 @@
-"""Attacks on the database itself, as the application's role: broken transactions, roles and settings, every table."""
+"""Attacks on the database with the application's role: transactions, settings, tables."""
 
 import asyncio
 import contextlib
@@ -17,7 +17,7 @@ from core.db.database import Connection, Database
 from core.errors import GroundworkError, UnsafeDatabase
 from core.principal import Principal
 
-POOL_CONNECTIONS = 3  # pooled connections, fewer than threads, so that each is soon somebody else's
+POOL_CONNECTIONS = 3  # fewer than threads, so that tenants share each
 VISIBLE_DOCUMENTS = sql.SQL(
     "select tenant_id, title, path, text, metadata from groundwork.document"
 )
@@ -36,33 +36,43 @@ EXPECTED_ERRORS = (
 
 
 class Hangup(Exception):
-    """What an application may raise in the middle of a transaction."""
+    """Error of an application in the middle of a transaction."""
 
 
-# --- connections that are left in the middle of something -----------------------------------------------------------
+# --- interrupted connections ----------------------------------------------------------------------
 
 
 def reuse_after_error(database: Database) -> Callable[[Target, random.Random], Observation]:
-    """One tenant's transaction goes wrong in some way; the next borrower of a connection is another tenant."""
+    """Break the transaction of one tenant; the connection's next user is another tenant."""
 
     def attack(target: Target, chance: random.Random) -> Observation:
         first, second = random_asker(target.estate, chance), random_asker(target.estate, chance)
-        spoil = chance.choice(SPOILERS)
+        spoiler = chance.choice(SPOILERS)
         with contextlib.suppress(*EXPECTED_ERRORS, Hangup):
-            spoil(database, first)
+            spoiler(database, first)
         with database.connection() as connection:
-            left = connection.execute(
+            session_state = connection.execute(
                 "select current_user::text, current_setting('groundwork.tenant', true),"
                 " current_setting('groundwork.groups', true)"
             ).fetchone()
-        clean = left is not None and left[0] == "groundwork_app" and not left[1] and not left[2]
-        seen = _read_visible_documents(
-            target, database, second, f"after {spoil.__name__.strip('_')} by {first.tenant}"
+        clean = (
+            session_state is not None
+            and session_state[0] == "groundwork_app"
+            and not session_state[1]
+            and not session_state[2]
+        )
+        observation = _read_visible_documents(
+            target, database, second, f"after {spoiler.__name__.strip('_')} by {first.tenant}"
         )
         return (
-            seen
-            if clean or seen.violation
-            else Observation(second, seen.sent, seen.received, f"{left} stayed on a connection")
+            observation
+            if clean or observation.violation
+            else Observation(
+                second,
+                observation.sent,
+                observation.received,
+                f"{session_state} stayed on a connection",
+            )
         )
 
     return attack
@@ -71,7 +81,7 @@ def reuse_after_error(database: Database) -> Callable[[Target, random.Random], O
 def _read_visible_documents(
     target: Target, database: Database, asker: Principal, sent: str
 ) -> Observation:
-    """Every document that the asker's transaction sees, which must be all of theirs and no other."""
+    """Read every visible document: they must be all of the caller's and no others."""
     with database.reading(asker) as connection:
         rows = connection.execute(VISIBLE_DOCUMENTS).fetchall()
     wrong = (
@@ -135,19 +145,19 @@ def _closed(database: Database, asker: Principal) -> None:
 
 
 def _abandoned(database: Database, asker: Principal) -> None:
-    """A generator that is dropped half way."""
+    """Drop a generator half way."""
 
     def rows() -> Generator[Any, None, None]:
         with database.reading(asker) as connection:
             yield from connection.execute(VISIBLE_DOCUMENTS).fetchall()
 
-    begun = rows()
-    next(begun, None)
-    begun.close()
+    generator = rows()
+    next(generator, None)
+    generator.close()
 
 
 def _cancelled_task(database: Database, asker: Principal) -> None:
-    """A task that is cancelled while its thread still works, as when a client hangs up."""
+    """Cancel a task while its thread still works, as when a client hangs up."""
 
     async def hurried() -> None:
         work = asyncio.to_thread(
@@ -159,7 +169,7 @@ def _cancelled_task(database: Database, asker: Principal) -> None:
 
 
 def _cancelled_in_task(database: Database, asker: Principal) -> None:
-    """A cancellation that is raised in the very transaction."""
+    """Cancel the task inside the transaction."""
 
     async def cancelled() -> None:
         with database.reading(asker) as connection:
@@ -187,7 +197,7 @@ def _broken_pipeline(database: Database, asker: Principal) -> None:
 
 
 def _prepared(database: Database, asker: Principal) -> None:
-    """A plan made for one tenant is kept on the connection; psycopg takes it up again by the text of the statement."""
+    """Leave a plan of one tenant on the connection; psycopg reuses it by the statement's text."""
     with database.reading(asker) as connection:
         for _ in range(2):
             connection.execute(VISIBLE_DOCUMENTS, prepare=True)
@@ -212,7 +222,7 @@ SPOILERS: tuple[Spoiler, ...] = (
 
 
 def kill_connections(database: Database) -> Callable[[Target, random.Random], Observation]:
-    """Every connection of the application ended from outside, whoever uses it; then read as another tenant."""
+    """End every connection of the application from outside; then read as another tenant."""
 
     def attack(target: Target, chance: random.Random) -> Observation:
         with target.admin() as connection:
@@ -231,10 +241,10 @@ def kill_connections(database: Database) -> Callable[[Target, random.Random], Ob
     return attack
 
 
-# --- roles, settings and tables -------------------------------------------------------------------------------------
+# --- roles, settings and tables -------------------------------------------------------------------
 
-# What code that runs inside the application's transaction might try, short of naming another tenant (see
-# docs/reference/threat-model.md: that is what the application does for a living).
+# Statements of code inside the application's transaction, except a change of the tenant, which the
+# application itself must be able to make; see docs/reference/threat-model.md.
 ATTEMPTS: list[LiteralString] = [
     "reset role; select * from groundwork.document",
     "reset role; select * from groundwork.chunk",
@@ -294,23 +304,25 @@ ATTEMPTS: list[LiteralString] = [
 
 
 def attempt_statements(database: Database) -> Callable[[Target, random.Random], Observation]:
-    """Statements of an attacker, as the application's role: bare, or inside a reader's or a writer's transaction."""
+    """Run an attacker's statements: bare, or inside a reader's or writer's transaction."""
 
     def attack(target: Target, chance: random.Random) -> Observation:
         asker = random_asker(target.estate, chance)
         attempt = chance.choice(ATTEMPTS)
         part = chance.choice(("bare", "reading", "writing"))
         entered = _open_connection(database, asker, part)
-        got = _execute_all(entered, [sql.SQL(each) for each in _split_statements(attempt)])
+        output = _execute_all(
+            entered, [sql.SQL(statement) for statement in _split_statements(attempt)]
+        )
         return Observation(
-            asker if part != "bare" else None, attempt, got, operator=part == "writing"
+            asker if part != "bare" else None, attempt, output, operator=part == "writing"
         )
 
     return attack
 
 
 def read_every_table(database: Database) -> Callable[[Target, random.Random], Observation]:
-    """Every table, view, sequence and partition that the catalogue has, read whole, by its own name."""
+    """Read every table, view, sequence and partition of the catalogue by its name."""
 
     def attack(target: Target, chance: random.Random) -> Observation:
         asker = random_asker(target.estate, chance)
@@ -323,9 +335,9 @@ def read_every_table(database: Database) -> Callable[[Target, random.Random], Ob
         query = sql.SQL(command).format(name)
         part = chance.choice(("bare", "reading", "reading", "writing"))
         entered = _open_connection(database, asker, part)
-        got = _execute_all(entered, [query])
+        output = _execute_all(entered, [query])
         return Observation(
-            asker if part != "bare" else None, query.as_string(), got, operator=part == "writing"
+            asker if part != "bare" else None, query.as_string(), output, operator=part == "writing"
         )
 
     return attack
@@ -334,41 +346,41 @@ def read_every_table(database: Database) -> Callable[[Target, random.Random], Ob
 def _open_connection(
     database: Database, asker: Principal, part: str
 ) -> contextlib.AbstractContextManager[Connection]:
-    """A bare connection of the application, or a transaction of the asker's."""
+    """Return a bare connection of the application, or a transaction of the caller."""
     if part == "bare":
         return database.connection()
     return database.reading(asker) if part == "reading" else database.writing(asker.tenant)
 
 
 def _split_statements(attempt: LiteralString) -> list[LiteralString]:
-    """The statements of an attempt; a block in $$ is one."""
+    """Return the statements of an attempt; a block in $$ is one."""
     return [attempt] if "$$" in attempt else attempt.split("; ")
 
 
 def _execute_all(
     entered: contextlib.AbstractContextManager[Connection], statements: list[Any]
 ) -> str:
-    """All that a few statements bring, their errors and notices included; what they change is undone."""
-    got: list[object] = []
+    """Return rows, errors and notices of statements; roll back their changes."""
+    output: list[object] = []
     try:
         with entered as connection, connection.transaction(force_rollback=True):
             connection.add_notice_handler(
-                lambda notice: got.append((notice.message_primary, notice.message_detail))
+                lambda notice: output.append((notice.message_primary, notice.message_detail))
             )
             try:
                 for statement in statements:
                     cursor = connection.execute(statement)
-                    got.append(cursor.fetchall() if cursor.description else cursor.statusmessage)
+                    output.append(cursor.fetchall() if cursor.description else cursor.statusmessage)
             finally:
                 connection._notice_handlers.clear()
     except psycopg.Error as error:
-        got += [str(error), error.diag.message_detail, error.diag.context]
+        output += [str(error), error.diag.message_detail, error.diag.context]
     except GroundworkError as error:
-        got += [str(error), str(error.__cause__)]
-    return repr(got)
+        output += [str(error), str(error.__cause__)]
+    return repr(output)
 
 
-# --- who may not even connect ---------------------------------------------------------------------------------------
+# --- roles with too much power --------------------------------------------------------------------
 
 POWERS = (
     ("superuser", "alter role {role} superuser"),
@@ -383,7 +395,7 @@ POWERS = (
 
 
 def start_with_other_role(target: Target, chance: random.Random) -> Observation:
-    """A start with the address of a role that may do more than the application's; it must be refused."""
+    """Start with a role of more power than the application's; the start must be refused."""
     address = target.services.settings.database_url
     parts = conninfo_to_dict(address)
     name = f"intruder_{uuid.UUID(int=chance.getrandbits(128)).hex[:12]}"
@@ -409,16 +421,21 @@ def start_with_other_role(target: Target, chance: random.Random) -> Observation:
 def _check_refused(address: str, title: str) -> Observation:
     try:
         with Database(address).open():
-            return Observation(None, title, "", f"a role that {title} was let in")
+            return Observation(None, title, "", f"a role ({title}) could connect")
     except UnsafeDatabase as error:
         return Observation(None, title, str(error))
 
 
 def find_damage(estate: Estate, connection: Connection) -> str:
-    """What the attack changed, which should be nothing."""
-    found: list[Any] = connection.execute("select document_id::text from document").fetchall()
-    lost = {paper.document_id for paper in estate.papers} ^ {row[0] for row in found}
-    spoken: list[Any] = connection.execute("select conversation_id::text from turn").fetchall()
-    silent = {talk.conversation_id for talk in estate.conversations} - {row[0] for row in spoken}
-    changes = {"documents were deleted or added": lost, "conversations were deleted": silent}
-    return "; ".join(f"{len(changed)} {what}" for what, changed in changes.items() if changed)
+    """Return the changes that the attack made; there should be none."""
+    documents: list[Any] = connection.execute("select document_id::text from document").fetchall()
+    changed_documents = {paper.document_id for paper in estate.papers} ^ {
+        row[0] for row in documents
+    }
+    turns: list[Any] = connection.execute("select conversation_id::text from turn").fetchall()
+    deleted = {talk.conversation_id for talk in estate.conversations} - {row[0] for row in turns}
+    changes = {
+        "documents were deleted or added": changed_documents,
+        "conversations were deleted": deleted,
+    }
+    return "; ".join(f"{len(changed)} {change}" for change, changed in changes.items() if changed)

@@ -1,4 +1,4 @@
-"""What every attack shares: the target, the asker, what was seen, and whether that gives anything away."""
+"""Shared parts of all attacks: the target, random callers, observations and their verdict."""
 
 import random
 from collections.abc import Callable, Mapping, Sequence
@@ -17,19 +17,19 @@ from core.types import EmbeddingModel
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A filled estate and the ways to it. `admin` connects as one who sees everything."""
+    """Filled estate and its interfaces. `admin` opens a connection that sees everything."""
 
     estate: Estate
     services: Services
     admin: Callable[[], Connection]
     api: FastAPI
     port: int
-    vectors: Mapping[str, list[float]]  # of the question about each document, by its id
+    vectors: Mapping[str, list[float]]  # of a question about each document, by its id
 
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What an asker (None: nobody) sent and got; `wrong` is what else was amiss, such as a count that tells."""
+    """Request and reply of a caller (None: anonymous); `violation` names a further fault."""
 
     asker: Principal | None
     sent: str
@@ -43,27 +43,29 @@ Attack = Callable[[Target, random.Random], Observation]
 
 @dataclass(slots=True)
 class AttackCount:
-    """What came of one kind of attack. `own` counts answers with something of the asker's own: it did reach data."""
+    """Counts of one kind of attack. `own` counts replies with data of the caller."""
 
     requests: int = 0
     own: int = 0
     leaks: int = 0
     examples: list[str] = field(default_factory=list)
 
-    def add(self, estate: Estate, seen: Observation) -> None:
-        """Count a request, and judge what it brought."""
-        leaked = estate.find_leaks(seen.asker, seen.sent, seen.received, operator=seen.operator)
+    def add(self, estate: Estate, observation: Observation) -> None:
+        """Count a request, and judge its reply."""
+        leaked = estate.find_leaks(
+            observation.asker, observation.sent, observation.received, operator=observation.operator
+        )
         self.requests += 1
-        self.own += estate.shows_own_data(seen.asker, seen.sent, seen.received)
-        if leaked or seen.violation:
+        self.own += estate.shows_own_data(observation.asker, observation.sent, observation.received)
+        if leaked or observation.violation:
             self.leaks += 1
             self.examples.append(
-                f"{seen.asker} sent {seen.sent[:300]!r}: {seen.violation or leaked}; got {seen.received[:600]!r}"
+                f"{observation.asker} sent {observation.sent[:300]!r}: {observation.violation or leaked}; got {observation.received[:600]!r}"
             )
 
 
 class CachingEmbedder:
-    """The real model, asked only once for each text."""
+    """The real model, which computes the vector of a single text once."""
 
     def __init__(self, embedder: Embedder) -> None:
         self._embedder = embedder
@@ -93,19 +95,19 @@ class CachingEmbedder:
         return np.stack([self._vectors[text] for text in texts])
 
     def encode_ahead(self, texts: Sequence[str]) -> Vectors:
-        """Have texts ready."""
+        """Compute and keep the vectors of texts."""
         vectors = self._embedder.encode(texts)
         self._vectors |= dict(zip(texts, vectors, strict=True))
         return vectors
 
 
 def question_about(paper: Paper) -> str:
-    """What an attacker asks who knows which gate to ask for, and not the code."""
+    """Return a question about a gate by an attacker who knows the gate but not its code."""
     return f"What is the code of the {paper.canaries[4]} gate?"
 
 
 def random_asker(estate: Estate, chance: random.Random) -> Principal:
-    """Mostly someone of a tenant with some of its groups; sometimes with names that only look like a way in."""
+    """Return a caller: mostly of a tenant with some groups, sometimes with misleading names."""
     tenant = chance.choice(estate.tenants)
     own = chance.sample(estate.groups(tenant), chance.randint(0, 4))
     if chance.random() < 0.2:
@@ -114,13 +116,13 @@ def random_asker(estate: Estate, chance: random.Random) -> Principal:
         tenant = chance.choice(false_tenants(tenant, chance))
     estate.record_owners(
         " ".join(own), (tenant, OPERATOR)
-    )  # who runs a tenant may see which groups its people claim to be in
+    )  # an operator may see the claimed groups
     return Principal(tenant, tuple(own))
 
 
 def false_groups(estate: Estate, tenant: str, chance: random.Random) -> tuple[str, ...]:
-    """Groups of nobody in the tenant: another's, patterns, lists and quotes."""
-    other = chance.choice([each for each in estate.tenants if each != tenant])
+    """Return group names unknown in the tenant: foreign ones, patterns, lists and quotes."""
+    other = chance.choice([name for name in estate.tenants if name != tenant])
     group = chance.choice(GROUPS)
     return (
         estate.own_groups[other],
@@ -141,7 +143,7 @@ def false_groups(estate: Estate, tenant: str, chance: random.Random) -> tuple[st
 
 
 def false_tenants(tenant: str, chance: random.Random) -> tuple[str, ...]:
-    """Names that no tenant has, though one has something like it."""
+    """Return names that resemble a tenant's name but belong to none."""
     return (
         tenant.upper(),
         f"{tenant} ",
@@ -161,7 +163,7 @@ def false_tenants(tenant: str, chance: random.Random) -> tuple[str, ...]:
 
 
 def choose_paper(estate: Estate, asker: Principal, chance: random.Random) -> Paper:
-    """A document to ask for: usually one that the asker may not see, often of their own tenant."""
+    """Return a document to ask for, usually hidden, often of the caller's own tenant."""
     if chance.random() < 0.4:
         near = [paper for paper in estate.papers if paper.tenant == asker.tenant]
         if near:
@@ -170,12 +172,12 @@ def choose_paper(estate: Estate, asker: Principal, chance: random.Random) -> Pap
 
 
 def hidden_canaries(estate: Estate, asker: Principal, words: Sequence[str]) -> list[str]:
-    """Those of some canaries that stand in nothing the asker may see."""
+    """Return the canaries among `words` that no readable document contains."""
     return [word for word in words if word in estate.owners and estate.find_leaks(asker, "", word)]
 
 
 def filter_for_paper(paper: Paper, chance: random.Random) -> tuple[dict[str, Any] | None, bool]:
-    """A filter as JSON that names what a document has, and whether nothing but that document can pass it."""
+    """Return a filter as JSON that names a document, and whether only that document can pass it."""
     title, owner, tag = paper.canaries[:3]
     narrow: list[dict[str, Any]] = [
         {"field": "document_id", "equals": paper.document_id},
@@ -208,5 +210,5 @@ def filter_for_paper(paper: Paper, chance: random.Random) -> tuple[dict[str, Any
     kind = chance.random()
     if kind < 0.4:
         return None, False
-    # A title and its metadata may stand in two tenants' documents; a path, an id and an address may not.
+    # Titles and metadata may occur in documents of two tenants; paths, ids and URIs may not.
     return (chance.choice(narrow), True) if kind < 0.75 else (chance.choice(wide), False)

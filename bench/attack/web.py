@@ -1,4 +1,4 @@
-"""Attacks on the service: every route, in this process and over HTTP; tokens of nobody; requests within requests."""
+"""Attacks on the service: every route, forged tokens, smuggled requests."""
 
 import asyncio
 import base64
@@ -33,23 +33,19 @@ from serving.api.app import build_api
 from serving.api.identity import IdentityProvider, JwtIdentity
 from serving.api.server import claim_port
 
-SIGNING_KEY = "a key that only the service and whoever issues its tokens know"
-WRONG_KEY = "a key that somebody made up, as long as the right one is, but"
+SIGNING_KEY = "a key that only the service and the issuer of its tokens know"
+WRONG_KEY = "an invented key of the same length as the right key, but wrong"
 AUDIENCE = "groundwork"
-TOKEN_LIFETIME_SECONDS = 3600  # seconds
-KEEP_ALIVE_SECONDS = (
-    600  # seconds that a connection may be idle: its thread does other things meanwhile
-)
-REPLY_TIMEOUT_SECONDS = 30  # seconds that a reply may take
-SILENCE_TIMEOUT_SECONDS = (
-    1  # seconds of silence after which a connection is given up, where the server may wait for more
-)
+TOKEN_LIFETIME_SECONDS = 3600
+KEEP_ALIVE_SECONDS = 600  # threads also run other attacks in between
+REPLY_TIMEOUT_SECONDS = 30
+SILENCE_TIMEOUT_SECONDS = 1  # for raw requests; the server may wait for more data
 MODES = ("hybrid", "dense", "lexical")
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What goes to the service."""
+    """Request to the service."""
 
     method: str
     path: str
@@ -57,14 +53,14 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict)
 
     def describe(self) -> str:
-        """All of it as text, without the token."""
+        """Return the whole request as text, without the token."""
         shown = {name: value for name, value in self.headers.items() if name != "Authorization"}
         return f"{self.method} {self.path} {shown} {self.body.decode(errors='replace')}"
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What came back: `head` has the header lines."""
+    """Reply of the service; `head` has the header lines."""
 
     status: int
     head: str
@@ -74,13 +70,13 @@ class Reply:
 Send = Callable[[Target, Request], Reply]
 
 
-# --- who asks -------------------------------------------------------------------------------------------------------
+# --- callers and tokens ---------------------------------------------------------------------------
 
 
 def make_token(
     principal: Principal, key: str = SIGNING_KEY, algorithm: str = "HS256", **changes: Any
 ) -> str:
-    """A token as the service accepts it, or one with claims changed (None: left out)."""
+    """Return a valid token, or one with changed claims (None: left out)."""
     claims: dict[str, Any] = {
         "tenant": principal.tenant,
         "groups": list(principal.groups),
@@ -93,12 +89,12 @@ def make_token(
 
 
 def bearer_header(bearer: str) -> dict[str, str]:
-    """The header that carries a token."""
+    """Return the header with a token."""
     return {"Authorization": f"Bearer {bearer}"}
 
 
 def make_false_token(principal: Principal, other: Principal, chance: random.Random) -> str:
-    """A token in a principal's name that nobody issued, or that no longer counts."""
+    """Return a forged, damaged or expired token in a principal's name."""
     head, _, signature = make_token(other).split(".")
     payload = make_token(principal).split(".")[1]
     unsigned = [
@@ -136,7 +132,7 @@ def _encode_part(part: dict[str, str]) -> str:
 
 
 class TrustingIdentity:
-    """For the control: takes every token at its word."""
+    """Identity provider of the control, which accepts every token."""
 
     name = "jwt"
     tenants: tuple[str, ...] = ()
@@ -152,17 +148,17 @@ class TrustingIdentity:
 
 
 def service_identity() -> IdentityProvider:
-    """The provider that the attack has to get past: the service's own."""
+    """Return the identity provider under attack: the service's own."""
     return JwtIdentity(SIGNING_KEY, "HS256", AUDIENCE)
 
 
-# --- ways to the service --------------------------------------------------------------------------------------------
+# --- interfaces of the service --------------------------------------------------------------------
 
 _thread_state = threading.local()
 
 
 def in_process(target: Target, request: Request) -> Reply:
-    """Straight into the application, as a server would call it."""
+    """Call the application directly, as a server would."""
     if not hasattr(_thread_state, "runner"):
         _thread_state.runner = asyncio.Runner()
     runner: asyncio.Runner = _thread_state.runner
@@ -217,7 +213,7 @@ async def _call_application(api: FastAPI, request: Request) -> Reply:
 
 
 def over_http(target: Target, request: Request) -> Reply:
-    """Over a connection that this thread keeps and uses for one tenant after the other."""
+    """Send over a connection that this thread reuses for all tenants."""
     connection: http.client.HTTPConnection | None = getattr(_thread_state, "connection", None)
     if connection is None or connection.port != target.port:
         connection = _thread_state.connection = http.client.HTTPConnection(
@@ -240,7 +236,7 @@ def over_http(target: Target, request: Request) -> Reply:
 
 @contextlib.contextmanager
 def serve_api(api: FastAPI) -> Iterator[int]:
-    """The service on loopback, on a free port."""
+    """Serve on loopback; yield the port."""
     listener = claim_port("127.0.0.1", 0)
     config = uvicorn.Config(
         api,
@@ -261,15 +257,15 @@ def serve_api(api: FastAPI) -> Iterator[int]:
 
 
 def build_signed_api(services: Services) -> FastAPI:
-    """The application, behind signed tokens."""
+    """Return the application with signed tokens."""
     return build_api(services, service_identity())
 
 
-# --- attacks --------------------------------------------------------------------------------------------------------
+# --- attacks --------------------------------------------------------------------------------------
 
 
 def attack_routes(send: Send) -> Callable[[Target, random.Random], Observation]:
-    """Every route with a good token: questions about others' documents, others' ids, broken and misplaced requests."""
+    """Return an attack on every route with a valid token."""
 
     def attack(target: Target, chance: random.Random) -> Observation:
         asker = random_asker(target.estate, chance)
@@ -281,16 +277,16 @@ def attack_routes(send: Send) -> Callable[[Target, random.Random], Observation]:
         }
         request = Request(request.method, request.path, request.body, headers)
         reply = send(target, request)
-        known = f"{asker.tenant} {asker.groups}" if request.path.startswith("/v1/me") else ""
-        return _observe(target, asker, request, reply, known)
+        own_names = f"{asker.tenant} {asker.groups}" if request.path.startswith("/v1/me") else ""
+        return _observe(target, asker, request, reply, own_names)
 
     return attack
 
 
 def _observe(
-    target: Target, asker: Principal | None, request: Request, reply: Reply, known: str = ""
+    target: Target, asker: Principal | None, request: Request, reply: Reply, own_names: str = ""
 ) -> Observation:
-    sent, got = f"{request.describe()} {known}", f"{reply.status}\n{reply.head}\n{reply.body}"
+    sent, got = f"{request.describe()} {own_names}", f"{reply.status}\n{reply.head}\n{reply.body}"
     if reply.status >= 500:
         return Observation(asker, sent, got, f"status {reply.status}")
     if asker is None and reply.status != 401:
@@ -305,14 +301,14 @@ def _observe(
     return Observation(asker, sent, got, wrong)
 
 
-def _check_counts(target: Target, asker: Principal, request: Request, given: dict[str, Any]) -> str:
+def _check_counts(target: Target, asker: Principal, request: Request, body: dict[str, Any]) -> str:
     documents, passages = target.estate.count_readable(asker)
-    if given["searched"] != {"documents": documents, "passages": passages}:
-        return f"it searched {given['searched']} where {documents} documents are open"
-    explained = given.get("explanation") or {}
+    if body["searched"] != {"documents": documents, "passages": passages}:
+        return f"it searched {body['searched']}, but {documents} documents are readable"
+    explained = body.get("explanation") or {}
     passed = explained.get("passed") or {"documents": 0, "passages": 0}
     if passed["documents"] > documents or passed["passages"] > passages:
-        return "a filter let more pass than is open"
+        return "a filter let more pass than is readable"
     return ""
 
 
@@ -320,23 +316,23 @@ RequestMaker = Callable[[Target, Principal, random.Random], Request]
 
 
 def _make_ask(target: Target, asker: Principal, chance: random.Random) -> Request:
-    aim = choose_paper(target.estate, asker, chance)
+    paper = choose_paper(target.estate, asker, chance)
     body = {
-        "question": question_about(aim),
+        "question": question_about(paper),
         "mode": chance.choice(MODES),
-        "filter": filter_for_paper(aim, chance)[0],
+        "filter": filter_for_paper(paper, chance)[0],
     }
     return Request("POST", "/v1/ask", json.dumps(body).encode())
 
 
 def _make_search(target: Target, asker: Principal, chance: random.Random) -> Request:
-    aim = choose_paper(target.estate, asker, chance)
-    lexical = f"{chance.choice(aim.canaries)} {chance.choice(target.estate.removed_marks)}"
+    paper = choose_paper(target.estate, asker, chance)
+    lexical = f"{chance.choice(paper.canaries)} {chance.choice(target.estate.removed_marks)}"
     mode = chance.choice(MODES)
     body = {
-        "question": lexical if mode == "lexical" else question_about(aim),
+        "question": lexical if mode == "lexical" else question_about(paper),
         "mode": mode,
-        "filter": filter_for_paper(aim, chance)[0],
+        "filter": filter_for_paper(paper, chance)[0],
         "limit": chance.choice((1, 10, 100)),
         "explain": chance.random() < 0.1,
     }
@@ -344,12 +340,18 @@ def _make_search(target: Target, asker: Principal, chance: random.Random) -> Req
 
 
 def _make_document(target: Target, asker: Principal, chance: random.Random) -> Request:
-    aim = choose_paper(target.estate, asker, chance)
-    written = aim.document_id
-    written = chance.choice(
-        [written, written, written.upper(), written.replace("-", ""), f"urn:uuid:{written}"]
+    paper = choose_paper(target.estate, asker, chance)
+    document_id = paper.document_id
+    document_id = chance.choice(
+        [
+            document_id,
+            document_id,
+            document_id.upper(),
+            document_id.replace("-", ""),
+            f"urn:uuid:{document_id}",
+        ]
     )
-    return Request(chance.choice(["GET"] * 4 + ["HEAD"]), f"/v1/documents/{written}")
+    return Request(chance.choice(["GET"] * 4 + ["HEAD"]), f"/v1/documents/{document_id}")
 
 
 def _make_me(target: Target, asker: Principal, chance: random.Random) -> Request:
@@ -357,8 +359,8 @@ def _make_me(target: Target, asker: Principal, chance: random.Random) -> Request
 
 
 def _make_plain(target: Target, asker: Principal, chance: random.Random) -> Request:
-    """Routes that need nobody, paths beside the routes, and methods that no route has."""
-    aim = choose_paper(target.estate, asker, chance)
+    """Return a request without need of a caller, next to the routes, or with a wrong method."""
+    paper = choose_paper(target.estate, asker, chance)
     path = chance.choice(
         [
             "/",
@@ -371,16 +373,16 @@ def _make_plain(target: Target, asker: Principal, chance: random.Random) -> Requ
             "/static/index.html",
             "/static/../api.py",
             "/static/%2e%2e/api.py",
-            f"/static/{aim.path}",
+            f"/static/{paper.path}",
             "/metrics",
             "/v1/documents",
-            f"/v1/documents/{aim.document_id}/",
-            f"//v1/documents/{aim.document_id}",
-            f"/v1/documents/..;/{aim.document_id}",
-            f"/v1/documents/{aim.document_id}/chunks",
+            f"/v1/documents/{paper.document_id}/",
+            f"//v1/documents/{paper.document_id}",
+            f"/v1/documents/..;/{paper.document_id}",
+            f"/v1/documents/{paper.document_id}/chunks",
             "/v1/tenants",
-            f"/v1/documents/{aim.document_id}%00",
-            f"/v1/documents/{aim.path}",
+            f"/v1/documents/{paper.document_id}%00",
+            f"/v1/documents/{paper.path}",
             "/v1/runs",
             "/.env",
         ]
@@ -392,12 +394,12 @@ def _make_plain(target: Target, asker: Principal, chance: random.Random) -> Requ
 
 
 def _make_broken(target: Target, asker: Principal, chance: random.Random) -> Request:
-    """Bodies that can't be read, or that say more than they should."""
-    aim = choose_paper(target.estate, asker, chance)
-    question = question_about(aim)
+    """Return a request with an unreadable or excessive body."""
+    paper = choose_paper(target.estate, asker, chance)
+    question = question_about(paper)
     bodies: list[Any] = [
-        {"question": question, "tenant": aim.tenant, "groups": sorted(aim.readers)},
-        {"question": question, "principal": {"tenant": aim.tenant}},
+        {"question": question, "tenant": paper.tenant, "groups": sorted(paper.readers)},
+        {"question": question, "principal": {"tenant": paper.tenant}},
         {"question": [question]},
         {"question": ""},
         {"question": "x" * 3000},
@@ -405,16 +407,16 @@ def _make_broken(target: Target, asker: Principal, chance: random.Random) -> Req
         {"question": "\ud800"},
         {"question": question, "mode": "all"},
         {"question": question, "limit": 10**9},
-        {"question": question, "filter": {"field": "tenant_id", "equals": aim.tenant}},
+        {"question": question, "filter": {"field": "tenant_id", "equals": paper.tenant}},
         {"question": question, "filter": {"field": "readers", "exists": False}},
         {"question": question, "filter": {"field": "metadata.' or true --", "exists": True}},
-        {"question": question, "filter": {"field": "path", "equals": {"date": aim.tenant}}},
+        {"question": question, "filter": {"field": "path", "equals": {"date": paper.tenant}}},
         {
             "question": question,
-            "filter": {"field": "document_id) or (true", "equals": aim.document_id},
+            "filter": {"field": "document_id) or (true", "equals": paper.document_id},
         },
         [question],
-        aim.document_id,
+        paper.document_id,
     ]
     body = json.dumps(chance.choice(bodies)).encode()
     if chance.random() < 0.1:
@@ -436,67 +438,78 @@ REQUEST_MAKERS: tuple[RequestMaker, ...] = (
 
 
 def _misleading_headers(target: Target, chance: random.Random) -> dict[str, str]:
-    """Headers that name another tenant to whoever would believe them."""
+    """Return headers that name another tenant; the service must ignore them."""
     if chance.random() < 0.7:
         return {}
-    aim = chance.choice(target.estate.papers)
-    group = next(iter(sorted(aim.readers)), "finance")
+    paper = chance.choice(target.estate.papers)
+    group = next(iter(sorted(paper.readers)), "finance")
     return chance.choice(
         [
-            {"X-Groundwork-Tenant": aim.tenant, "X-Groundwork-Groups": group},
-            {"Cookie": f"tenant={aim.tenant}; groups={group}"},
+            {"X-Groundwork-Tenant": paper.tenant, "X-Groundwork-Groups": group},
+            {"Cookie": f"tenant={paper.tenant}; groups={group}"},
             {
-                "X-Forwarded-User": aim.tenant,
-                "X-Remote-User": aim.tenant,
-                "X-Tenant-Id": aim.tenant,
+                "X-Forwarded-User": paper.tenant,
+                "X-Remote-User": paper.tenant,
+                "X-Tenant-Id": paper.tenant,
             },
             {
                 "X-HTTP-Method-Override": "DELETE",
-                "X-Original-URL": f"/v1/documents/{aim.document_id}",
+                "X-Original-URL": f"/v1/documents/{paper.document_id}",
             },
-            {"Forwarded": f"for=127.0.0.1;host={aim.tenant}", "X-Forwarded-Host": aim.tenant},
+            {"Forwarded": f"for=127.0.0.1;host={paper.tenant}", "X-Forwarded-Host": paper.tenant},
         ]
     )
 
 
 def attack_parameters(target: Target, chance: random.Random) -> Observation:
-    """A good token, and another tenant named in the address."""
+    """Send a valid token, and another tenant in the URL."""
     asker = random_asker(target.estate, chance)
-    aim = choose_paper(target.estate, asker, chance)
-    named = {
-        "tenant": aim.tenant,
-        "tenant_id": aim.tenant,
-        "groups": ",".join(aim.readers),
+    paper = choose_paper(target.estate, asker, chance)
+    parameters = {
+        "tenant": paper.tenant,
+        "tenant_id": paper.tenant,
+        "groups": ",".join(paper.readers),
         "sub": "admin",
     }
-    asked = _make_search(target, asker, chance)
+    search = _make_search(target, asker, chance)
     request = Request(
-        "POST", f"{asked.path}?{urlencode(named)}", asked.body, bearer_header(make_token(asker))
+        "POST",
+        f"{search.path}?{urlencode(parameters)}",
+        search.body,
+        bearer_header(make_token(asker)),
     )
     if chance.random() < 0.5:
-        path = f"/v1/documents/{aim.document_id}?{urlencode(named)}"
+        path = f"/v1/documents/{paper.document_id}?{urlencode(parameters)}"
         request = Request("GET", path, b"", bearer_header(make_token(asker)))
     return _observe(target, asker, request, in_process(target, request))
 
 
 def attack_conversations(target: Target, chance: random.Random) -> Observation:
-    """Another's conversation, often a colleague's: read it, delete it, go on with it, ask for what was asked in it."""
+    """Read, delete, continue or search the conversation of another user."""
     asker = random_asker(target.estate, chance)
-    near = [talk for talk in target.estate.conversations if talk.tenant == asker.tenant]
-    talk = chance.choice(near if near and chance.random() < 0.6 else target.estate.conversations)
-    path = f"/v1/conversations/{talk.conversation_id}"
-    asked = {"question": "And what was the code?", "conversation": talk.conversation_id}
-    ways = [
+    near = [
+        conversation
+        for conversation in target.estate.conversations
+        if conversation.tenant == asker.tenant
+    ]
+    conversation = chance.choice(
+        near if near and chance.random() < 0.6 else target.estate.conversations
+    )
+    path = f"/v1/conversations/{conversation.conversation_id}"
+    follow_up = {"question": "And what was the code?", "conversation": conversation.conversation_id}
+    requests = [
         Request("GET", path),
         Request("GET", path),
         Request("HEAD", path),
         Request("DELETE", path),
-        Request("POST", "/v1/ask", json.dumps(asked).encode()),
+        Request("POST", "/v1/ask", json.dumps(follow_up).encode()),
         Request(
-            "POST", "/v1/ask", json.dumps({"question": talk.canary, "conversation": "new"}).encode()
+            "POST",
+            "/v1/ask",
+            json.dumps({"question": conversation.canary, "conversation": "new"}).encode(),
         ),
     ]
-    request = chance.choice(ways)
+    request = chance.choice(requests)
     request = replace(
         request, headers={**bearer_header(make_token(asker)), **_misleading_headers(target, chance)}
     )
@@ -511,42 +524,47 @@ def attack_conversations(target: Target, chance: random.Random) -> Observation:
 
 
 def send_false_token(target: Target, chance: random.Random) -> Observation:
-    """Tokens that nobody issued, on routes that hand something out."""
+    """Send false tokens to routes that return data."""
     victim, other = random_asker(target.estate, chance), random_asker(target.estate, chance)
-    way = chance.choice([_make_ask, _make_search, _make_document, _make_me])
-    asked = way(target, victim, chance)
+    make_request = chance.choice([_make_ask, _make_search, _make_document, _make_me])
+    valid_request = make_request(target, victim, chance)
     bearer = make_false_token(victim, other, chance)
     headers = chance.choice(
         [bearer_header(bearer)] * 4
         + [{}, {"Authorization": make_token(victim)}, {"Cookie": make_token(victim)}]
     )
-    request = Request(asked.method.replace("HEAD", "GET"), asked.path, asked.body, headers)
+    request = Request(
+        valid_request.method.replace("HEAD", "GET"), valid_request.path, valid_request.body, headers
+    )
     return _observe(target, None, request, in_process(target, request))
 
 
 def compare_hidden_and_absent(target: Target, chance: random.Random) -> Observation:
-    """The reply to the id of what is hidden must be that to an id that never was, to the letter."""
+    """Compare the replies for a hidden and an absent id; they must be identical."""
     asker = random_asker(target.estate, chance)
-    shut = [
+    hidden_papers = [
         paper for paper in chance.sample(target.estate.papers, 8) if not paper.is_readable_by(asker)
     ]
-    asked = chance.choice(
-        [*(paper.document_id for paper in shut), chance.choice(target.estate.removed_marks)]
+    hidden_mark = chance.choice(
+        [
+            *(paper.document_id for paper in hidden_papers),
+            chance.choice(target.estate.removed_marks),
+        ]
     )
     path = (
-        f"/v1/documents/{asked}"
-        if len(asked) == 36
-        else f"/v1/documents/{uuid.uuid5(uuid.NAMESPACE_URL, asked)}"
+        f"/v1/documents/{hidden_mark}"
+        if len(hidden_mark) == 36
+        else f"/v1/documents/{uuid.uuid5(uuid.NAMESPACE_URL, hidden_mark)}"
     )
     request = Request("GET", path, b"", bearer_header(make_token(asker)))
     absent = Request(
         "GET", f"/v1/documents/{uuid.UUID(int=chance.getrandbits(128))}", b"", request.headers
     )
-    reply, like = in_process(target, request), in_process(target, absent)
+    reply, absent_reply = in_process(target, request), in_process(target, absent)
     same = (
-        reply.status == like.status == 404
-        and reply.body == like.body
-        and _stable_headers(reply) == _stable_headers(like)
+        reply.status == absent_reply.status == 404
+        and reply.body == absent_reply.body
+        and _stable_headers(reply) == _stable_headers(absent_reply)
     )
     return Observation(
         asker, path, f"{reply.head}\n{reply.body}", "" if same else "hidden and absent differ"
@@ -560,16 +578,16 @@ def _stable_headers(reply: Reply) -> str:
 
 
 def smuggle_requests(target: Target, chance: random.Random) -> Observation:
-    """Bytes that a parser may take for more, or other, requests than they are; then what the connection says."""
+    """Send bytes that a parser may read as more or other requests."""
     asker = random_asker(target.estate, chance)
-    aim = chance.choice(
+    paper = chance.choice(
         [paper for paper in target.estate.papers if not paper.is_readable_by(asker)]
     )
-    inner = f"GET /v1/documents/{aim.document_id} HTTP/1.1\r\nHost: 127.0.0.1\r\n".encode()
+    inner = f"GET /v1/documents/{paper.document_id} HTTP/1.1\r\nHost: 127.0.0.1\r\n".encode()
     good = f"Authorization: Bearer {make_token(asker)}\r\n".encode()
     bad = (
         b"Authorization: Bearer "
-        + make_token(Principal(aim.tenant, tuple(aim.readers)), WRONG_KEY).encode()
+        + make_token(Principal(paper.tenant, tuple(paper.readers)), WRONG_KEY).encode()
         + b"\r\n"
     )
     end = b"Connection: close\r\n\r\n"
@@ -588,7 +606,7 @@ def smuggle_requests(target: Target, chance: random.Random) -> Observation:
             search + f"Content-Length: {len(inner + end)}\r\n\r\n".encode() + inner + end,
             inner + good + bad + end,
             inner + bad + good + end,
-            inner + good + b"X-Groundwork-Tenant:\r\n " + aim.tenant.encode() + b"\r\n" + end,
+            inner + good + b"X-Groundwork-Tenant:\r\n " + paper.tenant.encode() + b"\r\n" + end,
             inner + good + b"\r\n" + inner + end,
             inner + b"X: a\r\n" + good[:-2] + b"\n" + end,
             inner.replace(b"GET /", b"GET http://127.0.0.1/") + good + end,
@@ -602,7 +620,7 @@ def smuggle_requests(target: Target, chance: random.Random) -> Observation:
 
 
 def _send_raw(port: int, raw: bytes) -> str:
-    """All that comes back for some bytes."""
+    """Return all bytes that come back for some bytes."""
     with socket.create_connection(
         ("127.0.0.1", port), timeout=SILENCE_TIMEOUT_SECONDS
     ) as connection:
@@ -615,13 +633,13 @@ def _send_raw(port: int, raw: bytes) -> str:
 
 
 def abort_request(target: Target, chance: random.Random) -> Observation:
-    """A question whose asker hangs up at once; then another tenant, on what that leaves behind."""
+    """Hang up during one tenant's question; then send another tenant's request."""
     first = random_asker(target.estate, chance)
-    asked = _make_search(target, first, chance)
-    head = f"POST /v1/search HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(asked.body)}\r\n"
+    request = _make_search(target, first, chance)
+    head = f"POST /v1/search HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(request.body)}\r\n"
     raw = (
         f"{head}Content-Type: application/json\r\nAuthorization: Bearer {make_token(first)}\r\n\r\n".encode()
-        + asked.body
+        + request.body
     )
     with socket.create_connection(
         ("127.0.0.1", target.port), timeout=REPLY_TIMEOUT_SECONDS

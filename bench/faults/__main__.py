@@ -1,14 +1,15 @@
-"""Random SIGKILLs while documents change: is anything lost, doubled, orphaned, mixed, or found after it was deleted?
+"""Random SIGKILLs while documents change: search for lost, doubled, orphaned or mixed documents.
 
-    .venv/bin/python -m bench.faults                           300 kills, 500 documents, 1,000 deletes, 1,000 readers
+    .venv/bin/python -m bench.faults         300 kills, 500 documents, 1,000 deletes, 1,000 readers
     .venv/bin/python -m bench.faults --kills 30 --documents 100 --deletes 60 --readers 100
 
-Each round has a worker process take the folder in twice: after a fifth of the documents was rewritten and some were
-deleted, and once more after others were. Meanwhile kills hit, in turn and at random moments of its work, that process,
-one of its database's backends (which restarts the cluster) and the PostgreSQL server itself, which is then started
-again. A crowd of readers comes again and again, all at once, over as many connections as a service has: everything that
-one of them sees of a document must be of one edition. The service runs all the time, is asked about documents before
-they are deleted and once more afterwards. When a run is over, the store must hold exactly the folder.
+In each round a worker process ingests the folder twice: after a fifth of the documents was
+rewritten and some were deleted, and again after further deletes. At random moments of its work, in
+turn, kills hit that process, a backend of its database (which restarts the cluster), and the
+PostgreSQL server itself, which is then started again. A crowd of readers comes repeatedly, all at
+once, over as many connections as a service has; each must see a single edition of a document. The
+service runs all the time. It is asked about documents before and after their deletion.
+After each run the store must hold exactly the folder.
 """
 
 import argparse
@@ -38,17 +39,14 @@ from core.db.database import Database
 from core.services import Services
 from core.settings import Settings
 
-READER_CONNECTIONS = 20  # that the readers share
-MAX_KILLS_PER_PART = 20, 10  # at most, while papers are rewritten and while they are only deleted
-MAX_PAUSE_SECONDS = (
-    2.0,
-    0.6,
-)  # seconds before each, at most: about what the worker needs for a batch, and for all deletes
+READER_CONNECTIONS = 20  # shared by the readers
+MAX_KILLS_PER_PART = 20, 10  # with rewrites, and with deletes only
+MAX_PAUSE_SECONDS = (2.0, 0.6)  # about the time of a batch, and of all deletes
 
 
 @dataclass(frozen=True, slots=True)
 class Targets:
-    """How much of everything."""
+    """Number of kills, documents, deletes and readers."""
 
     kills: int
     documents: int
@@ -58,7 +56,7 @@ class Targets:
 
     @property
     def deletes_a_round(self) -> int:
-        """So many that deletes and kills come to an end together."""
+        """Return the deletes per round so that deletes and kills end together."""
         return min(
             self.documents // 4, math.ceil(self.deletes * sum(MAX_KILLS_PER_PART) / self.kills)
         )
@@ -66,7 +64,7 @@ class Targets:
 
 @dataclass(frozen=True, slots=True)
 class Experiment:
-    """All that takes part."""
+    """All participants."""
 
     server: Server
     papers: Papers
@@ -78,7 +76,7 @@ class Experiment:
 
 @contextlib.contextmanager
 def start_experiment(home: Path, targets: Targets) -> Iterator[Experiment]:
-    """Everything started, the papers taken in once, undisturbed."""
+    """Start everything and ingest the documents once, without faults."""
     tally, server = Tally(), Server(home)
     papers = Papers(home / "papers", targets.documents, random.Random(targets.seed))
     with contextlib.ExitStack() as stack:
@@ -99,7 +97,7 @@ def start_experiment(home: Path, targets: Targets) -> Iterator[Experiment]:
 def kill_randomly(
     experiment: Experiment, max_kills: int, pause: float, chance: random.Random
 ) -> Iterator[None]:
-    """Inside, kill so often at most, each kind as often as the others, at random moments of the worker's work."""
+    """Inside the block, kill each kind equally often at random moments of the worker's work."""
     ended = threading.Event()
     strikes = {
         "worker": experiment.worker.kill,
@@ -108,16 +106,16 @@ def kill_randomly(
     }
 
     def kill() -> None:
-        left = max_kills
-        while left and not ended.is_set():
+        remaining = max_kills
+        while remaining and not ended.is_set():
             if not experiment.worker.at_work.wait(0.1) or ended.wait(chance.uniform(0, pause)):
                 continue
-            amid = experiment.server.count_leased() > 0
+            during_work = experiment.server.count_leased() > 0
             kind = min(KINDS, key=lambda kind: experiment.tally.kills[kind])
             if experiment.worker.at_work.is_set() and strikes[kind]():
-                left -= 1
+                remaining -= 1
                 experiment.tally.kills[kind] += 1
-                experiment.tally.kills_during_work += amid
+                experiment.tally.kills_during_work += during_work
 
     killer = threading.Thread(target=kill, name="killer")
     killer.start()
@@ -136,7 +134,7 @@ def run_changes(
     pause: float,
     chance: random.Random,
 ) -> None:
-    """Change the papers, have them taken in under fire, and look."""
+    """Change the documents, ingest them while kills happen, and check the store."""
     ask_before_delete(experiment.service, deleted, experiment.tally)
     experiment.papers.apply_changes(experiment.tally.rounds + 1, rewritten, deleted)
     with kill_randomly(experiment, kills, pause, chance):
@@ -146,32 +144,32 @@ def run_changes(
 
 
 def run_rounds(home: Path, targets: Targets) -> Tally:
-    """Rounds until there were enough kills, deletes and reads."""
+    """Run rounds until there are enough kills, deletes and reads."""
     chance, began = random.Random(targets.seed + 1), time.perf_counter()
     with (
-        start_experiment(home, targets) as on,
-        run_crowds(on.services, on.papers, on.tally, targets.readers),
+        start_experiment(home, targets) as experiment,
+        run_crowds(experiment.services, experiment.papers, experiment.tally, targets.readers),
     ):
-        tally = on.tally
+        tally = experiment.tally
         while (
             tally.kills.total() < targets.kills
             or tally.deletes < targets.deletes
             or tally.reads < targets.readers
         ):
             tally.rounds += 1
-            gone = on.papers.choose_names(targets.deletes_a_round)
-            halves = gone[::2], gone[1::2]
+            deleted = experiment.papers.choose_names(targets.deletes_a_round)
+            halves = deleted[::2], deleted[1::2]
             for part, names in enumerate(halves):
-                rewritten = 0 if part else targets.documents // 5 + len(gone)
+                rewritten = 0 if part else targets.documents // 5 + len(deleted)
                 kills = min(MAX_KILLS_PER_PART[part], targets.kills - tally.kills.total())
-                run_changes(on, rewritten, names, kills, MAX_PAUSE_SECONDS[part], chance)
+                run_changes(experiment, rewritten, names, kills, MAX_PAUSE_SECONDS[part], chance)
             sys.stderr.write(f"{time.perf_counter() - began:.0f} s, {tally.format_progress()}")
             sys.stderr.flush()
     return tally
 
 
 def main() -> int:
-    """Print the table; 1 where anything was wrong."""
+    """Print the table; return 1 if there is a violation."""
     parser = argparse.ArgumentParser(
         prog="python -m bench.faults",
         description=__doc__,
@@ -183,19 +181,19 @@ def main() -> int:
     parser.add_argument("--readers", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=4711)
     parser.add_argument("--work", action="store_true", help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.work:
+    arguments = parser.parse_args()
+    if arguments.work:
         spawn_workers(sys.stdin)
         return 0
-    logging.getLogger("psycopg.pool").setLevel(
-        logging.CRITICAL
-    )  # that the database is away is the point
-    wanted = Targets(given.kills, given.documents, given.deletes, given.readers, given.seed)
+    logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)  # a missing database is expected
+    targets = Targets(
+        arguments.kills, arguments.documents, arguments.deletes, arguments.readers, arguments.seed
+    )
     with tempfile.TemporaryDirectory(prefix="faults-") as home:
-        tally = run_rounds(Path(home), wanted)
-    sys.stdout.write(tally.format_table(wanted.readers) + "\n")
+        tally = run_rounds(Path(home), targets)
+    sys.stdout.write(tally.format_table(targets.readers) + "\n")
     sys.stderr.write(
-        "\n".join([*tally.examples[:20], f"how runs ended: {dict(tally.endings)}"]) + "\n"
+        "\n".join([*tally.examples[:20], f"ends of runs: {dict(tally.endings)}"]) + "\n"
     )
     return 1 if tally.violations else 0
 

@@ -1,4 +1,4 @@
-"""Who looks on: a crowd of readers while documents change, and a thorough look at the store after each run."""
+"""Checks of the store: readers while documents change, and a full check after each run."""
 
 import random
 import threading
@@ -25,16 +25,16 @@ from retrieval.retriever import retrieve
 
 QUERIES = load_queries(Path(__file__).with_name("looking.sql"))
 READER = Principal(TENANT)
-CROWD_PAUSE_SECONDS = 8.0  # seconds between two crowds; each keeps a processor busy for some three
-READERS_PER_SEARCH = 8  # of so many readers one searches, the others open a document
+CROWD_PAUSE_SECONDS = 8.0  # each crowd takes about 3 s of a processor
+READERS_PER_SEARCH = 8  # one reader of 8 searches, the others open a document
 
 
 @contextmanager
 def run_crowds(services: Services, papers: Papers, tally: Tally, readers: int) -> Iterator[None]:
-    """So many readers at once, again and again, until the end of the block."""
+    """Run all readers at once, repeatedly, until the end of the block."""
     ended = threading.Event()
 
-    def come_and_go() -> None:
+    def run_until_ended() -> None:
         chance = random.Random(readers)
         with ThreadPoolExecutor(readers) as threads:
             while not ended.wait(CROWD_PAUSE_SECONDS):
@@ -49,7 +49,7 @@ def run_crowds(services: Services, papers: Papers, tally: Tally, readers: int) -
                     for look, name in zip(looks, names, strict=True)
                 )
 
-    crowd = threading.Thread(target=come_and_go, name="crowds")
+    crowd = threading.Thread(target=run_until_ended, name="crowds")
     crowd.start()
     try:
         yield
@@ -76,28 +76,30 @@ def _run_reader(
 
 
 def _read_document(services: Services, name: str, tally: Tally) -> None:
-    """A document, its text by one statement and its chunks by another: one snapshot, so of one edition, and whole."""
+    """Read text and chunks of a document in one snapshot: both must be of one edition."""
     with services.database.reading(READER) as connection:
         for row in _rows(connection, "read_document", {"path": name}):
             chunks = _chunks(connection, row)
-            expected, found = read_editions(row["text"]), read_editions("".join(chunks))
-            if len(set(expected)) != 1 or found != expected:
+            expected, editions = read_editions(row["text"]), read_editions("".join(chunks))
+            if len(set(expected)) != 1 or editions != expected:
                 tally.add_violation(
-                    "mixed", f"{name}: the text is of {expected}, its chunks of {found}"
+                    "mixed", f"{name}: the text is of {expected}, its chunks of {editions}"
                 )
 
 
 def _search_document(services: Services, name: str, tally: Tally) -> None:
-    """A search: what it finds of one document is of one edition."""
-    found: dict[str, set[str]] = {}
+    """Search for a document: its passages must be of one edition."""
+    editions_by_path: dict[str, set[str]] = {}
     for hit in retrieve(services, READER, make_question(name), limit=20, mode="lexical").hits:
-        found.setdefault(hit.path, set()).update(read_editions(hit.text))
-    if mixed := {path: said for path, said in found.items() if len(said) > 1}:
+        editions_by_path.setdefault(hit.path, set()).update(read_editions(hit.text))
+    if mixed := {
+        path: editions for path, editions in editions_by_path.items() if len(editions) > 1
+    }:
         tally.add_violation("mixed", f"a search finds {mixed}")
 
 
 def check_store(services: Services, papers: Papers, tally: Tally) -> None:
-    """Compare the store with the folder; look for orphans, doubles, and what is missing or wrong in the indexes."""
+    """Compare the store with the folder; find orphans, doubles and incomplete indexes."""
     for name in papers.names:
         with services.database.reading(READER) as connection:
             rows = _rows(connection, "read_document", {"path": name})
@@ -105,7 +107,9 @@ def check_store(services: Services, papers: Papers, tally: Tally) -> None:
         _compare_document(papers.editions.get(name), name, rows, chunks, tally)
     with services.database.reading(READER) as connection:
         vectors = live_index(connection).vector_table_name
-        row = connection.execute(compose_query(QUERIES["lacking"], vectors=vectors)).fetchone()
+        row = connection.execute(
+            compose_query(QUERIES["count_incomplete_chunks"], vectors=vectors)
+        ).fetchone()
     if row and row[0]:
         tally.add_violation("lost", f"{row[0]} chunks lack their vector or a posting")
     for finding in repair_tenant(services, TENANT, dry_run=True):
@@ -122,7 +126,7 @@ def _compare_document(
     chunks: Sequence[list[str]],
     tally: Tally,
 ) -> None:
-    """What is stored of one paper; `edition` is None for one that isn't there."""
+    """Compare the stored rows of a document; `edition` is None if it was deleted."""
     if edition is None:
         if rows:
             tally.add_violation("found deleted", f"{name} is stored")
@@ -139,24 +143,24 @@ def _compare_document(
 
 
 def ask_before_delete(service: Service, names: Collection[str], tally: Tally) -> None:
-    """Ask for what will be deleted, so that whatever the service keeps for later is about it."""
+    """Ask about documents before their deletion, so that any cache contains them."""
     tally.cited_before += sum(name in service.ask(make_question(name)) for name in names)
 
 
 def check_deleted(service: Service, papers: Papers, names: Collection[str], tally: Tally) -> None:
-    """Ask the service the same again: deleted papers are found by no search, no question and no id."""
+    """Ask again: no search, answer or id may return a deleted document."""
     for name in names:
         if name in service.search(make_question(name)):
             tally.add_violation("found deleted", f"a search finds {name}")
         if name in service.ask(make_question(name)):
             tally.add_violation("found deleted", f"an answer names {name}")
         if service.has_document(compute_document_id(TENANT, (papers.folder / name).as_uri())):
-            tally.add_violation("found deleted", f"the id of {name} leads somewhere")
+            tally.add_violation("found deleted", f"the id of {name} is found")
         tally.deletes += 1
 
 
 def retry_while_down(look: Callable[..., None], *arguments: Any) -> None:
-    """Look again where the database was killed under us."""
+    """Retry a check while the database is down."""
     while True:
         try:
             look(*arguments)

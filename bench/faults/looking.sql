@@ -1,5 +1,5 @@
--- name: lacking
--- Chunks that a search can't find as it should. In: {vectors}. Out: how many lack their vector or one of their postings.
+-- name: count_incomplete_chunks
+-- Number of chunks without their vector or one of their postings. In: {vectors}. Out: count.
 select count(*)
 from chunk c
 left join {vectors} v using (tenant_id, chunk_id)
@@ -9,12 +9,12 @@ and (v.chunk_id is null or cardinality(c.terms) <> (
 ))
 
 -- name: read_chunks
--- The texts of a document's chunks, in order. In: holder. Out: a row for each.
+-- Texts of a document's chunks, in order. In: holder. Out: text.
 select text from chunk where tenant_id = current_tenant() and document_id = %(holder)s order by ordinal
 
 -- name: read_document
--- A document as a reader finds it by its path. In: path. Out: a row; none where it isn't there, several where it is
--- there more than once. The holder is the document that has the chunks, which for a duplicate is another.
+-- Document by its path. In: path. Out: a row for each stored copy. The holder is the document that has
+-- the chunks; for a duplicate it is another document.
 select d.document_id, f.document_id as holder, f.text
 from document d
 join document f on f.tenant_id = d.tenant_id and f.document_id = d.holder

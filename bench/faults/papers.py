@@ -1,4 +1,4 @@
-"""The documents of the fault bench: papers on disk, each of which says in every section which edition it is of."""
+"""Documents of the fault benchmark: files that state their edition in every section."""
 
 import random
 from collections.abc import Collection
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 class Papers:
-    """The files of a folder, and the edition that each should be found in."""
+    """Files of a folder, and the current edition of each."""
 
     def __init__(self, folder: Path, count: int, chance: random.Random) -> None:
         self.folder = folder
@@ -18,16 +18,16 @@ class Papers:
             self._write(name, 1)
 
     def choose_names(self, count: int) -> list[str]:
-        """Some of the papers that are there."""
+        """Return some existing documents."""
         return self._chance.sample(sorted(self.editions), min(count, len(self.editions) // 2))
 
-    def apply_changes(self, edition: int, rewritten: int, gone: Collection[str]) -> None:
-        """Rewrite so many papers, or bring missing ones back, those first; and delete those that are to go."""
+    def apply_changes(self, edition: int, rewritten: int, deleted: Collection[str]) -> None:
+        """Rewrite documents, missing ones first, and delete others."""
         missing = [name for name in self.names if name not in self.editions]
-        there = sorted(self.editions.keys() - set(gone))
-        for name in (missing + self._chance.sample(there, min(rewritten, len(there))))[:rewritten]:
+        kept = sorted(self.editions.keys() - set(deleted))
+        for name in (missing + self._chance.sample(kept, min(rewritten, len(kept))))[:rewritten]:
             self._write(name, edition)
-        for name in gone:
+        for name in deleted:
             (self.folder / name).unlink()
             del self.editions[name]
 
@@ -46,23 +46,25 @@ class Papers:
 
 
 def paper_number(name: str) -> str:
-    """The number of the paper that a file holds. Each fifth file holds the one before it once more: while both are of
-    one edition they are duplicates, and share what is stored.
+    """Return the number of the paper in a file.
+
+    Each fifth file repeats the paper before it: while both are of one edition they are duplicates
+    and share their stored chunks.
     """
     number = int(name[6:10])
     return f"{number - (number % 5 == 4):04}"
 
 
 def make_codeword(name: str) -> str:
-    """A word that stands in one paper only."""
+    """Return a word that occurs in one paper only."""
     return "zq" + "".join("bcdfghjklm"[int(digit)] for digit in paper_number(name))
 
 
 def make_question(name: str) -> str:
-    """What only this paper answers."""
+    """Return a question that only this paper answers."""
     return f"What is the word {make_codeword(name)} of paper {paper_number(name)}?"
 
 
 def read_editions(text: str) -> list[str]:
-    """The edition that each section of a text says it is of."""
+    """Return the edition that each section of a text states."""
     return [part.split("x", 1)[0] for part in text.split("edition")[1:]]

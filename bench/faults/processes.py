@@ -1,4 +1,4 @@
-"""What runs while documents change: the database and the worker, which are killed, and the service, which lives on."""
+"""Processes of the fault benchmark: database and worker, which are killed, and the service."""
 
 import contextlib
 import json
@@ -36,19 +36,19 @@ LEASED_QUERY = "select count(*) from groundwork.item where state = 'leased'"
 
 
 class Server:
-    """The embedded PostgreSQL, which may be killed and started again."""
+    """Embedded PostgreSQL server, which can be killed and restarted."""
 
     def __init__(self, home: Path) -> None:
         self._handles = [start_embedded_postgres(Settings(home=home, database_url=""))[0]]
         self.url = self._handles[0].conninfo("groundwork_app")
 
     def count_leased(self) -> int:
-        """Files that a worker has in hand just now; 0 where nobody can say."""
+        """Return the number of files that a worker has leased; 0 if unknown."""
         rows = self._query(LEASED_QUERY)
         return int(rows[0][0]) if rows else 0
 
     def kill_backend(self, chance: random.Random) -> bool:
-        """Kill one connection of the application, at which PostgreSQL restarts; False where there is none just now."""
+        """Kill one connection, after which PostgreSQL restarts; return False if there is none."""
         pids = self._query(BACKENDS_QUERY)
         with contextlib.suppress(ProcessLookupError):
             if pids:
@@ -57,7 +57,7 @@ class Server:
         return False
 
     def kill(self) -> bool:
-        """Kill the server, then start it again; its backends end by themselves."""
+        """Kill the server and start it again; its backends end by themselves."""
         try:
             pid = int((self._handles[0].data_folder / "postmaster.pid").read_text().split()[0])
             os.kill(pid, signal.SIGKILL)
@@ -69,14 +69,14 @@ class Server:
             embedded = EmbeddedPostgres(self._handles[0].folder)
             try:
                 embedded.start()
-            except GroundworkError:  # the old one's backends are not all gone yet
+            except GroundworkError:  # some backends of the old server still run
                 time.sleep(0.2)
                 continue
             self._handles.append(embedded)
             return True
 
     def stop(self) -> None:
-        """Stop it for good."""
+        """Stop all servers."""
         for handle in self._handles:
             handle.stop()
 
@@ -91,7 +91,7 @@ class Server:
 
 
 class Worker:
-    """Takes the papers in, by a new process for each attempt, until one succeeds. `at_work` while one is at it."""
+    """Ingests the documents in new processes until one succeeds; `at_work` while one runs."""
 
     def __init__(self, server: Server, papers: Papers, tally: Tally) -> None:
         self.at_work = threading.Event()
@@ -108,12 +108,12 @@ class Worker:
         )
 
     def run(self) -> None:
-        """Have the papers taken in; again after each death or failure, until they are."""
+        """Ingest the documents; repeat after each death or failure."""
         while not self._run_once():
             time.sleep(0.1)
 
     def kill(self) -> bool:
-        """Kill the process, if it is at work."""
+        """Kill the process if it is at work."""
         with contextlib.suppress(ProcessLookupError):
             if self.at_work.is_set():
                 os.kill(self._pid, signal.SIGKILL)
@@ -121,7 +121,7 @@ class Worker:
         return False
 
     def stop(self) -> None:
-        """Let it end."""
+        """Let the spawner end."""
         self._spawner.communicate()
 
     def _run_once(self) -> bool:
@@ -138,12 +138,12 @@ class Worker:
 
     def _read_message(self) -> dict[str, Any]:
         assert self._spawner.stdout is not None
-        said: dict[str, Any] = json.loads(self._spawner.stdout.readline())
-        return said
+        message: dict[str, Any] = json.loads(self._spawner.stdout.readline())
+        return message
 
 
 class Service:
-    """`groundwork serve` on loopback, asked over HTTP until it answers: its database may be away."""
+    """`groundwork serve` on loopback; requests are repeated while the database is down."""
 
     def __init__(self, server: Server, home: Path) -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:
@@ -158,24 +158,24 @@ class Service:
             )
 
     def ask(self, question: str) -> str:
-        """What it answers, as JSON."""
+        """Return the answer as JSON."""
         return self._request("/v1/ask", {"question": question})[1]
 
     def search(self, question: str) -> str:
-        """The hundred best passages, as JSON."""
+        """Return the hundred best passages as JSON."""
         return self._request("/v1/search", {"question": question, "limit": 100})[1]
 
     def has_document(self, document_id: object) -> bool:
-        """Whether a document's id leads somewhere."""
+        """Return whether a document's id is found."""
         return self._request(f"/v1/documents/{document_id}")[0] != 404
 
     def stop(self) -> None:
-        """Have it end."""
+        """End the service."""
         self._process.terminate()
         self._process.wait()
 
     def _request(self, path: str, body: dict[str, Any] | None = None) -> tuple[int, str]:
-        """Status and text: 200 or 404, whatever else it says meanwhile.
+        """Return status (200 or 404) and text; repeat the request after any other reply.
 
         Raises:
             RuntimeError: the service has ended.
@@ -191,7 +191,7 @@ class Service:
                 if error.code == 404:
                     return 404, error.read().decode()
             except OSError:
-                pass  # not yet, or not in time
+                pass  # not started yet, or a timeout
             time.sleep(0.2)
         raise RuntimeError(
             "The service has ended by itself; its log is service.log in the folder of the bench."
@@ -199,15 +199,15 @@ class Service:
 
 
 def make_environment(server: Server) -> dict[str, str]:
-    """Of a process of ours that uses the server."""
+    """Return the environment of a process that uses the server."""
     return {**os.environ, "GROUNDWORK_DATABASE_URL": server.url}
 
 
 def spawn_workers(commands: IO[str]) -> None:
-    """Makes a worker process for every folder on standard input, and says its id and how its run ended.
+    """Fork a worker for every folder on standard input; write its id and the end of its run.
 
-    The model is loaded once, and each process is a copy of this one, which has one thread and is never killed: a start
-    takes an instant, so that kills hit workers at their work and not while they load.
+    The model is loaded once. Each worker is a copy of this process, which has one thread and is
+    never killed. A start is immediate, so that kills hit workers at work and not while they load.
     """
     settings = load_settings()
     embedder = load_embedder(settings.embedding_model, settings.embedding_dtype)
@@ -220,12 +220,12 @@ def spawn_workers(commands: IO[str]) -> None:
         os.close(writing)
         _write_message({"pid": pid})
         os.waitpid(pid, 0)
-        with os.fdopen(reading) as said:
-            _write_message({"state": said.read() or "killed"})
+        with os.fdopen(reading) as result:
+            _write_message({"state": result.read() or "killed"})
 
 
 def _ingest_folder(settings: Settings, embedder: Embedder, folder: str) -> str:
-    """In the worker process: the state that its run ended in, or what kept it from its end."""
+    """Return the final state of the run, or its error; runs in the worker process."""
     try:
         database = Database(settings.database_url).open()
         loaded = LoadedEmbedders({embedder.model.name: embedder})

@@ -1,4 +1,4 @@
-"""What was done and what was seen; and the table of it."""
+"""Counts of the fault benchmark, and their table."""
 
 import threading
 from collections import Counter
@@ -12,7 +12,7 @@ VIOLATION_KINDS = ("lost", "doubled", "orphaned", "mixed", "miscounted", "found 
 
 @dataclass(slots=True)
 class Tally:
-    """Counts; all of `wrong` should stay at nought. Threads may share it."""
+    """Counts; all of `violations` should stay 0. Threads may share it."""
 
     kills: Counter[str] = field(default_factory=Counter)
     kills_during_work: int = 0
@@ -28,39 +28,39 @@ class Tally:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def add_read(self, *, failed: bool) -> None:
-        """Count what a reader saw: a document, or that the database is away."""
+        """Count a read, successful or without a database."""
         with self._lock:
             self.reads += not failed
             self.failed_reads += failed
 
     def add_violation(self, kind: str, example: str) -> None:
-        """Count something that should not be."""
+        """Count a violation, with an example."""
         with self._lock:
             self.violations[kind] += 1
             self.examples.append(f"{kind}: {example}")
 
     def format_progress(self) -> str:
-        """How far it is."""
+        """Return a line with the progress."""
         kills = ", ".join(f"{self.kills[kind]} {kind}" for kind in KINDS)
         return f"round {self.rounds}: {kills} killed; {self.reads} reads, {self.deletes} deletes; {dict(self.violations)}\n"
 
     def format_table(self, readers: int) -> str:
-        """The result, in Markdown."""
+        """Return the result in Markdown."""
         rows: list[tuple[str, int]] = [(f"{kind} killed", self.kills[kind]) for kind in KINDS]
-        rows += [("of these while a worker had files in hand", self.kills_during_work)]
+        rows += [("of these while a worker held files", self.kills_during_work)]
         rows += [("rounds", self.rounds), ("runs of the worker", self.runs)]
         rows += [
             (f"reads, by {readers:,} readers at once", self.reads),
-            ("reads that found no database", self.failed_reads),
+            ("reads without a database", self.failed_reads),
         ]
         rows += [
-            ("deletes looked for", self.deletes),
-            ("of these cited by an answer before", self.cited_before),
+            ("deletes checked", self.deletes),
+            ("of these cited by an answer before the delete", self.cited_before),
         ]
         rows += [(f"**{kind}**", self.violations[kind]) for kind in VIOLATION_KINDS]
         return "\n".join(
             [
-                "| what | how many |",
+                "| measure | count |",
                 "|---|---|",
                 *(f"| {name} | {value:,} |" for name, value in rows),
             ]

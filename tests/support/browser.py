@@ -1,4 +1,4 @@
-"""A real Chromium, driven over its DevTools protocol: open a page, run a line of JavaScript in it, take a picture."""
+"""Chromium over its DevTools protocol: open a page, run JavaScript, take a screenshot."""
 
 import base64
 import json
@@ -22,19 +22,19 @@ TIMEOUT_SECONDS = 30.0
 
 
 def find_browser() -> str | None:
-    """The path of an installed Chromium."""
+    """Return the path of an installed Chromium, or None."""
     return next((path for path in map(shutil.which, PROGRAMS) if path), None)
 
 
 class Browser:
-    """One tab."""
+    """One tab of a browser."""
 
     def __init__(self, socket: ClientConnection) -> None:
         self._socket = socket
         self._number = 0
 
     def send_command(self, method: str, **parameters: Any) -> dict[str, Any]:
-        """One command of the protocol, and its result."""
+        """Send one command of the protocol and return its result."""
         self._number += 1
         self._socket.send(json.dumps({"id": self._number, "method": method, "params": parameters}))
         while True:
@@ -55,12 +55,12 @@ class Browser:
         )
 
     def open(self, address: str) -> None:
-        """Go to an address and wait until it is loaded."""
+        """Open an address and wait until it is loaded."""
         self.send_command("Page.navigate", url=address)
         self.wait_until("document.readyState === 'complete'")
 
     def evaluate(self, script: str) -> Any:
-        """What an expression comes to in the page."""
+        """Return the value of an expression in the page."""
         answer = self.send_command(
             "Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True
         )
@@ -68,13 +68,13 @@ class Browser:
         return answer["result"].get("value")
 
     def wait_until(self, condition: str) -> None:
-        """Until a condition holds in the page; fails after a while."""
+        """Wait until a condition holds in the page; fail after a timeout."""
         until = time.monotonic() + TIMEOUT_SECONDS
         while not self.evaluate(f"Boolean({condition})"):
-            assert time.monotonic() < until, f"never came true: {condition}"
+            assert time.monotonic() < until, f"timeout while waiting for: {condition}"
 
     def save_screenshot(self, file: Path) -> None:
-        """A PNG of what is visible."""
+        """Save a PNG of the visible part of the page."""
         file.write_bytes(
             base64.b64decode(self.send_command("Page.captureScreenshot", format="png")["data"])
         )
@@ -82,7 +82,7 @@ class Browser:
 
 @contextmanager
 def open_browser(program: str, profile: Path) -> Iterator[Browser]:
-    """A tab in a Chromium of its own, with an empty profile."""
+    """Start a Chromium with an empty profile; yield its tab."""
     process = subprocess.Popen(
         [program, *FLAGS, f"--user-data-dir={profile}", "about:blank"],
         stderr=subprocess.PIPE,

@@ -41,8 +41,10 @@ def check_chunks(
         assert chunk.tokens == len(token_offsets(whole)) <= limit
         assert chunk.sentences[0].start == chunk.span.start
         assert chunk.sentences[-1].end == chunk.span.end
-        for one, following in zip(chunk.sentences, [*chunk.sentences[1:], None], strict=True):
-            assert one.start < one.end <= (following.start if following else chunk.span.end)
+        for sentence, following in zip(chunk.sentences, [*chunk.sentences[1:], None], strict=True):
+            assert (
+                sentence.start < sentence.end <= (following.start if following else chunk.span.end)
+            )
 
 
 def check_coverage(parsed: ParsedDocument, chunks: list[Chunk]) -> None:

@@ -41,7 +41,7 @@ _SHEET_NAMESPACE = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
 
 
 class HostileFile(NamedTuple):
-    """A file; `size` is the size of a sparse one, which has only zeros."""
+    """File of bytes, or a sparse file of `size` zeros."""
 
     name: str
     description: str
@@ -126,8 +126,8 @@ def make_good_file(ending: str) -> bytes:
 def _replace_parts(archive: bytes, parts: dict[str, bytes]) -> bytes:
     """Return an archive with some parts replaced or added."""
     with zipfile.ZipFile(io.BytesIO(archive)) as before:
-        kept = {name: before.read(name) for name in before.namelist()}
-    return zipped({**kept, **parts})
+        original_parts = {name: before.read(name) for name in before.namelist()}
+    return zipped({**original_parts, **parts})
 
 
 # Archives.
@@ -139,7 +139,7 @@ def _archives(secret: Path) -> Iterator[HostileFile]:
     yield HostileFile("bomb.docx", "40 MB of zeros in 40 kB", bomb)
     yield HostileFile(
         "bomb-beside.docx",
-        "a good document with such a bomb beside it",
+        "a good document that also contains such a bomb",
         _replace_parts(_docx(), {"word/x.bin": zeros}),
     )
     yield HostileFile(
@@ -210,7 +210,7 @@ def _archives(secret: Path) -> Iterator[HostileFile]:
         _replace_parts(epub(["x"]), {"META-INF/container.xml": b"<container/>"}),
     )
     yield HostileFile("locked.docx", "parts marked as encrypted", _set_flag(_docx(), 0x1))
-    yield HostileFile("method.docx", "a compression that nobody knows", _set_method(_docx(), 99))
+    yield HostileFile("method.docx", "an unknown compression", _set_method(_docx(), 99))
     yield HostileFile("empty.docx", "a zip of nothing", zipped({}))
     yield HostileFile(
         "mimetype.epub",
@@ -392,18 +392,28 @@ def _files_with_xml(declaration: str, text: str) -> Iterator[tuple[str, bytes]]:
 
 
 def _office() -> Iterator[HostileFile]:
-    def document(body: str) -> bytes:
-        xml = f'<w:document xmlns:w="{_WORD_NAMESPACE}"><w:body>{body}</w:body></w:document>'
-        return _replace_parts(_docx(), {"word/document.xml": xml.encode()})
+    yield from _word_files()
+    yield from _excel_files()
+    yield from _slide_files()
+    spaces = "".join('<text:p>a<text:s text:c="2000000000"/>b</text:p>' for _ in range(100))
+    yield HostileFile("spaces.odt", "billions of spaces", odt(spaces))
 
-    def sheet(content: str) -> bytes:
-        return _replace_parts(
-            _xlsx(),
-            {
-                "xl/worksheets/sheet1.xml": f'<worksheet xmlns="{_SHEET_NAMESPACE}">{content}</worksheet>'.encode()
-            },
-        )
 
+def _word_file(body: str) -> bytes:
+    xml = f'<w:document xmlns:w="{_WORD_NAMESPACE}"><w:body>{body}</w:body></w:document>'
+    return _replace_parts(_docx(), {"word/document.xml": xml.encode()})
+
+
+def _excel_file(content: str) -> bytes:
+    return _replace_parts(
+        _xlsx(),
+        {
+            "xl/worksheets/sheet1.xml": f'<worksheet xmlns="{_SHEET_NAMESPACE}">{content}</worksheet>'.encode()
+        },
+    )
+
+
+def _word_files() -> Iterator[HostileFile]:
     cell = (
         '<w:tc><w:tcPr><w:gridSpan w:val="100000000"/></w:tcPr><w:p><w:r><w:t>x</w:t></w:r></w:p>'
         "</w:tc>"
@@ -411,17 +421,17 @@ def _office() -> Iterator[HostileFile]:
     yield HostileFile(
         "span.docx",
         "a cell of 100 million columns",
-        document(f"<w:tbl><w:tr>{cell}</w:tr></w:tbl>"),
+        _word_file(f"<w:tbl><w:tr>{cell}</w:tr></w:tbl>"),
     )
     nested = "<w:tbl><w:tr><w:tc>" * 5_000 + "<w:p/>" + "</w:tc></w:tr></w:tbl>" * 5_000
-    yield HostileFile("deep-tables.docx", "5,000 tables deep", document(nested))
+    yield HostileFile("deep-tables.docx", "5,000 tables deep", _word_file(nested))
     runs = "<w:ins>" * 200 + "<w:r><w:t>x</w:t></w:r>" + "</w:ins>" * 200
-    yield HostileFile("deep-runs.docx", "200 insertions deep", document(f"<w:p>{runs}</w:p>"))
-    yield HostileFile("paragraphs.docx", "100,000 empty paragraphs", document("<w:p/>" * 100_000))
+    yield HostileFile("deep-runs.docx", "200 insertions deep", _word_file(f"<w:p>{runs}</w:p>"))
+    yield HostileFile("paragraphs.docx", "100,000 empty paragraphs", _word_file("<w:p/>" * 100_000))
     yield HostileFile(
         "words.docx",
         "a paragraph of 9 MB",
-        document(f"<w:p><w:r><w:t>{'word ' * 1_800_000}</w:t></w:r></w:p>"),
+        _word_file(f"<w:p><w:r><w:t>{'word ' * 1_800_000}</w:t></w:r></w:p>"),
     )
     with zipfile.ZipFile(io.BytesIO(_docx())) as archive:
         styles = archive.read("word/styles.xml").decode()
@@ -430,7 +440,7 @@ def _office() -> Iterator[HostileFile]:
         f'w:val="L{1 - n}"/></w:style>'
         for n in (0, 1)
     )
-    looped = document(
+    looped = _word_file(
         '<w:p><w:pPr><w:pStyle w:val="L0"/></w:pPr><w:r><w:t>Looped.</w:t></w:r></w:p>'
     )
     yield HostileFile(
@@ -441,16 +451,19 @@ def _office() -> Iterator[HostileFile]:
             {"word/styles.xml": styles.replace("</w:styles>", loop + "</w:styles>").encode()},
         ),
     )
+
+
+def _excel_files() -> Iterator[HostileFile]:
     value = '<row r="1048576"><c r="XFD1048576" t="str"><v>last</v></c></row>'
     yield HostileFile(
         "dimension.xlsx",
         "one cell, in the last row and column",
-        sheet(f'<dimension ref="A1:XFD1048576"/><sheetData>{value}</sheetData>'),
+        _excel_file(f'<dimension ref="A1:XFD1048576"/><sheetData>{value}</sheetData>'),
     )
     yield HostileFile(
         "row.xlsx",
         "a row number beyond all sheets",
-        sheet('<sheetData><row r="4000000000"><c t="str"><v>x</v></c></row></sheetData>'),
+        _excel_file('<sheetData><row r="4000000000"><c t="str"><v>x</v></c></row></sheetData>'),
     )
     rows = "".join(
         f'<row r="{n}"><c r="XFD{n}" t="str"><v>x</v></c></row>' for n in range(1, 20_001)
@@ -458,15 +471,15 @@ def _office() -> Iterator[HostileFile]:
     yield HostileFile(
         "wide.xlsx",
         "20,000 rows with one cell far to the right",
-        sheet(f"<sheetData>{rows}</sheetData>"),
+        _excel_file(f"<sheetData>{rows}</sheetData>"),
     )
     many = '<row><c t="n"><v>1</v></c></row>' * 1_000_000
-    yield HostileFile("rows.xlsx", "a million rows", sheet(f"<sheetData>{many}</sheetData>"))
+    yield HostileFile("rows.xlsx", "a million rows", _excel_file(f"<sheetData>{many}</sheetData>"))
     merged = "".join(f'<mergeCell ref="A{n}:XFD1048576"/>' for n in range(1, 2_000))
     yield HostileFile(
         "merged.xlsx",
         "2,000 merged areas of the whole sheet",
-        sheet(
+        _excel_file(
             f'<sheetData><row r="1"><c r="A1"><v>1</v></c></row></sheetData><mergeCells>'
             f"{merged}</mergeCells>"
         ),
@@ -474,8 +487,11 @@ def _office() -> Iterator[HostileFile]:
     yield HostileFile(
         "shared.xlsx",
         "a string that isn't there",
-        sheet('<sheetData><row r="1"><c r="A1" t="s"><v>99999999</v></c></row></sheetData>'),
+        _excel_file('<sheetData><row r="1"><c r="A1" t="s"><v>99999999</v></c></row></sheetData>'),
     )
+
+
+def _slide_files() -> Iterator[HostileFile]:
     with zipfile.ZipFile(io.BytesIO(_pptx())) as archive:
         presentation = archive.read("ppt/presentation.xml").decode()
         slide = archive.read("ppt/slides/slide1.xml").decode()
@@ -497,8 +513,6 @@ def _office() -> Iterator[HostileFile]:
         "100 groups deep",
         _replace_parts(_pptx(), {"ppt/slides/slide1.xml": groups.encode()}),
     )
-    spaces = "".join('<text:p>a<text:s text:c="2000000000"/>b</text:p>' for _ in range(100))
-    yield HostileFile("spaces.odt", "billions of spaces", odt(spaces))
 
 
 # PDF.
@@ -527,40 +541,50 @@ def _one_page_pdf(content: bytes, entries: bytes = b"", *further: bytes) -> byte
 _TEXT_OPERATORS = b"BT /F1 12 Tf 72 700 Td (Text) Tj ET\n"
 
 
+_CATALOG = b"<< /Type /Catalog /Pages 2 0 R >>"
+_PAGE = b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 9 9] /Contents 4 0 R >>"
+
+
 def _pdfs() -> Iterator[HostileFile]:
-    catalog = b"<< /Type /Catalog /Pages 2 0 R >>"
+    yield from _pdf_page_trees()
+    yield from _pdf_streams()
+    yield from _pdf_drawings()
+    yield from _pdf_structures()
+    yield from _pdf_tables()
+
+
+def _pdf_page_trees() -> Iterator[HostileFile]:
     yield HostileFile(
         "page-loop.pdf",
         "a page tree that contains itself",
-        pdf_of([catalog, b"<< /Type /Pages /Kids [2 0 R] /Count 1 >>"]),
+        pdf_of([_CATALOG, b"<< /Type /Pages /Kids [2 0 R] /Count 1 >>"]),
     )
     two = [
-        catalog,
+        _CATALOG,
         b"<< /Type /Pages /Kids [3 0 R] /Count 9 >>",
         b"<< /Type /Pages /Kids [2 0 R 2 0 R] /Count 9 >>",
     ]
     yield HostileFile(
         "page-loops.pdf", "two page trees that contain each other, twice", pdf_of(two)
     )
-    page = b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 9 9] /Contents 4 0 R >>"
     kids = b"<< /Type /Pages /Kids [%s] /Count 200000 >>" % (b"3 0 R " * 200_000)
     yield HostileFile(
         "pages.pdf",
         "one page 200,000 times",
-        pdf_of([catalog, kids, page, _pdf_stream(_TEXT_OPERATORS)]),
+        pdf_of([_CATALOG, kids, _PAGE, _pdf_stream(_TEXT_OPERATORS)]),
     )
-    doubling = [catalog] + [
+    doubling = [_CATALOG] + [
         b"<< /Type /Pages /Kids [%d 0 R %d 0 R] /Count 2 >>" % (n, n) for n in range(3, 28)
     ]
-    yield HostileFile("page-doubling.pdf", "2^25 pages from 25 objects", pdf_of([*doubling, page]))
+    yield HostileFile("page-doubling.pdf", "2^25 pages from 25 objects", pdf_of([*doubling, _PAGE]))
     yield HostileFile(
         "count.pdf",
         "a page that says it is a billion",
         pdf_of(
             [
-                catalog,
+                _CATALOG,
                 b"<< /Type /Pages /Kids [3 0 R] /Count 1000000000 >>",
-                page,
+                _PAGE,
                 _pdf_stream(_TEXT_OPERATORS),
             ]
         ),
@@ -569,11 +593,14 @@ def _pdfs() -> Iterator[HostileFile]:
         "deep-pages.pdf",
         "a page tree 5,000 deep",
         pdf_of(
-            [catalog]
+            [_CATALOG]
             + [b"<< /Type /Pages /Kids [%d 0 R] /Count 1 >>" % n for n in range(3, 5_003)]
-            + [page]
+            + [_PAGE]
         ),
     )
+
+
+def _pdf_streams() -> Iterator[HostileFile]:
     flat = _compress_zeros(200)
     yield HostileFile(
         "flate.pdf", "a content stream of 200 MB", _one_page_pdf(flat, b"/Filter /FlateDecode")
@@ -611,6 +638,9 @@ def _pdfs() -> Iterator[HostileFile]:
         "50,000 dictionaries deep",
         pdf_of([b"<< /Type /Catalog /Pages 2 0 R /X %s >>" % (b"<< /A " * 50_000)]),
     )
+
+
+def _pdf_drawings() -> Iterator[HostileFile]:
     yield HostileFile(
         "self-form.pdf",
         "a drawing that draws itself",
@@ -657,6 +687,9 @@ def _pdfs() -> Iterator[HostileFile]:
         "an inline image that never ends",
         _one_page_pdf(b"BI /W 9 /H 9 ID " + b"EI" * 500_000),
     )
+
+
+def _pdf_structures() -> Iterator[HostileFile]:
     cmap = (
         b"begincmap 1 begincodespacerange <00000000> <FFFFFFFF> endcodespacerange "
         b"1 beginbfrange <00000000> <FFFFFFFF> <0041> endbfrange endcmap"
@@ -674,6 +707,9 @@ def _pdfs() -> Iterator[HostileFile]:
         ),
     )
     yield HostileFile("form-loop.pdf", "fields in a circle", _pdf_with_fields())
+
+
+def _pdf_tables() -> Iterator[HostileFile]:
     good = _pdf()
     start = good.rindex(b"startxref")
     table = int(good[start + 9 :].split()[0])
@@ -700,9 +736,9 @@ def _pdfs() -> Iterator[HostileFile]:
         "a stream whose length is itself",
         pdf_of(
             [
-                catalog,
+                _CATALOG,
                 b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
-                page,
+                _PAGE,
                 b"<< /Length 4 0 R >>\nstream\nx\nendstream",
             ]
         ),
@@ -712,7 +748,7 @@ def _pdfs() -> Iterator[HostileFile]:
         "handler.pdf",
         "encrypted by an unknown program",
         pdf_of(
-            [catalog, b"<< /Type /Pages /Kids [] /Count 0 >>"],
+            [_CATALOG, b"<< /Type /Pages /Kids [] /Count 0 >>"],
             b"/Encrypt << /Filter /Nobody /V 9 >> /ID [(a) (a)]",
         ),
     )
@@ -843,9 +879,7 @@ def _pages() -> Iterator[HostileFile]:
         b"<p>" + b"&#xD800;&#x110000;&#0;&#99999999999;" * 50_000,
     )
     yield HostileFile(
-        "charset.html",
-        "an encoding that nobody knows",
-        b"<meta charset=nobody-knows-this><p>x \xff\xfe",
+        "charset.html", "an unknown encoding", b"<meta charset=nobody-knows-this><p>x \xff\xfe"
     )
     yield HostileFile("cells.html", "a row of 100,000 cells", b"<table><tr>" + b"<td>x" * 100_000)
     yield HostileFile(
@@ -985,9 +1019,13 @@ def _messages() -> Iterator[HostileFile]:
         "100,000 addresses",
         b"From: a\nTo: " + b"(((a@b, <" * 100_000 + b"\n\nbody\n",
     )
-    one = b"--b\nContent-Type: text/plain\nContent-Disposition: attachment; filename=a.txt\n\nx\n"
+    attachment = (
+        b"--b\nContent-Type: text/plain\nContent-Disposition: attachment; filename=a.txt\n\nx\n"
+    )
     multi = head + b'Content-Type: multipart/mixed; boundary="b"\n\n'
-    yield HostileFile("attachments.eml", "20,000 attachments", multi + one * 20_000 + b"--b--\n")
+    yield HostileFile(
+        "attachments.eml", "20,000 attachments", multi + attachment * 20_000 + b"--b--\n"
+    )
     yield HostileFile(
         "boundaries.eml",
         "a million lines that look like borders",
@@ -1013,7 +1051,7 @@ def _messages() -> Iterator[HostileFile]:
     yield HostileFile("bomb.eml", "a bomb attached, and a name that leads out", mail.as_bytes())
     yield HostileFile(
         "transfer.eml",
-        "an encoding that nobody knows",
+        "an unknown encoding",
         head + b"Content-Transfer-Encoding: nobody\nContent-Type: text/plain; charset=nobody\n\n"
         b"\xff\xfe\n",
     )
@@ -1062,7 +1100,7 @@ def _text() -> Iterator[HostileFile]:
     )
     yield HostileFile(
         "tags.txt",
-        "a message in letters that nobody sees",
+        "a message in invisible letters",
         ("Seen." + "".join(chr(0xE0000 + ord(c)) for c in "unseen") * 50_000).encode(),
     )
     yield HostileFile("ansi.txt", "terminal controls", b"\x1b[31m\x07\x08" * 100_000 + b"x")

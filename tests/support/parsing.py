@@ -1,4 +1,4 @@
-"""Short forms for tests of parsers."""
+"""Helpers for tests of parsers."""
 
 import pytest
 

@@ -1,15 +1,15 @@
-"""Models that follow a script: what they are asked is kept, what they reply is given beforehand."""
+"""Language models with scripted replies, which keep their requests."""
 
 from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
 
 from serving.gateway.types import ModelFailed, ModelRequest, Models, NoModelAvailable, Usage
 
-PIECE_CHARACTERS = 7  # characters, of a reply that comes in pieces
+PIECE_CHARACTERS = 7  # of a piece of a streamed reply
 
 
 class ScriptedReply:
-    """A reply in pieces, which may break off; it knows whether it was closed and how much of it was read."""
+    """Reply in pieces, which may break off; records the characters read and the close."""
 
     def __init__(self, text: str, broken: bool = False) -> None:
         self._text, self._breaks_off = text, broken
@@ -33,7 +33,7 @@ class ScriptedReply:
 
 
 class ScriptedModels(Models):
-    """Gives its replies in order, or what a function makes of the request; None in place of one is a failure."""
+    """Returns its replies in order, or the result of a function; None is a failure."""
 
     def __init__(
         self, *replies: str | Callable[[ModelRequest], str] | None, broken: bool = False
@@ -44,36 +44,36 @@ class ScriptedModels(Models):
 
     def stream(self, request: ModelRequest) -> ScriptedReply:
         self.requests.append(request)
-        following = (
+        reply_source = (
             self._remaining.pop(0)
             if len(self._remaining) > 1
             else self._remaining[0]
             if self._remaining
             else None
         )
-        if following is None:
+        if reply_source is None:
             raise NoModelAvailable("No language model answered.")
         self.replies.append(
             ScriptedReply(
-                following(request) if callable(following) else following, self._breaks_off
+                reply_source(request) if callable(reply_source) else reply_source, self._breaks_off
             )
         )
         return self.replies[-1]
 
     @property
     def last_prompt(self) -> str:
-        """Everything that the last request says."""
+        """Return all messages of the last request."""
         return "\n".join(message.content for message in self.requests[-1].messages)
 
 
-def reply_with(*some: tuple[str, Sequence[tuple[int, str]]]) -> dict[str, object]:
-    """A reply of the form that the prompts ask for, from texts with their passages and quotes."""
+def reply_with(*sentences: tuple[str, Sequence[tuple[int, str]]]) -> dict[str, object]:
+    """Return a reply in the form that the prompts demand, from texts with passages and quotes."""
     return {
         "sentences": [
             {
                 "evidence": [{"passage": passage, "quote": quote} for passage, quote in evidence],
                 "text": text,
             }
-            for text, evidence in some
+            for text, evidence in sentences
         ]
     }

@@ -1,4 +1,4 @@
-"""Services, servers and a remembering model for tests that need a database."""
+"""Services, servers and a caching model for tests that need a database."""
 
 import atexit
 import threading
@@ -25,7 +25,7 @@ from serving.api.server import claim_port
 
 
 class CachingEmbedder(SentenceTransformerEmbedder):
-    """The real model, which computes the vector of a text once a session: many tests take in the same papers."""
+    """The real model, which computes the vector of a text once per test run."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
@@ -34,7 +34,7 @@ class CachingEmbedder(SentenceTransformerEmbedder):
     def encode_uncached(
         self, texts: Sequence[str], on_progress: Callable[[float], None] = lambda share: None
     ) -> Vectors:
-        """All of it anew."""
+        """Compute all vectors."""
         return super().encode(texts, on_progress)
 
     def encode(
@@ -53,7 +53,7 @@ class CachingEmbedder(SentenceTransformerEmbedder):
 def connect_services(
     server: EmbeddedPostgres, name: str, home: Path, embedder: Embedder
 ) -> Services:
-    """Services on a database of the session's server, with the session's model."""
+    """Return services on a database of the test server, with the shared model."""
     settings = Settings(
         _env_file=None, home=home, database_url=server.conninfo("groundwork_app", name)
     )
@@ -63,7 +63,7 @@ def connect_services(
 
 @contextmanager
 def serve_api(api: FastAPI) -> Iterator[str]:
-    """The address of a service over HTTP, on a free port."""
+    """Serve an application over HTTP on a free port; yield its address."""
     listener = claim_port("127.0.0.1", 0)
     server = uvicorn.Server(uvicorn.Config(api, log_level="error"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
@@ -84,7 +84,7 @@ def ingest_folder(
 
 @cache
 def shared_parser_pool() -> ParserPool:
-    """The session's processes that parse; they end with it."""
+    """Return the parser processes of the test run; they end with it."""
     reader = ParserPool()
     atexit.register(reader.close)
     return reader
@@ -93,7 +93,7 @@ def shared_parser_pool() -> ParserPool:
 def connect_superuser(
     server: EmbeddedPostgres, services: Services
 ) -> psycopg.Connection[tuple[object, ...]]:
-    """A connection that sees everything, to look at what is really stored."""
+    """Return a connection that sees everything, to check the stored rows."""
     name = services.settings.database_url.split("dbname=")[1].split()[0]
     return psycopg.connect(
         server.conninfo(dbname=name), autocommit=True, options="-c search_path=groundwork,public"
