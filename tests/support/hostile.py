@@ -51,7 +51,8 @@ class HostileFile(NamedTuple):
 
 def list_files(secret: Path) -> Iterator[HostileFile]:
     """Yield all files; `secret` is the path that some of them try to read."""
-    yield from _archives(secret)
+    yield from _archives()
+    yield from _archive_structures(secret)
     yield from _xml(secret)
     yield from _office()
     yield from _pdfs()
@@ -133,7 +134,7 @@ def _replace_parts(archive: bytes, parts: dict[str, bytes]) -> bytes:
 # Archives.
 
 
-def _archives(secret: Path) -> Iterator[HostileFile]:
+def _archives() -> Iterator[HostileFile]:
     zeros = bytes(40_000_000)
     bomb = zipped({"word/document.xml": zeros})
     yield HostileFile("bomb.docx", "40 MB of zeros in 40 kB", bomb)
@@ -166,6 +167,9 @@ def _archives(secret: Path) -> Iterator[HostileFile]:
         "the same inside a good document",
         _replace_parts(_docx(), {"word/embeddings/a.zip": inner}),
     )
+
+
+def _archive_structures(secret: Path) -> Iterator[HostileFile]:
     yield HostileFile("overlap.docx", "5,000 names for the same bytes", _overlapping(5_000))
     yield HostileFile("lying-size.odt", "a part of 50 MB that says it has 100 bytes", _wrong_size())
     yield HostileFile("duplicate.docx", "two parts of the same name", _duplicate())
