@@ -34,7 +34,7 @@ def free_port() -> int:
 
 @pytest.fixture
 def google(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """The file system of an empty Google storage."""
+    """File system of an empty Google storage."""
     # Its newest part asks Google by gRPC what kind a bucket is, which no emulator answers.
     monkeypatch.setenv("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
     gcsfs = pytest.importorskip("gcsfs")
@@ -49,7 +49,7 @@ def google(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 @pytest.fixture
 def azure(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
-    """The file system of an empty Azure storage."""
+    """File system of an empty Azure storage."""
     adlfs = pytest.importorskip("adlfs")
     program = which("azurite-blob")
     if program is None:
@@ -82,8 +82,8 @@ def until(holds: Callable[[], bool]) -> None:
         time.sleep(0.1)
 
 
-def refusal(address: str, opened: Any = None, file: Any = None) -> str:
-    """Why a place or a file is refused."""
+def refusal_reason(address: str, opened: Any = None, file: Any = None) -> str:
+    """Return the reason for which an address or a file is refused."""
     with pytest.raises((InvalidInput, UnreadableFile)) as refused:
         opened.read(file) if opened else open_source(address)
     return getattr(refused.value, "reason", str(refused.value))
@@ -91,9 +91,7 @@ def refusal(address: str, opened: Any = None, file: Any = None) -> str:
 
 @pytest.mark.parametrize("scheme", ["gs", "az"])
 def test_a_bucket_is_a_source(scheme: str, request: pytest.FixtureRequest) -> None:
-    """Listed, tagged, read, narrowed by rules; what changes or goes meanwhile is refused, as with
-    S3.
-    """
+    """As with S3, a file that changed or disappeared since it was listed is refused."""
     storage = request.getfixturevalue({"gs": "google", "az": "azure"}[scheme])
     importlib.import_module("fsspec").filesystem(scheme).clear_instance_cache()
     storage.mkdir("library")
@@ -112,11 +110,11 @@ def test_a_bucket_is_a_source(scheme: str, request: pytest.FixtureRequest) -> No
     ]
     storage.pipe("library/docs/a.md", b"# Other\n")
     assert next(iter(source.list_files())).tag != files[0].tag
-    assert refusal("", source, files[0]) == "changed"
+    assert refusal_reason("", source, files[0]) == "changed"
     storage.rm("library/docs/a.md")
-    assert refusal("", source, files[0]) == "gone"
-    assert "nothing at" in refusal(f"{scheme}://nowhere/docs/")
-    assert "nothing at" in refusal(f"{scheme}://library/nothing")
+    assert refusal_reason("", source, files[0]) == "gone"
+    assert "nothing at" in refusal_reason(f"{scheme}://nowhere/docs/")
+    assert "nothing at" in refusal_reason(f"{scheme}://library/nothing")
     storage.pipe("library/readers.yaml", b"rules: [{pattern: 'docs/*', readers: [staff]}]\n")
     readers = {
         file.path: file.allowed_groups

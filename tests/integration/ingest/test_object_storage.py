@@ -14,14 +14,14 @@ from core.errors import InvalidInput, UnreadableFile
 from ingest.sources import open_source
 
 
-def paths(address: str | Path, **options: Any) -> list[str]:
-    """What a source lists, as people see it."""
+def list_paths(address: str | Path, **options: Any) -> list[str]:
+    """Return the display paths that a source lists."""
     return [file.path for file in open_source(str(address), **options).list_files()]
 
 
 @dataclass
-class Storage:
-    """The S3 server of this session: what it was asked, and how often it shall say that it is busy."""
+class ObjectStorage:
+    """S3 server of the tests: its client, its requests, and how many it still answers with 503."""
 
     client: Any
     port: int = 0
@@ -29,22 +29,22 @@ class Storage:
     busy: int = 0
 
     def count(self, method: str) -> int:
-        """How many requests for an object's content (GET) or state (HEAD) since the last call."""
+        """Return the number of GET or HEAD requests for an object since the last call."""
         number = sum(verb == method and path.count("/") > 1 for verb, path in self.asked)
         self.asked.clear()
         return number
 
 
 @pytest.fixture(scope="module")
-def storage_server() -> Iterator[Storage]:
-    """moto's server mode: S3 over HTTP, on loopback."""
+def storage_server() -> Iterator[ObjectStorage]:
+    """S3 over HTTP on loopback, by moto's server mode."""
     moto_server = pytest.importorskip("moto.server")
     from werkzeug.serving import WSGIRequestHandler, make_server
 
     class Quiet(WSGIRequestHandler):
         def log_request(self, *_: object, **__: object) -> None: ...
 
-    storage = Storage(None)
+    storage = ObjectStorage(None)
     application = moto_server.DomainDispatcherApplication(moto_server.create_backend_app)
 
     def counting(environ: dict[str, Any], start: Any) -> Any:
@@ -68,8 +68,10 @@ def storage_server() -> Iterator[Storage]:
 
 
 @pytest.fixture
-def storage(storage_server: Storage, monkeypatch: pytest.MonkeyPatch) -> Iterator[Storage]:
-    """A bucket called `library` with five objects, and the environment that leads to it."""
+def storage(
+    storage_server: ObjectStorage, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[ObjectStorage]:
+    """A bucket `library` with five objects, and the environment variables for it."""
     import boto3
     from s3fs import S3FileSystem
 
@@ -102,8 +104,8 @@ def _post(url: str, body: bytes) -> None:
         answer.read()
 
 
-def put(storage: Storage, key: str, body: bytes) -> None:
-    """Put an object into the library."""
+def put_object(storage: ObjectStorage, key: str, body: bytes) -> None:
+    """Store an object in the bucket."""
     storage.client.put_object(Bucket="library", Key=key, Body=body)
 
 
@@ -118,9 +120,9 @@ def put(storage: Storage, key: str, body: bytes) -> None:
     ],
 )
 def test_a_bucket_a_folder_and_an_object_are_sources(
-    storage: Storage, address: str, uri: str, expected: list[str]
+    storage: ObjectStorage, address: str, uri: str, expected: list[str]
 ) -> None:
-    """Marks of folders and hidden parts are left out, as in a folder of this machine."""
+    """Folder markers and hidden parts are left out, as in a local folder."""
     source = open_source(address)
     assert source.uri == uri
     files = list(source.list_files())
@@ -130,40 +132,40 @@ def test_a_bucket_a_folder_and_an_object_are_sources(
         assert source.read(file) == f"# {file.uri.removeprefix('s3://library/')}\n".encode()
 
 
-def test_listing_reads_nothing_and_a_change_shows_in_the_tag(storage: Storage) -> None:
-    """So a run over what is unchanged downloads nothing."""
+def test_listing_reads_no_object_and_changes_change_the_tag(storage: ObjectStorage) -> None:
+    """A run over unchanged objects downloads nothing."""
     source = open_source("s3://library/docs/")
     before = {file.path: file.tag for file in source.list_files()}
     assert storage.count("GET") == 0
-    put(storage, "docs/a.md", b"# Other\n")
+    put_object(storage, "docs/a.md", b"# Other\n")
     storage.client.delete_object(Bucket="library", Key="docs/b/c.md")
-    put(storage, "docs/new.md", b"# New\n")
+    put_object(storage, "docs/new.md", b"# New\n")
     after = {file.path: file.tag for file in source.list_files()}
     assert after.keys() == {"a.md", "new.md"}
     assert after["a.md"] != before["a.md"]
-    put(storage, "docs/a.md", b"# docs/a.md\n")
+    put_object(storage, "docs/a.md", b"# docs/a.md\n")
     assert {file.path: file.tag for file in source.list_files()}["a.md"] == before["a.md"]
     assert storage.count("GET") == 0
 
 
-def test_a_long_listing_comes_in_pages(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """S3 tells of a thousand keys at a time; this one of two."""
+def test_a_long_listing_comes_in_pages(
+    storage: ObjectStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """S3 returns 1,000 keys a page; this server returns two."""
     monkeypatch.setenv("MOTO_S3_DEFAULT_MAX_KEYS", "2")
     for number in range(7):
-        put(storage, f"many/{number}.txt", b"x")
+        put_object(storage, f"many/{number}.txt", b"x")
     source = open_source("s3://library/many/")
     storage.asked.clear()
     assert [file.path for file in source.list_files()] == [f"{number}.txt" for number in range(7)]
     assert storage.asked == [("GET", "/library")] * 4
 
 
-def test_an_object_that_changed_since_it_was_listed_is_not_stored_under_the_old_tag(
-    storage: Storage,
-) -> None:
-    """Or A, B, A would be served as B."""
+def test_an_object_that_changed_since_it_was_listed_is_refused(storage: ObjectStorage) -> None:
+    """Its content must not be stored under the old tag."""
     source = open_source("s3://library/docs/a.md")
     (file,) = source.list_files()
-    put(storage, "docs/a.md", b"# Other\n")
+    put_object(storage, "docs/a.md", b"# Other\n")
     with pytest.raises(UnreadableFile) as refused:
         source.read(file)
     assert refused.value.reason == "changed"
@@ -173,8 +175,10 @@ def test_an_object_that_changed_since_it_was_listed_is_not_stored_under_the_old_
     assert refused.value.reason == "gone"
 
 
-def test_a_huge_object_is_refused_unread(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By what the storage says of its size."""
+def test_a_huge_object_is_refused_unread(
+    storage: ObjectStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its listed size is enough."""
     monkeypatch.setattr("ingest.sources.object_storage.MAX_FILE_BYTES", 5)
     source = open_source("s3://library/docs/a.md")
     (file,) = source.list_files()
@@ -184,24 +188,23 @@ def test_a_huge_object_is_refused_unread(storage: Storage, monkeypatch: pytest.M
     assert storage.count("GET") == 0
 
 
-def test_patterns_and_reader_rules_work_in_a_bucket(storage: Storage) -> None:
-    """The rule file lies at its root, and is no document."""
-    put(storage, "readers.yaml", b"rules: [{pattern: 'docs/*', readers: [staff]}]\n")
+def test_patterns_and_reader_rules_work_in_a_bucket(storage: ObjectStorage) -> None:
+    """The rule file is at the root and is not a document."""
+    put_object(storage, "readers.yaml", b"rules: [{pattern: 'docs/*', readers: [staff]}]\n")
     files = {
         file.path: file.allowed_groups
         for file in open_source("s3://library", ("all",)).list_files()
     }
     assert files == {"docs/a.md": ("staff",), "docs/b/c.md": ("staff",), "other/e f.md": ("all",)}
-    assert paths("s3://library", include=["docs/*"], exclude=["*/b/*"]) == ["docs/a.md"]
+    assert list_paths("s3://library", include=["docs/*"], exclude=["*/b/*"]) == ["docs/a.md"]
     with pytest.raises(InvalidInput, match="--include"):
-        paths("s3://library", include=["nothing"])
-    put(storage, "readers.yaml", b"- no rules\n")
+        list_paths("s3://library", include=["nothing"])
+    put_object(storage, "readers.yaml", b"- no rules\n")
     with pytest.raises(InvalidInput, match=r"s3://library/readers\.yaml"):
-        paths("s3://library")
+        list_paths("s3://library")
 
 
-def test_a_storage_that_is_busy_is_asked_again(storage: Storage) -> None:
-    """It says so by a 503."""
+def test_a_busy_storage_is_asked_again(storage: ObjectStorage) -> None:
     source = open_source("s3://library/docs/a.md")
     (file,) = source.list_files()
     storage.busy = 2
@@ -216,23 +219,22 @@ def test_a_storage_that_is_busy_is_asked_again(storage: Storage) -> None:
         ("s3://library/nothing", "nothing at"),
     ],
 )
-def test_what_is_not_there_is_refused(storage: Storage, address: str, says: str) -> None:
+def test_a_missing_bucket_or_object_is_refused(
+    storage: ObjectStorage, address: str, says: str
+) -> None:
     """A missing bucket is not an empty one."""
     with pytest.raises(InvalidInput, match=says):
         open_source(address)
 
 
-def test_an_emptied_bucket_is_refused_rather_than_taken_for_a_wish_to_delete(
-    storage: Storage,
-) -> None:
-    """As with a folder."""
+def test_an_empty_bucket_is_refused(storage: ObjectStorage) -> None:
+    """Otherwise all its documents would be deleted."""
     storage.client.create_bucket(Bucket="emptied")
     with pytest.raises(InvalidInput, match="no file"):
-        paths("s3://emptied")
+        list_paths("s3://emptied")
 
 
-def test_wrong_credentials_are_refused(storage: Storage) -> None:
-    """The server asks for a signature that it knows."""
+def test_wrong_credentials_are_refused(storage: ObjectStorage) -> None:
     url = f"http://127.0.0.1:{storage.port}/moto-api/reset-auth"
     _post(url, b"0")
     try:
@@ -242,8 +244,10 @@ def test_wrong_credentials_are_refused(storage: Storage) -> None:
         _post(url, b"inf")
 
 
-def test_missing_credentials_are_refused(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And the page that says where they are looked for is named."""
+def test_missing_credentials_are_refused(
+    storage: ObjectStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error names the page on credentials."""
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     with pytest.raises(InvalidInput, match=r"docs/reference/sources\.md"):

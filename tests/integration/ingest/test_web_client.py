@@ -24,14 +24,14 @@ from tests.support.web import FORBIDDEN_ADDRESSES, Site, build_sitemap, open_cli
 
 
 def reason(site: Site, path: str, **options: object) -> str:
-    """Why a page of the site is not read."""
+    """Return the reason for which a page of the site is refused."""
     with pytest.raises(UnreadableFile) as refused:
         open_client(site.host, **options).get(parse_address(site.root + path))
     return refused.value.reason
 
 
 def pages(site: Site, *paths: str) -> PageListSource:
-    """A source of pages of the site."""
+    """Return a source of pages of the site."""
     addresses = tuple(parse_address(site.root + path) for path in paths)
     return PageListSource(
         f"{site.root}/", addresses, FileSelection(("staff",)), open_client(site.host)
@@ -45,16 +45,14 @@ def pages(site: Site, *paths: str) -> PageListSource:
 def test_a_redirect_to_a_forbidden_address_is_not_followed(
     site: Site, target: str, attempts: list[object]
 ) -> None:
-    """Whatever leads there: each step is checked as the first one was."""
+    """Each step of a redirect is checked like the first address."""
     site.page("/away", "", 302, Location=target.encode().decode("latin-1"))
     assert reason(site, "/away") == "forbidden"
     assert set(attempts) == {("127.0.0.1", site.port)}
 
 
-class Redirected(WebClient):
-    """A client to whom one public site answers with a redirect, without a connection; the rest is
-    as it is.
-    """
+class RedirectingClient(WebClient):
+    """Client for which one public host redirects, without a connection to it."""
 
     def _send_request(
         self, method: str, address: WebAddress, ips: list[str], limits: FetchLimits
@@ -70,8 +68,8 @@ class Redirected(WebClient):
 
 
 def test_a_public_page_does_not_lead_to_an_allowed_host(site: Site, attempts: list[object]) -> None:
-    """An intranet that may be read by its own address must not be read in the name of others."""
-    fetching = Redirected(
+    """A public page must not give access to an internal host that an operator allowed."""
+    fetching = RedirectingClient(
         parse_allowed_hosts(site.host),
         resolver=lambda host, port: ["93.184.216.34"],
         delay_seconds=0.0,
@@ -88,8 +86,7 @@ def test_a_public_page_does_not_lead_to_an_allowed_host(site: Site, attempts: li
         fetching.get(parse_address("https://public.example/page"))
 
 
-def test_a_page_is_read_as_it_is(site: Site) -> None:
-    """With its address as identity, its path to be shown, and a tag; the client says who it is."""
+def test_a_page_is_listed_and_read(site: Site) -> None:
     source = pages(site, "/guide")
     (file,) = source.list_files()
     assert file == SourceFile(f"{site.root}/guide", "guide", ("staff",), 57, '"1"')
@@ -98,8 +95,8 @@ def test_a_page_is_read_as_it_is(site: Site) -> None:
     assert not any("Cookie" in headers or "Authorization" in headers for headers in site.headers)
 
 
-def test_an_allowed_host_opens_a_page_by_its_address(site: Site) -> None:
-    """What GROUNDWORK_WEB_ALLOWED_HOSTS is for; without it the same address is refused."""
+def test_an_allowed_host_can_be_a_source(site: Site) -> None:
+    """GROUNDWORK_WEB_ALLOWED_HOSTS allows it; without the setting it is refused."""
     source = open_source(f"{site.root}/guide", web_hosts=site.host)
     assert source.uri == f"{site.root}/guide"
     assert [file.path for file in source.list_files()] == ["guide"]
@@ -108,9 +105,7 @@ def test_an_allowed_host_opens_a_page_by_its_address(site: Site) -> None:
 
 
 def test_no_identity_ends_in_a_slash(site: Site) -> None:
-    """It would stand for everything below it; the address with an empty fragment leads to the same
-    page.
-    """
+    """An identity with a slash would match everything below it, so an empty fragment is added."""
     site.page("/docs/", "<p>Docs</p>")
     source = open_source(f"{site.root}/docs/", web_hosts=site.host)
     (file,) = source.list_files()
@@ -118,8 +113,8 @@ def test_no_identity_ends_in_a_slash(site: Site) -> None:
     assert source.read(file) == b"<p>Docs</p>"
 
 
-def test_listing_asks_for_headers_and_a_change_shows_in_the_tag(site: Site) -> None:
-    """So what is unchanged is not downloaded."""
+def test_listing_requests_headers_only_and_changes_change_the_tag(site: Site) -> None:
+    """Unchanged pages are not downloaded."""
     source = pages(site, "/guide", "/plain")
     site.page("/plain", "plain", Last_Modified="Mon, 02 Jan 2006 15:04:05 GMT")
     before = {file.path: file.tag for file in source.list_files()}
@@ -129,8 +124,8 @@ def test_listing_asks_for_headers_and_a_change_shows_in_the_tag(site: Site) -> N
     assert {file.path: file.tag for file in source.list_files()} == before | {"guide": '"2"'}
 
 
-def test_a_page_that_says_nothing_of_its_state_has_no_tag(site: Site) -> None:
-    """Nor one that claims to have changed this minute, whose next change might not show."""
+def test_a_page_without_reliable_state_has_no_tag(site: Site) -> None:
+    """A page that changed within this minute has none either: its next change might not show."""
     source = pages(site, "/now", "/none", "/odd")
     site.page(
         "/now",
@@ -143,9 +138,7 @@ def test_a_page_that_says_nothing_of_its_state_has_no_tag(site: Site) -> None:
 
 
 def test_a_page_that_changed_since_it_was_listed_is_refused(site: Site) -> None:
-    """Its content must not be stored under the old tag; a site whose tags are noise is read all the
-    same.
-    """
+    """It must not be stored under the old tag. If its tags never repeat, it is read anyway."""
     source = pages(site, "/guide")
     (file,) = source.list_files()
     site.page("/guide", "new", ETag='"2"')
@@ -167,14 +160,12 @@ def test_a_page_that_changed_since_it_was_listed_is_refused(site: Site) -> None:
 @pytest.mark.parametrize(
     ("status", "expected"), [(404, "gone"), (410, "gone"), (403, "unopened"), (500, "unopened")]
 )
-def test_a_page_that_is_refused_says_why(site: Site, status: int, expected: str) -> None:
-    """And one that is gone is gone."""
+def test_a_refused_page_has_a_reason(site: Site, status: int, expected: str) -> None:
     site.page("/page", "no", status)
     assert reason(site, "/page") == expected
 
 
-def test_a_site_that_is_busy_is_asked_again(site: Site) -> None:
-    """After a pause."""
+def test_a_busy_site_is_asked_again(site: Site) -> None:
     site.page("/busy", "later", 503)
     busy = site.handlers["/busy"]
 
@@ -187,26 +178,24 @@ def test_a_site_that_is_busy_is_asked_again(site: Site) -> None:
 
 
 def test_a_site_that_is_down_stops_the_run() -> None:
-    """Three thousand pages of it are not each put aside."""
+    """Its pages are not quarantined one by one."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         host = f"127.0.0.1:{listener.getsockname()[1]}"
     with pytest.raises(Unavailable, match="does not answer"):
-        list(open_list_of(host, open_client(host)).list_files())
+        list(open_single_page_list(host, open_client(host)).list_files())
     with pytest.raises(Unavailable, match="can't be found"):
         open_client(resolver=lambda host, port: []).get(parse_address("https://example.org/"))
 
 
-def open_list_of(host: str, fetching: WebClient) -> PageListSource:
-    """A list of one page."""
+def open_single_page_list(host: str, fetching: WebClient) -> PageListSource:
+    """Return a list source with one page."""
     return PageListSource(
         f"http://{host}/", (parse_address(f"http://{host}/a"),), FileSelection(), fetching
     )
 
 
-def test_requests_to_a_site_keep_their_distance(
-    site: Site, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Two tenths of a second, or what its robots.txt asks for, but no more than half a minute."""
+def test_requests_to_a_site_are_delayed(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """0.2 seconds, or the Crawl-delay of robots.txt up to 30 seconds."""
     waits: list[float] = []
     # A clock that stands still: how long this machine takes for a request is of no matter.
     monkeypatch.setattr(
@@ -223,16 +212,16 @@ def test_requests_to_a_site_keep_their_distance(
         assert waits == [0.0, pytest.approx(wait)]
 
 
-def test_a_redirect_that_goes_round_ends(site: Site) -> None:
-    """After five steps."""
+def test_a_redirect_loop_ends(site: Site) -> None:
+    """The limit is five redirects."""
     site.page("/a", "", 301, Location="/b")
     site.page("/b", "", 307, Location="/a")
     assert reason(site, "/a") == "unopened"
     assert len(site.requests("GET")) == 6
 
 
-def test_an_endless_page_is_left(site: Site) -> None:
-    """With a length, without one, in chunks, and in headers."""
+def test_an_endless_page_is_refused(site: Site) -> None:
+    """With a length, without one, in chunks, and in the headers."""
     head = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n"
     piece = b"x" * 65_536
     site.raw("/plain", head + b"\r\n", endless=piece)
@@ -256,8 +245,8 @@ def test_an_endless_page_is_left(site: Site) -> None:
 
 
 @pytest.mark.parametrize("start", [b"", b"HTTP/1.1 200 OK\r\nX: ", b"HTTP/1.1 200 OK\r\n\r\n"])
-def test_a_page_that_trickles_in_is_left_when_its_time_is_up(site: Site, start: bytes) -> None:
-    """Each byte in time, and all of them too late: before the headers, within them, and after."""
+def test_a_slow_page_is_refused_at_the_deadline(site: Site, start: bytes) -> None:
+    """Bytes arrive in time but the page doesn't: before, within and after the headers."""
     left = threading.Event()
 
     def answer(handler: BaseHTTPRequestHandler) -> None:
@@ -277,8 +266,8 @@ def test_a_page_that_trickles_in_is_left_when_its_time_is_up(site: Site, start: 
     assert refused.value.reason == "too-slow"
 
 
-def test_a_bomb_is_left_before_it_unfolds(site: Site) -> None:
-    """Fifty megabytes in fifty kilobytes, and a bomb within an honest page's limits is a page."""
+def test_a_decompression_bomb_is_refused(site: Site) -> None:
+    """A compressed page within the limit is read."""
     bomb = gzip.compress(bytes(50_000_000))
     site.page("/bomb", bomb, Content_Encoding="gzip")
     assert reason(site, "/bomb", max_bytes=1_000_000) == "too-large"
@@ -286,8 +275,8 @@ def test_a_bomb_is_left_before_it_unfolds(site: Site) -> None:
     assert len(open_client(site.host).get(parse_address(f"{site.root}/packed")).body) == 6003
 
 
-def test_a_page_that_breaks_off_is_not_taken_for_a_whole_one(site: Site) -> None:
-    """Shorter than announced, packed and cut, packed wrongly, in chunks and cut, or no HTTP at all."""
+def test_an_incomplete_page_is_refused(site: Site) -> None:
+    """Short, cut, wrongly compressed, in cut chunks, or not HTTP."""
     head = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n"
     packed = gzip.compress(b"water " * 1000)
     site.raw("/short", head + b"Content-Length: 100\r\n\r\nonly this")
@@ -301,14 +290,13 @@ def test_a_page_that_breaks_off_is_not_taken_for_a_whole_one(site: Site) -> None
         assert reason(site, path) == "unopened", path
 
 
-def test_what_is_no_text_is_not_fetched(site: Site) -> None:
-    """By its type."""
+def test_a_page_of_another_media_type_is_refused(site: Site) -> None:
     site.page("/film", b"x", Content_Type="video/mp4")
     assert reason(site, "/film") == "not-a-document"
 
 
 def test_robots_txt_is_obeyed(site: Site) -> None:
-    """And fetched once."""
+    """It is fetched once."""
     site.robots = f"User-agent: *\nDisallow: /\n\nUser-agent: {ROBOTS_AGENT}\nDisallow: /private\nAllow: /private/open$\n"
     site.page("/private/open", "open")
     fetching = open_client(site.host)
@@ -324,8 +312,10 @@ def test_robots_txt_is_obeyed(site: Site) -> None:
 @pytest.mark.parametrize(
     ("status", "open_"), [(404, True), (403, True), (500, False), (429, False)]
 )
-def test_a_robots_txt_that_cannot_be_read(site: Site, status: int, open_: bool) -> None:
-    """As RFC 9309 says: none means all, an error of the server means nothing."""
+def test_an_unreadable_robots_txt_allows_all_or_nothing(
+    site: Site, status: int, open_: bool
+) -> None:
+    """RFC 9309: a client error allows everything, a server error nothing."""
     site.page("/robots.txt", "", status)
     if open_:
         assert open_client(site.host).get(parse_address(f"{site.root}/guide")).status == 200
@@ -333,32 +323,35 @@ def test_a_robots_txt_that_cannot_be_read(site: Site, status: int, open_: bool) 
         assert reason(site, "/guide") == "robots"
 
 
-def test_the_fetch_of_robots_txt_is_guarded_too(site: Site, attempts: list[object]) -> None:
-    """It may redirect as well as any page."""
+def test_the_fetch_of_robots_txt_is_guarded(site: Site, attempts: list[object]) -> None:
+    """It may redirect like any page."""
     site.page("/robots.txt", "", 301, Location="http://169.254.169.254/robots.txt")
     assert reason(site, "/guide") == "robots"
     assert set(attempts) == {("127.0.0.1", site.port)}
 
 
-def index(*addresses: str) -> str:
-    """A sitemap of sitemaps."""
+def build_sitemap_index(*addresses: str) -> str:
+    """Return a sitemap of sitemaps."""
     inside = "".join(f"<sitemap><loc> {address} </loc></sitemap>" for address in addresses)
     return f'<?xml version="1.0"?><sitemapindex xmlns="x">{inside}</sitemapindex>'
 
 
-def sitemap(site: Site, path: str = "/sitemap.xml", **options: tuple[str, ...]) -> SitemapSource:
-    """The source that a sitemap of the site is."""
+def open_sitemap(
+    site: Site, path: str = "/sitemap.xml", **options: tuple[str, ...]
+) -> SitemapSource:
+    """Return the source for a sitemap of the site."""
     return SitemapSource(
         parse_address(site.root + path), FileSelection((), **options), open_client(site.host)
     )
 
 
 def test_a_sitemap_lists_the_pages_of_its_site(site: Site) -> None:
-    """Through an index, packed or not, each once; pages elsewhere and what no one may fetch are
-    left out.
-    """
+    """Through an index, compressed or not, each page once. Pages of other sites are left out."""
     root = site.root
-    site.page("/sitemap.xml", index(f"{root}/one.xml", f"{root}/two.xml.gz", f"{root}/sitemap.xml"))
+    site.page(
+        "/sitemap.xml",
+        build_sitemap_index(f"{root}/one.xml", f"{root}/two.xml.gz", f"{root}/sitemap.xml"),
+    )
     site.page(
         "/one.xml",
         build_sitemap(
@@ -376,24 +369,24 @@ def test_a_sitemap_lists_the_pages_of_its_site(site: Site) -> None:
     assert source.uri == f"{root}/"
     assert [file.path for file in source.list_files()] == ["guide", "a&b", "c/d"]
     assert [
-        file.path for file in sitemap(site, exclude=("c/*",), include=("*d*",)).list_files()
+        file.path for file in open_sitemap(site, exclude=("c/*",), include=("*d*",)).list_files()
     ] == ["guide"]
     with pytest.raises(InvalidInput, match="names no page"):
-        list(sitemap(site, include=("x/*",)).list_files())
+        list(open_sitemap(site, include=("x/*",)).list_files())
 
 
-def test_a_sitemap_that_is_incomplete_stops_the_run(site: Site) -> None:
-    """What it does not list would be deleted."""
-    site.page("/sitemap.xml", index(f"{site.root}/one.xml", f"{site.root}/two.xml"))
+def test_an_incomplete_sitemap_stops_the_run(site: Site) -> None:
+    """Documents that it does not list would be deleted."""
+    site.page("/sitemap.xml", build_sitemap_index(f"{site.root}/one.xml", f"{site.root}/two.xml"))
     site.page("/one.xml", build_sitemap(f"{site.root}/guide"))
     with pytest.raises(Unavailable, match=r"two\.xml"):
-        list(sitemap(site).list_files())
+        list(open_sitemap(site).list_files())
     with pytest.raises(InvalidInput, match="no longer there"):
-        list(sitemap(site, "/none.xml").list_files())
+        list(open_sitemap(site, "/none.xml").list_files())
 
 
 def test_a_list_names_the_pages_of_one_site(site: Site, tmp_path: Path) -> None:
-    """Comments and empty lines don't count."""
+    """Comments and empty lines are ignored."""
     file = tmp_path / "pages.txt"
     file.write_text(f"# ours\n{site.root}/guide\n\n {site.root}/b/ \n{site.root}/guide\n")
     source = open_page_list(f"web:{file}", FileSelection(exclude=("x*",)), site.host)
@@ -405,13 +398,11 @@ def test_a_list_names_the_pages_of_one_site(site: Site, tmp_path: Path) -> None:
     ]
 
 
-def test_certificate_and_host_are_those_of_the_name(
+def test_certificate_and_host_header_belong_to_the_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, attempts: list[object]
 ) -> None:
-    """Though the connection goes to the address that was checked, and whatever proxy the
-    environment names.
-    """
-    certificate(tmp_path / "pinned.pem", "pinned.example")
+    """The connection goes to the checked address, and proxies in the environment are ignored."""
+    write_certificate(tmp_path / "pinned.pem", "pinned.example")
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "pinned.pem"))
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
@@ -449,8 +440,8 @@ def test_certificate_and_host_are_those_of_the_name(
     assert set(attempts) == {("127.0.0.1", port)}
 
 
-def certificate(file: Path, name: str) -> None:
-    """A key and a certificate for a name, signed by itself."""
+def write_certificate(file: Path, name: str) -> None:
+    """Write a key and a self-signed certificate for a name."""
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec

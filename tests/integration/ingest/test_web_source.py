@@ -1,4 +1,4 @@
-"""Pages of the web: what is fetched from a server of one's own, and what is never connected to."""
+"""Ingestion from a sitemap of a site on loopback."""
 
 from dataclasses import replace
 
@@ -14,10 +14,10 @@ from tests.support.services import shared_parser_pool
 from tests.support.web import Site, build_sitemap
 
 
-def test_the_store_follows_a_sitemap_and_downloads_only_what_changed(
+def test_the_store_follows_a_sitemap_and_downloads_only_changed_pages(
     services: Services, site: Site
 ) -> None:
-    """Citations lead to the address; a host that is not allowed is refused."""
+    """Citations contain the address. A host that is not allowed is refused."""
     address = f"{site.root}/sitemap.xml"
     with pytest.raises(InvalidInput, match="port"):
         pipeline.ingest_sources(

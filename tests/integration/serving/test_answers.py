@@ -1,4 +1,4 @@
-"""Answers over the sample: what is quoted stands there, what is refused is refused well, and what the model may say."""
+"""Answers over the sample: exact quotes, correct refusals, and the selection of sentences."""
 
 from dataclasses import replace
 
@@ -37,8 +37,8 @@ def leave(sample_services: Services) -> SearchResult:
     return retrieve(sample_services, ALDER, LEAVE, limit=8)
 
 
-def test_the_golden_file_is_answered_as_well_as_it_was(sample_services):
-    """The floor is what was measured when the model was last fitted (docs/decisions/0006-refusal.md)."""
+def test_the_golden_file_has_no_fewer_correct_answers(sample_services):
+    """The bounds were measured when the model was last fitted (docs/decisions/0006-refusal.md)."""
     report = evaluate_golden(sample_services, read_golden(GOLDEN), lambda _: None)
     wrong = [
         f"{outcome.question_id}: {' '.join(outcome.failures)}"
@@ -61,18 +61,18 @@ def test_every_quote_is_the_text_of_its_document_at_its_offsets(sample_services)
             assert text[citation.span.start : citation.span.end] == citation.quote
 
 
-def test_an_answer_is_short_and_every_sentence_cited(sample_services):
+def test_an_answer_is_short_and_every_sentence_is_cited(sample_services):
     given = answer_question(sample_services, ALDER, LEAVE)
     assert 1 <= len(given.sentences) <= extractive.MAX_SENTENCES
     assert all(sentence.citations for sentence in given.sentences)
     assert 0 <= given.confidence <= 1
 
 
-def test_the_policy_in_force_goes_before_the_superseded_one(sample_services):
+def test_the_policy_in_force_precedes_the_superseded_one(sample_services):
     assert "27 days" in answer_question(sample_services, ALDER, LEAVE).sentences[0].text
 
 
-def test_the_superseded_policy_is_given_to_whom_it_is_asked_for(sample_services):
+def test_a_question_for_the_superseded_policy_gets_it(sample_services):
     given = answer_question(
         sample_services, ALDER, "How many days of leave did the old policy of 2023 give?"
     )
@@ -90,7 +90,7 @@ def test_the_superseded_policy_is_given_to_whom_it_is_asked_for(sample_services)
         ("A Kestrel T5 lasts five years.", False),
     ],
 )
-def test_another_thing_of_the_kind_asked_for_is_recognised(
+def test_a_different_entity_of_the_same_kind_is_recognised(
     leave: SearchResult, text: str, another: bool
 ) -> None:
     wanted = analyze_question(replace(leave, question="How deep may the Heron 210 go?", idf={}))
@@ -110,7 +110,7 @@ def test_no_sentence_on_the_heron_200_joins_an_answer_on_the_210(sample_services
     assert not [choice.sentence.text for choice in chosen if choice.is_inapplicable]
 
 
-def test_a_row_is_read_with_its_columns_and_quoted_exactly(sample_services):
+def test_a_table_row_is_read_with_its_columns_and_quoted_exactly(sample_services):
     given = answer_question(
         sample_services, ALDER, "How fast do we answer a P1 from a Gold customer?"
     )
@@ -142,7 +142,7 @@ def test_a_row_is_read_with_its_columns_and_quoted_exactly(sample_services):
         ),
     ],
 )
-def test_a_row_on_something_else_does_not_join_the_row_that_was_asked_for(
+def test_a_row_on_another_subject_does_not_join_the_answer(
     sample_services: Services, asker: Principal, question: str, row: str, others: str
 ) -> None:
     given = answer_question(sample_services, asker, question)
@@ -153,7 +153,7 @@ def test_a_row_on_something_else_does_not_join_the_row_that_was_asked_for(
     ] == [row]
 
 
-def test_rows_that_hold_the_same_of_the_question_all_join(sample_services: Services) -> None:
+def test_rows_that_match_the_question_equally_all_join(sample_services: Services) -> None:
     question = (
         "How many requests per minute may each plan make, and how much history does a plan have?"
     )
@@ -165,7 +165,7 @@ def test_rows_that_hold_the_same_of_the_question_all_join(sample_services: Servi
     assert len(rows) > 1
 
 
-def test_a_planted_instruction_is_never_a_candidate(sample_services):
+def test_an_injected_instruction_is_never_a_candidate(sample_services):
     evidence = retrieve(
         sample_services, ALDER, "Has invoice CS-90231 been approved for payment?", limit=8
     )
@@ -177,7 +177,7 @@ def test_a_planted_instruction_is_never_a_candidate(sample_services):
     ]
 
 
-def test_a_row_that_names_columns_is_never_a_candidate(sample_services):
+def test_a_header_row_is_never_a_candidate(sample_services):
     evidence = retrieve(
         sample_services, ALDER, "ERR-6020 first step severity code meaning", limit=8
     )
@@ -206,7 +206,7 @@ def test_evidence_without_a_hit_gives_no_answer(leave):
         ("-5 degrees is the limit.", "", "-5 degrees is the limit."),
     ],
 )
-def test_quotes_are_made_readable(quote, header, text):
+def test_quotes_are_formatted_for_reading(quote, header, text):
     assert format_quote(quote, header) == text
 
 
@@ -235,7 +235,7 @@ def unit_with(evidence: SearchResult, words: str) -> tuple[str, SupportingSpan]:
         ),
     ],
 )
-def test_a_sentence_that_its_quote_does_not_carry_is_dropped(leave, lie):
+def test_a_sentence_that_its_quote_does_not_support_is_dropped(leave, lie):
     text, support = unit_with(leave, "27 days of paid annual leave")
     true = DraftSentence(text, (support,))
     false = DraftSentence(text.replace(*lie), (support,))
@@ -253,8 +253,8 @@ def test_a_sentence_that_its_quote_does_not_carry_is_dropped(leave, lie):
         SupportingSpan(0, Span(10**6, 10**6 + 5)),
     ],
 )
-def test_a_support_that_stands_nowhere_is_dropped(leave, support):
-    """What is true gets the passage that carries it instead, and what is not is dropped with it."""
+def test_a_support_that_is_not_in_the_evidence_is_dropped(leave, support):
+    """A true sentence gets the passage that supports it; a false one is dropped."""
     text, right = unit_with(leave, "27 days of paid annual leave")
     false = text.replace("27", "29")
     verifier = Verifier(leave)
@@ -263,7 +263,7 @@ def test_a_support_that_stands_nowhere_is_dropped(leave, support):
     assert verifier.verify_sentence(DraftSentence(false, (support,))).sentence is None
 
 
-def test_a_failure_is_said_in_words(sample_services):
+def test_a_failed_sentence_has_a_readable_reason(sample_services):
     golden = read_golden(GOLDEN)
     wanted = next(entry for entry in golden if entry.question_id == "leave-days")
     given = answer_question(sample_services, ALDER, wanted.question)
@@ -277,13 +277,13 @@ def test_a_failure_is_said_in_words(sample_services):
     ]
 
 
-def test_strings_are_found_whatever_their_case_and_blanks():
+def test_strings_are_found_regardless_of_case_and_spaces():
     assert contains_any(["two  days"], ["in Two\ndays"])
     assert not contains_any([], ["anything"])
 
 
 def test_questions_about_a_corpus_are_answered_from_the_right_passage(services, data):
-    """The first passages of SQuAD as a corpus of their own."""
+    """The first passages of SQuAD are the corpus."""
     passages = read_corpus(data / "squad" / "corpus.jsonl")[:12]
     tenant = corpus_tenant(passages)
     assert sum(ingest_corpus(services, tenant, passages)) == 12

@@ -1,4 +1,4 @@
-"""Answers given again: the same as before, to nobody who would not be given them, and never after a change."""
+"""Answer cache: equal answers, only for callers with the same permissions, never after a change."""
 
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
@@ -38,8 +38,8 @@ STAFF, FINANCE = Principal("harbour", ("staff",)), Principal("harbour", ("staff"
 
 
 @dataclass(frozen=True, slots=True)
-class Harbour:
-    """A tenant with two documents: one for everybody, one for finance."""
+class HarbourTenant:
+    """A tenant with two documents: one for everyone, one for finance."""
 
     services: Services
     responses: AnswerCache
@@ -50,7 +50,7 @@ class Harbour:
         return extract_answer(stream_answer(self.services, principal, question, **options))
 
     def write(self, name: str, text: str, *readers: str) -> None:
-        """Put a document into the folder's part for these readers, and take the part in."""
+        """Write a document into the folder for these readers and ingest the folder."""
         part = self.folder / ("-".join(readers) or "all")
         part.mkdir(exist_ok=True)
         (part / name).write_text(text)
@@ -71,8 +71,8 @@ class Harbour:
 
 
 @pytest.fixture
-def harbour(services: Services, tmp_path: Path) -> Harbour:
-    made = Harbour(services, AnswerCache(services), tmp_path)
+def harbour(services: Services, tmp_path: Path) -> HarbourTenant:
+    made = HarbourTenant(services, AnswerCache(services), tmp_path)
     made.write("gate.md", GATE)
     made.write("beacon.md", "# Beacon\n\nThe beacon is lit at dusk.\n")
     made.write("pier.md", PIER, "finance")
@@ -86,8 +86,8 @@ def rows(server: EmbeddedPostgres, services: Services) -> list[Any]:
     return found
 
 
-def test_an_answer_is_given_again_as_it_was(harbour: Harbour) -> None:
-    """Event by event, the refusals too; it says that it is, and to whom it looks the same."""
+def test_a_cached_answer_equals_the_first(harbour: HarbourTenant) -> None:
+    """Event by event, refusals included. It is marked as cached."""
     for question, status in ((CODE, "answered"), (NOWHERE, "refused")):
         first = list(
             stream_answer(harbour.services, STAFF, question, answer_cache=harbour.responses)
@@ -103,8 +103,8 @@ def test_an_answer_is_given_again_as_it_was(harbour: Harbour) -> None:
         assert kept == replace(fresh, question=spaced, milliseconds=kept.milliseconds, cached=True)
 
 
-def test_every_group_gets_its_own(harbour: Harbour) -> None:
-    """Ask as one of finance, then as one who is not; the order of groups makes no difference."""
+def test_each_set_of_groups_has_its_own_answers(harbour: HarbourTenant) -> None:
+    """The order of groups makes no difference."""
     assert "250,000" in harbour.ask(FINANCE, BUDGET).text
     assert harbour.ask(Principal("harbour", ("finance", "staff", "finance")), BUDGET).cached
     for other in (STAFF, Principal("harbour"), Principal("harbour", ("finances",))):
@@ -115,8 +115,9 @@ def test_every_group_gets_its_own(harbour: Harbour) -> None:
     assert harbour.ask(FINANCE, BUDGET).cached
 
 
-def test_a_deleted_document_is_gone_at_once(server: EmbeddedPostgres, harbour: Harbour) -> None:
-    """From what is answered, and from what is stored."""
+def test_a_deleted_document_leaves_answers_and_cache_at_once(
+    server: EmbeddedPostgres, harbour: HarbourTenant
+) -> None:
     assert "4711" in harbour.ask(STAFF).text
     assert harbour.ask(STAFF).cached
     harbour.delete("gate.md")
@@ -126,8 +127,7 @@ def test_a_deleted_document_is_gone_at_once(server: EmbeddedPostgres, harbour: H
     assert "4711" not in repr(after)
 
 
-def test_a_replaced_document_is_answered_from_anew(harbour: Harbour) -> None:
-    """The old answer to nobody."""
+def test_a_replaced_document_gets_new_answers(harbour: HarbourTenant) -> None:
     assert "4711" in harbour.ask(STAFF).text
     harbour.write("gate.md", GATE.replace("4711", "8832"))
     after = harbour.ask(STAFF)
@@ -136,8 +136,8 @@ def test_a_replaced_document_is_answered_from_anew(harbour: Harbour) -> None:
     assert "8832" in harbour.ask(STAFF).text
 
 
-def test_a_document_closed_to_a_group_is_closed_at_once(harbour: Harbour) -> None:
-    """Also to those who were answered from it before; and one that is opened is there for all."""
+def test_a_change_of_readers_applies_at_once(harbour: HarbourTenant) -> None:
+    """Also for callers with a cached answer from the document."""
     assert "4711" in harbour.ask(STAFF).text
     assert harbour.ask(FINANCE, BUDGET).status == "answered"
     (harbour.folder / "all" / "readers.yaml").write_text(
@@ -154,8 +154,8 @@ def test_a_document_closed_to_a_group_is_closed_at_once(harbour: Harbour) -> Non
     assert "4711" in harbour.ask(STAFF).text
 
 
-def test_what_happens_out_of_sight_is_not_to_be_noticed(harbour: Harbour) -> None:
-    """A change to what somebody may not read leaves their answers: else a miss would tell of it."""
+def test_a_change_to_an_unreadable_document_keeps_cached_answers(harbour: HarbourTenant) -> None:
+    """Otherwise a cache miss would reveal the change."""
     harbour.ask(STAFF)
     harbour.ask(FINANCE)
     harbour.write("pier.md", PIER.replace("250", "300"), "finance")
@@ -163,8 +163,9 @@ def test_what_happens_out_of_sight_is_not_to_be_noticed(harbour: Harbour) -> Non
     assert not harbour.ask(FINANCE).cached
 
 
-def test_another_way_of_asking_is_another_question(harbour: Harbour) -> None:
-    """Filter, legs, writer, prompt, settings and code: each has answers of its own."""
+def test_filter_legs_generator_prompt_settings_and_code_are_part_of_the_key(
+    harbour: HarbourTenant,
+) -> None:
     where = parse_filter({"field": "path", "prefix": "g"})
     services = harbour.services
     reranked = Services(
@@ -174,8 +175,8 @@ def test_another_way_of_asking_is_another_question(harbour: Harbour) -> None:
         {},
         {"where": where},
         {"mode": "dense"},
-        {"generator": Prompted("one")},
-        {"generator": Prompted("two")},
+        {"generator": GeneratorWithKey("one")},
+        {"generator": GeneratorWithKey("two")},
         {"answer_cache": AnswerCache(reranked)},
     ]
     assert [harbour.ask(STAFF, **way).cached for way in ways] == [False] * len(ways)
@@ -183,8 +184,8 @@ def test_another_way_of_asking_is_another_question(harbour: Harbour) -> None:
     assert not harbour.ask(STAFF, CODE.replace("code", "colour")).cached
 
 
-class Prompted(AnswerGenerator):
-    """A generator that says what its answers depend on."""
+class GeneratorWithKey(AnswerGenerator):
+    """A generator that names the things its answers depend on."""
 
     name = "prompted"
 
@@ -199,8 +200,8 @@ class Prompted(AnswerGenerator):
         yield from ExtractiveGenerator().generate(evidence)
 
 
-class Nameless(AnswerGenerator):
-    """One that does not say."""
+class GeneratorWithoutKey(AnswerGenerator):
+    """A generator that does not name them."""
 
     name = "nameless"
 
@@ -208,16 +209,16 @@ class Nameless(AnswerGenerator):
         yield from ExtractiveGenerator().generate(evidence)
 
 
-class Failing(Prompted):
-    """One whose model is away."""
+class FailingGenerator(GeneratorWithKey):
+    """A generator whose model is not available."""
 
     def generate(self, evidence: SearchResult) -> Generator[DraftSentence]:
         raise NoModelAvailable("No model answers.")
         yield
 
 
-class Overtaken(Prompted):
-    """One that is still writing when the document changes."""
+class OvertakenGenerator(GeneratorWithKey):
+    """A generator during whose work the document changes."""
 
     def __init__(self, change: Callable[[], None]) -> None:
         super().__init__("")
@@ -228,23 +229,23 @@ class Overtaken(Prompted):
         yield from ExtractiveGenerator().generate(evidence)
 
 
-def test_what_may_be_better_the_next_time_is_not_kept(
-    server: EmbeddedPostgres, harbour: Harbour
+def test_degraded_unkeyed_and_outdated_answers_are_not_cached(
+    server: EmbeddedPostgres, harbour: HarbourTenant
 ) -> None:
-    """Degraded answers, those of a writer that does not say what they depend on, those that a change overtook."""
-    overtaken = Overtaken(lambda: harbour.write("gate.md", GATE.replace("4711", "8832")))
-    for generator in (Failing("x"), Nameless(), overtaken):
+    overtaken = OvertakenGenerator(lambda: harbour.write("gate.md", GATE.replace("4711", "8832")))
+    for generator in (FailingGenerator("x"), GeneratorWithoutKey(), overtaken):
         first = harbour.ask(STAFF, generator=generator)
         assert first.status == "answered"
         assert not harbour.ask(STAFF, generator=generator).cached
-        assert bool(first.degraded) == isinstance(generator, Failing)
+        assert bool(first.degraded) == isinstance(generator, FailingGenerator)
     overtaken._change = lambda: None
     assert "8832" in harbour.ask(STAFF, generator=overtaken).text
     assert len(rows(server, harbour.services)) == 1
 
 
-def test_who_leaves_early_leaves_nothing(server: EmbeddedPostgres, harbour: Harbour) -> None:
-    """Half an answer is none."""
+def test_an_incomplete_answer_is_not_cached(
+    server: EmbeddedPostgres, harbour: HarbourTenant
+) -> None:
     events = stream_answer(harbour.services, STAFF, CODE, answer_cache=harbour.responses)
     next(events)
     next(events)
@@ -252,10 +253,10 @@ def test_who_leaves_early_leaves_nothing(server: EmbeddedPostgres, harbour: Harb
     assert rows(server, harbour.services) == []
 
 
-def test_answers_age_and_make_room(
-    server: EmbeddedPostgres, harbour: Harbour, monkeypatch: pytest.MonkeyPatch
+def test_answers_expire_and_the_oldest_are_evicted(
+    server: EmbeddedPostgres, harbour: HarbourTenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A day old they are not given again; of too many the oldest go. An operator may drop all of a tenant's."""
+    """An operator can delete all answers of a tenant."""
     harbour.ask(STAFF)
     with connect_superuser(server, harbour.services) as connection:
         connection.execute("update response set created_at = created_at - interval '1 day'")
@@ -271,8 +272,8 @@ def test_answers_age_and_make_room(
     assert not harbour.ask(STAFF).cached
 
 
-def test_a_like_question_counts_only_where_that_is_wanted(harbour: Harbour) -> None:
-    """Off by default; where it is on, within the same groups, and never below the likeness that was set."""
+def test_a_similar_question_reuses_an_answer_only_if_enabled(harbour: HarbourTenant) -> None:
+    """Off by default. Only within the same groups and above the configured similarity."""
     like, unlike = "what is the code for the main gate", "When is the beacon lit?"
     harbour.ask(STAFF)
     assert not harbour.ask(STAFF, like).cached
@@ -290,10 +291,10 @@ def test_a_like_question_counts_only_where_that_is_wanted(harbour: Harbour) -> N
     assert not harbour.ask(STAFF, like, answer_cache=liberal).cached
 
 
-def test_the_table_opens_to_the_same_groups_of_the_same_tenant(
-    server: EmbeddedPostgres, harbour: Harbour
+def test_row_level_security_limits_answers_to_the_same_groups_and_tenant(
+    server: EmbeddedPostgres, harbour: HarbourTenant
 ) -> None:
-    """Whatever a statement forgets. And what was asked stands nowhere in it."""
+    """A statement without a condition is limited too. The question is not stored."""
     harbour.ask(FINANCE, BUDGET)
     (row,) = rows(server, harbour.services)
     assert "large" not in repr(row)
@@ -311,8 +312,8 @@ def test_the_table_opens_to_the_same_groups_of_the_same_tenant(
             connection.execute(attack)
 
 
-def test_over_http_a_hit_is_marked_and_can_be_switched_off(harbour: Harbour) -> None:
-    """`cached` in the answer; with no hours nothing is kept."""
+def test_over_http_a_hit_is_marked_and_the_cache_can_be_disabled(harbour: HarbourTenant) -> None:
+    """Zero hours disable it."""
     body, headers = {"question": CODE}, {"X-Groundwork-Groups": "staff"}
 
     def marks(services: Services) -> list[bool]:
@@ -347,8 +348,8 @@ ASKED = st.tuples(
 
 
 @given(one=ASKED, other=ASKED)
-def test_two_askings_share_a_key_only_where_nothing_tells_them_apart(one: Any, other: Any) -> None:
-    """Whatever their names, groups, filters and questions are made of."""
+def test_only_equal_requests_share_a_key(one: Any, other: Any) -> None:
+    """For any names, groups, filters and questions."""
 
     def key(
         tenant: str,
@@ -360,7 +361,12 @@ def test_two_askings_share_a_key_only_where_nothing_tells_them_apart(one: Any, o
         of: str,
     ) -> str:
         return compute_cache_keys(
-            Principal(tenant, tuple(groups)), question, mode, where, Prompted(fingerprint), of
+            Principal(tenant, tuple(groups)),
+            question,
+            mode,
+            where,
+            GeneratorWithKey(fingerprint),
+            of,
         )[1]
 
     def told(asked: Any) -> Any:

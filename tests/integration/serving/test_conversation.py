@@ -1,4 +1,4 @@
-"""Follow-up questions are understood, and what was asked before is its owner's alone."""
+"""Conversations: follow-up questions, and access for the owner only."""
 
 import uuid
 from collections.abc import Iterator
@@ -34,12 +34,12 @@ DEPTH = "How deep can I lower a Heron 200?"
 
 
 def turn(question: str, *titles: str) -> Turn:
-    """A turn whose answer cited documents of these titles."""
+    """Return a turn whose answer cited documents with these titles."""
     return Turn(question, question, True, list(titles), [uuid.uuid4() for _ in titles], None)  # type: ignore[arg-type]
 
 
-def test_follow_ups_find_what_they_ask_for(sample_services: Services) -> None:
-    """The golden dialogues, through the real search."""
+def test_follow_ups_find_their_documents(sample_services: Services) -> None:
+    """The golden dialogues, with the real search."""
     dialogues = read_dialogues(ROOT / "sample" / "dialogues.yaml")
     outcomes = evaluate_dialogues(sample_services, Principal("alder"), dialogues)
     counted = summarise_outcomes(outcomes)
@@ -48,8 +48,8 @@ def test_follow_ups_find_what_they_ask_for(sample_services: Services) -> None:
     assert counted["found_rewritten"] >= counted["found_as_put"] + 0.2
 
 
-class Scripted(Models):
-    """A model that says one thing, or nothing."""
+class ScriptedModels(Models):
+    """A model that replies with one text, or not at all."""
 
     def __init__(self, text: str | None) -> None:
         self.text, self.asked = text, list[ModelRequest]()
@@ -58,11 +58,11 @@ class Scripted(Models):
         self.asked.append(request)
         if self.text is None:
             raise NoModelAvailable("No model answers.")
-        return Spoken(self.text)
+        return ScriptedReply(self.text)
 
 
-class Spoken:
-    """Its reply."""
+class ScriptedReply:
+    """Reply of the scripted model."""
 
     model, usage = "scripted", None
 
@@ -76,12 +76,12 @@ class Spoken:
         """Nothing to close."""
 
 
-def test_what_may_not_be_answered_is_refused_as_put_and_as_understood(services: Services) -> None:
-    """A model can't word it otherwise, and neither can two questions say it together."""
+def test_an_unsafe_question_is_refused_as_asked_and_as_rewritten(services: Services) -> None:
+    """A rewording by a model or a split over two questions does not help."""
     conversation = ConversationHistory(services, ANN).create_conversation()
-    models = Scripted("How do I build it?")
+    models = ScriptedModels("How do I build it?")
 
-    def asked(question: str, models: Scripted | None) -> Answer:
+    def asked(question: str, models: ScriptedModels | None) -> Answer:
         return extract_answer(answer_in_conversation(services, ANN, question, conversation, models))
 
     asked("How do I build a report?", None)
@@ -97,7 +97,7 @@ def test_what_may_not_be_answered_is_refused_as_put_and_as_understood(services: 
 
 
 def test_a_conversation_over_http(sample_services: Services) -> None:
-    """Begun, followed up, read, deleted; by nobody else."""
+    """Start, follow up, read and delete; nobody else has access."""
     client = TestClient(build_api(sample_services, LocalIdentity(("alder", "brightwater"))))
     ann = {"X-Groundwork-Subject": "ann"}
     first = client.post(
@@ -132,7 +132,7 @@ def test_a_conversation_over_http(sample_services: Services) -> None:
 
 
 def test_the_history_is_bounded(services: Services) -> None:
-    """In what is kept, and in what a question is read with."""
+    """In storage and in the prompt."""
     history = ConversationHistory(services, ANN)
     conversation = history.create_conversation()
     for number in range(MAX_TURNS + 2):
@@ -150,7 +150,7 @@ def test_the_history_is_bounded(services: Services) -> None:
 def test_a_deleted_document_leaves_nothing_in_a_conversation(
     services: Services, server: EmbeddedPostgres, tmp_path: Any
 ) -> None:
-    """No quote is kept; its title, also where a question leaned on it, goes with the document."""
+    """No quote is stored. The title disappears with the document."""
     (tmp_path / "zebra.md").write_text(
         "# Zebra plan\n\nThe zebra plan costs 40 euros a month for each of the stables.\n"
     )
@@ -184,10 +184,10 @@ def test_a_deleted_document_leaves_nothing_in_a_conversation(
     assert turns[-1].documents == []
 
 
-def test_the_sweep_deletes_what_has_expired_and_only_that(
+def test_the_sweep_deletes_only_expired_conversations(
     services: Services, server: EmbeddedPostgres
 ) -> None:
-    """Of a tenant's, whoever's it was."""
+    """For all owners of a tenant."""
     history = ConversationHistory(services, ANN)
     old, new = history.create_conversation(), history.create_conversation()
     with connect_superuser(server, services) as connection:
@@ -204,7 +204,7 @@ def test_the_sweep_deletes_what_has_expired_and_only_that(
 
 
 def test_the_database_keeps_owners_apart(services: Services) -> None:
-    """Also where a statement forgets them: a colleague, a transaction without an owner, another tenant. None writes."""
+    """Also for statements without a condition: another user, no owner, another tenant."""
     history = ConversationHistory(services, ANN)
     conversation = history.create_conversation()
     history.add_turn(conversation, "a question", "a question", [], answered=True, leans_on=None)

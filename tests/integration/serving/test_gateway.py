@@ -1,6 +1,4 @@
-"""The gateway to language models, against endpoints on loopback that answer well or badly; no HTTP
-is mocked.
-"""
+"""Answers with faulty language models on loopback. No HTTP is mocked."""
 
 import json
 import socket
@@ -19,10 +17,10 @@ from tests.support.services import serve_api
 ALDER = Principal("alder")
 
 
-def test_a_reader_who_hangs_up_before_an_answer_that_comes_at_once_ends_its_call(
+def test_a_reader_who_disconnects_from_a_json_answer_cancels_its_call(
     open_models, start_provider, sample_services
 ):
-    """Over a real socket, which is closed while the model would think for minutes."""
+    """The socket is closed while the model is silent."""
     endpoint = start_provider("alpha", hang_silently)
     api = build_api(
         sample_services,
@@ -48,7 +46,7 @@ def test_a_reader_who_hangs_up_before_an_answer_that_comes_at_once_ends_its_call
         )  # the answer's own deadline would end the call, too
 
 
-def test_with_all_models_down_the_documents_answer_and_it_says_so(sample_services):
+def test_with_all_models_down_the_answer_is_extractive_and_marked(sample_services):
     with gateway_faults.open_faulty_models(
         ["refused", "500"], streaming=True, timeouts=LENIENT
     ) as down:

@@ -7,7 +7,6 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
-from uuid import uuid4
 
 import anyio
 import pytest
@@ -42,7 +41,7 @@ from serving.gateway.types import (
     Overloaded,
     Usage,
 )
-from tests.support.gateway import LENIENT, LONG, WAIT_SECONDS, count_closed_connections
+from tests.support.gateway import LENIENT, LONG, WAIT_SECONDS, FakeMeter, count_closed_connections
 
 ALDER = Principal("alder")
 IMPATIENT = Timeouts(connect=0.5, first=0.5, between=0.5, total=1)
@@ -56,7 +55,7 @@ def request(**fields):
     )
 
 
-def test_the_command_shows_a_file_and_asks_each_model(
+def test_the_command_shows_a_file_and_calls_each_model(
     tmp_path, start_provider, capsys, monkeypatch
 ):
     file = tmp_path / "models.yaml"
@@ -86,38 +85,12 @@ def command(monkeypatch, *arguments):
     return ended.value.code
 
 
-class Ledger:
-    """A meter that keeps what it is told; models in `dear` are over the budget."""
-
-    def __init__(self, dear=()):
-        self.dear, self.reserved, self.settled = dear, {}, {}
-
-    def reserve(self, request, model, tokens, cost):
-        if model in self.dear:
-            raise OverBudget(
-                "The tenant may use 5 tokens in a day. The budget resets at midnight.", 60
-            )
-        reservation = uuid4()
-        self.reserved[reservation] = (model, tokens, cost)
-        return reservation
-
-    def commit_usage(self, reservation, usage):
-        assert reservation not in self.settled
-        self.settled[reservation] = usage
-
-    def is_over_soft_limit(self, principal):
-        return False
-
-    @property
-    def usages(self):
-        assert self.settled.keys() == self.reserved.keys()
-        return list(self.settled.values())
-
-
-def test_a_reply_comes_in_pieces_and_is_booked_as_the_provider_counted(open_models, start_provider):
-    ledger = Ledger()
+def test_a_reply_is_streamed_and_its_usage_recorded_as_the_provider_counts(
+    open_models, start_provider
+):
+    meter = FakeMeter()
     gateway = open_models(
-        start_provider().models_file_entry(input_price=1, output_price=3), meter=ledger
+        start_provider().models_file_entry(input_price=1, output_price=3), meter=meter
     )
     reply = gateway.stream(request())
     assert reply.usage is None
@@ -128,8 +101,8 @@ def test_a_reply_comes_in_pieces_and_is_booked_as_the_provider_counted(open_mode
     assert reply.usage == Usage(
         "alpha", INPUT_TOKENS, OUTPUT_TOKENS, cost, counted_by_provider=True, outcome="done"
     )
-    assert ledger.usages == [reply.usage]
-    (_, tokens, most) = next(iter(ledger.reserved.values()))
+    assert meter.usages == [reply.usage]
+    (_, tokens, most) = next(iter(meter.reserved.values()))
     assert tokens > 512
     assert most > cost
     assert gateway.endpoints["alpha"].limiter.in_flight == 0
@@ -137,7 +110,7 @@ def test_a_reply_comes_in_pieces_and_is_booked_as_the_provider_counted(open_mode
 
 @pytest.mark.parametrize("streaming", [True, False])
 @pytest.mark.parametrize("provider", ["openai", "anthropic"])
-def test_a_connection_is_used_again(open_models, start_provider, provider, streaming):
+def test_a_connection_is_reused(open_models, start_provider, provider, streaming):
     endpoint = start_provider()
     fields = {"streaming": streaming}
     gateway = open_models(
@@ -148,14 +121,14 @@ def test_a_connection_is_used_again(open_models, start_provider, provider, strea
     assert (endpoint.calls, endpoint.connections) == (3, 1)
 
 
-def test_a_reply_that_comes_whole_is_one_piece(open_models, start_provider):
+def test_a_reply_without_streaming_is_one_piece(open_models, start_provider):
     assert list(
         open_models(start_provider().models_file_entry(streaming=False)).stream(request())
     ) == [EVERYTHING]
 
 
-def test_faults_of_fourteen_kinds_end_typed_and_a_healthy_model_takes_over():
-    """The short form of `python -m bench.gateway_faults`."""
+def test_fourteen_faults_raise_typed_errors_and_a_healthy_model_takes_over():
+    """Short form of `python -m bench.gateway_faults`."""
     cells = [
         (kind, streaming) for kind in gateway_faults.FAULT_KINDS for streaming in (True, False)
     ]
@@ -191,7 +164,7 @@ def test_faults_of_fourteen_kinds_end_typed_and_a_healthy_model_takes_over():
         assert beside.ending in ends, (kind, streaming, beside)
 
 
-def test_two_dead_models_are_asked_less_than_once_a_request():
+def test_two_dead_models_get_fewer_calls_than_requests():
     with gateway_faults.open_faulty_models(
         ["500", "refused"], streaming=True, timeouts=LENIENT
     ) as outage:
@@ -201,10 +174,9 @@ def test_two_dead_models_are_asked_less_than_once_a_request():
     assert outage.calls < 200
 
 
-def test_what_breaks_off_is_not_continued_by_another_and_is_booked_as_we_count(
-    open_models, start_provider
-):
-    ledger = Ledger()
+def test_a_broken_reply_is_not_continued_by_another_model(open_models, start_provider):
+    """Its usage is estimated, because the provider did not report it."""
+    meter = FakeMeter()
 
     def two_words(exchange):
         exchange.send_head()
@@ -215,14 +187,14 @@ def test_what_breaks_off_is_not_continued_by_another_and_is_booked_as_we_count(
     gateway = open_models(
         start_provider("alpha", two_words).models_file_entry(output_price=1),
         healthy.models_file_entry(),
-        meter=ledger,
+        meter=meter,
     )
     reply = gateway.stream(request())
     assert [next(reply), next(reply)] == ["alpha1 ", "alpha2 "]
     with pytest.raises(ModelFailed, match="'alpha' broke off"):
         next(reply)
     assert healthy.calls == 0
-    (usage,) = ledger.usages
+    (usage,) = meter.usages
     assert (usage.counted_by_provider, usage.outcome, usage.output_tokens) == (
         False,
         "failed",
@@ -231,15 +203,15 @@ def test_what_breaks_off_is_not_continued_by_another_and_is_booked_as_we_count(
     assert usage.input_tokens > 0
 
 
-def test_a_call_that_never_began_costs_nothing(open_models, start_provider):
-    ledger = Ledger()
+def test_a_failed_call_without_a_reply_costs_nothing(open_models, start_provider):
+    meter = FakeMeter()
     gateway = open_models(
         start_provider("alpha", fail_with_500).models_file_entry(input_price=9),
         start_provider("beta").models_file_entry(),
-        meter=ledger,
+        meter=meter,
     )
     assert "beta12" in "".join(gateway.stream(request()))
-    failed, done = ledger.usages
+    failed, done = meter.usages
     assert (failed.model, failed.input_tokens, failed.cost, failed.outcome) == (
         "alpha",
         0,
@@ -249,25 +221,24 @@ def test_a_call_that_never_began_costs_nothing(open_models, start_provider):
     assert (done.model, done.outcome) == ("beta", "done")
 
 
-def test_a_budget_too_small_takes_a_cheaper_model_or_refuses_as_the_policy_says(
-    open_models, start_provider
-):
-    dear, cheap = start_provider("dear"), start_provider("cheap")
+def test_an_exhausted_budget_selects_a_cheaper_model_or_refuses(open_models, start_provider):
+    """The policy decides."""
+    expensive, cheap = start_provider("expensive"), start_provider("cheap")
     entries = (
-        dear.models_file_entry(output_price=5, tier="strong"),
+        expensive.models_file_entry(output_price=5, tier="strong"),
         cheap.models_file_entry(output_price=1, tier="fast"),
     )
     asked = request(tier="strong")
-    assert open_models(*entries, meter=Ledger(["dear"])).stream(asked).model == "cheap"
-    assert dear.calls == 0
+    assert open_models(*entries, meter=FakeMeter(["expensive"])).stream(asked).model == "cheap"
+    assert expensive.calls == 0
     refusing = open_models(
-        *entries, meter=Ledger(["dear"]), tenants={"alder": {"over_budget": "refuse"}}
+        *entries, meter=FakeMeter(["expensive"]), tenants={"alder": {"over_budget": "refuse"}}
     )
     with pytest.raises(OverBudget, match="resets at midnight"):
         refusing.stream(asked)
     with pytest.raises(OverBudget):
-        open_models(*entries, meter=Ledger(["dear", "cheap"])).stream(asked)
-    assert refusing.endpoints["dear"].limiter.in_flight == 0
+        open_models(*entries, meter=FakeMeter(["expensive", "cheap"])).stream(asked)
+    assert refusing.endpoints["expensive"].limiter.in_flight == 0
 
 
 def test_retry_after_is_waited_for_within_the_deadline(open_models, start_provider):
@@ -296,7 +267,7 @@ def test_retry_after_is_waited_for_within_the_deadline(open_models, start_provid
     assert caught.value.retry_after == 1
 
 
-def test_who_comes_while_all_are_busy_is_told_when_to_come_again(open_models, start_provider):
+def test_a_request_to_busy_models_is_refused_with_a_retry_time(open_models, start_provider):
     gateway = open_models(start_provider().models_file_entry(concurrency=1, waiting=0))
     reply = gateway.stream(request())
     with pytest.raises(Overloaded) as caught:
@@ -307,7 +278,7 @@ def test_who_comes_while_all_are_busy_is_told_when_to_come_again(open_models, st
     assert list(gateway.stream(request()))
 
 
-def test_a_busy_model_lets_another_have_the_request(open_models, start_provider):
+def test_a_request_goes_to_another_model_if_one_is_busy(open_models, start_provider):
     gateway = open_models(
         start_provider("alpha").models_file_entry(concurrency=1),
         start_provider("beta").models_file_entry(),
@@ -317,20 +288,20 @@ def test_a_busy_model_lets_another_have_the_request(open_models, start_provider)
     first.close()
 
 
-def test_closing_a_reply_hangs_up_and_books_what_was_read(open_models, start_provider):
-    ledger, endpoint = Ledger(), start_provider("alpha", drip_bytes)
-    gateway = open_models(endpoint.models_file_entry(), meter=ledger, patience=LONG)
+def test_closing_a_reply_disconnects_and_records_its_usage(open_models, start_provider):
+    meter, endpoint = FakeMeter(), start_provider("alpha", drip_bytes)
+    gateway = open_models(endpoint.models_file_entry(), meter=meter, patience=LONG)
     reply = gateway.stream(request())
     assert next(reply) == "alpha1 "
     reply.close()
     reply.close()
     assert list(reply) == []
     assert count_closed_connections(endpoint) == 1
-    assert [usage.outcome for usage in ledger.usages] == ["cancelled"]
+    assert [usage.outcome for usage in meter.usages] == ["cancelled"]
     assert gateway.endpoints["alpha"].limiter.in_flight == 0
 
 
-def test_a_reply_that_is_forgotten_hangs_up(open_models, start_provider):
+def test_an_abandoned_reply_disconnects(open_models, start_provider):
     endpoint = start_provider("alpha", drip_bytes)
     gateway = open_models(endpoint.models_file_entry(), patience=LONG)
     reply = gateway.stream(request())
@@ -339,7 +310,7 @@ def test_a_reply_that_is_forgotten_hangs_up(open_models, start_provider):
     assert gateway.endpoints["alpha"].limiter.in_flight == 0
 
 
-def test_another_thread_can_end_a_call_that_waits(open_models, start_provider):
+def test_another_thread_can_cancel_a_waiting_call(open_models, start_provider):
     endpoint, cancelled = start_provider("alpha", hang_silently), threading.Event()
     gateway = open_models(endpoint.models_file_entry(), patience=LONG)
     with ThreadPoolExecutor(1) as threads:
@@ -354,8 +325,8 @@ def test_another_thread_can_end_a_call_that_waits(open_models, start_provider):
     assert gateway.endpoints["alpha"].breaker.admit()
 
 
-def test_a_reader_who_leaves_ends_the_call_that_waits(open_models, start_provider):
-    """Over server-sent events, in the midst of waiting for a first word that would take minutes."""
+def test_a_disconnected_reader_cancels_a_waiting_call(open_models, start_provider):
+    """Over server-sent events, while the model has sent nothing yet."""
     endpoint = start_provider("alpha", hang_silently)
     gateway, disconnected = (
         open_models(endpoint.models_file_entry(), patience=LONG),
@@ -382,7 +353,7 @@ def test_a_reader_who_leaves_ends_the_call_that_waits(open_models, start_provide
     assert count_closed_connections(endpoint) == 1
 
 
-def test_closing_one_of_two_replies_leaves_the_other(open_models, start_provider):
+def test_closing_one_of_two_replies_keeps_the_other(open_models, start_provider):
     gateway, reader = open_models(start_provider().models_file_entry()), threading.Event()
     one = gateway.stream(request(cancelled=reader))
     other = gateway.stream(request(cancelled=reader))
@@ -397,7 +368,7 @@ def claude(endpoint, **fields):
 
 
 @pytest.mark.parametrize("streaming", [True, False])
-def test_the_messages_api_is_spoken(open_models, start_provider, streaming):
+def test_the_messages_api_is_supported(open_models, start_provider, streaming):
     seen = []
 
     def listening(exchange):
@@ -419,7 +390,7 @@ def test_the_messages_api_is_spoken(open_models, start_provider, streaming):
     assert asked["max_tokens"] == 512
 
 
-def test_a_schema_is_held_to_by_a_tool(open_models, start_provider):
+def test_a_schema_is_enforced_by_a_tool(open_models, start_provider):
     schema = {"type": "object", "properties": {"city": {"type": "string"}}}
 
     def using(exchange):
@@ -439,7 +410,7 @@ def test_a_schema_is_held_to_by_a_tool(open_models, start_provider):
     assert json.loads("".join(gateway.stream(request(schema=schema)))) == {"city": "Paris"}
 
 
-def test_an_error_within_the_messages_api_is_a_fault(open_models, start_provider):
+def test_an_error_event_of_the_messages_api_is_a_fault(open_models, start_provider):
     def overloaded(exchange):
         exchange.send_head()
         exchange.send_chunk(exchange.format_opening())
@@ -454,7 +425,7 @@ def test_an_error_within_the_messages_api_is_a_fault(open_models, start_provider
     assert gateway.stream(request()).model == "beta"
 
 
-def test_any_model_of_llamaindex_is_asked_by_its_path(open_models):
+def test_a_llamaindex_model_is_named_by_its_path(open_models):
     path = "llama_index.core.llms.mock:MockLLM"
     listed = {"provider": "llamaindex", "model": path, "base_url": "", "usage": False}
     gateway = open_models(model_entry("mock", "") | listed)
@@ -469,11 +440,11 @@ def test_any_model_of_llamaindex_is_asked_by_its_path(open_models):
 
 
 def test_llamaindex_gets_routing_budgets_and_fallback(open_models, start_provider):
-    ledger = Ledger()
+    meter = FakeMeter()
     gateway = open_models(
         start_provider("beta", fail_with_500).models_file_entry(),
         start_provider().models_file_entry(),
-        meter=ledger,
+        meter=meter,
     )
     llm = GatewayLLM(gateway, ALDER, purpose="report")
     response = llm.complete("Count.")
@@ -486,14 +457,14 @@ def test_llamaindex_gets_routing_budgets_and_fallback(open_models, start_provide
         f"alpha{n} " for n in range(1, REPLY_WORDS + 1)
     ]
     assert asyncio.run(llm.acomplete("Count.")).text == EVERYTHING
-    assert [usage.outcome for usage in ledger.usages].count("done") == 3
+    assert [usage.outcome for usage in meter.usages].count("done") == 3
     with pytest.raises(OverBudget):
         GatewayLLM(
-            open_models(start_provider().models_file_entry(), meter=Ledger(["alpha"])), ALDER
+            open_models(start_provider().models_file_entry(), meter=FakeMeter(["alpha"])), ALDER
         ).complete("Count.")
 
 
-def test_no_models_file_is_no_gateway_and_a_missing_key_is_named(tmp_path, monkeypatch):
+def test_a_gateway_needs_a_models_file_and_its_keys(tmp_path, monkeypatch):
     assert open_gateway(Settings(_env_file=None)) is None
     file = tmp_path / "models.yaml"
     file.write_text(

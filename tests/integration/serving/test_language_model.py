@@ -19,7 +19,7 @@ from serving.gateway.gateway import Gateway
 from serving.gateway.models_file import ModelsFile, Timeouts
 from serving.gateway.providers.base import open_provider
 from serving.gateway.types import Message, ModelRequest
-from tests.unit.serving.test_gateway import Ledger
+from tests.support.gateway import FakeMeter
 
 ALDER = Principal("alder")
 CITY = {
@@ -36,7 +36,7 @@ class City(BaseModel):
 
 @pytest.fixture
 def ledger():
-    return Ledger()
+    return FakeMeter()
 
 
 @pytest.fixture

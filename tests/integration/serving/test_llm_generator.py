@@ -1,4 +1,4 @@
-"""A language model writes: what it is shown, what is made of its reply, and what of that reaches the reader."""
+"""Answers written by a language model: prompt, verification of the reply, and citations."""
 
 import json
 import re
@@ -38,22 +38,24 @@ def leave(sample_services: Services) -> SearchResult:
     return build_context(retrieve(sample_services, ALDER, LEAVE, limit=24))
 
 
-def number(evidence: SearchResult, words: str) -> int:
-    """The number by which a model names the passage that has some words."""
+def passage_number(evidence: SearchResult, words: str) -> int:
+    """Return the number of the passage that contains some words."""
     return next(place for place, hit in enumerate(evidence.hits, start=1) if words in hit.text)
 
 
-def reply(evidence: SearchResult, *texts: str, quote: str = TRUE) -> str:
-    """A reply that says some sentences, all with the same quote."""
-    return json.dumps(reply_with(*((text, [(number(evidence, quote), quote)]) for text in texts)))
+def build_reply(evidence: SearchResult, *texts: str, quote: str = TRUE) -> str:
+    """Return a reply with some sentences that share one quote."""
+    return json.dumps(
+        reply_with(*((text, [(passage_number(evidence, quote), quote)]) for text in texts))
+    )
 
 
 def ask(services: Services, models: ScriptedModels, question: str = LEAVE) -> Answer:
     return answer_question(services, ALDER, question, generator=LLMGenerator(models, ALDER))
 
 
-def test_a_model_is_shown_the_passages_between_delimiters_of_this_request(sample_services, leave):
-    models = ScriptedModels(reply(leave, TRUE))
+def test_the_prompt_has_the_passages_between_delimiters_of_the_request(sample_services, leave):
+    models = ScriptedModels(build_reply(leave, TRUE))
     for _ in range(2):
         ask(sample_services, models)
     one, other = (
@@ -71,9 +73,9 @@ def test_a_model_is_shown_the_passages_between_delimiters_of_this_request(sample
     assert 0 < request.timeout_seconds <= 30
 
 
-def test_what_it_writes_is_cited_and_the_answer_says_who_wrote_it(sample_services, leave):
+def test_sentences_are_cited_and_the_answer_names_the_model(sample_services, leave):
     models = ScriptedModels(
-        reply(leave, "A full-time employee gets 27 days of paid annual leave a year.")
+        build_reply(leave, "A full-time employee gets 27 days of paid annual leave a year.")
     )
     given = ask(sample_services, models)
     assert given.text == "A full-time employee gets 27 days of paid annual leave a year."
@@ -89,7 +91,7 @@ def test_what_it_writes_is_cited_and_the_answer_says_who_wrote_it(sample_service
 
 @pytest.mark.parametrize("form", ["json", "fenced", "prose"])
 def test_every_form_of_reply_gives_cited_sentences(sample_services, leave, form):
-    written = reply(leave, TRUE)
+    written = build_reply(leave, TRUE)
     if form == "fenced":
         written = f"Sure, here it is:\n```json\n{written}\n```"
     if form == "prose":
@@ -99,11 +101,9 @@ def test_every_form_of_reply_gives_cited_sentences(sample_services, leave, form)
     assert given.citations[0].quote == TRUE
 
 
-def test_a_false_sentence_is_mended_once_and_the_model_is_told_what_is_wrong(
-    sample_services, leave
-):
+def test_a_false_sentence_is_repaired_once_with_its_error_in_the_prompt(sample_services, leave):
     false = TRUE.replace("27", "29")
-    models = ScriptedModels(reply(leave, false), reply(leave, TRUE))
+    models = ScriptedModels(build_reply(leave, false), build_reply(leave, TRUE))
     given = ask(sample_services, models)
     assert (given.text, given.repaired, given.removed) == (TRUE, 1, ())
     assert [request.purpose for request in models.requests] == ["answer", "mend"]
@@ -118,24 +118,24 @@ def test_a_false_sentence_is_mended_once_and_the_model_is_told_what_is_wrong(
     )  # only the passage that it named
 
 
-def test_a_budget_that_ends_before_a_mending_ends_no_answer(sample_services, leave):
-    """What was said is verified and stays; the false sentence is left out as if nobody could mend it."""
+def test_an_exhausted_budget_skips_the_repair_and_keeps_the_answer(sample_services, leave):
+    """The false sentence is dropped."""
 
     def used_up(_: ModelRequest) -> str:
         raise OverBudget("The tenant may use 5 tokens in a day, and 5 are used.", 60)
 
-    models = ScriptedModels(reply(leave, TRUE, TRUE.replace("27", "29")), used_up)
+    models = ScriptedModels(build_reply(leave, TRUE, TRUE.replace("27", "29")), used_up)
     given = ask(sample_services, models)
     assert (given.text, given.repaired, given.removed) == (TRUE, 0, ("number",))
     assert [request.purpose for request in models.requests] == ["answer", "mend"]
 
 
-def test_what_cannot_be_mended_is_left_out_and_reported(sample_services, leave):
+def test_an_unrepairable_sentence_is_dropped_and_reported(sample_services, leave):
     false = TRUE.replace("27", "29")
-    models = ScriptedModels(reply(leave, false, TRUE), reply(leave, false))
+    models = ScriptedModels(build_reply(leave, false, TRUE), build_reply(leave, false))
     given = ask(sample_services, models)
     assert (given.text, given.removed) == (TRUE, ("number",))
-    models = ScriptedModels(reply(leave, false), None)
+    models = ScriptedModels(build_reply(leave, false), None)
     assert ask(sample_services, models).refusal is not None
 
 
@@ -145,7 +145,7 @@ def test_an_empty_reply_is_a_refusal(sample_services):
     assert given.model == "scripted-model"
 
 
-def test_without_a_model_the_documents_answer_and_no_model_is_named(sample_services):
+def test_without_a_model_the_answer_is_extractive_and_names_none(sample_services):
     given = ask(sample_services, ScriptedModels(None))
     assert (given.status, given.generator, given.model, given.prompt) == (
         "answered",
@@ -156,17 +156,15 @@ def test_without_a_model_the_documents_answer_and_no_model_is_named(sample_servi
     assert given.degraded == "No language model answered."
 
 
-def test_a_model_that_breaks_off_leaves_what_was_whole(sample_services, leave):
-    models = ScriptedModels(reply(leave, TRUE, CARRIED)[:-60], broken=True)
+def test_complete_sentences_of_a_broken_reply_are_kept(sample_services, leave):
+    models = ScriptedModels(build_reply(leave, TRUE, CARRIED)[:-60], broken=True)
     given = ask(sample_services, models)
     assert given.text == TRUE
     assert given.degraded == "The model 'scripted-model' broke off. Ask again."
 
 
-def test_sentences_leave_while_the_model_still_writes_and_whoever_leaves_early_cancels_it(
-    sample_services, leave
-):
-    models = ScriptedModels(reply(leave, TRUE, *[CARRIED] * 50))
+def test_sentences_are_streamed_and_a_closed_stream_cancels_the_call(sample_services, leave):
+    models = ScriptedModels(build_reply(leave, TRUE, *[CARRIED] * 50))
     events = stream_answer(sample_services, ALDER, LEAVE, generator=LLMGenerator(models, ALDER))
     assert [type(next(events)), type(next(events))] == [SearchCompleted, SentenceVerified]
     first = models.replies[0]
@@ -177,8 +175,8 @@ def test_sentences_leave_while_the_model_still_writes_and_whoever_leaves_early_c
     assert first.read < 800
 
 
-def test_a_model_that_never_ends_is_stopped(sample_services, leave):
-    models = ScriptedModels(reply(leave, *[TRUE] * 200))
+def test_an_endless_reply_is_stopped(sample_services, leave):
+    models = ScriptedModels(build_reply(leave, *[TRUE] * 200))
     given = ask(sample_services, models)
     assert len(given.sentences) <= llm.MAX_REPLY_SENTENCES
     assert models.replies[0].closed
@@ -186,7 +184,7 @@ def test_a_model_that_never_ends_is_stopped(sample_services, leave):
 
 
 def test_the_prompt_fits_the_model(leave):
-    """Fewer passages, or a part of the first, rather than a prompt that no model takes."""
+    """It has fewer passages, or a part of the first one, if the context is small."""
     shown = []
     for context in (1_300, 1_600, 2_500, 8_000):
         models = ScriptedModels('{"sentences": []}')
@@ -206,7 +204,7 @@ def test_the_prompt_fits_the_model(leave):
 
 
 def test_over_http_a_configured_model_writes(sample_services, leave):
-    models = ScriptedModels(reply(leave, TRUE))
+    models = ScriptedModels(build_reply(leave, TRUE))
     api = TestClient(build_api(sample_services, LocalIdentity(("alder",)), models))
     given = api.post("/v1/ask", json={"question": LEAVE}).json()
     assert given["sentences"] == [{"text": TRUE, "citations": [1]}]
@@ -234,8 +232,8 @@ def test_over_http_a_configured_model_writes(sample_services, leave):
         lambda quote: quote[6:40],
     ],
 )
-def test_a_quote_is_found_where_it_stands(leave, change):
-    hit = leave.hits[number(leave, TRUE) - 1]
+def test_a_quote_is_located_in_its_passage(leave, change):
+    hit = leave.hits[passage_number(leave, TRUE) - 1]
     span = locate_quote(change(TRUE), hit)
     assert span
     assert hit.quote(span).strip(".") in TRUE
@@ -243,15 +241,15 @@ def test_a_quote_is_found_where_it_stands(leave, change):
     assert hit.quote(widen_to_sentences(span, hit)) == TRUE
 
 
-def test_a_quote_that_stands_nowhere_is_not_found(leave):
-    hit = leave.hits[number(leave, TRUE) - 1]
+def test_a_quote_that_is_not_in_the_passage_is_not_found(leave):
+    hit = leave.hits[passage_number(leave, TRUE) - 1]
     assert locate_quote(TRUE.replace("27", "28"), hit) is None
     assert locate_quote("", hit) is None
     assert locate_quote(" ... ", hit) is None
 
 
-def test_what_is_named_without_a_quote_gets_the_nearest_sentences(leave):
-    place = number(leave, TRUE)
+def test_a_passage_without_a_quote_gets_its_nearest_sentences(leave):
+    place = passage_number(leave, TRUE)
     for quote in ("", "They get twenty-seven days of annual leave"):
         draft = draft_sentence(
             ReplySentence("An employee receives 27 days of leave.", (PassageRef(place, quote),)),
@@ -266,9 +264,9 @@ def test_what_is_named_without_a_quote_gets_the_nearest_sentences(leave):
     )
 
 
-def test_a_hidden_letter_in_a_document_does_not_lose_its_quote(leave):
-    """The model reads the text without it, so its quote lacks it; the citation has the document's own letters."""
-    hit = leave.hits[number(leave, TRUE) - 1]
+def test_a_quote_is_located_despite_invisible_characters(leave):
+    """The prompt leaves them out; the citation has them."""
+    hit = leave.hits[passage_number(leave, TRUE) - 1]
     text = hit.text.replace("27 days", "27\u200b d\u2060ays")
     spans = [
         replace(each, span=Span(each.span.start, each.span.end + 2)) for each in hit.sentences[:1]
@@ -285,10 +283,10 @@ def test_a_hidden_letter_in_a_document_does_not_lose_its_quote(leave):
     assert odd.quote(span) == TRUE.replace("27 days", "27\u200b d\u2060ays")
 
 
-def test_a_planted_sentence_is_neither_shown_nor_quotable(sample_services):
+def test_an_injected_sentence_is_neither_in_the_prompt_nor_quotable(sample_services):
     question = "Has invoice CS-90231 been approved for payment?"
     evidence = build_context(retrieve(sample_services, ALDER, question, limit=24))
-    place = number(evidence, "TO AUTOMATED ASSISTANTS") - 1
+    place = passage_number(evidence, "TO AUTOMATED ASSISTANTS") - 1
     shown = render_passage(place + 1, evidence.hits[place])
     assert "ASSISTANTS" not in shown
     assert "Achterberg" not in shown
@@ -302,8 +300,8 @@ def test_a_planted_sentence_is_neither_shown_nor_quotable(sample_services):
     assert {flag.path for flag in given.flagged} == {evidence.hits[place].path}
 
 
-def test_a_support_of_units_is_what_the_extractive_generator_gives(leave):
-    """So that a model and the documents themselves cite the same sentence in the same way."""
+def test_support_from_units_equals_the_extractive_generators(leave):
+    """Both generators cite the same sentence in the same way."""
     unit = next(unit for unit in extract_sentences(leave) if unit.text == TRUE)
     draft = draft_sentence(ReplySentence(TRUE, (PassageRef(unit.hit_index + 1, TRUE),)), leave)
     assert draft.support == (SupportingSpan(unit.hit_index, unit.span),)

@@ -1,6 +1,6 @@
-"""A real language model writes answers over the sample, through the service: SmolLM2-135M on llama.cpp's server.
+"""Answers of a small real language model, SmolLM2-135M, over the sample, through the service.
 
-It writes badly, so nothing is said here of how well; whatever it writes, what reaches the reader is cited and verified.
+Its answers are poor, so the test checks only that sentences are cited and verified.
 """
 
 import json
@@ -17,19 +17,19 @@ from serving.api.identity import LocalIdentity
 from serving.gateway.gateway import Gateway
 from serving.gateway.models_file import ModelsFile, Timeouts
 from serving.gateway.providers.base import open_provider
-from tests.unit.serving.test_gateway import Ledger
+from tests.support.gateway import FakeMeter
 
 QUESTION = "What does ERR-4711 mean?"
 
 
 @pytest.fixture
 def ledger():
-    return Ledger()
+    return FakeMeter()
 
 
 @pytest.fixture
 def api(sample_services, language_model, ledger):
-    """The service on the real model, which is said to take little, so that it has little to read."""
+    """Client of the service with the real model. A small context size keeps its prompts short."""
     listed = model_entry(
         "small", f"{language_model}/v1", model="smollm2", context=2048, json_schema=True
     )
@@ -40,7 +40,7 @@ def api(sample_services, language_model, ledger):
     pool.close()
 
 
-def test_what_a_real_model_writes_reaches_the_reader_cited_and_verified_or_not_at_all(api, ledger):
+def test_answers_of_a_real_model_are_cited_and_verified(api, ledger):
     with api.stream(
         "POST", "/v1/ask", json={"question": QUESTION}, headers={"Accept": "text/event-stream"}
     ) as response:

@@ -1,4 +1,4 @@
-"""Where documents come from: folders, and object storage on a real S3-speaking server of one's own."""
+"""Folders as sources, and the addresses of sources."""
 
 import os
 import pickle
@@ -12,14 +12,14 @@ from core.errors import InvalidInput, Unavailable, UnreadableFile
 from ingest.sources import MAX_FILE_BYTES, SourceFile, open_source, resolve_source_address
 
 
-def paths(address: str | Path, **options: Any) -> list[str]:
-    """What a source lists, as people see it."""
+def list_paths(address: str | Path, **options: Any) -> list[str]:
+    """Return the display paths that a source lists."""
     return [file.path for file in open_source(str(address), **options).list_files()]
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A few files, some of them below."""
+    """A folder with files and subfolders."""
     docs = tmp_path / "docs"
     for name in ("a.md", "b/c.md", "b/d.txt", "b.md", "drafts/e.md"):
         (docs / name).parent.mkdir(parents=True, exist_ok=True)
@@ -27,16 +27,16 @@ def folder(tmp_path: Path) -> Path:
     return docs
 
 
-def test_a_folder_lists_plain_values_in_the_order_of_their_paths(folder: Path) -> None:
-    """So that a worker elsewhere can be given one."""
+def test_a_folder_lists_its_files_as_plain_values_ordered_by_path(folder: Path) -> None:
+    """They can be sent to a worker on another machine."""
     files = list(open_source(str(folder), ("staff",)).list_files())
     assert [file.path for file in files] == sorted(file.path for file in files)
     assert files[0] == SourceFile((folder / "a.md").as_uri(), "a.md", ("staff",), 7, None)
     assert open_source(str(folder)).read(pickle.loads(pickle.dumps(files[0]))) == b"# a.md\n"
 
 
-def test_a_file_address_names_the_same_as_a_path(folder: Path) -> None:
-    """However it is written."""
+def test_a_file_address_equals_its_path(folder: Path) -> None:
+    """Escaped characters included."""
     (folder / "ä b%20.md").write_text("x")
     by_path = open_source(str(folder))
     by_address = open_source(folder.as_uri())
@@ -58,20 +58,20 @@ def test_a_file_address_names_the_same_as_a_path(folder: Path) -> None:
         ({"include": ["b/*"], "exclude": ["*.md"]}, ["b/d.txt"]),
     ],
 )
-def test_patterns_choose_and_exclusion_wins(
+def test_include_and_exclude_patterns_select_files(
     folder: Path, options: dict[str, list[str]], expected: list[str]
 ) -> None:
-    """On the path below the source."""
-    assert paths(folder, **options) == expected
+    """Exclusion wins. Patterns match the path below the source."""
+    assert list_paths(folder, **options) == expected
 
 
-def test_patterns_that_leave_nothing_are_refused(folder: Path) -> None:
-    """A slip in a pattern must not delete everything."""
+def test_patterns_that_match_no_file_are_refused(folder: Path) -> None:
+    """A typing error in a pattern must not delete everything."""
     with pytest.raises(InvalidInput, match="--include"):
-        paths(folder, include=["*.mdx"])
+        list_paths(folder, include=["*.mdx"])
 
 
-def test_only_plain_visible_files_of_the_folder_are_listed(folder: Path, tmp_path: Path) -> None:
+def test_only_regular_visible_files_are_listed(folder: Path, tmp_path: Path) -> None:
     """No hidden files, links, pipes or sockets."""
     (tmp_path / "secret.md").write_text("secret")
     (folder / "link.md").symlink_to(tmp_path / "secret.md")
@@ -86,14 +86,14 @@ def test_only_plain_visible_files_of_the_folder_are_listed(folder: Path, tmp_pat
     listener.bind("socket.md")
     os.chdir(here)
     listener.close()
-    assert paths(folder) == ["a.md", "b.md", "b/c.md", "b/d.txt", "drafts/e.md"]
+    assert list_paths(folder) == ["a.md", "b.md", "b/c.md", "b/d.txt", "drafts/e.md"]
 
 
 @pytest.mark.parametrize("way", ["file", "folder", "pipe"])
-def test_a_file_that_became_something_else_is_not_read(
+def test_a_file_that_was_replaced_by_a_link_or_a_pipe_is_not_read(
     folder: Path, tmp_path: Path, way: str
 ) -> None:
-    """Between listing and reading there is time for a link, or a pipe that nobody writes to."""
+    """It may be replaced between listing and reading."""
     file = next(file for file in open_source(str(folder)).list_files() if file.path == "b/c.md")
     (tmp_path / "c.md").write_text("secret")
     if way == "folder":
@@ -109,8 +109,7 @@ def test_a_file_that_became_something_else_is_not_read(
         open_source(str(folder)).read(file)
 
 
-def test_a_file_that_went_is_gone(folder: Path) -> None:
-    """The reason says so."""
+def test_a_deleted_file_is_gone(folder: Path) -> None:
     file = next(iter(open_source(str(folder)).list_files()))
     (folder / "a.md").unlink()
     with pytest.raises(UnreadableFile) as refused:
@@ -119,7 +118,7 @@ def test_a_file_that_went_is_gone(folder: Path) -> None:
 
 
 def test_a_huge_file_is_refused_unread(folder: Path) -> None:
-    """A gigabyte that takes no room on the disk would take it in memory."""
+    """The sparse file would need a gigabyte of memory."""
     with (folder / "a.md").open("wb") as sparse:
         sparse.truncate(1 << 30)
     file = next(iter(open_source(str(folder)).list_files()))
@@ -129,10 +128,8 @@ def test_a_huge_file_is_refused_unread(folder: Path) -> None:
     assert refused.value.reason == "too-large"
 
 
-def test_a_folder_that_cannot_be_listed_stops_the_run(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its documents would otherwise pass for deleted."""
+def test_an_unreadable_folder_stops_the_run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise its documents would be deleted."""
     scandir = os.scandir
 
     def refusing(path: Any) -> Any:
@@ -142,15 +139,15 @@ def test_a_folder_that_cannot_be_listed_stops_the_run(
 
     monkeypatch.setattr(os, "scandir", refusing)
     with pytest.raises(Unavailable, match="can't be listed"):
-        paths(folder)
+        list_paths(folder)
 
 
 def test_a_rule_file_that_is_a_link_stops_the_run(folder: Path, tmp_path: Path) -> None:
-    """It is not followed, and what it restricts must not be open."""
+    """The link is not followed, and its folder must not become readable for everyone."""
     (tmp_path / "readers.yaml").write_text("rules: []\n")
     (folder / "readers.yaml").symlink_to(tmp_path / "readers.yaml")
     with pytest.raises(InvalidInput, match="regular, readable file"):
-        paths(folder)
+        list_paths(folder)
 
 
 @pytest.mark.parametrize(
@@ -166,16 +163,15 @@ def test_a_rule_file_that_is_a_link_stops_the_run(folder: Path, tmp_path: Path) 
         ("s3:///folder", "has no bucket"),
     ],
 )
-def test_an_address_that_cannot_be_used_is_refused_in_a_sentence(address: str, says: str) -> None:
-    """With its fix."""
+def test_an_invalid_address_is_refused_with_a_fix(address: str, says: str) -> None:
     with pytest.raises(InvalidInput, match=says):
         open_source(address)
 
 
-def test_an_address_is_kept_such_that_any_folder_will_do(
+def test_a_relative_address_is_stored_as_absolute(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A worker is started elsewhere."""
+    """A worker may run in another folder."""
     monkeypatch.chdir(folder)
     assert resolve_source_address("b") == str(folder / "b")
     assert resolve_source_address("web:b/d.txt") == f"web:{folder / 'b/d.txt'}"

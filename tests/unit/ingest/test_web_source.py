@@ -1,4 +1,4 @@
-"""Pages of the web: what is fetched from a server of one's own, and what is never connected to."""
+"""Web addresses, robots.txt, sitemaps and page lists, with no connection made."""
 
 import gzip
 from ipaddress import ip_address
@@ -24,17 +24,14 @@ RESOLVED = """
 CLIENT = open_client()
 
 
-def test_there_are_sixty_and_more() -> None:
-    """Each of a kind of its own."""
+def test_there_are_at_least_sixty_forbidden_addresses() -> None:
     assert len(set(FORBIDDEN_ADDRESSES)) >= 60
     assert len(set(RESOLVED)) >= 20
 
 
 @pytest.mark.parametrize("address", FORBIDDEN_ADDRESSES)
-def test_an_address_is_refused_as_it_is_written(address: str, attempts: list[object]) -> None:
-    """By the way in, and by the client when a sitemap or a redirect leads there; with no connection
-    and no look-up.
-    """
+def test_a_forbidden_address_is_refused_by_its_form(address: str, attempts: list[object]) -> None:
+    """As a source, and as a redirect or a sitemap entry; nothing is looked up."""
     with pytest.raises(InvalidInput):
         open_source(address)
     with pytest.raises(ForbiddenAddress):
@@ -43,10 +40,8 @@ def test_an_address_is_refused_as_it_is_written(address: str, attempts: list[obj
 
 
 @pytest.mark.parametrize("ip", RESOLVED)
-def test_a_name_that_stands_for_a_private_address_is_refused(
-    ip: str, attempts: list[object]
-) -> None:
-    """Alone, and hidden behind a public address."""
+def test_a_name_with_a_private_address_is_refused(ip: str, attempts: list[object]) -> None:
+    """Alone, and next to a public address."""
     answers = [[ip], ["93.184.216.34", ip], ["2606:4700::1111", ip]]
     remaining = iter(answers)
     web_client = open_client(resolver=lambda host, port: next(remaining))
@@ -59,17 +54,14 @@ def test_a_name_that_stands_for_a_private_address_is_refused(
 @pytest.mark.parametrize(
     "ip", ["93.184.216.34", "1.1.1.1", "100.63.255.255", "172.32.0.1", "2606:4700::1111"]
 )
-def test_a_public_address_is_none_of_them(ip: str) -> None:
-    """Or nothing would ever be fetched."""
+def test_a_public_address_is_allowed(ip: str) -> None:
     assert is_public_ip(ip_address(ip))
 
 
-def test_a_name_is_resolved_once_for_a_request_and_the_connection_goes_there(
+def test_a_name_is_resolved_once_a_request_and_connected_to_that_address(
     attempts: list[object],
 ) -> None:
-    """A name that turns to a private address afterwards is asked about anew, checked anew, and
-    refused.
-    """
+    """A name that changes to a private address is resolved and refused at the next request."""
     answers = iter([["93.184.216.34"], ["93.184.216.34"], ["127.0.0.1"]])
     rebinding = open_client(resolver=lambda host, port: next(answers), retry_delays=(0.0, 0.0))
     address = parse_address("http://rebinding.example/")
@@ -93,8 +85,8 @@ def test_a_name_is_resolved_once_for_a_request_and_the_connection_goes_there(
         ("/a/%2E%2e/b/./c#d", "b/c"),
     ],
 )
-def test_paths_are_shown_plainly(path: str, shown: str) -> None:
-    """Patterns and readers go by them, so what is asked for is what is shown."""
+def test_a_display_path_is_decoded_and_normalized(path: str, shown: str) -> None:
+    """Patterns and reader rules match it, so it equals the requested path."""
     assert parse_address(f"https://example.org{path}").display_path == shown
 
 
@@ -115,14 +107,14 @@ def test_paths_are_shown_plainly(path: str, shown: str) -> None:
         ("Disallow: /" + "*a" * 2000, "/" + "a" * 1999, True),
     ],
 )
-def test_rules_match_as_the_rfc_says(rules: str, target: str, allowed: bool) -> None:
-    """The longest wins, and allowing wins a tie."""
+def test_robots_rules_match_as_rfc_9309_says(rules: str, target: str, allowed: bool) -> None:
+    """The longest rule wins; with equal length the allowing rule wins."""
     robots = RobotsRules(f"\ufeffUser-Agent: *\n{rules} # a comment\n")
     assert robots.allows(target) is allowed
 
 
-def test_our_own_group_counts_alone_and_groups_add_up() -> None:
-    """Also when several names share one, and with a delay."""
+def test_only_the_most_specific_group_counts_and_its_parts_are_merged() -> None:
+    """Also if several names share a group, and with a delay."""
     text = f"User-agent: a\nUser-agent: {ROBOTS_AGENT}/2\nDisallow: /a\nCrawl-delay: 2\n\nUser-agent: *\nDisallow: /\n\n"
     parsed = RobotsRules(text + f"User-agent: {ROBOTS_AGENT}\nDisallow: /b\n")
     assert [parsed.allows(target) for target in ("/a", "/b", "/c")] == [False, False, True]
@@ -140,8 +132,8 @@ def test_our_own_group_counts_alone_and_groups_add_up() -> None:
         gzip.compress(b"<urlset/>", mtime=0)[:12] + b"damage",
     ],
 )
-def test_a_sitemap_that_is_none_or_hostile_is_refused(content: str | bytes) -> None:
-    """Entities and bombs included."""
+def test_an_invalid_or_hostile_sitemap_is_refused(content: str | bytes) -> None:
+    """Entities and decompression bombs included."""
     with pytest.raises(UnreadableFile):
         parse_sitemap("sitemap.xml", content.encode() if isinstance(content, str) else content)
 
@@ -156,10 +148,8 @@ def test_a_sitemap_that_is_none_or_hostile_is_refused(content: str | bytes) -> N
         (b"\xff\xfe\x00", "UTF-8"),
     ],
 )
-def test_a_list_that_cannot_be_used_is_refused(
-    tmp_path: Path, content: str | bytes, says: str
-) -> None:
-    """With the line."""
+def test_an_invalid_page_list_is_refused(tmp_path: Path, content: str | bytes, says: str) -> None:
+    """The error names the line."""
     file = tmp_path / "pages.txt"
     file.write_bytes(content.encode() if isinstance(content, str) else content)
     with pytest.raises(InvalidInput, match=says):
@@ -169,14 +159,13 @@ def test_a_list_that_cannot_be_used_is_refused(
 @pytest.mark.parametrize(
     "setting", ["http://a.example", "a.example/path", "user@a.example", "a b", "*.example"]
 )
-def test_an_allowance_that_cannot_be_one_is_refused(setting: str) -> None:
-    """Hosts, and nothing wider."""
+def test_an_invalid_allowed_host_is_refused(setting: str) -> None:
+    """Only hosts with an optional port are valid."""
     with pytest.raises(InvalidInput, match="GROUNDWORK_WEB_ALLOWED_HOSTS"):
         parse_allowed_hosts(setting)
 
 
-def test_an_allowance_is_for_a_host_and_its_ports() -> None:
-    """The usual two, unless it names one."""
+def test_an_allowed_host_without_a_port_allows_80_and_443() -> None:
     assert parse_allowed_hosts("") == frozenset()
     assert parse_allowed_hosts("Wiki.intern, 10.0.0.7:8080,[::1]:81") == {
         ("wiki.intern", 80),

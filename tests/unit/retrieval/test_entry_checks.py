@@ -1,4 +1,4 @@
-"""Checks that each entry makes once: of a question, and of a number of hits."""
+"""Checks of a question and of the number of hits."""
 
 import pytest
 

@@ -33,7 +33,7 @@ from retrieval.filters import (
     parse_filter,
 )
 
-TREES = int(os.environ.get("FILTER_TREES", "100"))
+TREES = int(os.environ.get("FILTER_TREES", settings.default.max_examples))
 # Values of documents and of filters, drawn from one list, so that they meet.
 HOSTILE = (
     "x') OR 1=1 --",

@@ -1,4 +1,4 @@
-"""Follow-up questions are understood, and what was asked before is its owner's alone."""
+"""Follow-up questions, rewritten by rules or by a model."""
 
 import uuid
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ DEPTH = "How deep can I lower a Heron 200?"
 
 
 def turn(question: str, *titles: str) -> Turn:
-    """A turn whose answer cited documents of these titles."""
+    """Return a turn whose answer cited documents with these titles."""
     return Turn(question, question, True, list(titles), [uuid.uuid4() for _ in titles], None)  # type: ignore[arg-type]
 
 
@@ -48,8 +48,10 @@ def turn(question: str, *titles: str) -> Turn:
         ),
     ],
 )
-def test_a_follow_up_takes_over_what_it_leaves_out(before: str, question: str, asked: str) -> None:
-    """And nothing else: each word was said."""
+def test_a_follow_up_is_completed_from_earlier_questions(
+    before: str, question: str, asked: str
+) -> None:
+    """Every added word is in the conversation."""
     assert make_standalone(question, [turn(before)]).text == asked
 
 
@@ -65,22 +67,21 @@ def test_a_follow_up_takes_over_what_it_leaves_out(before: str, question: str, a
         "And who signs a firmware release at Eskdale?",
     ],
 )
-def test_a_question_that_stands_alone_is_left_as_it_is(question: str) -> None:
-    """Whatever was said before it."""
+def test_a_complete_question_is_not_changed(question: str) -> None:
     assert not is_follow_up(question)
     assert make_standalone(question, [turn(DEPTH)]).text == question
 
 
-def test_a_title_is_borrowed_only_where_the_question_names_nothing() -> None:
-    """And it is said from which document."""
+def test_a_title_is_added_only_if_the_question_names_nothing() -> None:
+    """The result names the document."""
     before = turn("When does leave lapse?", "Annual leave policy")
     asked = make_standalone("Who can change it?", [before])
     assert asked.text == "Who can change Annual leave policy?"
     assert asked.leans_on == before.documents[0]
 
 
-class Scripted(Models):
-    """A model that says one thing, or nothing."""
+class ScriptedModels(Models):
+    """A model that replies with one text, or not at all."""
 
     def __init__(self, text: str | None) -> None:
         self.text, self.asked = text, list[ModelRequest]()
@@ -89,11 +90,11 @@ class Scripted(Models):
         self.asked.append(request)
         if self.text is None:
             raise NoModelAvailable("No model answers.")
-        return Spoken(self.text)
+        return ScriptedReply(self.text)
 
 
-class Spoken:
-    """Its reply."""
+class ScriptedReply:
+    """Reply of the scripted model."""
 
     model, usage = "scripted", None
 
@@ -119,9 +120,9 @@ class Spoken:
         (None, "How deep can I lower a Heron 210?"),
     ],
 )
-def test_a_model_may_reword_but_not_invent(said: str | None, asked: str) -> None:
-    """Where it does, or does not answer, the rules do."""
-    models = Scripted(said)
+def test_a_model_may_reword_but_not_add_words(said: str | None, asked: str) -> None:
+    """Otherwise, or without a reply, the rules apply."""
+    models = ScriptedModels(said)
     assert resolve_question("What about the Heron 210?", [turn(DEPTH)], ANN, models).text == asked
     assert models.asked[0].purpose == "rewrite"
     resolve_question("What is the warranty of the Kestrel T5?", [turn(DEPTH)], ANN, models)

@@ -1,4 +1,4 @@
-"""The gateway with endpoints on loopback that answer well or badly; no HTTP is mocked."""
+"""Models file, routing, circuit breaker, retry budget and concurrency limit of the gateway."""
 
 import threading
 import time
@@ -31,7 +31,7 @@ def request(**fields):
     )
 
 
-def test_the_example_of_a_models_file_loads_and_knows_no_key():
+def test_the_example_models_file_is_valid_and_has_no_key():
     file = read_models(ROOT / "models.example.yaml")
     assert {model.tier for model in file.models} == {"fast", "balanced", "strong"}
     assert file.policy_for("alder").models == ("small",)
@@ -76,7 +76,7 @@ GOOD = model_entry("small", "http://127.0.0.1:1/v1")
         ({"options": {"a": 1}}, "the provider openai takes no options"),
     ],
 )
-def test_each_mistake_in_a_models_file_is_a_sentence(tmp_path, mistake, sentence):
+def test_each_mistake_in_a_models_file_gets_a_sentence(tmp_path, mistake, sentence):
     file = tmp_path / "models.yaml"
     file.write_text(yaml.safe_dump({"models": [GOOD | mistake], "surplus": 1}))
     with pytest.raises(InvalidInput) as caught:
@@ -97,7 +97,7 @@ def test_each_mistake_in_a_models_file_is_a_sentence(tmp_path, mistake, sentence
         ("[]", "is not a list of settings"),
     ],
 )
-def test_a_file_that_is_none_is_refused(tmp_path, text, sentence):
+def test_an_invalid_models_file_is_refused(tmp_path, text, sentence):
     file = tmp_path / "models.yaml"
     file.write_text(text)
     with pytest.raises(InvalidInput, match=sentence):
@@ -106,14 +106,15 @@ def test_a_file_that_is_none_is_refused(tmp_path, text, sentence):
         read_models(tmp_path / "absent.yaml")
 
 
-def test_two_models_of_a_name_and_policies_of_unknown_models_are_refused():
+def test_duplicate_names_and_policies_with_unknown_models_are_refused():
     with pytest.raises(ValueError, match="two models are called 'small'"):
         ModelsFile(models=[GOOD, GOOD])
     with pytest.raises(ValueError, match="'large', which is not in the file"):
         ModelsFile(models=[GOOD], tenants={"alder": {"models": ["large"]}})
 
 
-def test_answers_of_before_are_not_given_again_once_the_models_change(tmp_path):
+def test_a_changed_models_file_changes_the_release_hash(tmp_path):
+    """Cached answers of the old models are not served."""
     file = tmp_path / "models.yaml"
     settings, seen = Settings(_env_file=None, models=str(file)), set()
     for text in ("models: []", "models: [ ]", "models: []"):
@@ -145,13 +146,13 @@ THREE = [
         ({"tier": "strong", "model": "f"}, "f"),
     ],
 )
-def test_the_tier_is_tried_first_then_stronger_ones_then_weaker_ones(asked, order):
+def test_the_requested_tier_is_followed_by_stronger_then_weaker_ones(asked, order):
     assert (
         "".join(model.name for model in rank_models(file_of(*THREE), request(**asked), 10)) == order
     )
 
 
-def test_a_tight_budget_takes_one_tier_less():
+def test_the_soft_limit_of_a_budget_lowers_the_tier_by_one():
     assert [
         model.name for model in rank_models(file_of(*THREE), request(), 10, over_soft_limit=True)
     ] == ["f", "b", "s"]
@@ -167,11 +168,11 @@ def test_a_tight_budget_takes_one_tier_less():
         ("I will be away " + "and away " * 20 + "so who signs", "strong"),
     ],
 )
-def test_the_rule_of_complexity(question, tier):
+def test_the_tier_follows_the_complexity_of_the_question(question, tier):
     assert tier_for_question(question) == tier
 
 
-def test_within_a_tier_a_schema_goes_to_who_can_hold_to_it():
+def test_within_a_tier_a_schema_goes_to_a_model_that_enforces_it():
     file = file_of({"name": "free"}, {"name": "held", "json_schema": True})
     assert [model.name for model in rank_models(file, request(), 10)] == ["free", "held"]
     assert [model.name for model in rank_models(file, request(schema={"type": "object"}), 10)] == [
@@ -190,7 +191,7 @@ def test_within_a_tier_a_schema_goes_to_who_can_hold_to_it():
         ({}, {"max_tokens": 8000}, 1000, "takes 8192 tokens, and this may need 9000"),
     ],
 )
-def test_what_a_tenant_a_risk_or_a_context_forbids_is_never_asked(policy, asked, tokens, reason):
+def test_a_model_that_policy_risk_or_context_excludes_is_never_used(policy, asked, tokens, reason):
     narrow = {"name": "other", "context": 512}  # takes none of these
     file = file_of({}, narrow, tenants={"alder": policy})
     with pytest.raises(NoModelAvailable, match=reason):
@@ -198,8 +199,8 @@ def test_what_a_tenant_a_risk_or_a_context_forbids_is_never_asked(policy, asked,
     assert [model.name for model in rank_models(file_of({}, narrow), request(), 10)] == ["small"]
 
 
-class Clock:
-    """A clock that is set by hand."""
+class FakeClock:
+    """A clock that the test sets."""
 
     now = 1000.0
 
@@ -210,8 +211,8 @@ class Clock:
 FAILED = UpstreamFault("server")
 
 
-def test_a_circuit_opens_after_failures_lets_one_probe_through_and_closes_on_its_success():
-    clock = Clock()
+def test_an_open_circuit_admits_one_probe_and_closes_on_its_success():
+    clock = FakeClock()
     breaker = CircuitBreaker(10.0, clock)
     for _ in range(4):
         breaker.record_failure(FAILED)
@@ -233,7 +234,7 @@ def test_a_circuit_opens_after_failures_lets_one_probe_through_and_closes_on_its
     assert breaker.state == "closed"
 
 
-def test_a_circuit_stays_closed_where_most_calls_succeed_or_the_request_was_wrong():
+def test_a_circuit_stays_closed_for_rare_failures_and_rejected_requests():
     breaker = CircuitBreaker()
     for _ in range(20):
         breaker.record_success()
@@ -243,7 +244,7 @@ def test_a_circuit_stays_closed_where_most_calls_succeed_or_the_request_was_wron
     assert breaker.state == "closed"
 
 
-def test_a_late_outcome_of_before_does_not_close_an_open_circuit():
+def test_a_late_success_does_not_close_an_open_circuit():
     breaker = CircuitBreaker()
     for _ in range(5):
         breaker.record_failure(FAILED)
@@ -251,8 +252,8 @@ def test_a_late_outcome_of_before_does_not_close_an_open_circuit():
     assert breaker.state == "open"
 
 
-def test_retry_after_rests_a_model_and_is_not_believed_for_ever():
-    clock = Clock()
+def test_retry_after_delays_a_model_for_a_limited_time():
+    clock = FakeClock()
     breaker = CircuitBreaker(10.0, clock)
     breaker.record_failure(UpstreamFault("rate_limited", 3.0))
     assert (breaker.state, breaker.seconds_until_ready()) == ("closed", 3.0)
@@ -260,7 +261,7 @@ def test_retry_after_rests_a_model_and_is_not_believed_for_ever():
     assert breaker.seconds_until_ready() == 60.0
 
 
-def test_in_an_outage_calls_stay_within_a_tenth_more_than_requests():
+def test_in_an_outage_calls_exceed_requests_by_at_most_a_tenth():
     budget, calls = RetryBudget(max_credit=10), 0
     for _ in range(1000):
         budget.count_request()
@@ -270,7 +271,7 @@ def test_in_an_outage_calls_stay_within_a_tenth_more_than_requests():
     assert 1100 <= calls <= 1000 * 1.1 + 10
 
 
-def test_retries_that_help_are_not_held_back():
+def test_successful_retries_are_not_limited():
     budget = RetryBudget(max_credit=1)
     for _ in range(100):
         budget.count_request()
@@ -278,7 +279,7 @@ def test_retries_that_help_are_not_held_back():
         budget.refund_retry()
 
 
-def test_waits_before_retries_are_spread_evenly_below_a_bound_that_doubles():
+def test_retry_delays_are_random_below_a_bound_that_doubles():
     class Highest:
         def uniform(self, low, high):
             assert low == 0
@@ -293,7 +294,7 @@ def test_waits_before_retries_are_spread_evenly_below_a_bound_that_doubles():
     ]
 
 
-def test_who_would_wait_in_vain_is_sent_away_at_once():
+def test_a_call_that_would_exceed_its_deadline_is_refused_at_once():
     gate, never = ConcurrencyLimiter(slots=1, max_waiting=1), threading.Event()
     assert gate.try_acquire()
     assert not gate.try_acquire()
@@ -303,7 +304,7 @@ def test_who_would_wait_in_vain_is_sent_away_at_once():
     assert gate.expected_wait_seconds() > 1.0
 
 
-def test_a_place_is_handed_on_and_no_more_wait_than_may():
+def test_a_free_slot_goes_to_a_waiting_call_and_the_queue_is_bounded():
     gate, never = ConcurrencyLimiter(slots=1, max_waiting=1), threading.Event()
     assert gate.try_acquire()
     with ThreadPoolExecutor(2) as threads:

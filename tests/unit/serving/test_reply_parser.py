@@ -1,4 +1,4 @@
-"""What models write, in every form they write it in: read as it comes, half a sentence never."""
+"""Parsing of model replies while they arrive: JSON, almost JSON, and prose with markers."""
 
 import json
 
@@ -18,8 +18,8 @@ FIRST = ReplySentence("27 [full] days.", (PassageRef(1, 'They say "27 {days}".')
 SECOND = ReplySentence("Five are carried.", (PassageRef(2, "b"), PassageRef(3, "c")))
 
 
-def read(text: str, size: int = 1_000_000) -> list[ReplySentence]:
-    """The sentences of a reply that comes in pieces of so many characters."""
+def parse_in_pieces(text: str, size: int = 1_000_000) -> list[ReplySentence]:
+    """Return the sentences of a reply that arrives in pieces of a size in characters."""
     reading, found = ReplyParser(), []
     for start in range(0, len(text), size):
         found += reading.feed(text[start : start + size])
@@ -40,16 +40,16 @@ def read(text: str, size: int = 1_000_000) -> list[ReplySentence]:
         JSON[: JSON.index("carried") + len('carried."')],
     ],
 )
-def test_json_is_read_whatever_stands_around_it_and_wherever_it_breaks_off(text, size):
-    assert read(text, size) == [FIRST, SECOND]
+def test_json_is_parsed_with_text_around_it_and_if_it_is_cut(text, size):
+    assert parse_in_pieces(text, size) == [FIRST, SECOND]
 
 
-def test_a_sentence_that_broke_off_is_not_handed_out():
+def test_an_incomplete_sentence_is_not_returned():
     for end in range(JSON.index("Five"), JSON.index("carried") + len("carried.")):
-        assert read(JSON[:end]) == [FIRST]
+        assert parse_in_pieces(JSON[:end]) == [FIRST]
 
 
-def test_a_sentence_comes_as_soon_as_it_is_whole():
+def test_a_sentence_is_returned_as_soon_as_it_is_complete():
     reading, end = ReplyParser(), JSON.index("},\n  {\n") + 1
     assert list(reading.feed(JSON[: end - 1])) == []
     assert list(reading.feed(JSON[end - 1 : end])) == [FIRST]
@@ -87,8 +87,8 @@ def test_a_sentence_comes_as_soon_as_it_is_whole():
         (" \n```\n", []),
     ],
 )
-def test_prose_is_read_with_its_markers(text, sentences, size):
-    assert read(text, size) == [
+def test_prose_is_parsed_with_its_markers(text, sentences, size):
+    assert parse_in_pieces(text, size) == [
         ReplySentence(said, tuple(map(PassageRef, numbers))) for said, numbers in sentences
     ]
 
@@ -104,26 +104,26 @@ def test_prose_is_read_with_its_markers(text, sentences, size):
         ({"text": "A is b.", "passage": None}, ()),
     ],
 )
-def test_other_names_for_the_same_are_understood(value, named):
-    assert read(json.dumps(value)) == [ReplySentence("A is b.", named)]
+def test_other_key_names_are_accepted(value, named):
+    assert parse_in_pieces(json.dumps(value)) == [ReplySentence("A is b.", named)]
 
 
 @pytest.mark.parametrize(
     "value", [{"text": 7}, {"text": ""}, {"text": "..."}, {"sentences": ["a"]}, {}, [], "a", 7]
 )
-def test_what_holds_no_sentence_gives_none(value):
-    assert read(json.dumps({"x": value})) == []
+def test_json_without_a_sentence_gives_none(value):
+    assert parse_in_pieces(json.dumps({"x": value})) == []
 
 
-def test_several_sentences_in_one_string_are_several():
+def test_several_sentences_in_one_string_are_split():
     value = {"text": "A is b. C is d.", "passage": 1}
-    assert read(json.dumps(value)) == [
+    assert parse_in_pieces(json.dumps(value)) == [
         ReplySentence("A is b.", (PassageRef(1),)),
         ReplySentence("C is d.", (PassageRef(1),)),
     ]
 
 
-def test_a_reply_without_end_is_not_kept():
+def test_an_endless_reply_is_not_buffered():
     reading = ReplyParser()
     for _ in range(100):
         list(reading.feed("x" * 10_000))
@@ -131,6 +131,5 @@ def test_a_reply_without_end_is_not_kept():
 
 
 @given(st.text(alphabet='{}[]",:\\ \nab.1`', max_size=60), st.integers(1, 7))
-def test_whatever_comes_is_survived(text, size):
-    """And in pieces nothing else is read than at once, but for what comes before a JSON object."""
-    assert all(written.text.strip() for written in read(text, size))
+def test_any_text_is_parsed_to_non_empty_sentences(text, size):
+    assert all(written.text.strip() for written in parse_in_pieces(text, size))

@@ -1,6 +1,4 @@
-"""Tokens before the provider counts them: by the model's own tokenizer, by its server, or never too
-few.
-"""
+"""Token counts before a call: by the model's tokenizer, by its server, or an upper bound."""
 
 import socket
 from pathlib import Path
@@ -37,10 +35,8 @@ def asked(*contents: str) -> ModelRequest:
     )
 
 
-def test_the_models_own_tokenizer_counts_all_of_a_text() -> None:
-    """A folder or its file; what would be cut off for embedding counts as well, and no marks at the
-    ends.
-    """
+def test_the_tokenizer_of_the_model_counts_the_whole_text() -> None:
+    """From a folder or a file. Text beyond the embedding limit counts; special tokens do not."""
     assert OWN.count("an otter") == 2
     assert OWN.count("word " * 1000) == 1000
     assert open_token_counter(str(FOLDER / "tokenizer.json"), "").count("word " * 7) == 7
@@ -50,21 +46,21 @@ def test_the_models_own_tokenizer_counts_all_of_a_text() -> None:
 
 
 @given(st.text(max_size=40) | st.text("ǖﷺ각ﬃ👩İ½ \n", max_size=20))
-def test_bytes_are_never_too_few(text: str) -> None:
-    """Whatever the text is made of; for plain English it is one a letter."""
+def test_the_number_of_bytes_is_an_upper_bound(text: str) -> None:
+    """For any text; plain English has one byte a letter."""
     assert ByteTokenCounter().count(text) >= OWN.count(text.encode("utf-8", "ignore").decode())
     assert ByteTokenCounter().count(text) >= len(text)
 
 
-def test_half_a_character_counts_too() -> None:
-    """A model may break off within one."""
+def test_an_incomplete_character_counts() -> None:
+    """A model may stop within a character."""
     assert ByteTokenCounter().count(MANY_SCRIPTS.decode("utf-8", "surrogatepass")) >= len(
         MANY_SCRIPTS
     )
 
 
-def test_a_request_is_its_messages_its_schema_and_what_a_template_adds() -> None:
-    """So that what is reserved is no less than what is read."""
+def test_a_request_counts_messages_schema_and_template() -> None:
+    """The reservation is never below the usage."""
     short, long = (
         max_prompt_tokens(ByteTokenCounter(), asked("Why?")),
         max_prompt_tokens(ByteTokenCounter(), asked("Why?", "Because.")),
@@ -77,16 +73,15 @@ def test_a_request_is_its_messages_its_schema_and_what_a_template_adds() -> None
     assert max_prompt_tokens(ByteTokenCounter(), shaped) > short + 10
 
 
-def test_a_server_that_does_not_answer_costs_no_request() -> None:
-    """Its text's bytes stand in."""
+def test_an_unavailable_token_server_is_replaced_by_the_upper_bound() -> None:
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         silent = EndpointTokenCounter(f"http://127.0.0.1:{bound.getsockname()[1]}/v1")
         assert silent.count("an otter") == len("an otter")
 
 
-def test_only_a_server_of_llama_cpp_is_asked() -> None:
-    """Others have no such way in; the models file says so when it is read."""
+def test_only_llama_cpp_servers_can_count_tokens() -> None:
+    """For other providers the models file is refused."""
     with pytest.raises(ValueError, match="endpoint is for llama"):
         ModelsFile.model_validate(
             {
