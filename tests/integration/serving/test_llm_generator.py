@@ -95,7 +95,9 @@ def test_every_form_of_reply_gives_cited_sentences(sample_services, leave, form)
     if form == "fenced":
         written = f"Sure, here it is:\n```json\n{written}\n```"
     if form == "prose":
-        written = f"{TRUE[:-1]} [{number(leave, TRUE)}]. Every employee also gets a horse [1]."
+        written = (
+            f"{TRUE[:-1]} [{passage_number(leave, TRUE)}]. Every employee also gets a horse [1]."
+        )
     given = ask(sample_services, ScriptedModels(written))
     assert given.text == TRUE
     assert given.citations[0].quote == TRUE
