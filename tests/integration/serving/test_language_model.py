@@ -66,7 +66,7 @@ def test_a_real_model_streams_and_what_it_took_is_booked(gateway, ledger):
     assert len(pieces) > 1
     assert "".join(pieces).strip()
     (usage,) = ledger.usages
-    assert usage.counted
+    assert usage.counted_by_provider
     assert usage.input_tokens > 5
     assert 1 <= usage.output_tokens <= 12
     assert usage.cost == Decimal(usage.input_tokens + 2 * usage.output_tokens) / 1_000_000
@@ -107,7 +107,7 @@ def test_the_same_through_llamaindex(gateway, ledger, language_model):
     stream.close()
     outcomes = [usage.outcome for usage in ledger.usages]
     assert outcomes == ["done", "done", "cancelled"]
-    assert ledger.usages[0].counted
+    assert ledger.usages[0].counted_by_provider
 
 
 def busy(address):
