@@ -110,7 +110,7 @@ def print_rows(title: str, rows: list[dict[str, Any]]) -> None:
 
 
 def flatten_row(row: dict[str, Any]) -> dict[str, Any]:
-    """Return a row in which each value of a group is a column, such as `search_ms p50`."""
+    """Return a row with nested values as columns of their own, such as `search_ms p50`."""
     flat: dict[str, Any] = {}
     for name, value in row.items():
         if isinstance(value, dict):
@@ -121,7 +121,7 @@ def flatten_row(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def print_facts(facts: dict[str, Any]) -> None:
-    """Print named values, one a line."""
+    """Print named values, one per line."""
     for name, value in facts.items():
         out.print(f"{name.replace('_', ' ')}: {value}")
 

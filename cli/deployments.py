@@ -14,7 +14,7 @@ def flows_serve(
     sync: Annotated[
         list[str] | None, typer.Option(help="A source to keep in sync. Repeatable.")
     ] = None,
-    interval: Annotated[float, typer.Option(min=0, help="Sync every so many seconds.")] = 0,
+    interval: Annotated[float, typer.Option(min=0, help="Seconds between two syncs.")] = 0,
     cron: Annotated[str, typer.Option(help="Sync by a cron line, such as '0 * * * *'.")] = "",
     watch: Annotated[
         bool, typer.Option("--watch", help="Sync as soon as a local file changes.")

@@ -147,7 +147,7 @@ def eval_conversation(
     tenant: Annotated[str, typer.Option(help="Tenant of the dialogues.")] = "alder",
     as_json: JsonOption = False,
 ) -> None:
-    """Measure follow-up questions: whether they find the answer as they are, and rewritten."""
+    """Measure how many follow-up questions find the answer, as asked and rewritten."""
     from evaluation.dialogues import evaluate_dialogues, read_dialogues, summarise_outcomes
     from serving.answering.guardrails.redaction import open_models
 

@@ -95,7 +95,7 @@ def main() -> NoReturn:
         # Otherwise the flush at exit fails as well.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 141
-    except Exception as error:  # our fault; Typer would print the values of its variables
+    except Exception as error:  # a bug; Typer would print the values of variables
         sys.stderr.write(f"{logs.format_traceback(error)}\n")
         code = 1
     sys.exit(code if isinstance(code, int) else 0)

@@ -30,7 +30,7 @@ FileOption = Annotated[str, typer.Argument(help="Path or uri of the file.")]
 
 
 def runs(
-    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many, newest first.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="Number of runs, newest first.")] = 20,
     tenant: TenantOption = "",
     as_json: JsonOption = False,
 ) -> None:
@@ -52,7 +52,7 @@ def runs(
 
 
 def sweep(
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Look, but repair nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Report, but repair nothing.")] = False,
     tenant: TenantOption = "",
     as_json: JsonOption = False,
 ) -> None:

@@ -54,7 +54,7 @@ def print_explanation(result: "SearchResult") -> None:
 
 
 def build_hits_table(hits: "Sequence[Hit]") -> Table:
-    """Return two lines a hit: rank, score, path and ranks; and the beginning of the text."""
+    """Return two lines per hit: rank, score, path and ranks; and the beginning of the text."""
     table = Table.grid(padding=(0, 2))
     table.add_column(justify="right", no_wrap=True, style="bold", min_width=2)
     table.add_column(no_wrap=True, style="bold")

@@ -21,7 +21,7 @@ MIN_FREE_DISK_BYTES = 2 * GIBIBYTE
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """Result of one check: what was found, and how to correct it ("" if it is fine)."""
+    """Result of one check: the state found, and how to correct it ("" if it is fine)."""
 
     check: str
     detail: str

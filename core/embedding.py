@@ -84,7 +84,7 @@ def load_embedder(setting: str, dtype: str = "auto") -> Embedder:
 
 
 def describe_model(setting: str) -> EmbeddingModel:
-    """Return the identity of an embedding model, under the name that the setting has.
+    """Return the identity of an embedding model; its name is the setting.
 
     Raises:
         Unavailable: the model is not available.

@@ -2,8 +2,8 @@
 
 A timeout of httpx covers one read of a socket, so a server that sends a byte now and then is never
 late. Here each call has `CallLimits`: every look-up, handshake, read and write gets only the time
-that is left of its step. httpcore hands a request's timeouts to the network layer unchanged, so the
-limits travel in their place.
+that its step has left. httpcore passes a request's timeouts to the network layer unchanged, so the
+`CallLimits` object is passed as the timeout.
 """
 
 import queue
@@ -22,9 +22,7 @@ import httpx
 
 POLL_SECONDS = 0.1  # longest wait before cancellation is checked again
 KEEPALIVE_SECONDS = 30.0  # an idle connection is kept this long
-DRAIN_SECONDS = (
-    0.05  # time to read the end of a complete reply, so that its connection can be reused
-)
+DRAIN_SECONDS = 0.05  # to read the end of a complete reply, so that its connection can be reused
 READ_BYTES = 65_536
 
 HttpErrorKind = Literal[
@@ -158,7 +156,7 @@ class HttpPool:
 
     @property
     def is_idle(self) -> bool:
-        """Return whether no call uses a connection."""
+        """True if no call uses a connection."""
         return all(connection.is_idle() for connection in self._connections.connections)
 
     def close(self) -> None:

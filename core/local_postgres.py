@@ -1,9 +1,9 @@
 """The embedded PostgreSQL: PostgreSQL 18 with pgvector, from a Python package.
 
 The server starts on first use, is shared by all processes that use the same folder, and stops with
-the last of them. Each process holds a shared lock on one file; a process that can get the exclusive
-lock when it leaves was the last one. The kernel releases the lock of a killed process, so nothing
-remains to clean up after `kill -9`.
+the last of them. Each process holds a shared lock on one file; a leaving process that gets the
+exclusive lock is the last one. The kernel releases the lock of a killed process, so nothing remains
+to clean up after `kill -9`.
 """
 
 import atexit

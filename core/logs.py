@@ -152,7 +152,7 @@ def _create_redacted_record(*positional: Any, **named: Any) -> logging.LogRecord
     try:
         message = record.getMessage()
     except (TypeError, ValueError, KeyError):
-        # The library's format string does not fit. A traceback would show the arguments.
+        # The format string does not match its arguments, which a traceback would show.
         message = str(record.msg)
     if record.exc_info and record.exc_info[1]:
         error = record.exc_info[1]

@@ -11,7 +11,9 @@ MAX_NAME_CHARACTERS = 200
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Caller. Tenant and groups control access; `subject` (person or program) and `team` only pay.
+    """Caller. `tenant` and `groups` control access to documents.
+
+    `subject` (person or program) owns conversations and is billed, with its `team`.
 
     Raises:
         InvalidInput: a name is empty, too long or not printable.

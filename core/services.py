@@ -48,7 +48,7 @@ class Services:
     embedders: LoadedEmbedders = field(default_factory=LoadedEmbedders)
 
     def embedder(self) -> Embedder:
-        """Return the model of the live index, so that vectors of two models never meet.
+        """Return the model of the live index, so that vectors of two models are never compared.
 
         Raises:
             Unavailable: see `LoadedEmbedders.live_embedder`.

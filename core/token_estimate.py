@@ -3,8 +3,8 @@ characters a token.
 """
 
 CHARACTERS_PER_TOKEN = 4  # average of English prose with common tokenizers
-MIN_CHARACTERS_PER_TOKEN = 3  # rather too few, so that a text cut to a number of tokens fits
-BYTES_PER_TOKEN = 3  # the same for estimate_tokens, where other scripts count by bytes
+MIN_CHARACTERS_PER_TOKEN = 3  # a low estimate, so that a text cut to a number of tokens fits
+BYTES_PER_TOKEN = 3  # for `estimate_tokens`; in other scripts, bytes fit better than characters
 MAX_CHARACTERS_PER_TOKEN = 12
 """A token never counts for more characters than this, so that a key or a base64 attachment, which a
 tokenizer may take for one unknown word, can't become one endless chunk.

@@ -171,7 +171,7 @@ def _find_outcome(
     """Return a message and whether the run succeeded; None while it goes on.
 
     `state` is that of the first flow run. `progress` is None before the run is planned, if there
-    was nothing to do, or while the database is away.
+    was nothing to do, or while the database is unavailable.
     """
     if progress is not None and progress.state not in ("planning", "running"):
         return progress.state, progress.state == "finished"

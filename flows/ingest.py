@@ -6,8 +6,8 @@
     sweep     repair what killed runs left behind
 
 `groundwork ingest` runs them in its own process; workers of a Prefect server run them after
-`groundwork flows serve`. A flow opens its own services, so it does what its recorded parameters
-say. The queue in PostgreSQL knows which files are done: any flow run can be killed, and another one
+`groundwork flows serve`. A flow opens its own services, so its parameters are all that it needs.
+The queue in PostgreSQL knows which files are done: any flow run can be killed, and another one
 continues.
 """
 
@@ -39,7 +39,7 @@ from ingest.runs.status import watch_progress
 from ingest.runs.worker import MAX_CONCURRENT_BATCHES, ClaimedBatch, IngestWorker, run_worker
 
 # For faults that no document causes: missing rights, a full disk. The worker itself has already
-# waited for a database that is away.
+# waited for an unavailable database.
 RETRY_DELAYS_SECONDS: list[float] = [1, 5]
 PROGRESS_INTERVAL_SECONDS = 5.0  # each update of the progress artifact costs a request
 
@@ -50,7 +50,7 @@ T = TypeVar("T")
 
 
 def without_messages(work: Callable[P, T]) -> Callable[P, T]:
-    """Hide the messages of foreign errors from Prefect, which stores them.
+    """Hide the messages of other libraries' errors from Prefect, which stores them.
 
     Such a message may hold a piece of a document.
     """
@@ -103,7 +103,7 @@ def ingest_documents(
 @flow(name="work", validate_parameters=False, task_runner=BATCH_TASK_RUNNER)
 @without_messages
 def work_on_run(tenant: str, run_id: str = "") -> int:
-    """Help with an open run, the oldest one without an id. Return the number of runs (0 or 1)."""
+    """Help with an open run: `run_id`, or else the oldest. Return the number of runs (0 or 1)."""
     with open_services(load_settings()) as services:
         chosen = uuid.UUID(run_id) if run_id else _find_oldest_open_run(services, tenant)
         if chosen is None:

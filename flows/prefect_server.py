@@ -1,7 +1,7 @@
 """Prefect server for the flows of this process: the configured one, or a temporary one.
 
-Prefect can start a temporary server itself, but that one outlives a parent that is killed. This
-one reads a pipe whose other end only the parent holds, and stops when the pipe closes.
+The temporary server that Prefect itself can start outlives a parent that is killed. This one reads
+a pipe that only the parent can write, and stops when the pipe closes.
 """
 
 import os

@@ -4,8 +4,8 @@
     work      claim items from the queue in batches, and take each through the stages
     report    read from the queue what became of each file
 
-The plan does not go from function to function: it is written into the queue in PostgreSQL, and
-workers read it from there. So any number of workers, on any machine, can share a run.
+The plan is written into the queue in PostgreSQL, and workers read it from there. So any number of
+workers, on any machine, can share a run.
 
 `stages.py` shows the path of a document, `runs/worker.py` a worker, `runs/queue.py` the queue.
 flows/ runs these functions in Prefect, and `groundwork ingest` runs those flows.
@@ -46,15 +46,15 @@ class IngestPlan:
 
     @property
     def is_empty(self) -> bool:
-        """True if there is nothing to do. The queue then has no such run."""
+        """True if there is nothing to do; the run is then not in the queue."""
         return not self.items
 
 
 @dataclass(frozen=True, slots=True)
 class IngestReport:
-    """Result of a run: counts by state, and seconds by stage, of all threads and workers together.
+    """Result of a run: files by state, and seconds by stage, summed over all threads and workers.
 
-    `outcomes` has the files that needed work, and the others if the plan is known.
+    `outcomes` has the files that needed work; `build_report` adds the skipped ones.
     """
 
     run_id: uuid.UUID
@@ -100,14 +100,14 @@ def plan_run(
     kind: str = "ingest",
     run_id: uuid.UUID | None = None,
 ) -> IngestPlan:
-    """Compare sources with the store, and write what is to do into the queue.
+    """Compare sources with the store, and write the work into the queue.
 
     A file with the same bytes, allowed groups and pipeline as before needs no work. The run takes
     over the unfinished items of older runs of the same sources. Afterwards workers can join it.
 
     Raises:
         InvalidInput: a source can't be opened, or it has no file.
-        Unavailable: the listing of a source broke off.
+        Unavailable: the listing of a source is incomplete.
     """
     web_hosts = services.settings.web_allowed_hosts
     sources = [spec.open(web_hosts) for spec in source_specs]
@@ -237,7 +237,7 @@ def process_run(
     Raises:
         NotFound: there is no such run.
         InvalidInput: the run was planned with other settings.
-        Unavailable: the database or the model stays away.
+        Unavailable: the database or the model stays unavailable.
     """
     with (
         IngestWorker(services, tenant, run_id, parser_pool) as worker,

@@ -1,5 +1,5 @@
 -- name: readiness
--- Whether the database is ready. Out: one row, `extension` and `schema` as booleans.
+-- Check that the database is ready. Out: one row, `extension` and `schema` as booleans.
 select
     exists (select from pg_extension where extname = 'vector') as extension,
     to_regclass('groundwork.index_version') is not null as schema

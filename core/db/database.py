@@ -112,7 +112,7 @@ class Database:
     ) -> Iterator[Connection]:
         """Begin a read-only transaction with the access rights of a principal.
 
-        All its statements see the same state. `settings` are server settings, as of the planner.
+        All its statements see the same state. `settings` are PostgreSQL settings, such as work_mem.
         """
         with (
             self.connection() as connection,

@@ -1,9 +1,9 @@
 """Partitions for large tenants: the vectors of one tenant, with a vector index of their own.
 
 In a shared index, a search for one tenant's neighbours also visits the vectors of other tenants.
-That does no harm to small tenants, whose vectors are compared one by one, or to a tenant with most
-of the index. A large tenant in between gets faster and more exact results from its own index. See
-docs/decisions/0012-partitions.md for measurements.
+Small tenants, whose vectors are compared one by one, and a tenant with most of the index lose
+nothing by that. A large tenant in between gets faster and more exact results from its own index.
+docs/decisions/0012-partitions.md has measurements.
 """
 
 from pathlib import Path

@@ -1,5 +1,5 @@
 -- name: tenant_has_documents
--- Whether a tenant is known. In: tenant. Out: one row if it is.
+-- Look up a tenant. In: tenant. Out: one row if it is known.
 select 1 from reader_set where tenant_id = %s
 
 -- name: create_partition

@@ -125,7 +125,7 @@ class _BatchPadder:
 class _BatchExecutor:
     """Runs batches in parallel: on a CPU one on each core, on a GPU one after the other.
 
-    Two cores that share the multiplications of one batch would wait for each other at each of them.
+    If cores shared one batch, they would wait for each other after each multiplication.
     """
 
     def __init__(self, device: str) -> None:

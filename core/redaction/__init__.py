@@ -5,8 +5,8 @@
     pseudonyms.hide(question)                   -> "Call <PHONE_1>"
     pseudonyms.restore(answer)                  puts the value back
 
-Data without a form of its own (names, most addresses) is found by light rules only, without a
-promise. docs/reference/privacy.md lists the kinds.
+Names and most addresses have no fixed form: light rules find only some of them.
+docs/reference/privacy.md lists the kinds.
 """
 
 from collections.abc import Iterable

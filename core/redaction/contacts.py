@@ -46,7 +46,7 @@ _PHONE_FORMAT_PATTERN = re.compile(
     r"|0\d{3}(?: \d{2}){3}"  # Belgium
     r"|\(?0\d{2,4}\)?[ /-]\d{6,8}"
 )
-# A telephone number only near a word for one.
+# Forms that are a telephone number only near a word such as "phone".
 _DIGIT_GROUPS_PATTERN = re.compile(r"\(?\d{2,4}\)?(?:[ .-]\d{2,8}){1,4}|\d{9,12}")
 MIN_PHONE_DIGITS, MAX_PHONE_DIGITS = 7, 15  # ITU-T E.164 allows 15
 MAX_CHARACTERS_AFTER_OTHER_WORD = 32

@@ -18,7 +18,7 @@ MIN_KEY_ENTROPY_BITS = 3.0  # per character; a word with a digit has less
 
 @dataclass(frozen=True, slots=True)
 class PatternDetector:
-    """A detector of what an expression finds: its group `value`, or all of it."""
+    """Detector of one expression. The entity is its group `value`, else the whole match."""
 
     kind: EntityKind
     confidence: float

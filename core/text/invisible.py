@@ -1,4 +1,4 @@
-"""Text without characters that a reader cannot see, which may carry what only a machine reads.
+"""Removal of invisible characters, which can carry text that only a machine reads.
 
 There are two sets of such characters:
 * `clean_text` prepares text for the database. It keeps everything that a script needs (joiners,

@@ -35,8 +35,8 @@ def chunk_document(
 def _split_text(text: str, token_offsets: TokenOffsets, chunk_tokens: int) -> list[Span]:
     """Return the spans of the splitter's chunks, and of the text between them.
 
-    The splitter returns texts. The offsets that it offers can be those of an earlier repetition,
-    so each text is searched for after the one before it.
+    The splitter returns texts without reliable offsets, so each text is searched for after the one
+    before it.
     """
     from llama_index.core.node_parser import SentenceSplitter
 

@@ -15,7 +15,7 @@ NEIGHBOUR_UNITS = 2
 def chunk_document(
     parsed: ParsedDocument, title: str, token_offsets: TokenOffsets, max_tokens: int
 ) -> list[Chunk]:
-    """Cut a document into chunks that together contain all text but the headings, once."""
+    """Cut a document into chunks that contain all its text once, except headings."""
     counter = TokenCounter(parsed.text, token_offsets)
     contexts = ContextBuilder(title, counter, max_tokens)
     units = _split_document(parsed, counter, max(1, max_tokens // 2))

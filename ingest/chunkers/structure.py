@@ -1,9 +1,9 @@
 """Default chunker: chunks follow the document's structure and never cut a sentence.
 
 A document consists of units (sentences, list items, table rows, groups of code lines) in sections,
-whose borders no chunk crosses. The cuts in a section are chosen as a typesetter breaks a paragraph
-into lines: of all ways, the one whose chunks come nearest to the target size, and whose cuts are
-where a reader would pause.
+whose borders no chunk crosses. The cuts in a section have the lowest total cost, as in typesetting
+of paragraphs. A chunk costs more if it is far from the target size, and a cut if it is at a place
+where a reader would not pause.
 """
 
 from collections.abc import Iterator, Sequence
@@ -44,7 +44,7 @@ def chunk_document(
     max_tokens: int,
     target_tokens: int = TARGET_TOKENS,
 ) -> list[Chunk]:
-    """Cut a document into chunks that together contain all text but the headings, once."""
+    """Cut a document into chunks that contain all its text once, except headings."""
     counter = TokenCounter(parsed.text, token_offsets)
     contexts = ContextBuilder(title, counter, max_tokens)
     target_tokens = min(target_tokens, max_tokens * 3 // 4)
@@ -57,7 +57,7 @@ def chunk_document(
 
 
 def _split_sections(parsed: ParsedDocument) -> Iterator[list[Block]]:
-    """Yield the blocks between headings of a section's level, pages, slides and sheets.
+    """Yield the blocks of each section; pages, slides and sheets begin sections too.
 
     Headings are left out, unless the document has nothing else.
     """

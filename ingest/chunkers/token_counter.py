@@ -39,7 +39,7 @@ class TokenCounter:
         return self._token_offsets(text)
 
     def find_fitting_end(self, start: int, end: int, max_tokens: int) -> int:
-        """Return the last position up to `end` before which at most `max_tokens` fit."""
+        """Return the end of the longest part of `start` to `end` that fits into `max_tokens`."""
         last = self.token_index(start) + max_tokens
         fitting = self._offsets[last] if last < len(self._offsets) else end
         fitting = min(end, fitting, start + max_tokens * MAX_CHARACTERS_PER_TOKEN)

@@ -10,7 +10,7 @@ from core.types import Block, Location, Span
 from ingest.chunkers.token_counter import TokenCounter
 
 MAX_QUOTE_TOKENS = 60
-"""A list item or a piece of code of up to so many tokens is quoted as a whole."""
+"""A list item or a piece of code of at most this many tokens is quoted as a whole."""
 
 # Costs of a cut before a unit, on the scale of `structure._compute_cost`: 1 is a chunk of twice
 # the target size.

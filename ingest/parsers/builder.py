@@ -1,4 +1,4 @@
-"""Builder of parsed documents: keeps text and blocks in step, so that no parser counts characters.
+"""Builder of parsed documents: joins text and records offsets, so that no parser counts characters.
 
 It guarantees, for any input:
 * `text` is the blocks' texts joined by one blank line, and each block's span is exactly its text;
@@ -72,7 +72,7 @@ class TextBuilder:
         self._headings.clear()
 
     def add_heading(self, level: int, text: str) -> None:
-        """Add a heading of level 1 (outermost) to 6, above the blocks up to one of its level."""
+        """Add a heading, level 1 (outermost) to 6; it ends those of its level and below."""
         line = to_single_line(text)
         if len(line) > _MAX_HEADING_CHARACTERS:
             self._add_block("paragraph", line)

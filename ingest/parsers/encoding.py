@@ -49,7 +49,7 @@ def _decode_as(data: bytes, encoding: str) -> str | None:
 
 
 def _detect_utf16_without_bom(data: bytes) -> str | None:
-    """Western text in UTF-16 has a zero in nearly every second byte; no other text has."""
+    """Return the codec of Western text in UTF-16: only there nearly every second byte is zero."""
     sample = data[:2000]
     if len(sample) < 4 or len(data) % 2 or b"\0" not in sample:
         return None

@@ -27,7 +27,7 @@ _OLE_SIGNATURE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _OLE_ENCRYPTED_STREAM = "EncryptedPackage".encode("utf-16-le")
 # [MS-OXMSG] 2.4: every Outlook message contains a stream of this name.
 _OLE_MESSAGE_STREAM = "__properties_version1.0".encode("utf-16-le")
-# Description -> signatures, at the start of the file or (ftyp) at its fourth byte.
+# Description -> signatures at the start of the file; `ftyp` begins after four bytes.
 _UNSUPPORTED_SIGNATURES = {
     "a picture. Put it into a PDF if it shows text": (
         *(b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"II*\0", b"MM\0*"),

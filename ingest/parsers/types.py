@@ -9,7 +9,7 @@ from core.types import Block
 
 @dataclass(frozen=True, slots=True)
 class ParsedDocument:
-    """Plain text of a file, its blocks as offsets into that text, its title ("" if it has none)."""
+    """Plain text of a file, its blocks as offsets into that text, and its title or ""."""
 
     text: str
     blocks: tuple[Block, ...]

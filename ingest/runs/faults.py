@@ -1,4 +1,4 @@
-"""Faults of a worker: which of them one document caused, and which only need patience."""
+"""Faults of a worker: those that one document caused, and those that only need a retry."""
 
 import time
 from collections.abc import Callable
@@ -24,7 +24,7 @@ def is_document_fault(error: Exception) -> bool:
 
 
 def retry_while_unavailable(transaction: Callable[[], T]) -> T:
-    """Repeat a transaction while the database is away or other transactions are in its way.
+    """Repeat a transaction while the database is unavailable or other transactions block it.
 
     Raises:
         Unavailable, psycopg.OperationalError, psycopg.InterfaceError: the last attempt failed.

@@ -31,7 +31,7 @@ LEASE_SECONDS = 30.0
 HEARTBEATS_PER_LEASE = 6
 MAX_BATCH_FILES = 32  # fills the model's batches, and a killed worker loses little
 MAX_BATCH_BYTES = 16_000_000  # large files make smaller batches
-MAX_FAILED_ATTEMPTS = 3  # attempts alone; then the file is quarantined
+MAX_FAILED_ATTEMPTS = 3  # of an isolated file; then it is quarantined
 
 ItemAction = Literal["take in", "delete"]
 FileState = Literal[
@@ -62,7 +62,7 @@ class SourceSpec:
 
 @dataclass(frozen=True, slots=True)
 class IngestRun:
-    """A run. `number` is the order of the runs; `settled` counts files that needed no work."""
+    """A run. `number` orders the runs; `settled` counts files that needed no work."""
 
     run_id: uuid.UUID
     number: int
@@ -112,7 +112,7 @@ class QueueItem:
 
     @property
     def uri(self) -> str:
-        """The identity of the file."""
+        """Uri of the file, its identity."""
         return self.file.uri
 
 
@@ -144,7 +144,7 @@ class RunProgress:
 
 @dataclass(frozen=True, slots=True)
 class RunHandle:
-    """Key of a run, and the worker that acts on it. Every statement about a run takes it."""
+    """Key of a run, and the worker that acts on it. All statements about a run need it."""
 
     tenant: str
     run_id: uuid.UUID
@@ -152,7 +152,7 @@ class RunHandle:
 
     @property
     def query_parameters(self) -> dict[str, Any]:
-        """Return the parameters of a statement."""
+        """Parameters that all statements about the run share."""
         return {"tenant": self.tenant, "run_id": self.run_id, "worker": self.worker}
 
 
@@ -166,7 +166,7 @@ def open_run(
     source_specs: Sequence[SourceSpec],
     pipeline_hash: str,
 ) -> tuple[int, datetime]:
-    """Open a run that plans. Return its number and its start time by the database's clock."""
+    """Open a run in state `planning`. Return its number, and its start by the database's clock."""
     sources = [
         {
             "address": spec.address,

@@ -47,7 +47,7 @@ returning unfinished.run_id, unfinished.uri, unfinished.alone, unfinished.strike
 delete from run where tenant_id = %(tenant)s and run_id = %(run_id)s and state = 'planning'
 
 -- name: add_items
--- Write the items of a run, one array a column. An item that a newer run covers is marked as superseded.
+-- Write the items of a run, one array per column. An item that a newer run covers is marked as superseded.
 -- In: tenant, run_id, number, the columns.
 insert into item (tenant_id, run_id, uri, action, source, path, readers, size, tag, alone, strikes, state, outcome)
 select
@@ -82,7 +82,7 @@ from run
 where tenant_id = %(tenant)s and run_id = %(run_id)s
 
 -- name: list_runs
--- The newest runs of a tenant. In: tenant, limit. Out: one row a run, newest first.
+-- The newest runs of a tenant. In: tenant, limit. Out: one row per run, newest first.
 select
     run_id, number, kind, source, sources, uris, pipeline_hash, state, settled, counts, chunks, tokens, seconds, message,
     started_at, finished_at
@@ -96,7 +96,7 @@ limit %(limit)s
 select run_id from run where tenant_id = %(tenant)s and state = 'running' order by number
 
 -- name: list_outcomes
--- The results of a run. In: tenant, run_id. Out: one row a finished file.
+-- The results of a run. In: tenant, run_id. Out: one row per finished file.
 select uri, path, outcome as state, chunks, tokens, reason, message
 from item
 where tenant_id = %(tenant)s and run_id = %(run_id)s and outcome <> ''
@@ -209,7 +209,7 @@ returning uri
 -- Lease a batch: free items, first those to ingest, then those to delete. An item that is tried alone is a batch by itself.
 -- An item with too many strikes is left to quarantine_repeat_failures, also if it got its last strike after that ran.
 -- Each claim raises the fence. In: tenant, run_id, worker, strikes (too many), most (files), most_bytes, seconds.
--- Out: one row an item.
+-- Out: one row per item.
 with first as (
     select i.action, i.alone
     from item i
@@ -278,7 +278,7 @@ for update of i
 
 -- name: complete_items
 -- Record the results of items, in the transaction that stores their documents, with the version of each document.
--- In: tenant, run_id, one array a column. Out: uri of each item that the worker still held.
+-- In: tenant, run_id, one array per column. Out: uri of each item that the worker still held.
 update item i
 set state = 'done', outcome = n.outcome, stage = n.stage, reason = n.reason, message = n.message, chunks = n.chunks,
     tokens = n.tokens, lease_until = null, version = d.version, content_hash = coalesce(d.content_hash, i.content_hash)

@@ -1,4 +1,4 @@
-"""Repair of what killed runs, lost connections or manual changes of the database may leave behind.
+"""Repair of data that killed runs, lost connections or manual changes of the database left behind.
 
 On a healthy system only abandoned runs are found: transactions and constraints prevent the rest.
 """
@@ -56,7 +56,7 @@ def _run_check(
     with services.database.writing(tenant) as connection:
         index = live_index(connection)
         if query_name in STATISTICS_CHECKS:
-            # A recount is only right while nobody stores. Searches are not blocked.
+            # A recount is only right while no transaction stores. Searches are not blocked.
             connection.execute(QUERIES["lock_statistics"], values)
         found = _execute_count(connection, index, query_name, values)
         if found and not dry_run:

@@ -114,7 +114,7 @@ def describe_document(services: Services, tenant: str, name: str) -> dict[str, A
 
 
 def find_progress(services: Services, run: RunHandle) -> RunProgress | None:
-    """Return the progress of a run; None if it is unknown or the database is away."""
+    """Return the progress of a run; None if it is unknown or the database unavailable."""
     try:
         with services.database.writing(run.tenant) as connection:
             return queue.read_progress(connection, run)

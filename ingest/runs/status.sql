@@ -13,7 +13,7 @@ from reader_set r
 where r.tenant_id = %(tenant)s
 
 -- name: list_quarantined
--- The quarantined files, by path. In: tenant. Out: one row a file.
+-- The quarantined files, by path. In: tenant. Out: one row per file.
 select uri, path, stage, reason, message, attempts, run_id, quarantined_at
 from quarantine
 where tenant_id = %(tenant)s
@@ -27,7 +27,7 @@ where tenant_id = %(tenant)s and uri = any (%(uris)s::text[])
 returning run_id
 
 -- name: find_documents
--- The documents with a uri, path or id. In: tenant, name. Out: one row a document.
+-- The documents with a uri, path or id. In: tenant, name. Out: one row per document.
 select
     d.document_id, d.uri, d.path, d.title, d.media_type, d.version, r.readers, d.content_hash, d.pipeline_hash,
     d.source_tag, d.metadata, d.edition, length(f.text) as characters, d.ingested_at, d.run_id, run.kind as run_kind,
@@ -41,7 +41,7 @@ order by d.uri
 limit 10
 
 -- name: list_chunks
--- The chunks of a document in order; for a duplicate, those of its holder. In: tenant, document_id. Out: one row a chunk.
+-- The chunks of a document in order; for a duplicate, those of its holder. In: tenant, document_id. Out: one row per chunk.
 select chunk_id, ordinal, start_char, end_char, tokens, location, context, text
 from chunk
 where tenant_id = %(tenant)s and document_id = (
@@ -50,7 +50,7 @@ where tenant_id = %(tenant)s and document_id = (
 order by ordinal
 
 -- name: list_places
--- All documents with the content of one, without itself. In: tenant, document_id. Out: one row a document, by path.
+-- All documents with the content of one, without itself. In: tenant, document_id. Out: one row per document, by path.
 select d.document_id, d.uri, d.path, d.title, d.version, d.edition, d.same_as is null as first
 from document own
 join document d on d.tenant_id = own.tenant_id and d.holder = own.holder and d.document_id <> own.document_id
@@ -58,7 +58,7 @@ where own.tenant_id = %(tenant)s and own.document_id = %(document_id)s
 order by d.path, d.uri
 
 -- name: list_versions
--- What runs made of a file, newest first. In: tenant, uri. Out: one row a run; version is null if it made none.
+-- What runs made of a file, newest first. In: tenant, uri. Out: one row per run; version is null if it made none.
 select i.version, i.outcome as state, i.content_hash, i.reason, r.run_id, r.kind, r.started_at, r.pipeline_hash
 from run r
 join item i using (tenant_id, run_id)

@@ -48,7 +48,7 @@ IDLE_POLL_SECONDS = 0.5  # while other workers hold all remaining items
 
 @dataclass(slots=True)
 class ClaimedBatch:
-    """The items of a claim and what is done so far, so that a repeated attempt continues there."""
+    """The claimed items and the work done so far, where a repeated attempt continues."""
 
     items: list[QueueItem]
     embedded_documents: list[EmbeddedDocument] | None = None
@@ -56,7 +56,7 @@ class ClaimedBatch:
 
     @property
     def isolated_item(self) -> QueueItem | None:
-        """The item of a batch that is worked on alone."""
+        """The only item of the batch if it is isolated."""
         return self.items[0] if self.items and self.items[0].is_isolated else None
 
     def remove(self, items: Sequence[QueueItem]) -> None:
@@ -148,7 +148,7 @@ class IngestWorker:
         """Ingest the files of a batch, or delete their documents. A failed call can be repeated.
 
         Raises:
-            Unavailable: the database or the model stays away.
+            Unavailable: the database or the model stays unavailable.
         """
         with self.leases.hold(batch.items):
             if batch.items and batch.items[0].action == "delete":
@@ -264,7 +264,7 @@ class IngestWorker:
             self._run_transaction(self._write_batch, batch)
 
     def _write_batch(self, connection: Connection, run: RunHandle, batch: ClaimedBatch) -> None:
-        """Store documents, quarantines and results together, without items that the worker lost."""
+        """Store all results of the items that the worker still holds."""
         assert batch.embedded_documents is not None
         pipeline_hash = self._ingest_run.pipeline_hash
         held = queue.lock_items(connection, run, batch.items)
@@ -288,7 +288,7 @@ class IngestWorker:
         """Remove items from the batch if they fail inside the block. They are tried alone later."""
         try:
             yield
-        except Exception as error:  # parsers, chunkers and models raise anything on a strange file
+        except Exception as error:  # a strange file can cause any error in parsers and models
             if not is_document_fault(error):
                 raise
             batch.remove(items)
@@ -322,7 +322,7 @@ class IngestWorker:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
-        """Run an operation in a transaction, and repeat it while the database is away."""
+        """Run an operation in a transaction, and repeat it while the database is unavailable."""
 
         def attempt() -> T:
             with self._services.database.writing(self.run.tenant) as connection:
@@ -358,7 +358,7 @@ def run_worker(worker: IngestWorker, submit: Callable[[ClaimedBatch], Any]) -> N
 def _wait_for_batches(futures: Sequence[Any]) -> None:
     """Wait for batches in flight after an error, before the worker releases its leases."""
     for future in futures:
-        with suppress(Exception):  # the first error is already on its way
+        with suppress(Exception):  # the first error is already being raised
             future.result()
 
 

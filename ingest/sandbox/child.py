@@ -36,7 +36,7 @@ OCR_TEXT_HEADER = struct.Struct(">Q")
 # The last result ends the process. The message of an OCR request is a picture.
 RESULT_REPLY, LAST_RESULT_REPLY, OCR_REQUEST_REPLY = range(3)
 
-# A process is replaced after so many files, or when it has grown: libraries leak memory.
+# A process is replaced after this many files, or when it has grown: libraries leak memory.
 _MAX_FILES_PER_PROCESS = 2000
 _MAX_MEMORY_FRACTION = 0.6
 _PR_SET_PDEATHSIG = 1  # prctl(2)
@@ -168,7 +168,7 @@ def _limit_resources(max_memory_bytes: int, forbid_processes: bool = True) -> No
     if forbid_processes:
         limit_by_name["RLIMIT_NPROC"] = 0
     for name, value in limit_by_name.items():
-        with suppress(ValueError, OSError, AttributeError):  # Some systems do not have each.
+        with suppress(ValueError, OSError, AttributeError):  # Some systems lack some of these.
             resource.setrlimit(getattr(resource, name), (value, value))
 
 
@@ -192,7 +192,7 @@ def _build_memory_probe() -> Callable[[], int]:
 
 
 def _build_audit_hook() -> Callable[[str, tuple[object, ...]], None]:
-    """Return a hook that ends what a parser has no need to do, see sys.addaudithook.
+    """Return a hook that refuses what a parser does not need; see sys.addaudithook.
 
     Files can be opened for reading in the interpreter, its libraries, `ingest` and `core`. The
     hook stops Python code; the resource limits and the parent's watchdog hold for any code.

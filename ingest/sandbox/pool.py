@@ -34,7 +34,7 @@ from ingest.sandbox.child import (
 )
 from ingest.sources.types import MAX_FILE_BYTES, file_too_large
 
-# The text at four bytes per character, and as much again for its structure and metadata.
+# Four bytes per character of text, and more than that again for structure and metadata.
 _MAX_REPLY_BYTES = 16 * limits.MAX_TEXT_CHARACTERS
 _MAX_OCR_TEXT_BYTES = 1_000_000  # of one picture
 _CPU_LIMIT_SIGNAL = 24  # SIGXCPU, which Windows has no name for
@@ -123,7 +123,7 @@ class ParserPool:
         return [process.pid for process in tuple(self._busy_processes)]
 
     def _request_with_retry(self, slot: "_ProcessSlot", path: str, data: bytes) -> bytes:
-        """Try a lost file twice: something else may have ended the first process."""
+        """Repeat a request once: something other than the file may have ended the process."""
         try:
             return self._request_parse(slot, path, data)
         except _ProcessLost as lost:
@@ -205,7 +205,7 @@ class _ParserProcess:
         return self._process.pid
 
     def request_parse(self, path: str, data: bytes) -> bytes:
-        """Return the message for a file; raises _ProcessLost."""
+        """Return the reply for a file; raises _ProcessLost."""
         self._set_deadline(time.monotonic() + self._limits.timeout_seconds)
         try:
             kind, message = self._exchange(path.encode("utf-8", "replace"), data)
@@ -266,10 +266,10 @@ class _ParserProcess:
         """End the process, busy or not, and wait until it has ended."""
         self.is_alive = False
         for pipe in (self._requests, self._replies):
-            with suppress(OSError):  # It may not be able to receive what is buffered.
+            with suppress(OSError):  # The process may have closed its end.
                 pipe.close()
         try:
-            self._process.wait(_EXIT_GRACE_SECONDS)  # Its own signal says why it ended.
+            self._process.wait(_EXIT_GRACE_SECONDS)  # Then its exit code shows the cause.
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()

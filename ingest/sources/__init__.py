@@ -1,4 +1,4 @@
-"""Registry of document sources, with one line for each scheme. `open_source` is the way in.
+"""Registry of document sources, with one line for each scheme. Start at `open_source`.
 
     local.py           files and folders
     object_storage.py  s3://, gs://, az://
@@ -22,9 +22,7 @@ from ingest.sources.web import PAGE_LIST_PREFIX, open_page_list, open_web_source
 __all__ = ["MAX_FILE_BYTES", "Source", "SourceFile", "open_source", "resolve_source_address"]
 
 SourceFactory = Callable[[str, FileSelection, str], Source]
-"""Opens an address with a selection and the hosts of GROUNDWORK_WEB_ALLOWED_HOSTS. Raises as
-`open_source`.
-"""
+"""Opens an address with a selection and GROUNDWORK_WEB_ALLOWED_HOSTS; raises as `open_source`."""
 
 SOURCES: dict[str, SourceFactory] = {
     "file": open_local,  # also a path without a scheme

@@ -29,9 +29,7 @@ class ForbiddenAddress(UnreadableFile):
 
 @dataclass(frozen=True, slots=True)
 class WebAddress:
-    """An address without user, fragment or odd spelling. `host` is a lower-case name or a plain IP
-    address.
-    """
+    """An address without user or fragment; `host` is a lower-case name or a plain IP address."""
 
     scheme: str
     host: str
@@ -40,9 +38,7 @@ class WebAddress:
 
     @property
     def host_header(self) -> str:
-        """Value of the Host header: with brackets around IPv6, and the port unless it is the
-        default.
-        """
+        """Value of the Host header: IPv6 in brackets, and the port if it is not the default."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
 
@@ -99,9 +95,7 @@ def parse_address(text: str) -> WebAddress:
 
 
 def resolve_redirect(base: WebAddress, location: str) -> WebAddress:
-    """Return the target of a redirect's Location header, decoded as Latin-1; raises as
-    `parse_address`.
-    """
+    """Return the target of a Location header (Latin-1 text); raises as `parse_address`."""
     text = location.encode("latin-1", "replace").decode("utf-8", "replace")
     try:
         return parse_address(urljoin(str(base), text))
@@ -131,9 +125,7 @@ def _unusual_host_error(display_name: str) -> ForbiddenAddress:
 
 
 def _remove_dot_segments(path: str) -> str:
-    """Return a path without `.` and `..`, also written as %2e: patterns must match the path that is
-    requested.
-    """
+    """Return a path without `.` and `..` (also %2e), so that patterns see the requested path."""
     kept: list[str] = []
     decoded = ""
     for part in path.split("/")[1:]:

@@ -32,9 +32,7 @@ _RESERVED_IPV6_NETWORKS = [
 
 
 def is_public_ip(ip: IPv4Address | IPv6Address) -> bool:
-    """Return whether an address is on the public internet. Addresses that wrap another (6to4,
-    NAT64, mapped) never are.
-    """
+    """Return True for a public address, never for one that wraps another (6to4, NAT64, mapped)."""
     if isinstance(ip, IPv4Address):
         return ip.is_global and not any(ip in block for block in _RESERVED_IPV4_NETWORKS)
     if ip.scope_id or ip not in _GLOBAL_UNICAST_IPV6:
@@ -43,8 +41,7 @@ def is_public_ip(ip: IPv4Address | IPv6Address) -> bool:
 
 
 def parse_allowed_hosts(setting: str) -> frozenset[tuple[str, int]]:
-    """Return the hosts and ports of GROUNDWORK_WEB_ALLOWED_HOSTS: `HOST` or `HOST:PORT`, separated
-    by commas.
+    """Return the hosts and ports of GROUNDWORK_WEB_ALLOWED_HOSTS: HOST or HOST:PORT, by commas.
 
     Raises:
         InvalidInput: an entry has another form.
@@ -75,8 +72,7 @@ def check_address(address: WebAddress) -> None:
 
 
 def resolve_public_ips(address: WebAddress, resolver: HostResolver) -> list[str]:
-    """Return the checked IP addresses of a host. Connect to these, and do not resolve the name
-    again.
+    """Return the checked IP addresses of a host. Connect to these without a second look-up.
 
     Raises:
         ForbiddenAddress: the port is unusual, or any of the addresses is not public.
@@ -91,9 +87,7 @@ def resolve_public_ips(address: WebAddress, resolver: HostResolver) -> list[str]
 
 
 def resolve_address(address: WebAddress, resolver: HostResolver) -> list[str]:
-    """Return the IP addresses of a host, each once, without a check; raises `Unavailable` if there
-    are none.
-    """
+    """Return the unchecked IP addresses of a host; raises Unavailable if there are none."""
     if _parse_ip_literal(address) is not None:
         return [address.host]
     ips = list(dict.fromkeys(resolver(address.host, address.port)))

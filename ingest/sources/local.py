@@ -33,9 +33,7 @@ class LocalSource:
         return self.root.as_uri() + ("/" if self.root.is_dir() and self.root != Path("/") else "")
 
     def list_files(self) -> Iterator[SourceFile]:
-        """Yield regular files in the order of their paths, without links, pipes, devices and hidden
-        files.
-        """
+        """Yield regular files by path, without links, pipes, devices and hidden files."""
         if self.root.is_file():
             name, size = _decode_path(self.root.name), self.root.stat().st_size
             yield SourceFile(self.uri, name, self.selection.default_groups, size)

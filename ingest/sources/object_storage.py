@@ -15,11 +15,8 @@ from ingest.sources.selection import (
 )
 from ingest.sources.types import MAX_FILE_BYTES, SourceFile, file_changed, file_gone, file_too_large
 
-SCHEME_EXTRAS = {
-    "s3": "s3",
-    "gs": "gcs",
-    "az": "azure",
-}  # to optional dependencies in pyproject.toml
+# Optional dependencies in pyproject.toml, by scheme.
+SCHEME_EXTRAS = {"s3": "s3", "gs": "gcs", "az": "azure"}
 
 # Errors of the three libraries for missing or unknown credentials.
 _CREDENTIAL_ERRORS = {
@@ -32,9 +29,7 @@ _CREDENTIAL_ERRORS = {
 
 @dataclass(frozen=True, slots=True)
 class BucketSource:
-    """A bucket, a folder in it, or one object. `root` is the address without scheme and final
-    slash.
-    """
+    """A bucket, folder or object. `root` is its address without scheme and final slash."""
 
     scheme: str
     root: str
@@ -47,9 +42,7 @@ class BucketSource:
         return f"{self.scheme}://{self.root}" + ("" if self.is_object else "/")
 
     def list_files(self) -> Iterator[SourceFile]:
-        """Yield objects in the order of their keys, from one flat listing, each with its ETag as
-        tag.
-        """
+        """Yield objects in the order of their keys, each with its ETag as tag."""
         if self.is_object:
             with _translate_errors(self.uri):
                 info = _open_filesystem(self.scheme).info(self.root)

@@ -49,9 +49,8 @@ class SiteThrottle:
 def _simplify_agents(text: str) -> str:
     """Reduce each user agent to this crawler, `*` or a single other one.
 
-    Protego would also take `groundwo` for this crawler, and not `groundwork/2`. Besides, it stores
-    each rule once per
-    agent of a group: a hostile file with thousands of both would fill the memory.
+    Protego would also take `groundwo` for this crawler, and not `groundwork/2`. It stores each rule
+    once per agent of a group: a hostile file with thousands of both would fill the memory.
     """
     lines = text.removeprefix("\ufeff").splitlines()
     for index, line in enumerate(lines):

@@ -30,9 +30,7 @@ class FileSelection:
     exclude: tuple[str, ...] = ()
 
     def includes_path(self, path: str) -> bool:
-        """Return whether to ingest a path; never a hidden one (a part begins with a dot) or the
-        file of access rules.
-        """
+        """Return True for a path to ingest; hidden paths and the access rules never are."""
         if path == ACCESS_RULES_FILE or any(part.startswith(".") for part in path.split("/")):
             return False
         included = not self.include or any(
@@ -66,9 +64,7 @@ def build_selection(
 
 
 def matches_pattern(path: str, pattern: str) -> bool:
-    """Return whether a path matches: `*` and `?` also match slashes, and `**/` at the start also
-    matches no folder.
-    """
+    """Return whether a path matches. `*` and `?` match slashes; a leading `**/` is optional."""
     return fnmatch.fnmatchcase(path, pattern) or (
         pattern.startswith("**/") and fnmatch.fnmatchcase(path, pattern.removeprefix("**/"))
     )

@@ -30,8 +30,7 @@ class Source(Protocol):
 
     @property
     def uri(self) -> str:
-        """Common beginning of the uris of its files, with a slash at the end; for a single file,
-        its uri.
+        """Common beginning of the files' uris, with a slash at the end; or a single file's uri.
 
         Everything below it belongs to the source: a file that is no longer listed is deleted.
         """
@@ -43,7 +42,7 @@ class Source(Protocol):
         Raises:
             InvalidInput: during iteration: there is no file, or the user named something that can't
                 be used.
-            Unavailable: the listing broke off. An incomplete list must never count as complete.
+            Unavailable: the listing is incomplete. An incomplete list must never count as complete.
         """
         ...
 
@@ -74,9 +73,7 @@ def file_gone(path: str) -> UnreadableFile:
 
 
 def file_changed(path: str) -> UnreadableFile:
-    """Return the error for a file that differs from its listing: it must not be stored under the
-    old tag.
-    """
+    """Return the error for a file that changed after its listing, so its tag is outdated."""
     return UnreadableFile(
         "changed", f"{path} changed while it was ingested. Run again once it is finished."
     )

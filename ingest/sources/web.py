@@ -78,9 +78,7 @@ class SitemapSource:
         return _read_page(self.client, file)
 
     def _list_pages(self) -> Iterator[WebAddress]:
-        """Yield each page once. A part that can't be read stops the run: its pages would count as
-        deleted.
-        """
+        """Yield each page once. An unreadable part stops the run: its pages would look deleted."""
         sitemaps, pages = [self.address], set[WebAddress]()
         for sitemap in sitemaps:  # grows while it is read
             try:
@@ -105,8 +103,7 @@ class SitemapSource:
 def open_web_source(
     address: str, selection: FileSelection, web_hosts: str
 ) -> PageListSource | SitemapSource:
-    """Return the source of a web address: a sitemap if its last part has that word and ends in .xml
-    or .xml.gz.
+    """Return the source of a web address: a sitemap if its file name is *sitemap*.xml or .xml.gz.
 
     Raises:
         InvalidInput: the address may not be fetched.
@@ -120,8 +117,7 @@ def open_web_source(
 
 
 def open_page_list(address: str, selection: FileSelection, web_hosts: str) -> PageListSource:
-    """Return the source of `web:FILE`: addresses of one site, one per line, with empty lines and #
-    comments.
+    """Return the source of `web:FILE`: addresses of one site, one per line, and # comments.
 
     Raises:
         InvalidInput: the file can't be read, a line can't be used, or the addresses are of several
@@ -141,25 +137,19 @@ def open_page_list(address: str, selection: FileSelection, web_hosts: str) -> Pa
 
 @cache
 def get_web_client(web_hosts: str) -> WebClient:
-    """Return the client of this process: all sources share the request delays and robots.txt of a
-    site.
-    """
+    """Return the client that all sources share, with its request delays and robots.txt rules."""
     return WebClient(parse_allowed_hosts(web_hosts))
 
 
 def build_page_uri(page: WebAddress) -> str:
-    """Return the uri of a page. A uri that ends in a slash would cover all pages below it, so `#`
-    is added.
-    """
+    """Return the uri of a page; `#` follows a final slash, which would mean all pages below."""
     return f"{page}#" if page.request_target.endswith("/") else str(page)
 
 
 def _describe_page(
     client: WebClient, page: WebAddress, allowed_groups: tuple[str, ...]
 ) -> SourceFile:
-    """Return a page with its tag and size. Without an answer it has none, and reading it gives the
-    reason.
-    """
+    """Return a page with tag and size, or without both if there is no answer."""
     file = SourceFile(build_page_uri(page), page.display_path, allowed_groups)
     try:
         response = client.head(page)
@@ -174,10 +164,9 @@ def _describe_page(
 
 
 def _read_page(client: WebClient, file: SourceFile) -> bytes:
-    """Return the content of a page; refuse it if it changed since the listing, since the stored tag
-    would be wrong.
+    """Return the content of a page; refuse it if it changed after the listing.
 
-    A third request recognises a site that sends a new tag with each response.
+    Some sites send a new tag with each response: a third request recognises them.
     """
     page = parse_address(file.uri)
     response = client.get(page)

@@ -57,9 +57,7 @@ DOCUMENT_TYPES = ("text/", "application/", "message/")
 
 @dataclass(frozen=True, slots=True)
 class HttpResponse:
-    """Response of a site: status, headers with lower-case names, and the unpacked body of a
-    successful GET.
-    """
+    """Response of a site. Header names are lower-case; `body` is unpacked, of a GET with 200."""
 
     address: WebAddress
     status: int
@@ -68,9 +66,7 @@ class HttpResponse:
 
     @property
     def tag(self) -> str | None:
-        """The state of the page: its ETag, or a Last-Modified that a second change would have
-        altered.
-        """
+        """State of the page: its ETag, or a Last-Modified that is old enough to be reliable."""
         tag = self.headers.get("etag") or _strong_last_modified(
             self.headers.get("last-modified"), self.headers.get("date")
         )
@@ -86,8 +82,7 @@ class FetchLimits:
 
 
 class WebClient:
-    """Fetches pages of public sites, one at a time from each site. Safe to use from several
-    threads.
+    """Fetches pages of public sites, one at a time per site. Threads can share it.
 
     `allowed_hosts` are hosts and ports that may be private (parse_allowed_hosts). A public page
     that redirects to one of them is still refused.
@@ -178,9 +173,7 @@ class WebClient:
         return rules
 
     def _fetch_robots(self, address: WebAddress) -> str:
-        """Return the site's robots.txt; while it can't be read nothing may be fetched (RFC 9309,
-        2.3.1.4).
-        """
+        """Return the site's robots.txt; unreadable, it forbids everything (RFC 9309, 2.3.1.4)."""
         robots_address = WebAddress(address.scheme, address.host, address.port, "/robots.txt")
         limits = self._start_limits(MAX_ROBOTS_BYTES)
         try:

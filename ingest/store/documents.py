@@ -1,9 +1,8 @@
 """Write side of the store: documents are replaced, deleted or quarantined, each in one transaction.
 
-A reader sees the old document or the new one, never both and never neither: the hashes that mark a
-document as done are written in the same transaction as its chunks. Many documents share a
-transaction and its few statements, one array a column, which spreads the cost of a statement over
-hundreds of rows.
+A reader sees either the old document or the new one: the hashes that mark a document as done are
+written in the same transaction as its chunks. One transaction stores many documents. Its few
+statements take one array per column, so that each writes hundreds of rows.
 """
 
 import json

@@ -13,7 +13,7 @@ from quarantine q
 where q.tenant_id = %(tenant)s and (q.uri = %(uri)s or (right(%(uri)s, 1) = '/' and starts_with(q.uri, %(uri)s)))
 
 -- name: upsert_documents
--- Insert documents, or lock and rewrite those with the same uri. The arrays, one a column, are in the order of uri, so
+-- Insert documents, or lock and rewrite those with the same uri. The arrays, one per column, are in the order of uri, so
 -- that two transactions never wait for each other. In: tenant, run_id, pipeline_hash, the columns. Out: uri, replaced.
 insert into document as d (
     tenant_id, document_id, reader_set_id, uri, path, title, media_type, version, content_hash, pipeline_hash,
@@ -57,7 +57,7 @@ delete from quarantine where tenant_id = %(tenant)s and uri = any (%(uris)s::tex
 select nextval(pg_get_serial_sequence('chunk', 'chunk_id')) as chunk_id from generate_series(1, %(count)s)
 
 -- name: insert_chunks
--- Insert chunks, one array a column; terms and bands are separated by spaces. In: tenant, the columns.
+-- Insert chunks, one array per column; terms and bands are separated by spaces. In: tenant, the columns.
 insert into chunk (
     tenant_id, chunk_id, document_id, reader_set_id, ordinal, start_char, end_char, text, context, location, tokens,
     term_count, terms, bands
@@ -97,7 +97,7 @@ from unnest(%(chunk_ids)s::bigint[], %(reader_set_ids)s::integer[], %(embeddings
     as v (chunk_id, reader_set_id, embedding)
 
 -- name: insert_sentences
--- Insert the sentences of chunks. In: {sentences}, tenant, one array a column; embeddings (halfvec[], NULLs without
+-- Insert the sentences of chunks. In: {sentences}, tenant, one array per column; embeddings (halfvec[], NULLs without
 -- sentence vectors); words (text[]: term numbers, separated by spaces).
 insert into {sentences} (tenant_id, chunk_id, ordinal, reader_set_id, start_char, end_char, embedding, words)
 select %(tenant)s, s.chunk_id, s.ordinal, s.reader_set_id, s.start_char, s.end_char, s.embedding,
@@ -126,7 +126,7 @@ released as (
 select uri from deleted union select uri from released
 
 -- name: upsert_quarantine
--- Quarantine files with the reason, one array a column, in the order of uri. In: tenant, run_id, pipeline_hash, the
+-- Quarantine files with the reason, one array per column, in the order of uri. In: tenant, run_id, pipeline_hash, the
 -- columns.
 insert into quarantine as q (
     tenant_id, uri, path, content_hash, pipeline_hash, stage, reason, message, attempts, run_id, source_tag

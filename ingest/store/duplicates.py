@@ -57,7 +57,7 @@ _GOLDEN_RATIO_64 = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio, spreads
 
 @dataclass(frozen=True, slots=True)
 class IncomingDocument:
-    """A document that is about to be stored, as far as duplicates are concerned."""
+    """Properties of a new document that decide if it is a duplicate."""
 
     uri: str
     document_id: uuid.UUID
@@ -103,7 +103,7 @@ def find_duplicates(
 def transfer_before_store(
     connection: Connection, tenant: str, incoming: Sequence[IncomingDocument]
 ) -> None:
-    """Lock the contents that come and go, and transfer shared content that its owner gives up.
+    """Lock the old and new contents, and transfer shared content whose owner changes.
 
     All contents are locked at once and in order, before any document is locked, so that two
     transactions never wait for each other.
@@ -112,7 +112,7 @@ def transfer_before_store(
 
 
 def transfer_before_delete(connection: Connection, tenant: str, uris: Sequence[str]) -> None:
-    """Lock and transfer in the same way, for documents that are about to be deleted."""
+    """Do the same for documents that are about to be deleted."""
     nothing = [None] * len(uris)
     columns = {"tenant": tenant, "uris": list(uris), "contents": nothing, "reader_set_ids": nothing}
     _lock_and_transfer(connection, columns)

@@ -1,6 +1,6 @@
 -- name: find_stored_elsewhere
 -- The files whose content is stored already, for the same groups, as another document.
--- In: tenant, uris, contents, readers (separated by \x1f), one array a column. Out: uri.
+-- In: tenant, uris, contents, readers (separated by \x1f), one array per column. Out: uri.
 select n.uri
 from unnest(%(uris)s::text[], %(contents)s::text[], %(readers)s::text[]) as n (uri, content, readers)
 join reader_set r on r.tenant_id = %(tenant)s and r.readers = string_to_array(n.readers, E'\x1f')

@@ -1,7 +1,7 @@
 """Edition of a document: it distinguishes the versions of a text, and orders them.
 
 An edition is a sequence of numbers, `7.4` or `2024-05-31`, and is compared number by number, so
-that 7.10 is newer than 7.4. The first of these that has one decides:
+that 7.10 is newer than 7.4. The first of these places that has one decides:
 
 1. the metadata's `edition`, `version` or `revision`: front matter, or properties of the file;
 2. the path, from its end: a file name that ends in a version or a date (`guide-2.1.pdf`,

@@ -22,7 +22,7 @@ class EmbeddingCache:
         self._vectors: dict[bytes, bytes] = {}  # by hash of the text, least recently used first
 
     def encode(self, embedder: Embedder, texts: Sequence[str]) -> Vectors:
-        """Return what `Embedder.encode` returns, in the precision of stored vectors (16 bits)."""
+        """Return the vectors as `Embedder.encode`, in the precision of stored vectors (16 bits)."""
         keys = [blake2b(text.encode("utf-8", "replace"), digest_size=16).digest() for text in texts]
         vectors = {key: self._vectors.pop(key) for key in set(keys) & self._vectors.keys()}
         missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in vectors}

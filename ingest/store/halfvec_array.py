@@ -1,6 +1,6 @@
 """Binary halfvec arrays for PostgreSQL, built from a whole matrix at once.
 
-As text, one number after the other, vectors would cost more than the rest of storing a document.
+To write vectors as text would take longer than all other steps of storing a document.
 """
 
 from dataclasses import dataclass

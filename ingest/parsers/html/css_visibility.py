@@ -13,7 +13,7 @@ from selectolax.lexbor import LexborHTMLParser, LexborNode, SelectolaxError
 
 _MAX_RULES = 300  # of a page that are applied: each costs a walk over the page
 _MAX_PARSED_RULES = 20 * _MAX_RULES
-_OFF_SCREEN_PIXELS = 900  # Text so far beyond the edge is meant to be found, but not seen.
+_OFF_SCREEN_PIXELS = 900  # Text this far beyond the edge is for machines, not for readers.
 _MIN_READABLE_PIXELS = 3
 _MAX_HIDING_OPACITY = 0.01
 _COMMENT = re.compile(r"/\*.*?(?:\*/|\Z)", re.DOTALL)
@@ -164,7 +164,7 @@ def _is_off_screen(style: Mapping[str, str]) -> bool:
 
 
 def _is_clipped(style: Mapping[str, str]) -> bool:
-    """Return True if nothing is left, or one pixel, as of text for screen readers alone."""
+    """Return True if at most one pixel is left, as for text meant only for screen readers."""
     if style.get("position") == "absolute" and re.match(r"rect\(\s*[01]", style.get("clip", "")):
         return True
     if not style.get("overflow", "").startswith("hidden"):

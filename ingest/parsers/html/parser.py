@@ -130,7 +130,7 @@ def _decode_page(data: bytes) -> str:
 def _choose_title(tree: LexborHTMLParser, parsed: ParsedDocument) -> str:
     """Return the page's title, or its first heading if the title contains that.
 
-    A title often has the site's name in it ("Leave - Alder"); the heading is the better name then.
+    A title often contains the site's name ("Leave - Alder"); then the heading is the better name.
     """
     node = tree.css_first("title")
     title = to_single_line(node.text()) if node else ""

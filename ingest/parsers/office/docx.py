@@ -174,7 +174,7 @@ def _style_name(style: ParagraphStyle | None) -> str:
 def _find_numbering(
     paragraph: Paragraph, style: ParagraphStyle | None
 ) -> tuple[str | None, str | None]:
-    """Return list id and level, of the paragraph, its style, or the styles that is based on."""
+    """Return list id and level of the paragraph, else of its style or a base style."""
     sources = [paragraph._p.pPr]
     base: Any = style
     while base is not None and len(sources) < _MAX_STYLE_CHAIN:

@@ -191,7 +191,7 @@ class PdfWriter:
     def _append_line(self, text: str, line: str) -> str:
         """Join two lines.
 
-        A hyphen at the break goes, unless the document writes that word with it elsewhere.
+        A hyphen at the break is removed, unless the document writes the word with it elsewhere.
         """
         if not (text.endswith("-") and text[-2:-1].isalpha() and line[:1].islower()):
             return f"{text} {line}"

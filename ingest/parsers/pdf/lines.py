@@ -96,7 +96,7 @@ def _group_by_line(fragments: Sequence[_Fragment]) -> Iterator[list[_Fragment]]:
 
 
 def _is_on_other_line(fragment: _Fragment, previous: _Fragment) -> bool:
-    """Return True far above or below, and back to the left also a little above or below."""
+    """Return True if the baselines are far apart, or a little and the text is further left."""
     distance = abs(fragment.y - previous.y)
     size = max(fragment.size, previous.size)
     return distance > size or (distance > 0.5 * size and fragment.x < previous.x)
@@ -134,7 +134,7 @@ def _split_cells(fragments: Sequence[_Fragment]) -> list[str]:
         cells[-1] += fragment.text
         if text:
             width = 0.5 * size * len(text)  # A letter is half as wide as its size.
-            right = max(right, fragment.x) + 1.25 * width  # The longer, the less sure its end.
+            right = max(right, fragment.x) + 1.25 * width  # The end is an estimate: add a margin.
     return cells
 
 

@@ -27,8 +27,8 @@ _GENERATED_TITLE = re.compile(
     r"microsoft (?:word|powerpoint|excel) - |.*\.(?:docx?|pdf|tex|indd|pptx?|xlsx?)$", re.I
 )
 _NUMBER = re.compile(r"\d+|\b[ivxlc]+\b")
-_MIN_REPEATED_PAGES = 3  # A header or footer is on so many pages,
-_MIN_REPEATED_SHARE = 0.4  # and on this share of them: books alternate left and right headers.
+_MIN_REPEATED_PAGES = 3  # A header or footer is on at least this many pages,
+_MIN_REPEATED_SHARE = 0.4  # and on this share: books alternate left and right headers.
 
 
 def parse(data: bytes) -> ParsedDocument:

@@ -1,4 +1,4 @@
-"""JSON: members as "name: value" lines, objects under headings, lists of like records as tables."""
+"""JSON: members as "name: value" lines, objects under headings, lists of records as tables."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence

@@ -15,7 +15,7 @@ from ingest.parsers.encoding import decode_text
 from ingest.parsers.html.parser import HiddenElementTracker, write_html
 from ingest.parsers.types import ParsedDocument
 
-# markdown-it's time can grow with the square of a paragraph's length: a longer one stays as it is.
+# markdown-it's time can grow with the square of a paragraph's length: a longer one is not parsed.
 _MAX_PARAGRAPH_CHARACTERS = 20_000
 _YAML_FRONT_MATTER = re.compile(
     r"\A---[ \t]*\n(.*?)^(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE

@@ -26,7 +26,7 @@ def parse(data: bytes) -> ParsedDocument:
 
 
 def write_text(text: str, builder: TextBuilder) -> None:
-    """Write text after the content of the builder; only at its start text has headings."""
+    """Write text. A lone line can be a heading only if the builder is still empty."""
     body = text.replace("\r\n", "\n").replace("\r", "\n").replace("\f", "\n\n").expandtabs(4)
     pieces = [_split_lines(piece) for piece in _BLANK_LINES.split(body)]
     if builder.has_text:  # Lone lines of an e-mail's body are greetings, not headings.

@@ -23,7 +23,7 @@ _OPTION = re.compile(r":([\w-]+):(?:\s|$)(.*)")
 _FIELD = re.compile(r":([\w -]+):\s*(.*)")
 
 _MAX_DEPTH = 20  # directives within directives
-# The patterns' time can grow with the square of a text's length: a longer one stays as it is.
+# The patterns' time can grow with the square of a text's length: a longer one keeps its markup.
 _MAX_INLINE_CHARACTERS = 20_000
 _CODE_DIRECTIVES = frozenset(
     """
