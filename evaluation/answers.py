@@ -107,7 +107,7 @@ def evaluate_questions(
     on_progress: StepCallback,
     models: Models | None = None,
 ) -> Report:
-    """Ask a tenant with the passages of a corpus each question; one step a question.
+    """Ask each question of a tenant with the passages of a corpus; one step a question.
 
     `models` write the answers; without them the answers are quotes. Return figures for `--json`;
     fractions are 0 to 1, None means no question of that kind.
@@ -262,7 +262,7 @@ def _check_answer(golden: GoldenQuestion, answer: Answer) -> Iterable[str]:
 def _find_disclosures(
     golden: GoldenQuestion, answer: Answer, all_questions: Sequence[GoldenQuestion]
 ) -> Iterable[str]:
-    """Find withheld documents, and strings of the answer that other readers may see."""
+    """Yield a sentence for each withheld document and each secret string that an answer shows."""
     withheld, secrets = set(golden.withheld), set[str]()
     for other in all_questions:
         if other.question == golden.question and other.kind == "answerable":

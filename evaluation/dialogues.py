@@ -32,7 +32,7 @@ class GoldenTurn:
 
 @dataclass(frozen=True, slots=True)
 class DialogueOutcome:
-    """The search for one turn, with the question as it is and as it was asked."""
+    """Results of the search for one turn, without and with rewriting."""
 
     turn: GoldenTurn
     asked_as: str
@@ -75,7 +75,7 @@ def evaluate_dialogues(
     on_progress: StepCallback = lambda _: None,
     models: Models | None = None,
 ) -> list[DialogueOutcome]:
-    """Search for each turn with the question as it is, and as rewritten by earlier turns."""
+    """Search for each turn with the question as it is, and as rewritten from earlier turns."""
     outcomes: list[DialogueOutcome] = []
     for dialogue in dialogues:
         for outcome in _evaluate_dialogue(services, principal, dialogue, models):

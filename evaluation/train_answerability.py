@@ -1,12 +1,11 @@
 """Fit serving/answering/answerability.json, and draw the curve behind its threshold.
 
-    python -m evaluation.train_answerability ../shared/data/squad TENANT TENANT_WITHOUT
-    [picture.svg]
+    python -m evaluation.train_answerability FOLDER TENANT TENANT_WITHOUT [PICTURE.svg]
 
-The folder holds a questions.jsonl. TENANT has the whole corpus.jsonl ingested; TENANT_WITHOUT has
+FOLDER holds a questions.jsonl. TENANT has the whole corpus.jsonl ingested; TENANT_WITHOUT has
 the same corpus without the articles of the questions. An answerable question to TENANT is a
 positive; each question to TENANT_WITHOUT is a negative. Unanswerable questions whose article is
-there are measured, but not learnt from: only reading tells them apart, and learning from them costs
+there are measured, but not trained on: only reading tells them apart, and training on them costs
 more of the other questions than it gains. The threshold and the figures come from held-out
 articles, the weights from all articles. The picture needs matplotlib.
 """

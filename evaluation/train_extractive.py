@@ -1,8 +1,8 @@
 """Fit the weights of the sentence model, serving/answering/extractive.json.
 
-    python -m evaluation.train_extractive ../shared/data/squad TENANT
+    python -m evaluation.train_extractive FOLDER TENANT
 
-The folder holds a questions.jsonl; TENANT has its corpus.jsonl ingested (`groundwork eval answers
+FOLDER holds a questions.jsonl; TENANT has its corpus.jsonl ingested (`groundwork eval answers
 --corpus ... --questions ...` does that and names the tenant). The model is a conditional logit
 (McFadden, 1974): among the sentences of the evidence, those of the right passage with an accepted
 answer should have all the probability. The figures come from held-out articles, the weights from

@@ -1,8 +1,8 @@
 """From hits to the evidence of an answer: fewer, complete passages of several documents.
 
-merge    neighbouring chunks of one document become one passage drop     a passage that repeats an
-earlier one is left out, unless its numbers differ: two documents that disagree must
-         both be seen
+merge    neighbouring chunks of one document become one passage
+drop     a passage that repeats an earlier one is left out, unless its numbers differ: two
+         documents that disagree must both be seen
 spread   no document fills the evidence while others have passages
 fit      the evidence has a token budget, so that a language model can read all of it
 """
@@ -18,7 +18,7 @@ from core.token_estimate import CHARACTERS_PER_TOKEN
 from core.types import Span
 from retrieval.types import Hit, SearchResult
 
-MAX_PASSAGES = 8  # of an answer's evidence: the sentence model was fitted on as many
+MAX_PASSAGES = 8  # of an answer's evidence; the sentence model was fitted on this number
 CANDIDATE_HITS = 24  # hits to choose from: merging and spreading must leave enough
 MAX_CONTEXT_TOKENS = 3_000  # with the prompt and the answer this fits a window of 4,096
 MAX_PASSAGES_PER_DOCUMENT = 4  # half of the passages
@@ -34,7 +34,7 @@ def build_context(
     max_tokens: int = MAX_CONTEXT_TOKENS,
     max_per_document: int = MAX_PASSAGES_PER_DOCUMENT,
 ) -> SearchResult:
-    """Return the result with `max_passages` passages and `max_tokens` at most; one in any case.
+    """Return the result, cut to `max_passages` and `max_tokens`. The first passage always stays.
 
     A document gets more than `max_per_document` passages only if the other documents leave room. A
     merged passage has the rank, id and scores of its best chunk. All offsets stay those of the

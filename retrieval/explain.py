@@ -1,9 +1,9 @@
 """Explanation of a search: the parts of each score, and the indexes that the database used.
 
 EXPLAIN ANALYZE runs the same statement again in the same snapshot and counts the rows that it
-really reads. It is planned for its values, while a connection may keep one plan for all questions;
-the statement and the settings decide the index in both cases. Only counts after row-level security
-are returned; the planner's estimates cover the rows of all tenants.
+really reads. It gets a plan of its own, while a connection may keep one plan for all questions;
+both plans use the same indexes, since statement and settings decide them. Only counts after
+row-level security are returned; the planner's estimates cover the rows of all tenants.
 """
 
 from collections.abc import Iterator, Mapping
@@ -125,7 +125,7 @@ def _match_terms(
 def _find_access_paths(
     node: PlanNode, retrievers_by_table: Mapping[str, RetrieverName]
 ) -> Iterator[AccessPath]:
-    """Yield the scans of a plan that ran for a retriever, from the top."""
+    """Yield the scans of a plan that ran for a retriever, outermost first."""
     retriever = _find_retriever(node, retrievers_by_table)
     if retriever and node["Actual Loops"]:
         is_candidate_scan = _is_candidate_scan(node, retriever)
@@ -163,7 +163,7 @@ def _classify_access(
     if "Order By" in node:
         return "HNSW"
     if is_candidate_scan and retriever == "dense":
-        return "exact"  # all vectors are compared, whichever index brings them
+        return "exact"  # all vectors are compared, whichever index reads them
     return ACCESS_METHODS.get(node["Node Type"], "index")
 
 

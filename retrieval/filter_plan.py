@@ -1,8 +1,8 @@
-"""Choice of the way in which a filter joins the search, so that k hits come back if k exist.
+"""Choice of a plan for a filter, so that a search for k hits returns k if they exist.
 
-A filter that few chunks pass is answered first: the search gets their ids and compares just their
+A filter that few chunks pass is evaluated first: the search gets their ids and compares just their
 vectors, exactly. A filter that many chunks pass is tested on each neighbour that the vector index
-brings, nearest first, until enough have passed. In both cases BM25 counts over all that the reader
+returns, nearest first, until enough have passed. In both cases BM25 counts over all that the reader
 may see, and only candidates are filtered.
 """
 
@@ -68,7 +68,7 @@ def plan_filter(
 
 
 def compute_exact_limit(chunks: int) -> int:
-    """Return how many of `chunks` are compared one by one at most."""
+    """Return the largest number of `chunks` to compare one by one."""
     return max(MIN_EXACT_CHUNKS, isqrt(EXACT_COST_RATIO * chunks))
 
 

@@ -13,8 +13,8 @@ from (
 ) passed
 
 -- name: chunk_matches
--- Test whether a document with chunk p passes a filter, be it only a copy. Part of search.sql if
--- too many chunks pass to list them. A scalar subquery can't become a join, so PostgreSQL tests one
+-- Test if any document with chunk p, copies included, passes a filter. Part of search.sql if too
+-- many chunks pass to list them. A scalar subquery can't become a join, so PostgreSQL tests one
 -- candidate after the other, in the order of the index, until there are enough. In: the condition
 -- on document d with its values, tenant.
 (

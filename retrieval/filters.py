@@ -1,7 +1,7 @@
 """Filters: a small tree of typed conditions that selects documents.
 
-    And((Prefix("path", "policies/"), Range("metadata.year", gte=2024), Not(Equals("language",
-    "de"))))
+    And((Prefix("path", "policies/"), Range("metadata.year", gte=2024),
+         Not(Equals("language", "de"))))
 
 The same as JSON, which `parse_filter` reads and `filter_json` writes:
 

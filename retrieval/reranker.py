@@ -20,7 +20,7 @@ RERANKER_SETTING = "GROUNDWORK_RERANKER"
 
 
 class Reranker(Protocol):
-    """A judge of how well a passage answers a question."""
+    """Scores how well a passage answers a question."""
 
     @property
     def name(self) -> str:

@@ -30,7 +30,7 @@ MAX_HITS = 100
 def check_question(question: str) -> str:
     """Return a question without surrounding space.
 
-    Each entry calls this once; the functions below trust the question.
+    Each entry point calls this once; the functions below rely on it.
 
     Raises:
         InvalidInput: the question is empty, too long, or not text.
@@ -53,7 +53,7 @@ def check_question(question: str) -> str:
 
 
 def check_limit(limit: int) -> int:
-    """Return a number of hits that a search can return.
+    """Return `limit` if a search can return that many hits.
 
     Raises:
         InvalidInput: it is not between 1 and `MAX_HITS`.
@@ -79,10 +79,10 @@ def retrieve(
     """Return the passages that answer a question best, among those that the principal may see.
 
     The caller has checked `question` and `limit` (`check_question`, `check_limit`). `vector` is the
-    question's, if the caller has it: in mode dense the question may then be empty; in mode lexical
-    it changes no score, but gives the hits their cosines. The `reranker` decides the order of the
-    best hits. `explain` adds the reasons of each score and takes about twice as long. `collapse`
-    merges near-duplicates into one hit; None: as the settings say.
+    question's embedding, if the caller has it: in mode dense the question may then be empty; in
+    mode lexical it changes no score, but the hits get cosines. The `reranker` orders the best hits.
+    `explain` adds the reasons of each score and takes about twice as long. `collapse` merges
+    near-duplicates into one hit; None uses the setting.
 
     Raises:
         Unavailable: the database or a model can't be used.
@@ -112,7 +112,7 @@ def retrieve(
 
 
 class _StageTimer:
-    """The milliseconds of one stage after the other."""
+    """Measures the milliseconds of consecutive stages."""
 
     def __init__(self) -> None:
         self.milliseconds: dict[str, float] = {}
@@ -159,7 +159,7 @@ def _search_snapshot(
 
 
 def _set_ef_search(connection: Connection, ef_search: int) -> None:
-    if ef_search != MIN_EF_SEARCH:  # which the settings of the transaction have already
+    if ef_search != MIN_EF_SEARCH:  # already set by the transaction's settings
         connection.execute("select set_config('hnsw.ef_search', %s, true)", (str(ef_search),))
 
 

@@ -1,7 +1,7 @@
 -- name: search
 -- Search what the reader may see with BM25 and vectors together; return the best hits first.
 --
--- In braces:
+-- Placeholders in braces:
 --      vectors, sentences          tables of the live index version
 --      nearest                     the dense search: block nearest_exact or nearest_index
 --      chunk_condition             the filter on chunk p (retrieval/filter_plan.py)
@@ -15,7 +15,7 @@
 --      lexical_depth, dense_depth  candidates of each search; 0 switches it off
 --      max_postings                postings to read for candidates; at least those of one term
 --      collapse, named_editions    whether near-duplicates share a hit; the named editions
---      edition_margin              the part of the best score that a preferred edition may lack
+--      edition_margin              a preferred edition may score lower by this share
 --      bm25_weight, coverage_weight, passage_weight, sentence_weight, limit
 --                                  see retrieval/search_statement.py
 -- Out: a row for each hit: the chunk, its document, its sentences with their cosines, the score,
@@ -292,7 +292,7 @@ order by rank
 -- name: nearest_exact
 -- The dense search that compares every vector, for a tenant or a filter with few chunks. Part of
 -- search.
--- OFFSET 0 keeps the order outside, so that the vector index can't bring it.
+-- OFFSET 0 keeps the sort outside the subquery, so PostgreSQL can't use the vector index for it.
 select chunk_id, distance
 from (
     select chunk_id, embedding <=> %(vector)s::halfvec as distance

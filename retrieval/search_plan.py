@@ -11,9 +11,8 @@ from core.db.queries import load_queries
 
 QUERIES = load_queries(Path(__file__).with_name("search_plan.sql"))
 
-# Comparing this many vectors one by one takes about as long as the vector index. Where a tenant has
-# only part of an index, the index visits vectors of other tenants in vain, so that comparing pays
-# for more vectors.
+# Comparing this many vectors one by one takes about as long as the vector index. For a tenant with
+# only part of an index the limit is higher: the index visits vectors of other tenants in vain.
 MAX_EXACT_VECTORS = 4_000
 
 # Candidates that the vector index keeps (hnsw.ef_search): more find more of the nearest vectors and
@@ -63,8 +62,8 @@ def read_corpus_stats(connection: Connection, tenant: str) -> CorpusStats:
 
 # For the transaction of a search. Iterative scan: where few neighbours belong to the tenant, the
 # groups and the filter, the vector index continues until it has enough; the default limit of 20,000
-# tuples would end too early. No sort where an index brings the order. No JIT: compiling would take
-# longer than the search.
+# tuples would end too early. No sort where an index returns rows in order. No JIT: compiling would
+# take longer than the search.
 SEARCH_SETTINGS = {
     "hnsw.iterative_scan": "relaxed_order",
     "hnsw.ef_search": str(MIN_EF_SEARCH),

@@ -3,7 +3,7 @@
 The score of a passage is half words and half meaning. Words: 0.4 of BM25, as a fraction of the most
 that any text could get for the question, and 0.1 of the question's idf that one sentence covers.
 Meaning: 0.25 of the passage's cosine and 0.25 of its best sentence's (late interaction at the level
-of sentences). All four mean the same for every question, so nothing is scaled to the candidates.
+of sentences). All four are comparable between questions, so nothing is scaled to the candidates.
 docs/decisions/0004-ranking.md compares this with other formulas.
 """
 

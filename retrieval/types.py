@@ -73,10 +73,10 @@ class ScoreReasons:
 class Hit:
     """A passage that was found, with its place in the document.
 
-    `score` is the search's, 0 to 1 (below 0 for unrelated passages), and not a probability. `rank`
-    follows `reranked`, if a reranker scored the hit. A hit represents its near-duplicates and has
-    the score of the best of them; `also` lists their documents. `coverage` is the part, 0 to 1, of
-    the question's idf that one sentence covers together with the headings above it.
+    `score` is the search score, 0 to 1 (below 0 for unrelated passages); it is not a probability.
+    `rank` is the reranker's if `reranked` is set. A hit represents its near-duplicates and has the
+    score of the best of them; `also` lists their documents. `coverage` is the share, 0 to 1, of the
+    question's idf that one sentence covers together with the headings above it.
     """
 
     rank: int
@@ -116,7 +116,7 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class AccessPath:
-    """The way in which the database served a retriever.
+    """A scan that the database ran for a retriever.
 
     `step` is "find" if it looked for candidates, and "score" if it read the vectors of known ones.
     `rows` counts the rows after row-level security.
@@ -139,7 +139,7 @@ class DocumentCounts:
 
 @dataclass(frozen=True, slots=True)
 class SearchExplanation:
-    """The course of a search. Every number is over what the reader may see.
+    """Details of a search. Every number covers only what the reader may see.
 
     `passed` counts what passes the filter, None without one. `milliseconds` has "planning" and
     "execution", which the database measured in a second run.
@@ -167,7 +167,7 @@ class RerankSummary:
 class SearchResult:
     """The hits for a question, best first.
 
-    `idf` has each term of the question, over what the reader may see; `searched` counts that.
+    `idf`, by term of the question, and `searched` cover only what the reader may see.
     `milliseconds` has "embed" and "search", and "filter", "explain" and "rerank" if there was such
     a stage.
     """

@@ -47,7 +47,7 @@ def encode_truncated(embedder: Embedder, texts: Sequence[str]) -> Vectors:
 
 
 def check_vector(embedder: Embedder, vector: Sequence[float]) -> list[float]:
-    """Return a vector that this model may have made.
+    """Return `vector` as a list if it may come from this model.
 
     Raises:
         InvalidInput: it has another dimension, or numbers that are not finite.

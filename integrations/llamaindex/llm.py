@@ -1,7 +1,8 @@
 """The model gateway as a LlamaIndex LLM, with its routing, deadlines, fallback and budgets.
 
-    llm = GatewayLLM(gateway, Principal("alder"), purpose="report") llm.complete("...")
-    # or chat, stream_chat, structured_predict index.as_query_engine(llm=llm)
+    llm = GatewayLLM(gateway, Principal("alder"), purpose="report")
+    llm.complete("...")  # or chat, stream_chat, structured_predict
+    index.as_query_engine(llm=llm)
 
 The text is a model's, without citations and unverified;
 `serving.answering.pipeline.answer_question` verifies. The gateway raises its own errors:

@@ -121,7 +121,7 @@ def _node_vectors(embedder: Embedder, nodes: Sequence[BaseNode]) -> Vectors:
 
 
 def _check_same_model(embedder: Embedder, node: BaseNode, vector: NDArray[np.float32]) -> None:
-    """Refuse the vector of another model, which would make searches wrong unnoticed."""
+    """Refuse the vector of another model, which would silently make searches wrong."""
     texts = [node.get_content(mode) for mode in (MetadataMode.EMBED, MetadataMode.NONE)]
     own_vectors = encode_truncated(embedder, texts)
     if (own_vectors @ vector).max() < MIN_SAME_MODEL_COSINE * np.linalg.norm(vector):

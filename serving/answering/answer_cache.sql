@@ -1,7 +1,7 @@
 -- name: find_answer
--- Find a stored answer that is still valid, in the same snapshot as the epoch that it is compared with.
--- In: tenant, key, max_age_hours. Out: one row: epoch, the state of the documents that the reader sees (the live index
--- and the sum of their change counters), and answer, or NULL.
+-- Find a stored answer that is still valid, in one snapshot with the current epoch.
+-- In: tenant, key, max_age_hours. Out: one row: epoch, the state of the documents that the reader
+-- sees (the live index and the sum of their change counters), and answer, or NULL.
 with current_epoch as (
     select
         (select index_version_id from index_version where live) || '.'
@@ -13,8 +13,9 @@ left join response r on r.tenant_id = %(tenant)s and r.key = %(key)s and r.epoch
     and r.created_at > now() - make_interval(hours => %(max_age_hours)s)
 
 -- name: find_similar_answer
--- Find the valid answer of the most similar question, for the same groups, filter, search mode and release.
--- In: tenant, context, epoch, max_age_hours, question_vector, min_similarity (a cosine). Out: answer, at most one row.
+-- Find the valid answer of the most similar question in the same context (groups, mode, filter...).
+-- In: tenant, context, epoch, max_age_hours, question_vector, min_similarity (a cosine).
+-- Out: answer, at most one row.
 select r.answer
 from response r
 where r.tenant_id = %(tenant)s and r.context = %(context)s and r.epoch = %(epoch)s

@@ -44,7 +44,7 @@ from serving.answering.types import Refusal
 TOP_SENTENCES = 4  # sentences whose probabilities the feature "certainty" adds up
 TOP_COSINES = 3
 MAX_QUOTED_WORDS = 3  # of the question, in a refusal
-MIN_KNOWN_WEIGHT = 0.5  # share of the terms that documents have, if a refusal names the others
+MIN_KNOWN_WEIGHT = 0.5  # share of known terms, by weight, from which a refusal names the rest
 IDF_TOLERANCE = 1e-6  # idf values come from the database, rounded
 MEASURE_LABELS: Mapping[AnswerKind | None, str] = {
     "mass": "a weight",
@@ -126,7 +126,7 @@ def _compute_features(inputs: _Inputs) -> dict[str, float]:
     best = inputs.ranking[0].sentence
     cosines = sorted((sentence.cosine for sentence in inputs.sentences), reverse=True)
     cosines = cosines[:TOP_COSINES]
-    # Probabilities without the extra doubt of the softmax temperature.
+    # Undo the softmax temperature, which flattens the probabilities.
     certainties = [ranked.probability**SOFTMAX_TEMPERATURE for ranked in inputs.ranking]
     question_pairs = extract_term_pairs(evidence.question)
     passage_terms = collect_passage_terms(evidence, inputs.sentences)

@@ -1,4 +1,4 @@
-"""Evidence sentences: the sentences of the passages found, and the parts of the question they hold.
+"""Sentences of the retrieved passages, and the parts of the question that they hold.
 
 All measures are relative to the question, so that they mean the same in ten documents and in a
 million.
@@ -150,10 +150,7 @@ def extract_term_pairs(text: str) -> set[tuple[str, str]]:
 
 
 def score_answer_kind(analysis: QuestionAnalysis, text: str) -> float:
-    """Return 1 if a text holds a new answer of the kind asked for, and -1 if not.
-
-    0 if the question does not tell the kind.
-    """
+    """Return 1 if a text adds something of the kind asked for, -1 if not; 0 if no kind is known."""
     if analysis.answer_kind is None:
         return 0.0
     return 1.0 if _contains_answer_kind(analysis, text) else -1.0

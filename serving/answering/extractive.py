@@ -43,13 +43,13 @@ MAX_SENTENCES = 4
 MAX_WORDS = 80  # of all sentences together, if there are more than two
 STOP_PROBABILITY = 0.9  # add no sentence if the answer is among the chosen with this probability
 MIN_PROBABILITY = 0.03  # a less probable sentence is not worth reading
-# Above 1: doubt more. Staff do not use the words of the page, as the questions of the training do.
+# Above 1 lowers confidence: users share fewer words with a page than training questions do.
 SOFTMAX_TEMPERATURE = 2.0
-MAX_SCORE_GAP = 0.4  # to the best passage; a passage further behind is one of many
+MAX_SCORE_GAP = 0.4  # to the best passage; a larger gap counts as this one
 MIN_SPELLING_SIMILARITY = 0.82  # ratio of difflib, 0 to 1, of a misspelled word and the right one
-MIN_PREFIX_LETTERS = 5  # equal first letters that make two words relatives: invent, invention
+MIN_PREFIX_LETTERS = 5  # equal first letters of related words: invent, invention
 
-# Rules that no training set of running text teaches, in logits: 1 multiplies the odds by 2.7.
+# Bonuses in logits for cases that the training text lacks: 1 multiplies the odds by 2.7.
 RANGE_BONUS = 1.5  # for a table row with a range that includes a number of the question
 SUPERSEDED_BONUS = 4.0  # for superseded documents if the question asks for them, else against them
 
@@ -61,8 +61,8 @@ _OUTDATED_TERMS = extract_word_terms(load_lexicon("questions").words("outdated_w
 class RankedSentence:
     """A sentence of the evidence and the probability, 0 to 1, that it is the one that answers.
 
-    `is_inapplicable` is true for a sentence of a superseded document, or about another thing of the
-    kind asked for. `matched_terms` are the question's terms in the sentence.
+    `is_inapplicable` is true for a sentence of a superseded document, or about the Heron 200 if the
+    question names the Heron 210. `matched_terms` are the question's terms in the sentence.
     """
 
     sentence: EvidenceSentence
@@ -73,7 +73,7 @@ class RankedSentence:
     def is_weaker_row_than(self, other: "RankedSentence") -> bool:
         """Return true for a row of the same table that matches only some of the other's terms.
 
-        The row of Bronze is an example, if the question asks for Silver.
+        Example: the row of Bronze, if the question asks for Silver.
         """
         table = (self.sentence.hit_index, self.sentence.header)
         other_table = (other.sentence.hit_index, other.sentence.header)

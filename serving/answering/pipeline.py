@@ -46,7 +46,7 @@ from serving.answering.verification import entailment
 from serving.answering.verification.verifier import Verdict, Verifier
 from serving.gateway.types import ModelFailed, NoModelAvailable
 
-MAX_REPAIRS = 2  # sentences of one answer that the generator may word again
+MAX_REPAIRS = 2  # sentences of one answer that the generator may reword
 
 
 def answer_question(
@@ -79,8 +79,7 @@ def stream_answer(
     where: Filter | None = None,
     answer_cache: AnswerCache | None = None,
 ) -> Generator[AnswerEvent]:
-    """Answer a question from the documents that the principal may see and `where` selects, or
-    refuse.
+    """Answer from the documents that the principal may see and `where` selects, or refuse.
 
     Yield `SearchCompleted`, each sentence once it is verified, and the whole `Answer` last. Secrets
     and personal data are masked as the settings say. Closing the stream cancels the work. The

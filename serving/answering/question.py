@@ -20,8 +20,8 @@ _QUESTION_STOP_TERMS = extract_word_terms(_LEXICON.words("stop_words"))
 _QUESTION_PATTERNS: Mapping[AnswerKind, re.Pattern[str]] = {
     kind: _LEXICON.compile(expression) for kind, expression in _LEXICON["question_kinds"].items()
 }
-# Least weight of a term, as a share of the highest possible idf. In a dozen documents on one
-# subject the name of the subject is common, and is still what the question asks for.
+# Minimum weight of a term, as a share of the highest possible idf. In a few documents on one
+# subject the name of the subject is common, but still important.
 MIN_IDF_SHARE = 0.4
 
 
@@ -39,7 +39,7 @@ class QuestionAnalysis:
 
 
 def analyze_question(evidence: SearchResult) -> QuestionAnalysis:
-    """Return the parts of the question that some evidence was searched for."""
+    """Return the parts of the question that the evidence was retrieved for."""
     question = evidence.question
     words = WORD_PATTERN.findall(question)
     weights = _weigh_terms(evidence)
@@ -107,7 +107,7 @@ def mentions_designation(text: str, designation: Sequence[str]) -> bool:
 def mentions_other_designation(text: str, designations: Set[tuple[str, ...]]) -> bool:
     """Return true if a text names only other things of the kind that the designations name.
 
-    A text about the Heron 200 is an example, if the question asks for the Heron 210.
+    Example: a text about the Heron 200, if the question asks for the Heron 210.
     """
     kinds = {designation[0] for designation in designations if len(designation) > 1}
     if not kinds:

@@ -29,8 +29,7 @@ FaultCode = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Citation:
-    """An exact quote and its place: `quote` equals the document's text from `span.start` to
-    `span.end`.
+    """An exact quote and its place: `quote` is the document's text from `span.start` to `span.end`.
 
     `also` lists the documents with the same file, which therefore have the quote at the same place.
     """
@@ -65,8 +64,7 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class InjectionFlag:
-    """A suspected prompt injection in a retrieved passage. It is neither quoted nor sent to a
-    model.
+    """A suspected prompt injection in a passage: neither quoted nor sent to a model.
 
     `score` is the sum of its signs, at least 1.
     """

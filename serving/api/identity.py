@@ -36,7 +36,7 @@ class IdentityProvider(Protocol):
 
 
 class LocalIdentity:
-    """Believes the request. For one machine only: the service then listens on loopback."""
+    """Trusts the headers of a request. For one machine only: the service listens on loopback."""
 
     name = "local"
 
@@ -142,8 +142,7 @@ PROVIDERS: Mapping[str, Callable[[Settings, str, tuple[str, ...]], IdentityProvi
 def open_identity_provider(
     settings: Settings, host: str, tenants: tuple[str, ...]
 ) -> IdentityProvider:
-    """Return the configured provider for a service that listens on `host`. `tenants` are those that
-    the page offers.
+    """Return the configured provider for a service on `host` whose page offers `tenants`.
 
     Raises:
         GroundworkError: the provider is unknown, or can't be used with these settings.

@@ -30,7 +30,7 @@ CallNext = Callable[[Request], Awaitable[Response]]
 def add_middleware(api: FastAPI, identity: IdentityProvider) -> None:
     """Wrap all routes."""
     # DNS rebinding: a foreign page could point its own host name at this machine and use a service
-    # that believes it.
+    # that trusts every request.
     hosts = frozenset((*LOOPBACK_HOSTS, "testserver")) if identity.name == "local" else None
 
     @api.middleware("http")

@@ -1,5 +1,5 @@
 -- name: fetch_document
--- Fetch a document that the reader may see. A document with the same file as another has its text there (holder).
+-- Fetch a document that the reader may see. The holder has the text of documents with one file.
 -- In: tenant, document_id. Out: one row, or none.
 select
     d.document_id, d.title, d.path, d.media_type, d.version, r.readers, d.metadata, d.ingested_at, f.text, f.blocks

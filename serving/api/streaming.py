@@ -33,8 +33,7 @@ log = structlog.get_logger("groundwork.api")
 def stream_response(
     events: Generator[AnswerEvent], disconnected: threading.Event
 ) -> StreamingResponse:
-    """Return a response that sends events as they come. Errors before the first event are raised
-    here.
+    """Return a response that sends events as they come. Raise errors that precede the first one.
 
     A client that disconnects early ends the work: `disconnected` is set, which cancels model calls,
     and `events` is closed.

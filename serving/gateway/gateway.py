@@ -176,9 +176,7 @@ class _RoutedRequest:
                 raise
 
     def _acquire_endpoint(self, attempt: int) -> ModelEndpoint:
-        """Take a slot: at a model that has not failed, after a wait at such a model, or for a
-        second try.
-        """
+        """Take a slot of a model that has not failed, or wait for one, or retry a failed model."""
         fresh = [each for each in self._endpoints if each.spec.name not in self._faults]
         for endpoint in fresh:
             if endpoint.try_acquire():
@@ -197,9 +195,7 @@ class _RoutedRequest:
         return endpoint.acquire_within(self._remaining_seconds() / 2, self._request.cancelled)
 
     def _acquire_for_retry(self, endpoint: ModelEndpoint, attempt: int) -> bool:
-        """Pause as long as the provider asked for, then take a slot; not if that takes half of the
-        remaining time.
-        """
+        """Pause as the provider asked, then take a slot; not if it takes half of the time left."""
         delay = retry_delay_seconds(attempt - 1, self._gateway.rng)
         seconds = max(endpoint.breaker.seconds_until_ready(), delay)
         if endpoint.breaker.state != "closed" or seconds > self._remaining_seconds() / 2:
@@ -225,9 +221,7 @@ class _RoutedRequest:
         return self._meter.reserve(self._request, endpoint.spec.name, tokens, cost)
 
     def _keep_cheaper_endpoints(self, spec: ModelSpec, error: OverBudget) -> None:
-        """Drop the models that cost as much as one the budget refused; raise if none is left or
-        policy forbids it.
-        """
+        """Keep only models cheaper than a refused one; raise if none is left or allowed."""
         policy = self._gateway.models_file.policy_for(self._request.principal.tenant)
         limit = self._max_cost(spec)
         self._endpoints = [each for each in self._endpoints if self._max_cost(each.spec) < limit]

@@ -32,9 +32,7 @@ class _ConfigSection(BaseModel):
 
 
 class ModelSpec(_ConfigSection):
-    """One model. `provider` is a key of `PROVIDERS`. Prices are per million tokens, in the file's
-    currency.
-    """
+    """One model. `provider` is a key of `PROVIDERS`. Prices are per million tokens."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
     provider: str
@@ -219,9 +217,7 @@ class _UniqueKeyLoader(yaml.SafeLoader):
 
 
 def _is_safe_for_keys(address: str) -> bool:
-    """Return whether no one can read a key on its way: it is encrypted, or stays on this machine or
-    its containers.
-    """
+    """Return true if a key travels encrypted, or stays on this machine or in its containers."""
     parts = urlsplit(address)
     host = parts.hostname or ""
     return parts.scheme == "https" or host in LOOPBACK_HOSTS or "." not in host

@@ -38,9 +38,7 @@ class ModelCall:
 
 
 class GatewayReply:
-    """The reply to a call whose first piece has arrived. It holds its slot until it is read, closed
-    or forgotten.
-    """
+    """A reply whose first piece has arrived. It holds its slot until read, closed or deleted."""
 
     def __init__(self, call: ModelCall) -> None:
         self._call = call
@@ -151,9 +149,7 @@ class GatewayReply:
             self._log_call(fault, seconds, self.usage)
 
     def _measure_usage(self, fault: UpstreamFault | None) -> Usage:
-        """Return tokens as the provider counted them, else our own count; 0 read if the model never
-        began.
-        """
+        """Return the provider's token counts, else our own; 0 input if the model never began."""
         input_tokens, output_tokens = self._input_tokens, self._output_tokens
         began = fault is None or fault.may_be_billed or bool(self._text)
         is_counted = (input_tokens is not None and output_tokens is not None) or not began
@@ -165,9 +161,7 @@ class GatewayReply:
         return Usage(self.model, input_tokens, output_tokens, cost, is_counted, _outcome(fault))
 
     def _commit_usage(self, usage: Usage) -> None:
-        """Record usage. If that fails the log keeps it: the reply has been paid for and stays
-        valid.
-        """
+        """Record usage, or log it if that fails: the reply has been paid for and stays valid."""
         if self._call.reservation is None or self._call.meter is None:
             return
         try:

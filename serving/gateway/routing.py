@@ -30,9 +30,7 @@ HARD_QUESTION = re.compile(
 
 
 def tier_for_question(question: str) -> Tier:
-    """Return "strong" for a question that asks to weigh or explain, asks twice or is long; "fast"
-    for a short one about a fact.
-    """
+    """Return "strong" for a long, double or comparing question, "fast" for a short simple one."""
     words = len(question.split())
     if HARD_QUESTION.search(question) or question.count("?") > 1 or words > MAX_BALANCED_WORDS:
         return "strong"

@@ -44,8 +44,7 @@ class ByteTokenCounter:
 
 
 class HuggingFaceTokenCounter:
-    """The tokenizer that the model was trained with: a Hugging Face `tokenizer.json`, or its
-    folder.
+    """The model's own tokenizer: a Hugging Face `tokenizer.json`, or its folder.
 
     Raises:
         InvalidInput: the file does not exist, or is not a tokenizer.
@@ -67,9 +66,7 @@ class HuggingFaceTokenCounter:
 
 
 class EndpointTokenCounter:
-    """The llama.cpp server that runs the model: `POST /tokenize`. Counts bytes if it does not
-    answer.
-    """
+    """The model's llama.cpp server: `POST /tokenize`. Counts bytes if it does not answer."""
 
     def __init__(self, base_url: str) -> None:
         self._client = httpx.Client(

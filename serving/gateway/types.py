@@ -56,9 +56,7 @@ class ModelRequest:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens and cost of one call, also of one that failed or was cancelled; the currency is that
-    of the models file.
-    """
+    """Tokens and cost, in the models file's currency, of one call, even if it failed."""
 
     model: str
     input_tokens: int
@@ -103,16 +101,12 @@ class Models(ABC):
         """
 
     def context_size(self, principal: Principal) -> int:
-        """Return the tokens, prompt and reply together, of the largest model that the tenant may
-        use.
-        """
+        """Return the context size, in tokens, of the largest model that the tenant may use."""
         return DEFAULT_CONTEXT_TOKENS
 
     @property
     def fingerprint(self) -> str:
-        """Return a text that changes when replies may change. The default is random: nothing may be
-        cached.
-        """
+        """Return a text that changes when replies may change. Random by default: cache nothing."""
         return secrets.token_hex()
 
 
@@ -155,7 +149,7 @@ class Meter(Protocol):
         """Record what the call used, and release the rest of the reservation."""
 
     def is_over_soft_limit(self, principal: Principal) -> bool:
-        """Return whether a soft limit is exceeded, so that a cheaper tier should answer."""
+        """Return true if a soft limit is reached, so that a cheaper tier should answer."""
 
 
 class NoModelAvailable(Unavailable):

@@ -29,8 +29,7 @@ WILDCARD_NAME = "*"  # each team, or each key, without a budget of its own
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """Limits for one minute, day or month of UTC: above `soft` a cheaper model answers, above
-    `hard` none does.
+    """Limits per UTC minute, day or month: above `soft` a cheaper model answers, above `hard` none.
 
     `name` is '' for the tenant, else the name of a team, a `Principal.usage_key`, or WILDCARD_NAME.
 
@@ -58,8 +57,7 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class BudgetStatus:
-    """Present state of a budget for a subject: `spent` in this minute, day or month, and `held` by
-    running calls.
+    """State of a budget: `spent` in this minute, day or month, and `held` by running calls.
 
     `seconds_left` run until `resets_at`. Without a balance nothing is counted yet.
     """
@@ -78,17 +76,15 @@ class BudgetStatus:
 
     @property
     def is_over_soft_limit(self) -> bool:
-        """Return whether the soft limit is exceeded."""
+        """True if the soft limit is reached."""
         return self.soft is not None and self.spent + self.held >= self.soft
 
     def allows(self, amount: Decimal) -> bool:
-        """Return whether an amount fits into the hard limit next to all running calls."""
+        """Return true if an amount fits into the hard limit next to all running calls."""
         return self.hard is None or self.spent + self.held + amount <= self.hard
 
     def over_budget_error(self, amount: Decimal) -> OverBudget:
-        """Return the error for an amount that does not fit, with the time until a retry makes
-        sense.
-        """
+        """Return the error for an amount that does not fit, with the time until a retry."""
         assert self.hard is not None
         owners = {"tenant": "The tenant", "team": f"The team {self.name}", "key": "The caller"}
         unit = "of cost" if self.measure == "cost" else self.measure
@@ -197,7 +193,7 @@ def remove_budget(
 
 
 def find_tightest_budget(statuses: Sequence[BudgetStatus]) -> BudgetStatus | None:
-    """Return the budget above its soft limit of which the largest part is spent."""
+    """Return the budget with the largest share spent, of those above their soft limit."""
     exceeded = [status for status in statuses if status.is_over_soft_limit]
     return max(exceeded, key=_spent_part, default=None)
 

@@ -1,8 +1,9 @@
 -- name: budget_statuses
 -- Status of each budget that applies to a subject: its own, or the wildcard ('*') if it has none.
--- In: tenant, scopes, names (of the subject, as pairs). Out: one row per budget: scope, name, per, measure, soft, hard;
--- `spent` in its minute, day or month and `held` by running calls, both in its measure; `resets_at` and the
--- `seconds_left` until then; `has_balance`. The tenant's come first, then the team's.
+-- In: tenant, scopes, names (of the subject, as pairs). Out: one row per budget: scope, name, per,
+-- measure, soft, hard; `spent` in its minute, day or month and `held` by running calls, both in its
+-- measure; `resets_at` and the `seconds_left` until then; `has_balance`. The tenant's come first,
+-- then the team's.
 with subject as (
     select scope, name from unnest(%(scopes)s::text[], %(names)s::text[]) as p (scope, name)
 ),
@@ -48,6 +49,7 @@ values (current_tenant(), %(scope)s, %(name)s, %(per)s, %(measure)s, %(soft)s, %
 on conflict (tenant_id, scope, name, per, measure) do update set soft = excluded.soft, hard = excluded.hard
 
 -- name: remove_budget
--- Remove a budget. For a role that owns the tables; the application may not. In: tenant, scope, name, per, measure.
+-- Remove a budget. For a role that owns the tables; the application may not.
+-- In: tenant, scope, name, per, measure.
 delete from budget
 where tenant_id = %(tenant)s and (scope, name, per, measure) = (%(scope)s, %(name)s, %(per)s, %(measure)s)

@@ -51,9 +51,7 @@ class PostgresMeter:
         return statuses
 
     def reserve(self, request: ModelRequest, model: str, tokens: int, cost: Decimal) -> UUID:
-        """See `Meter`. `tokens` and `cost` are the most that the call may use, prompt and reply
-        together.
-        """
+        """See `Meter`. `tokens` and `cost` are the most that prompt and reply together may use."""
         subject, reservation = BudgetSubject.from_principal(request.principal), uuid4()
         with self._lock_balances(subject) as (connection, statuses):
             _check_limits(statuses, {"tokens": Decimal(tokens), "cost": cost})
@@ -69,9 +67,7 @@ class PostgresMeter:
         return reservation
 
     def commit_usage(self, reservation: UUID, usage: Usage) -> None:
-        """See `Meter`. A repetition changes nothing. Usage that can't be recorded now is recorded
-        with the next.
-        """
+        """See `Meter`. May be repeated. Usage that can't be written now follows with the next."""
         self._unwritten_usage.append((reservation, usage))
         while self._unwritten_usage:
             due = self._unwritten_usage.popleft()
@@ -115,8 +111,7 @@ class PostgresMeter:
     def _lock_balances(
         self, subject: BudgetSubject
     ) -> Iterator[tuple[Connection, list[BudgetStatus]]]:
-        """Open a transaction in which no other call spends for this subject, and yield it with the
-        budgets.
+        """Yield a transaction in which no other call spends for this subject, and the budgets.
 
         Missing balances are created in a transaction before it, which holds no lock while it waits.
         """

@@ -1,6 +1,6 @@
 -- name: reserve
 -- Reserve the most that a call may use.
--- In: reservation_id, request_id, team, key, model, purpose, tokens, cost, seconds (until it expires).
+-- In: reservation_id, request_id, team, key, model, purpose, tokens, cost, seconds (to its expiry).
 insert into reservation (
     tenant_id, reservation_id, request_id, team, key, model, purpose, tokens, cost, expires_at
 )
@@ -10,8 +10,8 @@ values (
 )
 
 -- name: lock_balances
--- Lock the balances of a subject: other transactions that spend for the same tenant, team or key wait for this one.
--- The fixed order prevents deadlocks. In: tenant, scopes, names (of the subject, as pairs).
+-- Lock the balances of a subject, so that other spenders wait. The fixed order prevents deadlocks.
+-- In: tenant, scopes, names (of the subject, as pairs).
 select from balance b
 where b.tenant_id = %(tenant)s
 and (b.scope, b.name) in (select scope, name from unnest(%(scopes)s::text[], %(names)s::text[]) as p (scope, name))
@@ -19,8 +19,9 @@ order by b.scope, b.name, b.per
 for update
 
 -- name: commit_usage
--- Replace the reservation of a call by its usage; a repetition changes nothing. In: tenant, reservation_id, request_id,
--- team, key, model, purpose, input_tokens, output_tokens, cost, counted, outcome, tight.
+-- Replace the reservation of a call by its usage; a repetition changes nothing. In: tenant,
+-- reservation_id, request_id, team, key, model, purpose, input_tokens, output_tokens, cost,
+-- counted, outcome, tight.
 with released as (
     delete from reservation where tenant_id = %(tenant)s and reservation_id = %(reservation_id)s
 )
@@ -34,8 +35,9 @@ values (
 on conflict (tenant_id, usage_id) do nothing
 
 -- name: open_balances
--- Create the missing balances of a subject's budgets, with the usage since the minute, day or month began. Usage that is
--- recorded at the same moment may be missing. In: tenant, scopes, names (of the subject, as pairs).
+-- Create the missing balances of a subject's budgets, with the usage since the minute, day or month
+-- began. Usage recorded at the same moment may be missing.
+-- In: tenant, scopes, names (of the subject, as pairs).
 with subject as (
     select scope, name from unnest(%(scopes)s::text[], %(names)s::text[]) as p (scope, name)
 ),
@@ -56,7 +58,7 @@ order by w.scope, w.name, w.per
 on conflict do nothing
 
 -- name: add_to_balances
--- Add to all balances of a subject; one whose minute, day or month is over starts at 0. The rows are locked.
+-- Add to all balances of a subject, locked before; one whose period is over starts at 0.
 -- In: tenant, scopes, names (of the subject, as pairs), requests, tokens, cost.
 with subject as (
     select scope, name from unnest(%(scopes)s::text[], %(names)s::text[]) as p (scope, name)

@@ -37,9 +37,7 @@ class UsageRow:
 
 @dataclass(frozen=True, slots=True)
 class UnaccountedUsage:
-    """Calls whose process died before it recorded their usage, and the most that they can have
-    used.
-    """
+    """Calls whose process died before it recorded usage, and the most that they can have used."""
 
     calls: int
     tokens: int

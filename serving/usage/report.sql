@@ -1,7 +1,7 @@
 -- name: usage
--- Usage by group. In: tenant, by (day, model, team, key or purpose), since (a time, or NULL for all).
--- Out: one row per group: name (a day is of UTC), calls, input_tokens, output_tokens, cost, and the calls with our own
--- token count (estimated), failed, cancelled, and made above a soft limit (tight).
+-- Usage by group. In: tenant, by (day, model, team, key or purpose), since (a time, or NULL).
+-- Out: one row per group: name (a day is of UTC), calls, input_tokens, output_tokens, cost, and the
+-- calls with our own token count (estimated), failed, cancelled, and above a soft limit (tight).
 select
     case %(by)s
         when 'day' then to_char(u.at at time zone 'UTC', 'YYYY-MM-DD')
@@ -24,7 +24,7 @@ group by 1
 order by 1
 
 -- name: unaccounted_usage
--- Calls whose process died before it recorded their usage. In: tenant, since (a time, or NULL for all).
+-- Calls whose process died before it recorded their usage. In: tenant, since (a time, or NULL).
 -- Out: one row: calls, and the most tokens and cost that they can have used.
 select count(*) as calls, coalesce(sum(tokens), 0)::bigint as tokens, coalesce(sum(cost), 0) as cost
 from reservation

@@ -36,8 +36,7 @@ def answer_in_conversation(
     where: Filter | None = None,
     answer_cache: AnswerCache | None = None,
 ) -> Generator[AnswerEvent]:
-    """Answer a question in a conversation of the principal; the options are those of
-    `stream_answer`.
+    """Answer a question in a conversation; the options are those of `stream_answer`.
 
     The standalone form of the question is searched, answered and stored, and the answer shows it.
 

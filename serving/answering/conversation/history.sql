@@ -1,5 +1,6 @@
 -- name: create_conversation
--- Create a conversation of an owner, which expires some days after its last question. In: conversation, owner, days.
+-- Create a conversation of an owner, which expires some days after its last question.
+-- In: conversation, owner, days.
 insert into conversation (tenant_id, conversation_id, owner, expires_at)
 values (current_tenant(), %(conversation)s, %(owner)s, now() + make_interval(days => %(days)s))
 
@@ -9,12 +10,14 @@ select conversation_id from conversation
 where tenant_id = %(tenant)s and owner = %(owner)s order by expires_at desc limit 1
 
 -- name: conversation_exists
--- Return a row if the conversation exists; row-level security hides those of other owners. In: tenant, conversation.
+-- Return a row if the conversation exists; row-level security hides those of other owners.
+-- In: tenant, conversation.
 select 1 from conversation where tenant_id = %(tenant)s and conversation_id = %(conversation)s
 
 -- name: read_turns
--- Read the last turns of a conversation, latest first, with the cited documents that the reader may see. A standalone
--- question that uses the title of a document is replaced by the question as it was put, once that document is gone.
+-- Read the last turns of a conversation, latest first, with the cited documents that the reader may
+-- see. A standalone question with the title of a document that is gone is replaced by the question
+-- as it was put.
 -- In: tenant, conversation, max_turns. Out: question, asked_as, answered, titles, documents, at.
 select
     t.question,
@@ -39,8 +42,8 @@ order by t.number desc
 limit %(max_turns)s
 
 -- name: extend_conversation
--- Postpone the expiry of a conversation, and lock it until its new turn is stored. In: tenant, conversation, days.
--- Out: a row if it exists and belongs to the owner.
+-- Postpone the expiry of a conversation, and lock it until its new turn is stored.
+-- In: tenant, conversation, days. Out: a row if it exists and belongs to the owner.
 update conversation set expires_at = now() + make_interval(days => %(days)s)
 where tenant_id = %(tenant)s and conversation_id = %(conversation)s
 returning conversation_id
@@ -62,7 +65,8 @@ where tenant_id = %(tenant)s and conversation_id = %(conversation)s and number <
 )
 
 -- name: delete_conversation
--- Delete a conversation with its turns. In: tenant, conversation. Out: a row if it existed and belonged to the owner.
+-- Delete a conversation with its turns. In: tenant, conversation.
+-- Out: a row if it existed and belonged to the owner.
 delete from conversation where tenant_id = %(tenant)s and conversation_id = %(conversation)s returning conversation_id
 
 -- name: count_expired

@@ -36,8 +36,7 @@ class AnswerGenerator(ABC):
 
     @abstractmethod
     def generate(self, evidence: SearchResult) -> Generator[DraftSentence]:
-        """Yield sentences that answer `evidence.question`, perhaps none. Closing the generator
-        cancels the work.
+        """Yield sentences that answer `evidence.question`, if any. Closing cancels the work.
 
         Raises:
             NoModelAvailable, ModelFailed: the language model does not answer, or broke off.

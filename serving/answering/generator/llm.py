@@ -1,5 +1,4 @@
-"""Answer generator that calls a language model. It shows the passages and checks each quote that
-comes back.
+"""Answer generator on a language model: it shows passages and checks each returned quote.
 
 render    the question and as many passages as fit the model, between random delimiters
 call      whichever model the gateway selects, with a JSON schema if the endpoint supports one
@@ -118,8 +117,7 @@ class LLMGenerator(AnswerGenerator):
     def repair_sentence(
         self, evidence: SearchResult, sentence: DraftSentence, fault: FaultCode
     ) -> DraftSentence | None:
-        """Ask the model that wrote a sentence to word it again, from the passages it cites, or else
-        from all.
+        """Ask the same model to reword a sentence, from the passages it cites, or else from all.
 
         Return None if time is short, that model does not answer, or the budget is used up.
         """
@@ -150,7 +148,7 @@ class LLMGenerator(AnswerGenerator):
         try:
             replies = list(self._stream_sentences(request))
         except (NoModelAvailable, ModelFailed, OverBudget):
-            return None  # the sentences that are out already stay valid
+            return None  # sentences already sent stay valid
         return draft_sentence(replies[0], evidence) if replies else None
 
     def _render_answer_prompt(self, evidence: SearchResult) -> RenderedPrompt:
@@ -207,8 +205,7 @@ class LLMGenerator(AnswerGenerator):
 
 
 def draft_sentence(reply_sentence: ReplySentence, evidence: SearchResult) -> DraftSentence:
-    """Return a sentence with the spans it cites: its quotes if they exist, else the nearest
-    sentences of those passages.
+    """Return a sentence with the spans it cites: its quotes, else the nearest sentences.
 
     Nothing is verified here: a passage number may be wrong, and a quote may say something else.
     """

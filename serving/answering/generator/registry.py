@@ -19,8 +19,7 @@ GeneratorFactory = Callable[[Models | None, Principal], AnswerGenerator]
 def create_generator(
     settings: Settings, models: Models | None, principal: Principal
 ) -> AnswerGenerator:
-    """Return the configured generator for one question; by default a language model if there is
-    one.
+    """Return the configured generator; by default a language model if there is one.
 
     Raises:
         InvalidInput: there is no generator of that name, or it lacks a language model.

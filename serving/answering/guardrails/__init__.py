@@ -1,1 +1,1 @@
-"""Guardrails: checks of questions, evidence, drafts and answers; `screening.py` is read first."""
+"""Guardrails: checks of questions, evidence, drafts and answers. Read screening.py first."""

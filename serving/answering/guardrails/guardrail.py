@@ -1,4 +1,4 @@
-"""Protocol of the guardrails: one method per stage between question and answer."""
+"""Base class of the guardrails: one method per stage between question and answer."""
 
 from dataclasses import dataclass
 from functools import cached_property

@@ -1,7 +1,7 @@
 """Removal of markup: a draft is plain text, without links, images, HTML and addresses.
 
-Text that a cited quote has to the letter stays, since the document says it; it is shown as text
-all the same. The web page makes links of citations only.
+Markup that a cited quote contains literally stays, since the document has it; the page still shows
+it as text. The web page makes links of citations only.
 """
 
 import re

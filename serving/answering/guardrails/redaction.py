@@ -63,7 +63,7 @@ class _RestoringReply:
 
 
 def _find_open_pseudonym(text: str) -> int:
-    """Return the place from which a text may be the beginning of a pseudonym, or its end."""
+    """Return the start of an unfinished pseudonym at the end of a text, or the text's length."""
     start = text.rfind("<")
     is_open = start >= 0 and ">" not in text[start:]
     return start if is_open and len(text) - start <= MAX_PSEUDONYM_CHARACTERS else len(text)

@@ -10,7 +10,7 @@ MIN_QUESTION_COSINE = 0.2
 
 
 def is_relevant(sentence: DraftSentence, evidence: SearchResult) -> bool:
-    """Return true if a sentence cites something near the question or with a word of it.
+    """Return true if a sentence cites text close to the question or with one of its words.
 
     A question is not relevant. A sentence without citations is: verification decides about it.
     """

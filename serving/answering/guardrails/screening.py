@@ -7,7 +7,7 @@
 | draft    | per generated sentence, before verification       | plain text, relevance, leaks  |
 | answer   | per verified sentence, before it leaves           | no active markup              |
 
-Verification (serving/answering/verification/verifier.py) stands between draft and answer. It alone
+Verification (serving/answering/verification/verifier.py) runs between draft and answer. It alone
 decides if a sentence is true. docs/reference/guardrails.md has the same table with the reasons; a
 test compares them. To add a guardrail, write a subclass of Guardrail and add it to GUARDRAILS.
 """

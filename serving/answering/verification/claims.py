@@ -1,7 +1,7 @@
 """Claims: what a sentence states, split into parts that can be compared with another sentence.
 
 The parts are its terms, subject and names, its numbers with units and limits, its negations, and
-how firmly and of how much it is stated. literal_checks.py compares them.
+its modal and quantifier words (must, usually, all). literal_checks.py compares them.
 """
 
 import re
@@ -37,7 +37,7 @@ _PHRASE_BREAK = re.compile(r"[,;.](?!\d)")
 
 
 def _extract_marker_terms() -> frozenset[str]:
-    """Return the terms that only tell how firmly, of how much, or up to which limit."""
+    """Return the terms that only mark modality, quantity, limits or negation."""
     expressions = [*_LEXICON["modality"].values(), *_LEXICON["bounds"].values()]
     sources = [*map(_LEXICON.expand, expressions), _NEGATION_PATTERN.pattern]
     words = re.sub(r"\(\?:|[\\()|\[\]?^:*]|\bb\b", " ", " ".join(sources))
@@ -66,7 +66,7 @@ class Claim:
 
     @cached_property
     def terms(self) -> frozenset[str]:
-        """Content terms: without those about firmness, limits or the evidence itself."""
+        """Content terms: without markers of modality and limits, and without reporting words."""
         return frozenset(self._words_by_term) - _REPORTING_TERMS - _MARKER_TERMS
 
     @cached_property
@@ -81,7 +81,7 @@ class Claim:
 
     @cached_property
     def subject(self) -> frozenset[str]:
-        """Content terms before the first verb; none if no verb is recognized."""
+        """Content terms before the first verb; empty if no verb is recognized."""
         if not self._first_verb:
             return frozenset()
         return self._content_terms(self.text[: self._first_verb.start()])

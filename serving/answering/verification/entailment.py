@@ -1,4 +1,4 @@
-"""Entailment model: the probability that a passage says a sentence. None by default.
+"""Entailment model: the probability that a passage says a sentence. Off by default.
 
 GROUNDWORK_ENTAILMENT names a cross-encoder trained on natural language inference. It can only
 reject what the other checks of verification accept.
@@ -13,7 +13,7 @@ from core.settings import Settings
 
 
 class EntailmentModel(Protocol):
-    """A judge of passages and sentences."""
+    """Judges if a passage says a sentence."""
 
     def probability(self, passage: str, sentence: str) -> float:
         """Return the probability, 0 to 1, that the passage says the sentence."""

@@ -109,8 +109,7 @@ def has_number_of_other_name(quantity: Quantity, equals: Sequence[Quantity], sou
 def is_swapped_number(quantity: Quantity, equals: Sequence[Quantity], source: Claim) -> bool:
     """Return true if another number of the source has more of the words around this one.
 
-    "The deposit is 30 euros" is an example, if the source says "The rent is 30 euros, the deposit
-    50 euros".
+    Example: "The deposit is 30 euros" for "The rent is 30 euros, the deposit 50 euros".
     """
     own_overlap = max(_count_common_context(quantity, other) for other in equals)
     return any(
@@ -231,7 +230,7 @@ def has_opposite(claim: Claim, source: Claim) -> bool:
     """Return true if a word is replaced by its opposite, or if the two are exchanged."""
     new = claim.all_terms - source.all_terms
     lost = source.all_terms - claim.all_terms
-    # If the source has both words of a pair, the claim may say one of them in another way.
+    # If the source has both words of a pair, the claim may paraphrase one of them.
     in_source = frozenset[str]().union(*(pair for pair in _OPPOSITES if pair <= source.all_terms))
     for pair in _OPPOSITES:
         if pair & new and (pair - new) & (lost - in_source):

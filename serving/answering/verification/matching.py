@@ -1,8 +1,8 @@
 """Comparison of one claim with one premise: does the sentence say all of the clause?
 
-The words may differ, since an honest writer has words of their own. What the words show without a
-model is checked first (literal_checks.py), then how much of the claim the sentence covers, and last
-the entailment model, if there is one.
+The words may differ, since a writer may paraphrase. The literal checks come first
+(literal_checks.py), then the share of the claim that the sentence covers, and last the entailment
+model, if there is one.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,7 +26,7 @@ MIN_STRICT_WORD_COSINE = 0.62  # the same, for the topic and for words that othe
 MIN_CLAUSE_COSINE = 0.55  # of claim and sentence, if they are about the same thing
 MIN_PARAPHRASE_COSINE = 0.8  # of claim and sentence, if one word may be the writer's own
 MAX_PARAPHRASE_TERMS = 1  # words of the writer's own that this cosine allows
-MIN_INVENTED_RUN_TERMS = 2  # missing terms in a row that make an addition of the writer's own
+MIN_INVENTED_RUN_TERMS = 2  # missing terms in a row that count as an added phrase
 MIN_ENTAILMENT_PROBABILITY = 0.5
 
 
@@ -43,7 +43,7 @@ class TextSimilarity:
         return self._embedder is not None
 
     def embed(self, texts: Sequence[str]) -> None:
-        """Embed the new ones of some texts together, which is faster than one at a time."""
+        """Embed the texts that are new, all at once, which is faster."""
         new = sorted(set(texts) - self._vectors.keys())
         if new and self._embedder:
             self._vectors.update(zip(new, self._embedder.encode(new), strict=True))
@@ -141,7 +141,7 @@ def find_wording_fault(claim: Claim, premise: Premise) -> FaultCode | None:
 def borrows_from_neighbors(match: Match) -> bool:
     """Return true if a missing term is in another sentence of the passage.
 
-    "The T5 weighs 2 kg" is an example, if the passage says "The T5 is new. The T7 weighs 2 kg".
+    Example: "The T5 weighs 2 kg" for the passage "The T5 is new. The T7 weighs 2 kg".
     """
     return bool(match.neighbor_terms)
 
@@ -179,7 +179,7 @@ def adds_phrase(match: Match) -> bool:
 def has_other_subject(match: Match) -> bool:
     """Return true if claim and sentence say the same of different things.
 
-    "Guests pay for the meal" is an example, if the sentence says "The company pays for the meal".
+    Example: "Guests pay for the meal" for "The company pays for the meal".
     """
     claim, source = match.claim, match.premise.source
     context_terms = match.premise.subject_context_terms

@@ -20,7 +20,7 @@ MIN_SUBJECT_SHARE = 0.75  # of the terms of a subject that another sentence must
 
 @dataclass(frozen=True, slots=True)
 class Premise:
-    """A sentence of a document, what it states, and the context that a person reads it in.
+    """A sentence of a document, what it states, and the context in which a person reads it.
 
     The context is the title, the headings, the columns of a table, and the sentence before if the
     sentence begins with a pronoun.
@@ -54,7 +54,7 @@ class Premise:
 
     @property
     def subject_context_terms(self) -> frozenset[str]:
-        """Terms that stand for the subject of a table row or of a sentence with a pronoun."""
+        """Terms that may name the subject of a table row or of a sentence with a pronoun."""
         if self.sentence.header or begins_with_pronoun(self.sentence.text):
             return self.context.terms
         return frozenset()

@@ -28,7 +28,7 @@ MIN_COPIED_RUN_WORDS = 2  # words in a row that identify the sentence they were 
 class Verdict:
     """A sentence with the evidence that supports it, or the reason why none does.
 
-    `repaired` is true if it is not the evidence that the sentence cites.
+    `repaired` is true if its evidence or its wording was replaced.
     """
 
     sentence: DraftSentence | None

@@ -9,9 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class ProviderKind:
-    """A provider class, imported only if a model uses it, and the settings of the models file that
-    it reads.
-    """
+    """A provider class, imported only if a model uses it, and the settings that it reads."""
 
     import_path: str  # module:Class
     takes_options: bool = False  # `options` in place of `base_url` and `key_variable`

@@ -50,9 +50,7 @@ class CircuitBreaker:
             return self._seconds_until_ready()
 
     def admit(self) -> bool:
-        """Let a call through if possible. An admitted call must end in one of the `record_`
-        methods.
-        """
+        """Let a call through if possible. It must then end in one of the `record_` methods."""
         with self._lock:
             if self._seconds_until_ready() > 0:
                 return False

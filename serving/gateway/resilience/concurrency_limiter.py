@@ -27,9 +27,7 @@ class ConcurrencyLimiter:
             return self._take_slot() if not self._waiting else False
 
     def acquire_within(self, seconds: float, cancelled: threading.Event) -> bool:
-        """Wait for a slot. Return False as soon as that is hopeless: too many wait, or the wait is
-        too long.
-        """
+        """Wait for a slot. Return False as soon as too many wait or the wait would be too long."""
         until = time.monotonic() + seconds
         with self._changed:
             expected_seconds = self._expected_wait_seconds(self._waiting + 1)

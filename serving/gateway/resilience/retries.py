@@ -10,8 +10,7 @@ BASE_DELAY_SECONDS, MAX_DELAY_SECONDS = 0.25, 2.0
 
 
 class RetryBudget:
-    """Retries that all requests of the process share: each request earns a tenth of one, each retry
-    costs one.
+    """Retry credit of the process: each request earns a tenth of a retry, each retry costs one.
 
     A retry that brings a reply is refunded, so only useless retries are limited: with one of two
     providers down every request may go to the other; with both down there are at most 1.1 calls per

@@ -49,9 +49,7 @@ FAULT_DESCRIPTIONS: dict[FaultKind, str] = {
 
 
 class UpstreamFault(Exception):
-    """A failed call. `retry_after` is the pause in seconds that the provider asked for, None if it
-    did not.
-    """
+    """A failed call. `retry_after` is the pause in seconds that the provider asked for, if any."""
 
     def __init__(self, kind: FaultKind, retry_after: float | None = None) -> None:
         super().__init__(kind)
@@ -60,18 +58,18 @@ class UpstreamFault(Exception):
 
     @property
     def is_permanent(self) -> bool:
-        """Return whether the same model would fail in the same way again."""
+        """True if the same model would fail in the same way again."""
         return self.kind in PERMANENT_KINDS
 
     @property
     def counts_against_model(self) -> bool:
-        """Return whether the model's circuit breaker counts it."""
+        """True if the model's circuit breaker counts it."""
         is_polite_pause = self.kind == "rate_limited" and self.retry_after is not None
         return self.kind not in BLAMELESS_KINDS and not is_polite_pause
 
     @property
     def may_be_billed(self) -> bool:
-        """Return whether the model may have read or written tokens."""
+        """True if the model may have read or written tokens."""
         return self.kind not in UNBILLED_KINDS
 
     def describe(self, model: str) -> str:

@@ -1,7 +1,7 @@
 """Prompt files: a few facts about the prompt, then its messages, whose texts are Jinja2 templates.
 
     name       the file's name without .yaml
-    version    increase it with every change; test_prompts.py knows the text of each version
+    version    increase it with every change; test_prompts.py checks that
     owner      who reviews a change
     purpose    the task of the model, in one line
     changelog  what is new in this version, in one line
