@@ -221,7 +221,7 @@ class LimitedResponse(httpx.SyncByteStream):
 def resolve_host(host: str, port: int, seconds: float) -> list[str]:
     """Return the IP addresses of a host, each once.
 
-    A look-up can't be cancelled, so it runs in a thread that is left behind when the time is over.
+    A look-up can't be cancelled, so it runs in a thread that is abandoned after the time limit.
 
     Raises:
         HttpError: `dns` if there is no answer in time, or none with an address.

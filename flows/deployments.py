@@ -92,7 +92,7 @@ def run_remote_ingest(
     workers: int = 1,
     on_progress: Callable[[RunProgress], None] = lambda progress: None,
 ) -> int:
-    """Ingest sources by flow runs elsewhere, `workers` of them together, and wait for the result.
+    """Ingest sources with `workers` flow runs on the Prefect server, and wait for the result.
 
     Return 0 if the run succeeded, else 1. The queue decides, even if flow runs were killed.
 
@@ -168,7 +168,7 @@ def _read_flow_run_state(flow_run_id: uuid.UUID) -> State[Any] | None:
 def _find_outcome(
     state: State[Any] | None, progress: RunProgress | None
 ) -> tuple[str, bool] | None:
-    """Return a message and whether the run succeeded; None while it goes on.
+    """Return a message and True if the run succeeded; None while it continues.
 
     `state` is that of the first flow run. `progress` is None before the run is planned, if there
     was nothing to do, or while the database is unavailable.

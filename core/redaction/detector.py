@@ -34,7 +34,7 @@ EntityKind = Literal[
 class DetectedEntity:
     """A secret or personal data in a text.
 
-    `confidence` is 1 at a place where only a secret can be, 0.95 with a check digit or a vendor's
+    `confidence` is 1 where only a secret can be, 0.95 with a check digit or a vendor's
     prefix, 0.8 for a distinctive form, and 0.6 for light rules and for forms that only the words
     around them explain. Of two entities that overlap, the one with more confidence is kept.
     """

@@ -58,7 +58,7 @@ class TextBuilder:
         return bool(self._block_texts)
 
     def start_page(self, number: int) -> None:
-        """Begin a page, counted from 1; headings go on across pages."""
+        """Begin a page, counted from 1; headings continue across pages."""
         self._location = Location(page=number)
 
     def start_slide(self, number: int) -> None:

@@ -1,4 +1,4 @@
-"""Resources that one file may use. A file that exceeds one is quarantined; the run goes on."""
+"""Resources that one file may use. A file that exceeds one is quarantined; the run continues."""
 
 MAX_PARSE_SECONDS = 60  # of wall time, and of processor time
 MAX_MEMORY_BYTES = 512 * 1024 * 1024
@@ -18,7 +18,7 @@ MAX_COMPRESSION_RATIO = 200  # unpacked size by size, checked from MIN_RATIO_CHE
 MIN_RATIO_CHECK_BYTES = 20_000_000
 MAX_ARCHIVE_FILES = 10_000
 
-MAX_MAIL_BOUNDARY_LINES = 20_000  # lines that begin as a border between a message's parts does
+MAX_MAIL_BOUNDARY_LINES = 20_000  # lines that look like a border between parts
 MAX_ATTACHMENTS = 100  # of a message, those of attached messages included
 MAX_ATTACHMENT_DEPTH = 3  # messages within messages
 

@@ -1,5 +1,5 @@
 -- name: lock_statistics
--- Let no other transaction count until this one ends. In: tenant.
+-- Lock the statistics until the transaction ends. In: tenant.
 select 1 from reader_set where tenant_id = %(tenant)s order by reader_set_id for update
 
 -- name: leases

@@ -78,7 +78,7 @@ def list_quarantined_files(
 def release_quarantined_files(
     services: Services, tenant: str, files: Sequence[QuarantineEntry]
 ) -> set[uuid.UUID]:
-    """Have the next run of their source try files again; return the runs that quarantined them."""
+    """Let the next run of their source retry files; return the runs that quarantined them."""
     values = {"tenant": tenant, "uris": sorted(file.uri for file in files)}
     with services.database.writing(tenant) as connection:
         rows = connection.execute(QUERIES["release_quarantined"], values).fetchall()

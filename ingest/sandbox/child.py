@@ -173,7 +173,7 @@ def _limit_resources(max_memory_bytes: int, forbid_processes: bool = True) -> No
 
 
 def _limit_cpu_seconds(seconds: int) -> None:
-    """Allow so many seconds of processor time from now on."""
+    """Limit the processor time from now on."""
     if resource is not None:
         used = resource.getrusage(resource.RUSAGE_SELF)
         _, hard_limit = resource.getrlimit(resource.RLIMIT_CPU)

@@ -5,8 +5,8 @@ robots    read the site's robots.txt, once an hour (robots.py)
 request   connect to one of the checked addresses, and never to another (core/http.py)
 redirect  repeat all of this for the next address
 
-Time and size are limited in all, before and after unpacking. There is no proxy, no cookie and no
-password.
+Time and size are limited for a whole call, before and after unpacking. Proxies, cookies and
+passwords are not used.
 """
 
 import ssl

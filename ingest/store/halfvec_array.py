@@ -48,5 +48,5 @@ class _HalfvecArrayDumper(Dumper):
 
 
 def register_halfvec_array(connection: Connection) -> None:
-    """Let a connection take `HalfvecArray` as a parameter."""
+    """Let a connection accept `HalfvecArray` as a parameter."""
     connection.adapters.register_dumper(HalfvecArray, _HalfvecArrayDumper)

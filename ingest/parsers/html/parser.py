@@ -263,7 +263,7 @@ class _HtmlWriter:
                 item.flush()
 
     def _collect_item(self, node: LexborNode, item: "_OpenItem") -> None:
-        """Collect the text of an item. A table or code in it ends the list, which then goes on."""
+        """Collect the text of an item. A table or code in it splits the list."""
         for child in _visible_children(node):
             tag = child.tag or ""
             if child.is_text_node or tag in ("br", "img"):
