@@ -279,7 +279,7 @@ def _find_disclosures(
 
 
 def contains_any(strings: Iterable[str], texts: Iterable[str]) -> bool:
-    """Return True if a text contains a string; case and the amount of white space don't matter."""
+    """Return true if a text contains a string; case and the amount of white space don't matter."""
     folded = [_fold(text) for text in texts]
     return any(_fold(string) in text for string in strings for text in folded)
 

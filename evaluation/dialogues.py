@@ -101,7 +101,7 @@ def _evaluate_dialogue(
 def _search_for_answer(
     services: Services, principal: Principal, golden: GoldenTurn, question: str
 ) -> tuple[bool, list[str]]:
-    """Return True if a passage contains the answer, and the title of the best passage."""
+    """Return true if a passage contains the answer, and the title of the best passage."""
     hits = retrieve(services, principal, question, limit=MAX_RETRIEVED_PASSAGES).hits
     texts = [hit.text.lower() for hit in hits]
     strings = [string.lower() for string in golden.contains]

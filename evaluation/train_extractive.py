@@ -94,7 +94,7 @@ def fit_weights(samples: Sequence[TrainingSample]) -> FloatArray:
 
 
 def is_gold_among_first(sample: TrainingSample, weights: FloatArray, count: int) -> bool:
-    """Return True if one of the `count` most probable sentences holds an accepted answer."""
+    """Return true if one of the `count` most probable sentences holds an accepted answer."""
     order = np.argsort(-(sample.features @ weights))
     return bool(sample.holds_gold[order[:count]].any())
 

@@ -90,7 +90,7 @@ def _is_adjacent_to_passage(hit: Hit, passage: Sequence[Hit]) -> bool:
 
 
 def _is_next_chunk(before: Hit, after: Hit) -> bool:
-    """Return True if one chunk follows the other in a section, with only a blank between."""
+    """Return true if one chunk follows the other in a section, with only a blank between."""
     gap = after.span.start - before.span.end
     return (
         after.ordinal == before.ordinal + 1

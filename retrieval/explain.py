@@ -151,7 +151,7 @@ def _find_retriever(
 
 
 def _is_candidate_scan(node: PlanNode, retriever: RetrieverName) -> bool:
-    """Return True for a scan that finds candidates; others read rows of known candidates."""
+    """Return true for a scan that finds candidates; others read rows of known candidates."""
     if retriever == "lexical":
         return "chunk_id" not in node.get("Index Cond", "")
     return str(node["Alias"]).split("_")[0] == CANDIDATE_ALIAS

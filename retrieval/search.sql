@@ -68,7 +68,7 @@ candidates as materialized (
             t.max_score * p.frequency
             / (p.frequency + %(bm25_base)s + %(bm25_slope)s * p.length) as score
         from term_stats t
-        cross join lateral (  -- offset 0, here and below: a lookup by the whole key for each row
+        cross join lateral (  -- offset 0, here and below, forces a lookup by the whole key
             select chunk_id, frequency, length
             from posting
             where tenant_id = %(tenant)s and term = t.term

@@ -29,7 +29,7 @@ class CitationNumbering:
         self.citations: list[Citation] = []
 
     def contains_sentence(self, sentence: DraftSentence) -> bool:
-        """Return True if the answer has the same sentence already."""
+        """Return true if the answer has the same sentence already."""
         return any(known.text == sentence.text for known in self.sentences)
 
     def add_sentence(self, sentence: DraftSentence) -> SentenceVerified:

@@ -4,7 +4,7 @@ route      rank the permitted models (routing.py, models_file.py)
 choose     take the first with a closed circuit and a free slot (endpoint.py, resilience/)
 reserve    check with the meter that the budget allows the call
 call       wait for the first piece within deadlines (reply.py, providers/, core/http.py)
-fall back  after a fault before that piece try another model, or the same again, at most twice
+fall back  on a fault before that piece, try another model or the same again, at most twice
 
 After the first piece the reply stays with its model.
 """

@@ -31,9 +31,9 @@ class TokenCounter(Protocol):
 
 
 class ByteTokenCounter:
-    """Upper bound: a token of a byte-level vocabulary has at least one byte, and one of another
-    vocabulary at least one character, of the text as it is or in one of Unicode's normal
-    forms (UAX 15).
+    """Upper bound: each token has at least one byte of the text, as it is or in a normal form.
+
+    Tokenizers may first apply one of Unicode's normal forms (UAX 15).
     """
 
     def count(self, text: str) -> int:

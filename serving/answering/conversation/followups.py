@@ -92,7 +92,7 @@ def _is_full_question(text: str) -> bool:
 def _find_open_pronoun(text: str) -> re.Match[str] | None:
     """Return the first pronoun that points to nothing in the question.
 
-    Its subject would be in an earlier clause, or anywhere before it if it is a possessive.
+    A pronoun can point to an earlier clause, a possessive to anything before it.
     """
     for pronoun in _PRONOUN.finditer(text):
         before, after = text[: pronoun.start()], text[pronoun.end() :]

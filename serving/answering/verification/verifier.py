@@ -140,9 +140,9 @@ class Verifier:
         return tuple(dict.fromkeys(premise.support for premise in found))
 
     def _is_stitched(self, text: str) -> bool:
-        """Return true for the beginning of one sentence with the end of another, word for word.
+        """Return true if a text joins the beginning of one sentence to the end of another, literally.
 
-        The sentences must be about different things.
+        A second sentence that continues the first is no fault.
         """
         words = Claim.parse(text).padded_words.split()
         if any(f" {' '.join(words)} " in p.source.padded_words for p in self._premises.all):
