@@ -32,8 +32,8 @@ class FilterPlan:
     """Conditions on a chunk `p` and a document `d` for search.sql, with the values to bind.
 
     Some documents with the same bytes may pass and others not: `document_condition` selects those
-    that a hit may show. `is_selective` is True if the chunks that pass are compared one by one, None
-    without a filter.
+    that a hit may show. `is_selective` is true if the chunks that pass are compared one by one,
+    None without a filter.
     """
 
     chunk_condition: sql.Composable

@@ -140,7 +140,7 @@ class Verifier:
         return tuple(dict.fromkeys(premise.support for premise in found))
 
     def _is_stitched(self, text: str) -> bool:
-        """Return true if a text joins the beginning of one sentence to the end of another, literally.
+        """Return true if a text joins the beginning of one sentence to the end of another.
 
         A second sentence that continues the first is no fault.
         """
