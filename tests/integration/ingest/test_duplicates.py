@@ -214,12 +214,12 @@ def test_copies_can_come_and_go_in_concurrent_runs(
                 file.write_text(chance.choice(texts))
         start = threading.Barrier(len(folders))
 
-        def ingest_folder(folder: Path, start: threading.Barrier = start) -> None:
+        def ingest_at_once(folder: Path, start: threading.Barrier = start) -> None:
             start.wait()
             ingest_folder(services, "acme", folder)
 
         with ThreadPoolExecutor(len(folders)) as threads:
-            list(threads.map(ingest_folder, folders))
+            list(threads.map(ingest_at_once, folders))
         assert find_inconsistencies(server, services) == []
         files = sum(1 for folder in folders for _ in folder.iterdir())
         assert count(server, services, "document") == files

@@ -30,7 +30,7 @@ class _RecordingEmbedder:
         self, texts: Sequence[str], on_progress: Callable[[float], None] = lambda share: None
     ) -> Vectors:
         self.encoded_texts += texts
-        vectors: Vectors = self._embedder.compute(texts)
+        vectors: Vectors = self._embedder.encode_uncached(texts)
         return vectors
 
 
@@ -41,7 +41,7 @@ def test_a_text_is_embedded_once_and_gets_the_vector_of_the_model(embedder: Any)
     third = cache.encode(recorder, [TEXTS[1]])
     assert sorted(recorder.encoded_texts) == sorted(TEXTS)
     vectors = np.concatenate([first, second, third])
-    expected = embedder.compute([TEXTS[index] for index in (0, 1, 0, 2, 1, 1)])
+    expected = embedder.encode_uncached([TEXTS[index] for index in (0, 1, 0, 2, 1, 1)])
     assert np.allclose(vectors, expected, atol=1e-3)  # vectors are stored with 16 bits
 
 
@@ -70,8 +70,8 @@ def test_a_vector_does_not_depend_on_the_other_texts_of_its_batch(embedder: Any)
     numbered = [f"Part {number} of the list." for number in range(120)]
     texts = [long_text, *TEXTS, long_text[:200], *numbered]
     shares: list[float] = []
-    together = embedder.compute(texts, shares.append)
-    alone = np.concatenate([embedder.compute([text]) for text in texts[:8]])
+    together = embedder.encode_uncached(texts, shares.append)
+    alone = np.concatenate([embedder.encode_uncached([text]) for text in texts[:8]])
     assert np.min((together[:8] * alone).sum(axis=1)) > 0.999
     assert np.allclose(np.linalg.norm(together, axis=1), 1.0, atol=1e-3)
     assert np.isclose(sum(shares), 1.0)

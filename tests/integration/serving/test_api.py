@@ -27,6 +27,12 @@ BRIGHTWATER = {"X-Groundwork-Tenant": "brightwater"}
 QUESTION = "What does ERR-4711 mean?"
 
 
+@pytest.fixture(autouse=True)
+def _default_logging() -> None:
+    """Undo the log levels that a command of an earlier test has set in this process."""
+    structlog.reset_defaults()
+
+
 @pytest.fixture(scope="module")
 def client(sample_services: Services) -> TestClient:
     return TestClient(build_api(sample_services, LocalIdentity(("alder", "brightwater"))))
