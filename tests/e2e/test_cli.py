@@ -58,7 +58,10 @@ COMMAND = Path(sys.executable).parent / "groundwork"
         (["usage", "--since", "yesterday"], "Use --since with a day"),
         (["budget", "set", "tokens", "day"], "needs a limit"),
         (["budget", "set", "tokens", "day", "--hard", "much"], "a number"),
-        (["budget", "set", "tokens", "day", "--hard", "5", "--soft", "6"], "at most the hard limit"),
+        (
+            ["budget", "set", "tokens", "day", "--hard", "5", "--soft", "6"],
+            "at most the hard limit",
+        ),
         (
             ["budget", "set", "tokens", "day", "--hard", "5", "--team", "a", "--key", "b"],
             "Use --team or --key, or neither",
