@@ -149,7 +149,7 @@ class HttpPool:
         """Return an httpx client for one call. It is cheap: the connections are shared."""
         return httpx.Client(
             transport=_PoolTransport(self, limits),
-            timeout=None,
+            timeout=None,  # noqa: S113 - the limits of the call hold
             trust_env=False,
             headers={"Accept-Encoding": "identity"},  # a compressed body could expand without limit
         )

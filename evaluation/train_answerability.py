@@ -87,8 +87,8 @@ def predict_held_out(samples: Sequence[TrainingSample]) -> dict[str, FloatArray]
             "absent": [sample.absent for sample in test],
             "adversarial": [sample.present for sample in test if not sample.question.answerable],
         }
-        for kind in probabilities:
-            probabilities[kind].append(predict_probabilities(rows[kind], model))
+        for kind, parts in probabilities.items():
+            parts.append(predict_probabilities(rows[kind], model))
     return {kind: np.concatenate(parts) for kind, parts in probabilities.items()}
 
 

@@ -43,7 +43,10 @@ ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time a ZIP can hold
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A piece of a source. `rows` holds a table's cells, header first, or a list's items as rows of one cell."""
+    """A piece of a source.
+
+    `rows` holds a table's cells, header first, or a list's items as rows of one cell.
+    """
 
     kind: Literal["heading", "paragraph", "bullets", "steps", "table", "newpage"]
     text: str = ""
@@ -92,7 +95,10 @@ def same_or_written(target: Path, content: bytes, check: bool) -> bool:
 
 
 def unpacked(content: bytes) -> object:
-    """What two files are compared by. Compressed bytes depend on the zlib of the machine, so a ZIP is opened first."""
+    """What two files are compared by.
+
+    Compressed bytes depend on the zlib of the machine, so a ZIP is opened first.
+    """
     if not content.startswith(b"PK"):
         return content
     with zipfile.ZipFile(io.BytesIO(content)) as members:
@@ -271,7 +277,10 @@ def add_docx_table(document: Any, rows: tuple[tuple[str, ...], ...]) -> None:
 
 
 def with_fixed_times(content: bytes) -> bytes:
-    """The same ZIP with the clock taken out of it: python-docx stamps each member with the present time."""
+    """The same ZIP with the clock taken out of it:
+
+    python-docx stamps each member with the present time.
+    """
     out = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(content)) as source, zipfile.ZipFile(out, "w") as target:
         for name in source.namelist():

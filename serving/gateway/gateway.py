@@ -72,13 +72,15 @@ class Gateway(Models):
             model.name: ModelEndpoint(model, providers[model.name]) for model in models_file.models
         }
         self.retry_budget = RetryBudget()
-        self.rng = random.Random()
+        self.rng = random.Random()  # noqa: S311 - spreads retries
 
     def stream(self, request: ModelRequest) -> ModelReply:
+        """Open a reply of the best available model; see `Models.stream`."""
         self.retry_budget.count_request()
         return _RoutedRequest(self, request).open_reply()
 
     def context_size(self, principal: Principal) -> int:
+        """Return the largest context, in tokens, of the models that a tenant may use."""
         allowed = self.models_file.policy_for(principal.tenant).models
         sizes = [
             model.context
@@ -89,6 +91,7 @@ class Gateway(Models):
 
     @property
     def fingerprint(self) -> str:
+        """The models file, as text."""
         return self.models_file.model_dump_json()
 
     def close(self) -> None:

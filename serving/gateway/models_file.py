@@ -185,7 +185,8 @@ def read_models(file: Path) -> ModelsFile:
             mistake.
     """
     try:
-        content = yaml.load(file.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)
+        text = file.read_text(encoding="utf-8")
+        content = yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506 - a subclass of SafeLoader
     except OSError as error:
         raise InvalidInput(
             f"There is no models file at {file}. Correct GROUNDWORK_MODELS."

@@ -37,6 +37,7 @@ class ByteTokenCounter:
     """
 
     def count(self, text: str) -> int:
+        """Return the bytes of the longest normalized form, an upper bound of the tokens."""
         if text.isascii():
             return len(text)
         forms = [unicodedata.normalize(form, text) for form in ("NFC", "NFD", "NFKC", "NFKD")]
@@ -62,6 +63,7 @@ class HuggingFaceTokenCounter:
         self._tokenizer.no_padding()
 
     def count(self, text: str) -> int:
+        """Return the number of tokens by the tokenizer file."""
         return len(self._tokenizer.encode(text, add_special_tokens=False).ids)
 
 
@@ -74,6 +76,7 @@ class EndpointTokenCounter:
         )
 
     def count(self, text: str) -> int:
+        """Return the number of tokens by the server of the model."""
         try:
             response = self._client.post("/tokenize", json={"content": text, "add_special": False})
             return len(response.raise_for_status().json()["tokens"])

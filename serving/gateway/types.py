@@ -117,10 +117,12 @@ class ModelsDecorator(Models):
         self._models = models
 
     def context_size(self, principal: Principal) -> int:
+        """Return the context size of the wrapped models."""
         return self._models.context_size(principal)
 
     @property
     def fingerprint(self) -> str:
+        """The fingerprint of the wrapped models."""
         return self._models.fingerprint
 
 
@@ -132,6 +134,7 @@ class CancellableModels(ModelsDecorator):
         self._cancelled = cancelled
 
     def stream(self, request: ModelRequest) -> ModelReply:
+        """Open a reply that ends when the event is set."""
         return self._models.stream(replace(request, cancelled=self._cancelled))
 
 

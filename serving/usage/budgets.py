@@ -134,6 +134,7 @@ class BudgetSubject:
 
     @classmethod
     def from_principal(cls, principal: Principal) -> "BudgetSubject":
+        """Return the subject that a principal is charged as."""
         return cls(principal.tenant, principal.team, principal.usage_key)
 
     @property

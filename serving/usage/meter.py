@@ -103,6 +103,7 @@ class PostgresMeter:
         self._open_reservations.pop(reservation, None)
 
     def is_over_soft_limit(self, principal: Principal) -> bool:
+        """Return true if any budget of the principal is past its soft limit."""
         with self._database.writing(principal.tenant) as connection:
             statuses = fetch_budget_statuses(connection, BudgetSubject.from_principal(principal))
         return any(status.is_over_soft_limit for status in statuses)

@@ -1,4 +1,7 @@
-"""The command line: results on standard output, all else on standard error, and one sentence for each wrong input."""
+"""The command line:
+
+results on standard output, all else on standard error, and one sentence for each wrong input.
+"""
 
 import json
 import os
@@ -25,7 +28,8 @@ from tests.e2e.conftest import Run
 COMMAND = Path(sys.executable).parent / "groundwork"
 
 
-# --- wrong input ----------------------------------------------------------------------------------------------------
+# --- wrong input
+# ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -176,7 +180,10 @@ def test_wrong_input_that_only_the_store_can_tell(
 
 
 def test_files_that_can_not_be_read_are_named_with_the_reason(stored: Run, tmp_path: Path) -> None:
-    """A corrupt DOCX and an encrypted PDF among others are put aside; named on the command line, they fail it."""
+    """A corrupt DOCX and an encrypted PDF among others are put aside;
+
+    named on the command line, they fail it.
+    """
     docs = tmp_path / "docs"
     docs.mkdir()
     corrupt, locked = docs / "corrupt [1].docx", docs / "[locked].pdf"
@@ -205,7 +212,8 @@ def test_files_that_can_not_be_read_are_named_with_the_reason(stored: Run, tmp_p
     assert [hit["path"] for hit in found] == ["caf\ufffd [bold].md"]
 
 
-# --- what it prints -------------------------------------------------------------------------------------------------
+# --- what it prints
+# -------------------------------------------------------------------------------------------------
 
 
 def commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str]]:

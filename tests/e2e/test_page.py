@@ -166,7 +166,9 @@ def test_the_scores_are_drawn_and_labelled(page: Browser) -> None:
 
 
 def test_a_conversation_continues_until_a_new_one_starts(page: Browser, tmp_path: Path) -> None:
-    """The page shows the standalone form of a follow-up question, until the button starts a new conversation."""
+    """The page shows the standalone form of a follow-up question, until the button starts a new
+    conversation.
+    """
     ask(page, "How deep can I lower a Heron 200?")
     page.wait_until("document.querySelector('#answer a[href*=\"#document=\"]')")
     assert page.evaluate("document.querySelector('#asked-as').hidden")

@@ -149,9 +149,9 @@ def _with_article(name: str, things: Sequence[str]) -> str:
     """Return a name the way the question has it: "the Heron 200", or the name alone."""
     for thing in things:
         for part in thing.split(" of "):
-            part = part.removeprefix("the ").removeprefix("a ")
-            if name in part:
-                return f"the {part}"
+            bare = part.removeprefix("the ").removeprefix("a ")
+            if name in bare:
+                return f"the {bare}"
     return name
 
 

@@ -92,20 +92,24 @@ class LLMGenerator(AnswerGenerator):
 
     @property
     def prompt_version(self) -> str:
+        """Name and version of the answer prompt."""
         return self._answer_template.label
 
     @property
     def instructions(self) -> str:
+        """Text of both prompts, which no answer may repeat."""
         return f"{self._answer_template.instructions}\n{self._repair_template.instructions}"
 
     @property
     def fingerprint(self) -> str:
+        """Hash of prompts, models and limits."""
         templates = (self._answer_template, self._repair_template)
         prompts = [(template.file.messages, template.schema) for template in templates]
         limits = f"{self._context_tokens}\n{self._max_sentences}"
         return sha256(f"{prompts}\n{self._models.fingerprint}\n{limits}".encode()).hexdigest()
 
     def generate(self, evidence: SearchResult) -> Generator[DraftSentence]:
+        """Yield the sentences of the model as they arrive, with their quotes located."""
         rendered = self._render_answer_prompt(evidence)
         self.prompt = rendered.sha256
         request = self._build_request(

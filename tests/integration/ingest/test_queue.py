@@ -89,7 +89,10 @@ def test_a_worker_that_lost_its_lease_stores_nothing(
 def test_a_lease_that_its_worker_does_not_know_expires(
     services: Services, server: EmbeddedPostgres, folder: Path
 ) -> None:
-    """The connection broke after the claim was committed. The worker lives, and must not renew it."""
+    """The connection broke after the claim was committed.
+
+    The worker lives, and must not renew it.
+    """
     worker = create_worker(services, plan_folder(services, folder))
     with services.database.writing("acme") as connection:
         assert len(queue.claim(connection, worker.run)) == 5

@@ -1,4 +1,7 @@
-"""Where documents come from: folders, and object storage on a real S3-speaking server of one's own."""
+"""Where documents come from:
+
+folders, and object storage on a real S3-speaking server of one's own.
+"""
 
 import os
 import threading
@@ -18,7 +21,10 @@ from tests.support.services import shared_parser_pool
 
 @dataclass
 class Storage:
-    """The S3 server of this session: what it was asked, and how often it shall say that it is busy."""
+    """The S3 server of this session:
+
+    what it was asked, and how often it shall say that it is busy.
+    """
 
     client: Any
     port: int = 0

@@ -615,7 +615,7 @@ def test_nested_filters_match_the_same_nodes_in_python(
     try:
         found = zoo.get_nodes(filters=filters)
     except InvalidInput as refused:
-        assert re.search("needs|nested too deep", str(refused))
+        assert re.search("needs|nested too deep", str(refused))  # noqa: PT017 - refusing is optional
         return
     assert {node.node_id for node in found} == {
         node.node_id for node in animals() if holds(filters, node)

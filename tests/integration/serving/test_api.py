@@ -1,4 +1,7 @@
-"""The service over HTTP, with the real database and embedding model: answers, refusals, logs and headers."""
+"""The service over HTTP, with the real database and embedding model:
+
+answers, refusals, logs and headers.
+"""
 
 import re
 import uuid
@@ -53,7 +56,8 @@ def problem(response: Any, status: int, slug: str = "bad-request") -> str:
     return detail
 
 
-# --- answers ------------------------------------------------------------------------------------------------
+# --- answers
+# ------------------------------------------------------------------------------------------------
 
 
 def test_a_question_is_answered_with_citations(client: TestClient) -> None:
@@ -235,7 +239,8 @@ def test_openapi_describes_problems_and_filters(client: TestClient) -> None:
         assert "docs/reference/search.md" in shape["description"]
 
 
-# --- refusals ------------------------------------------------------------------------------------------------
+# --- refusals
+# ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("path", ["/v1/ask", "/v1/search"])
@@ -451,7 +456,10 @@ def test_every_response_carries_the_security_headers(client: TestClient) -> None
 
 
 def test_the_page_complies_with_its_content_security_policy(client: TestClient) -> None:
-    """Scripts and styles are files of the service; nothing is inline, and nothing comes from elsewhere."""
+    """Scripts and styles are files of the service;
+
+    nothing is inline, and nothing comes from elsewhere.
+    """
     policy = client.get("/").headers["Content-Security-Policy"]
     assert "default-src 'self'" in policy
     assert "frame-ancestors 'none'" in policy

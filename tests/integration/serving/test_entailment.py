@@ -82,7 +82,7 @@ def test_a_model_without_an_entailment_label_is_an_error(tmp_path: Path) -> None
 
 
 def test_a_missing_model_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(Unavailable, match="can't be loaded. Set GROUNDWORK_ENTAILMENT to"):
+    with pytest.raises(Unavailable, match=r"can't be loaded\. Set GROUNDWORK_ENTAILMENT to"):
         CrossEncoderEntailment(str(tmp_path / "missing"))
 
 

@@ -433,7 +433,7 @@ def test_a_llamaindex_model_is_named_by_its_path(open_models):
     assert "Count." in "".join(
         open_models(model_entry("mock", "") | listed | {"streaming": False}).stream(request())
     )
-    with pytest.raises(InvalidInput, match="can't be imported. Install it"):
+    with pytest.raises(InvalidInput, match=r"can't be imported\. Install it"):
         open_models(
             model_entry("mock", "") | listed | {"model": "llama_index.llms.nowhere:Nothing"}
         )

@@ -1,4 +1,7 @@
-"""The keys and types of the API's JSON stay as json_shapes.json has them; clients depend on them."""
+"""The keys and types of the API's JSON stay as json_shapes.json has them;
+
+clients depend on them.
+"""
 
 import json
 from pathlib import Path

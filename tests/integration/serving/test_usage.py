@@ -268,7 +268,10 @@ def test_of_several_budgets_each_holds(meter: PostgresMeter, admin: str, ada: Pr
 def test_a_budget_for_each_is_everyones_own(
     meter: PostgresMeter, admin: str, ada: Principal
 ) -> None:
-    """Where a key has one of its own, that holds instead; whoever has no team has no team's budget."""
+    """Where a key has one of its own, that holds instead;
+
+    whoever has no team has no team's budget.
+    """
     limit(admin, ada, "requests", "day", "1", scope="key", name=WILDCARD_NAME)
     limit(admin, ada, "requests", "day", "2", scope="key", name=ada.usage_key)
     limit(admin, ada, "requests", "day", "0", scope="team", name=WILDCARD_NAME)

@@ -55,7 +55,9 @@ def test_a_valid_token_gives_tenant_groups_subject_and_team() -> None:
 
 
 def test_a_usage_key_identifies_the_subject_without_naming_it() -> None:
-    """A renewed token does not renew a budget, and the same subject of another tenant has another key."""
+    """A renewed token does not renew a budget, and the same subject of another tenant has another
+    key.
+    """
     ada = Principal("alder", subject="ada")
     assert ada.usage_key == Principal("alder", ("finance",), "ada", "support").usage_key
     assert (

@@ -10,7 +10,8 @@ from serving.answering.generator.prompts.template import PROMPT_FOLDER, load_pro
 from serving.gateway.types import Message
 
 NAMES = sorted(file.stem for file in PROMPT_FOLDER.glob("*.yaml"))
-# The SHA-256 of each version, rendered with `<name>` for each value. When you change a prompt, increase its version,
+# The SHA-256 of each version, rendered with `<name>` for each value. When you change a prompt,
+# increase its version,
 # write its changelog and add a line here. Never change an existing line.
 RENDERED_HASHES = {
     "answer 1": "f3db90201b9ceeb7f5cc8f9973df89e89d55f5b333efdf4ec4b577311e008a76",

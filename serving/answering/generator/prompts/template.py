@@ -31,7 +31,7 @@ from serving.gateway.types import Message
 PROMPT_FOLDER = Path(__file__).parent
 # Prompts are plain text, so nothing is escaped. Without a loader a template can include no other
 # file.
-JINJA = ImmutableSandboxedEnvironment(undefined=StrictUndefined, autoescape=False)  # noqa: S701
+JINJA = ImmutableSandboxedEnvironment(undefined=StrictUndefined, autoescape=False)
 BOUNDARY_NAME = "boundary"  # a random value, left out of the hash: equal prompts have equal hashes
 
 
