@@ -7,8 +7,8 @@
 
 A marked span counts as found if detections of its kind cover every letter and digit of it. A
 detection counts as correct if it lies within marked spans of its kind (except for punctuation) or
-covers one completely. `removed` is the share of marked spans of which nothing is left, whatever
-kind was detected: this is what matters in a log. The records are divided at random into two halves.
+covers one completely. `removed` is the share of marked spans of which nothing is left, by a
+detection of any kind: this counts for a log. The records are divided at random into two halves.
 The rules were written with the first half visible, and with the values of the structured kinds
 visible in both.
 

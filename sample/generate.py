@@ -95,7 +95,7 @@ def same_or_written(target: Path, content: bytes, check: bool) -> bool:
 
 
 def unpacked(content: bytes) -> object:
-    """What two files are compared by.
+    """The content that two files are compared by.
 
     Compressed bytes depend on the zlib of the machine, so a ZIP is opened first.
     """

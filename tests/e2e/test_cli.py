@@ -242,7 +242,7 @@ def test_without_a_command_it_explains_itself(run: Run) -> None:
 def test_every_report_as_json_is_json_and_nothing_else(
     stored: Run, monkeypatch: pytest.MonkeyPatch, server: EmbeddedPostgres, tmp_path: Path
 ) -> None:
-    """What goes on meanwhile is told on standard error."""
+    """Progress is reported on standard error."""
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs" / "pumps.md").write_text(
         "# Pumps\n\nThe north pump moves 40 litres a second.\n"
@@ -276,7 +276,7 @@ def test_every_report_as_json_is_json_and_nothing_else(
 
 
 def test_budgets_are_set_shown_and_removed(stored: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By whoever has the administrator's address; the rest may look."""
+    """By the owner of the administrator's address; the rest may look."""
     monkeypatch.setenv(
         "GROUNDWORK_ADMIN_DATABASE_URL",
         os.environ["GROUNDWORK_DATABASE_URL"].replace("groundwork_app", "postgres"),

@@ -26,7 +26,7 @@ from serving.answering.types import DraftSentence, FaultCode, InjectionFlag, Ref
 
 class _UnsafeRequest(Guardrail):
     stage, name = "question", "unsafe requests"
-    reason = "Some requests must not be answered, whatever the documents say."
+    reason = "Some requests must not be answered, even if the documents hold the answer."
 
     def check_question(self, question: str) -> Refusal | None:
         return refuse_request(question)

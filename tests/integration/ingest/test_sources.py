@@ -1,4 +1,4 @@
-"""Where documents come from:
+"""Origins of documents:
 
 folders, and object storage on a real S3-speaking server of one's own.
 """
@@ -32,7 +32,7 @@ class Storage:
     busy: int = 0
 
     def count(self, method: str) -> int:
-        """How many requests for an object's content (GET) or state (HEAD) since the last call."""
+        """Return the number of requests for content (GET) or state (HEAD) since the last call."""
         number = sum(verb == method and path.count("/") > 1 for verb, path in self.asked)
         self.asked.clear()
         return number

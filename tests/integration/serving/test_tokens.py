@@ -13,7 +13,7 @@ from serving.gateway.types import Message, ModelRequest
 
 
 def test_the_real_server_counts_as_it_bills(language_model: str) -> None:
-    """What is reserved by its own count is at least what it then says it read, and not much more."""
+    """A reservation covers the tokens that the model then reports, and not many more."""
     listed = model_entry(
         "small", f"{language_model}/v1", model="smollm2", tokenizer=ENDPOINT_TOKENIZER
     )

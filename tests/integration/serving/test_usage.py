@@ -56,7 +56,7 @@ def metered(
 
 @pytest.fixture
 def admin(server: EmbeddedPostgres, metered: Services) -> str:
-    """The address of whoever runs the service."""
+    """The database address of the operator."""
     name = psycopg.conninfo.conninfo_to_dict(metered.settings.database_url)["dbname"]
     return server.conninfo(dbname=str(name))
 
@@ -115,7 +115,7 @@ def test_the_meter_is_what_the_gateway_asks_for(meter: PostgresMeter) -> None:
 def test_without_a_budget_everything_is_allowed_and_booked(
     metered: Services, meter: PostgresMeter, ada: Principal
 ) -> None:
-    """A call is attributed to who made it, whatever came of it."""
+    """A call is attributed to its caller, with any outcome."""
     assert meter.admit_request(ada) == []
     for outcome, counted in (("done", True), ("failed", False), ("cancelled", False)):
         reservation = meter.reserve(call(ada, f"{outcome} call"), MODEL, 100, Decimal("0.5"))
@@ -228,7 +228,7 @@ def test_what_never_fits_is_told_so(meter: PostgresMeter, admin: str, ada: Princ
 def test_requests_are_counted_where_no_model_is_asked(
     meter: PostgresMeter, admin: str, ada: Principal
 ) -> None:
-    """What was refused does not count."""
+    """A refused call does not count."""
     limit(admin, ada, "requests", "day", "3", soft="2")
     assert [
         bool([each for each in meter.admit_request(ada) if each.is_over_soft_limit])
@@ -268,9 +268,9 @@ def test_of_several_budgets_each_holds(meter: PostgresMeter, admin: str, ada: Pr
 def test_a_budget_for_each_is_everyones_own(
     meter: PostgresMeter, admin: str, ada: Principal
 ) -> None:
-    """Where a key has one of its own, that holds instead;
+    """A budget of a key's own replaces the default;
 
-    whoever has no team has no team's budget.
+    a caller without a team has no budget of a team.
     """
     limit(admin, ada, "requests", "day", "1", scope="key", name=WILDCARD_NAME)
     limit(admin, ada, "requests", "day", "2", scope="key", name=ada.usage_key)
@@ -318,7 +318,7 @@ def test_a_new_budget_knows_what_was_used_before_it(
 def test_a_day_that_is_over_is_forgotten(
     server: EmbeddedPostgres, metered: Services, meter: PostgresMeter, admin: str, ada: Principal
 ) -> None:
-    """What was held over midnight is booked to the new day."""
+    """A reservation from before midnight is booked to the new day."""
     limit(admin, ada, "tokens", "day", "100")
     spend(meter, ada, 60)
     held = meter.reserve(call(ada), MODEL, 40, Decimal(0))
@@ -467,7 +467,7 @@ def test_budgets_are_listed_and_removed(metered: Services, admin: str, ada: Prin
 def test_a_tenants_own_requests_change_neither_budgets_nor_books(
     metered: Services, meter: PostgresMeter, admin: str, ada: Principal
 ) -> None:
-    """The application's role has no right to, whatever SQL it is made to run; and it sets no
+    """The application's role has no right to, with any SQL; and it sets no
     budget.
     """
     limit(admin, ada, "tokens", "day", "100")
