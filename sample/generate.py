@@ -277,7 +277,7 @@ def add_docx_table(document: Any, rows: tuple[tuple[str, ...], ...]) -> None:
 
 
 def with_fixed_times(content: bytes) -> bytes:
-    """The same ZIP with the clock taken out of it:
+    """Return the ZIP without times.
 
     python-docx stamps each member with the present time.
     """

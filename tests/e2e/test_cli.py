@@ -1,7 +1,4 @@
-"""The command line:
-
-results on standard output, all else on standard error, and one sentence for each wrong input.
-"""
+"""Command line: results on standard output, the rest on standard error, one sentence per error."""
 
 import json
 import os
@@ -180,10 +177,7 @@ def test_wrong_input_that_only_the_store_can_tell(
 
 
 def test_files_that_can_not_be_read_are_named_with_the_reason(stored: Run, tmp_path: Path) -> None:
-    """A corrupt DOCX and an encrypted PDF among others are put aside;
-
-    named on the command line, they fail it.
-    """
+    """A corrupt DOCX and an encrypted PDF are quarantined; named alone, they fail the command."""
     docs = tmp_path / "docs"
     docs.mkdir()
     corrupt, locked = docs / "corrupt [1].docx", docs / "[locked].pdf"

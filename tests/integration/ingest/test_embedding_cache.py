@@ -1,7 +1,4 @@
-"""A text that is in several documents is embedded once;
-
-a batch holds a limited number of tokens.
-"""
+"""A text of several documents is embedded once; a batch holds a limited number of tokens."""
 
 from collections.abc import Callable, Sequence
 from typing import Any

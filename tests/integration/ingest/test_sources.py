@@ -1,7 +1,4 @@
-"""Origins of documents:
-
-folders, and object storage on a real S3-speaking server of one's own.
-"""
+"""Sources of documents: folders, and object storage on a local S3 server."""
 
 import os
 import threading
@@ -21,10 +18,7 @@ from tests.support.services import shared_parser_pool
 
 @dataclass
 class Storage:
-    """The S3 server of this session:
-
-    what it was asked, and how often it shall say that it is busy.
-    """
+    """The S3 server of the test run, its requests, and how often it reports that it is busy."""
 
     client: Any
     port: int = 0

@@ -1,7 +1,4 @@
-"""The service over HTTP, with the real database and embedding model:
-
-answers, refusals, logs and headers.
-"""
+"""The service over HTTP, with real database and model: answers, refusals, logs, headers."""
 
 import re
 import uuid
@@ -456,10 +453,7 @@ def test_every_response_carries_the_security_headers(client: TestClient) -> None
 
 
 def test_the_page_complies_with_its_content_security_policy(client: TestClient) -> None:
-    """Scripts and styles are files of the service;
-
-    nothing is inline, and nothing comes from elsewhere.
-    """
+    """Scripts and styles are files of the service: nothing is inline or comes from elsewhere."""
     policy = client.get("/").headers["Content-Security-Policy"]
     assert "default-src 'self'" in policy
     assert "frame-ancestors 'none'" in policy

@@ -268,10 +268,7 @@ def test_of_several_budgets_each_holds(meter: PostgresMeter, admin: str, ada: Pr
 def test_a_budget_for_each_is_everyones_own(
     meter: PostgresMeter, admin: str, ada: Principal
 ) -> None:
-    """A budget of a key's own replaces the default;
-
-    a caller without a team has no budget of a team.
-    """
+    """A budget of a key's own replaces the default. Without a team there is no team's budget."""
     limit(admin, ada, "requests", "day", "1", scope="key", name=WILDCARD_NAME)
     limit(admin, ada, "requests", "day", "2", scope="key", name=ada.usage_key)
     limit(admin, ada, "requests", "day", "0", scope="team", name=WILDCARD_NAME)
