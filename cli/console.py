@@ -44,14 +44,29 @@ ModeOption = Annotated[
 
 
 def open_configured_services(settings: Settings) -> "Services":
-    """Open the services of the configured database."""
+    """Open the services of the configured database.
+
+    Raises:
+        InvalidInput: a setting names a part that is not registered, also one that the command at
+            hand does not use.
+        Unavailable, UnsafeDatabase: see `open_services`.
+    """
     from core import logs
     from core.services import open_services
+
+    _check_registered_names(settings)
+    logs.configure_cli_logging()
+    return open_services(settings)
+
+
+def _check_registered_names(settings: Settings) -> None:
     from ingest.chunkers.registry import check_chunker_name
 
     check_chunker_name(settings.chunker)
-    logs.configure_cli_logging()
-    return open_services(settings)
+    if settings.identity != Settings.model_fields["identity"].default:
+        from serving.api.identity import check_provider_name
+
+        check_provider_name(settings.identity)
 
 
 def load_admin_settings() -> Settings:

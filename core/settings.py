@@ -8,6 +8,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from core.errors import InvalidInput
 
+LOOPBACK_HOSTS = ("127.0.0.1", "::1", "localhost")  # addresses that only this machine reaches
+
 
 class Settings(BaseSettings):
     """All settings. docs/reference/settings.md repeats each description; a test compares them."""

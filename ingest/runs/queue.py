@@ -21,9 +21,9 @@ from psycopg.types.json import Jsonb
 from core.db.database import Connection
 from core.db.queries import load_queries
 from core.errors import NotFound
+from core.principal import GROUP_SEPARATOR
 from ingest.sources import Source, SourceFile, open_source
 from ingest.store.documents import sanitize_text
-from ingest.store.duplicates import GROUP_SEPARATOR
 
 QUERIES = load_queries(Path(__file__).with_name("queue.sql"))
 

@@ -31,11 +31,10 @@ from numpy.typing import NDArray
 
 from core.db.database import Connection
 from core.db.queries import load_queries
+from core.principal import GROUP_SEPARATOR
 from core.types import Document
 
 QUERIES = load_queries(Path(__file__).with_name("duplicates.sql"))
-
-GROUP_SEPARATOR = "\x1f"  # no group name can hold it
 
 BAND_COUNT, ROWS_PER_BAND = 6, 10
 SHINGLE_WORDS = 3  # with single words, any two texts on one subject would look alike

@@ -10,9 +10,8 @@ import jwt
 
 from core.errors import GroundworkError, InvalidInput, Unauthenticated
 from core.principal import Principal
-from core.settings import Settings
+from core.settings import LOOPBACK_HOSTS, Settings
 
-LOOPBACK_HOSTS = ("127.0.0.1", "::1", "localhost")
 MIN_SECRET_BYTES = 32  # the key length of HMAC-SHA-256 (RFC 7518, section 3.2)
 
 
@@ -139,6 +138,15 @@ PROVIDERS: Mapping[str, Callable[[Settings, str, tuple[str, ...]], IdentityProvi
 }
 
 
+def check_provider_name(name: str) -> None:
+    """Raise InvalidInput if `PROVIDERS` has no identity provider of that name."""
+    if name not in PROVIDERS:
+        raise InvalidInput(
+            f"GROUNDWORK_IDENTITY={name} is not a known provider."
+            f" Use one of: {', '.join(PROVIDERS)}."
+        )
+
+
 def open_identity_provider(
     settings: Settings, host: str, tenants: tuple[str, ...]
 ) -> IdentityProvider:
@@ -147,9 +155,5 @@ def open_identity_provider(
     Raises:
         GroundworkError: the provider is unknown, or can't be used with these settings.
     """
-    if settings.identity not in PROVIDERS:
-        raise InvalidInput(
-            f"GROUNDWORK_IDENTITY={settings.identity} is not a known provider."
-            f" Use one of: {', '.join(PROVIDERS)}."
-        )
+    check_provider_name(settings.identity)
     return PROVIDERS[settings.identity](settings, host, tenants)

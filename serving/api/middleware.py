@@ -9,7 +9,8 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
 from core.errors import GroundworkError
-from serving.api.identity import LOOPBACK_HOSTS, IdentityProvider
+from core.settings import LOOPBACK_HOSTS
+from serving.api.identity import IdentityProvider
 from serving.api.problems import problem_response
 
 MAX_BODY_BYTES = 64 * 1024  # a question has at most 2,000 characters

@@ -15,13 +15,13 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from core.errors import InvalidInput
+from core.settings import LOOPBACK_HOSTS
 from serving.gateway import providers
 from serving.gateway.token_counters import ENDPOINT_TOKENIZER
 from serving.gateway.types import Risk, Tier
 
 VARIABLE_NAME = re.compile(r"[A-Z][A-Z0-9_]*")
 TOKENS_PER_PRICE = Decimal(1_000_000)
-LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
 
 PricePerMillion = Annotated[Decimal, Field(ge=0, max_digits=12, decimal_places=6)]
 TimeoutSeconds = Annotated[float, Field(gt=0, le=600)]

@@ -86,6 +86,7 @@ def test_wrong_input_gets_one_sentence(
         ("PORT", "0", "GROUNDWORK_PORT"),
         ("PORT", "70000", "GROUNDWORK_PORT"),
         ("REDACT", "everything", "GROUNDWORK_REDACT"),
+        ("IDENTITY", "everyone", "GROUNDWORK_IDENTITY"),
         ("CHUNKER", "axe", "GROUNDWORK_CHUNKER"),
         ("EMBEDDING_DTYPE", "int3", "GROUNDWORK_EMBEDDING_DTYPE"),
         ("PUBLISHED_ON_LOOPBACK", "perhaps", "GROUNDWORK_PUBLISHED_ON_LOOPBACK"),

@@ -14,11 +14,11 @@ from core.db.queries import load_queries
 from core.errors import NotFound
 from core.principal import Principal
 from core.services import Services
+from core.token_estimate import CHARACTERS_PER_TOKEN
 
 QUERIES = load_queries(Path(__file__).with_name("history.sql"))
 MAX_TURNS = 50  # stored turns of a conversation
 MAX_HISTORY_TOKENS = 400  # of earlier turns that help to understand a question
-CHARACTERS_PER_TOKEN = 4  # roughly, in English; a limit needs no tokenizer
 
 
 @dataclass(frozen=True, slots=True)
