@@ -67,7 +67,10 @@ SPARE_TOKENS = 2000  # for running calls, so that none is refused before the bud
 PRICES = {"input_price": Decimal("0.15"), "output_price": Decimal("0.6")}  # per million tokens
 MAX_P95_RATIO, MAX_P95_INCREASE_MS = 1.1, 2.0  # target for the other tenants
 USAGE_QUERY_FILE = Path(__file__).with_name("counted.sql")
-QUESTION = "What is to be done about the harbour, by whom, until when, and who is going to pay for all of that in the end?"
+QUESTION = (
+    "What is to be done about the harbour, by whom, until when, and who is going to "
+    "pay for all of that in the end?"
+)
 
 
 class TokenCountingBehaviour:
@@ -342,7 +345,7 @@ def main() -> int:
         assert services.embedded_postgres is not None
         report = run_phases(services, services.embedded_postgres.conninfo(), arguments.requests)
     if arguments.json:
-        print(json.dumps(asdict(report), indent=2, default=str))
+        print(json.dumps(asdict(report), indent=2, default=str))  # noqa: T201
     else:
         _print_report(report)
     return 0 if all(report.aims.values()) else 1
@@ -368,8 +371,10 @@ def _print_report(report: Report) -> None:
     for tenant, row in report.tokens.items():
         reported, recorded, unreported, estimated = row.values()
         lines.append(
-            f"| {tenant} | {reported['read']:,} + {reported['wrote']:,} | {recorded['read']:,} + {recorded['wrote']:,} |"
-            f" {recorded['cost']:.6f} | {unreported.get('read', 0):,} + {unreported.get('wrote', 0):,} |"
+            f"| {tenant} | {reported['read']:,} + {reported['wrote']:,} | "
+            f"{recorded['read']:,} + {recorded['wrote']:,} |"
+            f" {recorded['cost']:.6f} | {unreported.get('read', 0):,} + "
+            f"{unreported.get('wrote', 0):,} |"
             f" {estimated['read']:,} + {estimated['wrote']:,} |"
         )
     lines += [
@@ -378,7 +383,7 @@ def _print_report(report: Report) -> None:
         "",
         *(f"{'met   ' if met else 'MISSED'} {aim}" for aim, met in report.aims.items()),
     ]
-    print("\n".join(lines))
+    print("\n".join(lines))  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -100,7 +100,7 @@ def shared_words(path: Path, text: str) -> tuple[float, float] | None:
     if which("pdftotext") is None:
         return None
     command = ["pdftotext", "-q", str(path), "-"]
-    process = subprocess.run(command, capture_output=True, check=False, timeout=60)
+    process = subprocess.run(command, capture_output=True, check=False, timeout=60)  # noqa: S603
     expected = tokens(process.stdout.decode("utf-8", "replace"))
     common = expected & tokens(text)
     expected_words = _count_words(expected)

@@ -54,7 +54,10 @@ class Exchange:
     def send_head(self, status: str = "200 OK", kind: str = "", extra: str = "") -> None:
         """Send the status and the headers; a chunked body follows."""
         kind = kind or ("text/event-stream" if self.is_streaming else "application/json")
-        lines = f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nTransfer-Encoding: chunked\r\n{extra}\r\n"
+        lines = (
+            f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nTransfer-Encoding: "
+            f"chunked\r\n{extra}\r\n"
+        )
         self.socket.sendall(lines.encode())
 
     def send_chunk(self, data: bytes | str) -> None:

@@ -145,7 +145,7 @@ def _run_contestant(contestant: str, folder: Path, address: str, sentences: str 
         "GROUNDWORK_HOME": str(folder.parent),
     }
     command = [sys.executable, "-m", "bench.ingest", str(folder), "--contestant", contestant]
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
         peak = [0]
         watch = threading.Thread(target=_watch_memory, args=(process, peak), daemon=True)
         watch.start()
@@ -341,9 +341,16 @@ def _print_comparison(results: Mapping[str, Result]) -> None:
         ours, limit = results[f"Groundwork{kind}"], results[f"limit{kind}"]
         ways = ", ".join(f"{way} {speed:,.0f}" for way, speed in limit["ways"].items())
         console.print(f"limit{kind}, tokens/s: {ways}")
-        summary = f"Groundwork{kind}: {per_second(ours, 'tokens') / per_second(limit, 'tokens'):.0%} of the limit"
+        summary = (
+            f"Groundwork{kind}: "
+            f"{per_second(ours, 'tokens') / per_second(limit, 'tokens'):.0%} of the limit"
+        )
         if "LlamaIndex" in results:
-            summary += f", {per_second(ours, 'chunks') / per_second(results['LlamaIndex'], 'chunks'):.1f} times LlamaIndex's chunks/s"
+            summary += (
+                f", "
+                f"{per_second(ours, 'chunks') / per_second(results['LlamaIndex'], 'chunks'):.1f}"
+                " times LlamaIndex's chunks/s"
+            )
             summary += (
                 f", {results['LlamaIndex']['seconds'] / ours['seconds']:.1f} times its files/s"
             )

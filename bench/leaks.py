@@ -211,11 +211,13 @@ def provoke_database_errors(services: Services, text: str, _: CapturedText) -> N
         ("select cast(%s as integer)", (text,)),
         ("select cast(%s as jsonb)", (text,)),
         (
-            "insert into reader_set (tenant_id, readers) values ('alder', array[%s]), ('alder', array[%s])",
+            "insert into reader_set (tenant_id, readers) values ('alder', array[%s]), "
+            "('alder', array[%s])",
             (text, text),
         ),
         (
-            "insert into turn values ('alder', gen_random_uuid(), 1, %s, %s, 'x', true, '{}', null)",
+            "insert into turn values ('alder', gen_random_uuid(), 1, %s, %s, 'x', true, "
+            "'{}', null)",
             (text, text),
         ),
     ):
@@ -398,7 +400,7 @@ def main() -> int:
         if RECORDS_FILE.is_file() and arguments.records
         else []
     )
-    texts = make_canaries(random.Random(secrets.randbits(64))) + mark_records(records)
+    texts = make_canaries(random.Random(secrets.randbits(64))) + mark_records(records)  # noqa: S311
     with tempfile.TemporaryDirectory(prefix="leaks-") as folder:
         home = Path(folder)
         settings = Settings(home=home, database_url="")

@@ -125,7 +125,8 @@ def swap_number(source: SourceSentence, chance: random.Random) -> str | None:
     if len(values) == 2 and len(matches) == 2:
         first, second = matches
         between = source.text[first.end() : second.start()]
-        return f"{source.text[: first.start()]}{second[0]}{between}{first[0]}{source.text[second.end() :]}"
+        before, after = source.text[: first.start()], source.text[second.end() :]
+        return f"{before}{second[0]}{between}{first[0]}{after}"
     passage: str = source.evidence.hits[source.sentence.hit_index].text
     others: list[str] = sorted(
         set(re.findall(r"(?<![\w.,-])\d+(?![\w.,-])", passage)) - values
@@ -279,7 +280,8 @@ def exaggerate(source: SourceSentence, chance: random.Random) -> str | None:
 
 
 BEFORE_VERB = re.compile(
-    r" (?=(?:is|are|was|were|may|must|can|cannot|has|have|will|should|does|do|receives?|takes?|needs?)\b)"
+    r" "
+    r"(?=(?:is|are|was|were|may|must|can|cannot|has|have|will|should|does|do|receives?|takes?|needs?)\b)"
 )
 
 
@@ -323,22 +325,33 @@ ABSENT_PASSAGE_KINDS = (
 SYNONYMS = dict(
     pair.split("=")
     for pair in (
-        "receives=gets; receive=get; employee=staff member; employees=staff members; annual leave=annual holiday; "
-        "begins=starts; customer=client; customers=clients; shows=displays; show=display; buy=purchase; "
-        "repaired=fixed; sent=shipped; replaced=exchanged; finished=completed; each=every; yearly=annual; "
-        "illness=sickness; error=fault; purchase=buy; costs=expenses; inform=notify; large=big; whole=entire; "
-        "made=carried out; starts=begins; ends=finishes; answers=replies; answer=reply; keep=retain; kept=retained; "
-        "is stored=is kept; supplier=vendor; suppliers=vendors; meeting=conference; error code=fault code; "
-        "salary=pay; check=verify; checked=verified; holiday=vacation; journey=trip; journeys=trips; choose=select; "
+        "receives=gets; receive=get; employee=staff member; employees=staff members; annual "
+        "leave=annual holiday; "
+        "begins=starts; customer=client; customers=clients; shows=displays; show=display; "
+        "buy=purchase; "
+        "repaired=fixed; sent=shipped; replaced=exchanged; finished=completed; each=every; "
+        "yearly=annual; "
+        "illness=sickness; error=fault; purchase=buy; costs=expenses; inform=notify; "
+        "large=big; whole=entire; "
+        "made=carried out; starts=begins; ends=finishes; answers=replies; answer=reply; "
+        "keep=retain; kept=retained; "
+        "is stored=is kept; supplier=vendor; suppliers=vendors; meeting=conference; error "
+        "code=fault code; "
+        "salary=pay; check=verify; checked=verified; holiday=vacation; journey=trip; "
+        "journeys=trips; choose=select; "
         "agreed=settled; quick=fast; instrument=device; instruments=devices; delivered=supplied; "
-        "mobile phone=cell phone; shop=store; colleague=co-worker; needs=requires; need=require; tells=informs; "
-        "firm=company; approved=authorised; approves=authorises; is written=is recorded; throw away=discard"
+        "mobile phone=cell phone; shop=store; colleague=co-worker; needs=requires; "
+        "need=require; tells=informs; "
+        "firm=company; approved=authorised; approves=authorises; is written=is recorded; "
+        "throw away=discard"
     ).split("; ")
 )
 # Words at the start of a sentence that are not names.
 SENTENCE_STARTERS = frozenset(
-    "The A An Each Every It This These They There No In If When On At Both Only We You Say Do Requests Days Faults"
-    " Claims Confidential Customers Employees Write Ask Never Nobody All Some Most Up After Before Part-time Anyone"
+    "The A An Each Every It This These They There No In If When On At Both Only We You Say "
+    "Do Requests Days Faults"
+    " Claims Confidential Customers Employees Write Ask Never Nobody All Some Most Up After "
+    "Before Part-time Anyone"
     " Orders Keep Use Public Someone Shorter Production Other Repairs Reagents".split()
 )
 FRAMES = (
@@ -370,7 +383,8 @@ def replace_synonyms(source: SourceSentence, _: random.Random) -> str | None:
 
 
 MOVABLE_CLAUSE = re.compile(
-    r"^((?:The|A|An|Each|Every|We|[A-Z]\w+s) .{15,}?),? ((?:when|if|before|after|because|during) [^,;]{8,})\.$"
+    r"^((?:The|A|An|Each|Every|We|[A-Z]\w+s) .{15,}?),? "
+    r"((?:when|if|before|after|because|during) [^,;]{8,})\.$"
 )
 
 
@@ -448,7 +462,10 @@ def join_sentences(source: SourceSentence, chance: random.Random) -> str | None:
         BEFORE_VERB.search(sentence.text) for sentence in (source.sentence, source.neighbour)
     ):
         return None
-    return f"{source.text.rstrip('.')}, {chance.choice(('and', 'while'))} {_lowercase_first(source.neighbour.text)}"
+    return (
+        f"{source.text.rstrip('.')}, {chance.choice(('and', 'while'))} "
+        f"{_lowercase_first(source.neighbour.text)}"
+    )
 
 
 def use_possessive(source: SourceSentence, _: random.Random) -> str | None:
@@ -761,7 +778,7 @@ def main() -> int:
 def _run_seed(
     services: Services, evidence: Sequence[SearchResult], seed: int
 ) -> tuple[list[Case], list[tuple[Case, str]]]:
-    chance = random.Random(seed)
+    chance = random.Random(seed)  # noqa: S311
     cases = make_lies(evidence, chance, LIES_PER_KIND) + make_truths(
         evidence, chance, TRUTHS_PER_KIND
     )

@@ -110,7 +110,7 @@ def read_records(path: Path) -> list[Record]:
 def split_halves(records: Sequence[Record]) -> tuple[list[Record], list[Record]]:
     """Return the half that was visible when the rules were written, and the other."""
     order = list(range(len(records)))
-    random.Random(SEED).shuffle(order)
+    random.Random(SEED).shuffle(order)  # noqa: S311
     middle = len(order) // 2
     return [records[index] for index in order[:middle]], [
         records[index] for index in order[middle:]
@@ -218,7 +218,8 @@ def build_rows(tallies: Mapping[str, Tally]) -> list[dict[str, Any]]:
 def format_table(tallies: Mapping[str, Tally]) -> str:
     """Return the rows in Markdown."""
     lines = [
-        "| kind | marked | found | recall | removed | detections | correct | precision | wrong detections |",
+        "| kind | marked | found | recall | removed | detections | correct | precision | "
+        "wrong detections |",
         "|---" * 9 + "|",
     ]
     for row in build_rows(tallies):
@@ -226,7 +227,8 @@ def format_table(tallies: Mapping[str, Tally]) -> str:
         wrong = ", ".join(f"{count} {kind}" for kind, count in row["instead"].items())
         precision = "" if row["precision"] is None else f"{row['precision']:.3f}"
         lines.append(
-            f"| {name} | {row['marked']} | {row['found']} | {row['recall']:.3f} | {row['gone'] or 0:.3f}"
+            f"| {name} | {row['marked']} | {row['found']} | {row['recall']:.3f} | "
+            f"{row['gone'] or 0:.3f}"
             f" | {row['finds']} | {row['right']} | {precision} | {wrong} |"
         )
     return "\n".join(lines)
@@ -276,7 +278,8 @@ def main() -> int:
         for name, tallies in parts.items():
             sys.stdout.write(f"\n{name}\n\n{format_table(tallies)}\n")
         sys.stderr.write(
-            f"{len(records)} records, {speed:,.0f} characters a second; structured kinds are in bold\n"
+            f"{len(records)} records, {speed:,.0f} characters a second; structured kinds are "
+            f"in bold\n"
         )
         sys.stderr.write("".join(f"missed: {kind}\n" for kind in kinds_below_bound(whole)))
     return int(bool(kinds_below_bound(whole)))

@@ -36,8 +36,10 @@ COMMAND = Path(sys.executable).parent / "groundwork"
 DONE_QUERY = "select count(*) filter (where state = 'done'), count(*) from groundwork.item"
 LEASED_QUERY = "select worker, count(*) from groundwork.item where state = 'leased' group by worker"
 STORED_QUERY = (
-    "select count(*), count(distinct uri), coalesce(max(version), 0), (select count(*) from groundwork.chunk),"
-    " (select count(*) from groundwork.quarantine), (select count(distinct worker) from groundwork.item),"
+    "select count(*), count(distinct uri), coalesce(max(version), 0), (select count(*) from "
+    "groundwork.chunk),"
+    " (select count(*) from groundwork.quarantine), (select count(distinct worker) from "
+    "groundwork.item),"
     " (select state from groundwork.run order by number desc limit 1) from groundwork.document"
 )
 
@@ -86,7 +88,7 @@ def measure(home: Path, folder: Path, workers: int, kills: int) -> dict[str, obj
 
 def _start_worker(environment: dict[str, str], home: Path, number: int) -> subprocess.Popen[bytes]:
     with (home / f"worker-{number}.log").open("wb") as log:
-        return subprocess.Popen(
+        return subprocess.Popen(  # noqa: S603
             [str(COMMAND), "flows", "serve", "--limit", "1", "--tenant", TENANT],
             env=environment,
             stdout=log,
@@ -108,7 +110,7 @@ def _run_ingest(environment: dict[str, str], folder: Path, workers: int) -> int:
         TENANT,
     ]
     while True:
-        completed = subprocess.run(
+        completed = subprocess.run(  # noqa: S603
             command, env=environment, stderr=subprocess.PIPE, text=True, check=False
         )
         if "could not be started" not in completed.stderr:
@@ -131,7 +133,8 @@ def _kill_workers(
         _kill_group(process)
         leased = connection.execute(LEASED_QUERY).fetchall()
         sys.stderr.write(
-            f"killed a worker with {row[0]} of {row[1]} files done; leased by worker: {dict(leased)}\n"
+            f"killed a worker with {row[0]} of {row[1]} files done; leased by worker: "
+            f"{dict(leased)}\n"
         )
 
 

@@ -1,11 +1,12 @@
 """Draw the PDF and DOCX files of the sample companies from the Markdown in `sources/`.
 
     python sample/generate.py           write the files
-    python sample/generate.py --check   write nothing; exit 1 if a file differs from what its source gives
+    python sample/generate.py --check   write nothing; exit 1 if a file differs from its source
 
-`sources/alder/people/remote-work.docx.md` becomes `alder/people/remote-work.docx`: the name says the format. The
-sources use a small part of Markdown: headings, paragraphs, lists, tables, and `\\newpage` on a line of its own.
-The same sources always give the same contents, so that the generated files can be committed and compared.
+`sources/alder/people/remote-work.docx.md` becomes `alder/people/remote-work.docx`: the name holds
+the format. The sources use a small part of Markdown: headings, paragraphs, lists, tables, and
+`\\newpage` on a line of its own. The same sources always give the same contents, so that the
+generated files can be committed and compared.
 """
 
 import argparse
@@ -155,7 +156,7 @@ GRID = TableStyle(
 class OutlinedPdf(SimpleDocTemplate):
     """A PDF whose headings become its outline."""
 
-    def afterFlowable(self, flowable: Flowable) -> None:
+    def afterFlowable(self, flowable: Flowable) -> None:  # noqa: N802
         level = getattr(flowable, "outline_level", None)
         if level is None:
             return

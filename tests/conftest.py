@@ -146,7 +146,7 @@ def services(
 def sample_services(
     server: EmbeddedPostgres, clone: Callable[[], str], home: Path, embedder: CachingEmbedder
 ) -> Iterator[Services]:
-    """Services on a database with the sample documents of both tenants, for tests that only read."""
+    """Services with the sample documents of both tenants, for tests that only read."""
     from tests.support.services import connect_services, ingest_folder
 
     with connect_services(server, clone(), home, embedder) as opened:

@@ -28,7 +28,8 @@ def format_table(result: Result) -> str:
         "|---|---|---|---|---|",
     ]
     rows = [
-        f"| {name} | {count.requests:,} | {count.own:,} | {count.leaks:,} | {_control(result, name)} |"
+        f"| {name} | {count.requests:,} | {count.own:,} | {count.leaks:,} | "
+        f"{_control(result, name)} |"
         for name, count in result.counts.items()
     ]
     total = f"| **all** | **{result.requests:,}** | {result.own:,} | **{result.leaks:,}** | |"

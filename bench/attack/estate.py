@@ -294,7 +294,7 @@ def _note_owners(
 
 def unreadable_file_name(tenant: str) -> str:
     """Return the name of a tenant's unreadable file."""
-    return f"broken-{make_canary(random.Random(tenant))}.docx"
+    return f"broken-{make_canary(random.Random(tenant))}.docx"  # noqa: S311
 
 
 def _write_folder(folder: Path, drafts: Sequence[Draft]) -> None:

@@ -78,7 +78,10 @@ def _check_numbers(
     if (evidence.searched.documents, evidence.searched.passages) != target.estate.count_readable(
         asker
     ):
-        return f"counts {evidence.searched.documents} documents, not {target.estate.count_readable(asker)[0]}"
+        return (
+            f"counts {evidence.searched.documents} documents, not "
+            f"{target.estate.count_readable(asker)[0]}"
+        )
     rarest = math.log(1 + (evidence.searched.passages + 0.5) / 0.5)
     for word in hidden_canaries(target.estate, asker, words):
         if not math.isclose(evidence.idf[extract_terms(word)[0]], rarest):

@@ -182,7 +182,7 @@ def attack_database(
         options = "-c search_path=groundwork,public"
         return psycopg.connect(server.conninfo(dbname=name), autocommit=True, options=options)
 
-    chance = random.Random(seed)
+    chance = random.Random(seed)  # noqa: S311
     address = server.conninfo("groundwork_app", name)
     caching_embedder = CachingEmbedder(embedder)
     settings = Settings(home=server.folder.parent, database_url=address)
@@ -312,13 +312,13 @@ class _AttackRun:
     ) -> None:
         """Run a number of attacks of each kind, in random order, in several threads."""
         order = [name for name, (_, number) in kinds.items() for _ in range(number)]
-        random.Random(self.seed).shuffle(order)
+        random.Random(self.seed).shuffle(order)  # noqa: S311
         for name in kinds:
             counts.setdefault(name, AttackCount())
         waiting, lock = iter(order), threading.Lock()
 
         def work(worker: int) -> None:
-            chance = random.Random(f"{self.seed} {stage} {worker}")
+            chance = random.Random(f"{self.seed} {stage} {worker}")  # noqa: S311
             while True:
                 with lock:
                     name = next(waiting, None)
@@ -354,7 +354,10 @@ def _request_counts(
 @contextlib.contextmanager
 def _without_row_security(admin: Callable[[], Connection]) -> Iterator[None]:
     """Switch row-level security off on every table, for the control."""
-    tables_query = "select relname::text from pg_class where relnamespace = 'groundwork'::regnamespace and relrowsecurity"
+    tables_query = (
+        "select relname::text from pg_class where relnamespace = "
+        "'groundwork'::regnamespace and relrowsecurity"
+    )
     with admin() as connection:
         rows: list[Any] = connection.execute(tables_query).fetchall()
     for action in ("disable", "enable"):

@@ -60,7 +60,8 @@ class AttackCount:
         if leaked or observation.violation:
             self.leaks += 1
             self.examples.append(
-                f"{observation.asker} sent {observation.sent[:300]!r}: {observation.violation or leaked}; got {observation.received[:600]!r}"
+                f"{observation.asker} sent {observation.sent[:300]!r}: "
+                f"{observation.violation or leaked}; got {observation.received[:600]!r}"
             )
 
 

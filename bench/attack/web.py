@@ -638,7 +638,8 @@ def abort_request(target: Target, chance: random.Random) -> Observation:
     request = _make_search(target, first, chance)
     head = f"POST /v1/search HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(request.body)}\r\n"
     raw = (
-        f"{head}Content-Type: application/json\r\nAuthorization: Bearer {make_token(first)}\r\n\r\n".encode()
+        f"{head}Content-Type: application/json\r\nAuthorization: Bearer "
+        f"{make_token(first)}\r\n\r\n".encode()
         + request.body
     )
     with socket.create_connection(

@@ -78,7 +78,7 @@ class Experiment:
 def start_experiment(home: Path, targets: Targets) -> Iterator[Experiment]:
     """Start everything and ingest the documents once, without faults."""
     tally, server = Tally(), Server(home)
-    papers = Papers(home / "papers", targets.documents, random.Random(targets.seed))
+    papers = Papers(home / "papers", targets.documents, random.Random(targets.seed))  # noqa: S311
     with contextlib.ExitStack() as stack:
         stack.callback(server.stop)
         worker = Worker(server, papers, tally)
@@ -145,7 +145,7 @@ def run_changes(
 
 def run_rounds(home: Path, targets: Targets) -> Tally:
     """Run rounds until there are enough kills, deletes and reads."""
-    chance, began = random.Random(targets.seed + 1), time.perf_counter()
+    chance, began = random.Random(targets.seed + 1), time.perf_counter()  # noqa: S311
     with (
         start_experiment(home, targets) as experiment,
         run_crowds(experiment.services, experiment.papers, experiment.tally, targets.readers),

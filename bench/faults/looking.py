@@ -35,7 +35,7 @@ def run_crowds(services: Services, papers: Papers, tally: Tally, readers: int) -
     ended = threading.Event()
 
     def run_until_ended() -> None:
-        chance = random.Random(readers)
+        chance = random.Random(readers)  # noqa: S311
         with ThreadPoolExecutor(readers) as threads:
             while not ended.wait(CROWD_PAUSE_SECONDS):
                 together = threading.Barrier(readers)

@@ -34,7 +34,8 @@ class Papers:
     def _write(self, name: str, edition: int) -> None:
         number = paper_number(name)
         sections = "\n\n".join(
-            f"## Part {part}\n\nPart {part} of paper {number} is of edition{edition}x. Its word is {make_codeword(name)}."
+            f"## Part {part}\n\nPart {part} of paper {number} is of edition{edition}x. Its "
+            f"word is {make_codeword(name)}."
             for part in "ABC"
         )
         unfinished = self.folder / f".{name}"

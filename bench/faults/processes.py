@@ -150,7 +150,7 @@ class Service:
             port = free.getsockname()[1]
         self._url = f"http://127.0.0.1:{port}"
         with (home / "service.log").open("wb") as log:
-            self._process = subprocess.Popen(
+            self._process = subprocess.Popen(  # noqa: S603
                 [str(COMMAND), "serve", "--port", str(port), "--tenant", TENANT],
                 env=make_environment(server),
                 stdout=log,
@@ -182,10 +182,10 @@ class Service:
         """
         data = json.dumps(body).encode() if body else None
         headers = {"Content-Type": "application/json"}
-        request = urllib.request.Request(f"{self._url}{path}", data, headers)
+        request = urllib.request.Request(f"{self._url}{path}", data, headers)  # noqa: S310
         while self._process.poll() is None:
             try:
-                with urllib.request.urlopen(request, timeout=60) as reply:
+                with urllib.request.urlopen(request, timeout=60) as reply:  # noqa: S310
                     return reply.status, reply.read().decode()
             except urllib.error.HTTPError as error:
                 if error.code == 404:

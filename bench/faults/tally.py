@@ -42,7 +42,10 @@ class Tally:
     def format_progress(self) -> str:
         """Return a line with the progress."""
         kills = ", ".join(f"{self.kills[kind]} {kind}" for kind in KINDS)
-        return f"round {self.rounds}: {kills} killed; {self.reads} reads, {self.deletes} deletes; {dict(self.violations)}\n"
+        return (
+            f"round {self.rounds}: {kills} killed; {self.reads} reads, {self.deletes} "
+            f"deletes; {dict(self.violations)}\n"
+        )
 
     def format_table(self, readers: int) -> str:
         """Return the result in Markdown."""

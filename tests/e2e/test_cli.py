@@ -26,7 +26,7 @@ COMMAND = Path(sys.executable).parent / "groundwork"
 
 
 # --- wrong input
-# ----------------------------------------------------------------------------------------------------
+# ----------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -208,7 +208,7 @@ def test_files_that_can_not_be_read_are_named_with_the_reason(stored: Run, tmp_p
 
 
 # --- what it prints
-# -------------------------------------------------------------------------------------------------
+# ----------------------------------------
 
 
 def commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str]]:
@@ -358,7 +358,8 @@ def test_the_evaluations_report_as_json(stored: Run, tmp_path: Path) -> None:
     )
     stored("ingest", "docs", "--tenant", "acme")
     (tmp_path / "golden.yaml").write_text(
-        "- {id: pump, question: 'How much does the north pump move?', tenant: acme, groups: [], kind: answerable,"
+        "- {id: pump, question: 'How much does the north pump move?', tenant: acme, groups: "
+        "[], kind: answerable,"
         " documents: [pumps.md], contains: [40 litres]}\n"
     )
     ran = stored("eval", "answers", "golden.yaml", "--json")

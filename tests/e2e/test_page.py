@@ -1,6 +1,7 @@
 """The page in a real Chromium, with the real service and the sample documents.
 
-PAGE_IMAGE=docs/images/page.png pytest tests/e2e/test_page.py -k cited     renews the picture of the README
+To renew the picture of the README:
+PAGE_IMAGE=docs/images/page.png pytest tests/e2e/test_page.py -k cited
 """
 
 import os
@@ -152,7 +153,8 @@ def test_the_scores_are_drawn_and_labelled(page: Browser) -> None:
         assert whole == score
         assert sum(shares) == pytest.approx(score, abs=0.002)
     widths = page.evaluate(
-        "[...document.querySelectorAll('.stack')].map(bar => [...bar.querySelectorAll('rect:not(.bar-ground)')]"
+        "[...document.querySelectorAll('.stack')].map(bar => "
+        "[...bar.querySelectorAll('rect:not(.bar-ground)')]"
         ".reduce((sum, piece) => sum + Number(piece.getAttribute('width')), 0))"
     )
     assert widths[0] == pytest.approx(100, abs=1.5)

@@ -15,7 +15,8 @@ from websockets.sync.client import ClientConnection, connect
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run "
+    "--disable-background-networking"
     " --disable-component-update --disable-sync --hide-scrollbars --remote-debugging-port=0"
 ).split()
 TIMEOUT_SECONDS = 30.0

@@ -363,7 +363,8 @@ def _xml(secret: Path) -> Iterator[HostileFile]:
 
 def _files_with_xml(declaration: str, text: str) -> Iterator[tuple[str, bytes]]:
     body = (
-        f'{declaration}<w:document xmlns:w="{_WORD_NAMESPACE}"><w:body><w:p><w:r><w:t>{text}</w:t></w:r></w:p>'
+        f"{declaration}<w:document "
+        f'xmlns:w="{_WORD_NAMESPACE}"><w:body><w:p><w:r><w:t>{text}</w:t></w:r></w:p>'
         f"</w:body></w:document>"
     )
     yield "docx", _replace_parts(_docx(), {"word/document.xml": body.encode()})
@@ -377,7 +378,10 @@ def _files_with_xml(declaration: str, text: str) -> Iterator[tuple[str, bytes]]:
     )
     yield "pptx", _replace_parts(_pptx(), {"ppt/slides/slide1.xml": slide.encode()})
     cell = f'<row r="1"><c r="A1" t="str"><v>{text}</v></c></row>'
-    sheet = f'{declaration}<worksheet xmlns="{_SHEET_NAMESPACE}"><sheetData>{cell}</sheetData></worksheet>'
+    sheet = (
+        f"{declaration}<worksheet "
+        f'xmlns="{_SHEET_NAMESPACE}"><sheetData>{cell}</sheetData></worksheet>'
+    )
     yield "xlsx", _replace_parts(_xlsx(), {"xl/worksheets/sheet1.xml": sheet.encode()})
     content = odt(f"<text:p>{text}</text:p>")
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
@@ -412,7 +416,8 @@ def _excel_file(content: str) -> bytes:
     return _replace_parts(
         _xlsx(),
         {
-            "xl/worksheets/sheet1.xml": f'<worksheet xmlns="{_SHEET_NAMESPACE}">{content}</worksheet>'.encode()
+            "xl/worksheets/sheet1.xml": f"<worksheet "
+            f'xmlns="{_SHEET_NAMESPACE}">{content}</worksheet>'.encode()
         },
     )
 

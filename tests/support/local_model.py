@@ -33,7 +33,7 @@ def main() -> None:
     parameters.endpoint_slots = True
     parameters.verbosity = 1
     server = xllamacpp.Server(parameters)
-    print(server.listening_address, flush=True)
+    print(server.listening_address, flush=True)  # noqa: T201
     sys.stdin.read()
 
 

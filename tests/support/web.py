@@ -1,4 +1,4 @@
-"""A site on loopback, a watch on connections, and forbidden addresses for tests of the web source."""
+"""For tests of the web source: a site on loopback, a watch on connections, bad addresses."""
 
 import sys
 import threading
@@ -15,7 +15,7 @@ LOOKUPS = ("socket.getaddrinfo", "socket.gethostbyname", "socket.sendto")
 
 
 class ConnectionWatch:
-    """Records connections and look-ups of names while it is active, and refuses to leave loopback."""
+    """Records connections and name look-ups while it is active, and refuses to leave loopback."""
 
     def __init__(self) -> None:
         self.attempts: list[object] = []
@@ -80,7 +80,8 @@ http://127。0。0。1/ http://127．0．0．1/ http://127｡0｡0｡1/ http://[
 http://１２７.0.0.1/ http://٠.0.0.0/ http://ｌｏｃａｌｈｏｓｔ/ http://loc\u00adalhost/ http://\u212aelvin.example/
 http://user@127.0.0.1/ http://8.8.8.8@127.0.0.1/ http://user:secret@example.org/ http://example.org\\@127.0.0.1/
 http://127.0.0.1\\.example.org/ http://example.org:22/ http://example.org:0/ http://example.org:8080/
-http://example.org:99999/ http://example.org:80:80/ http://[::1]x/ http://[::1/ http:///etc/passwd http:127.0.0.1/
+http://example.org:99999/ http://example.org:80:80/ http://[::1]x/ http://[::1/
+http:///etc/passwd http:127.0.0.1/
 ftp://127.0.0.1/ gopher://127.0.0.1:6379/_INFO file://127.0.0.1/etc/passwd
 """.split()
 

@@ -194,7 +194,7 @@ def test_documents_with_other_allowed_groups_never_share(
 def test_copies_can_come_and_go_in_concurrent_runs(
     services: Services, server: EmbeddedPostgres, tmp_path: Path
 ) -> None:
-    """Four concurrent runs over four folders of the same files lose no copy and leave none behind."""
+    """Four concurrent runs over folders of the same files lose no copy and leave none behind."""
     chance = random.Random(4)
     texts = [
         f"# Paper {n}\n\nPaper {n} says that the {n}th pump of the hall is to be oiled weekly.\n"
@@ -236,7 +236,8 @@ def test_a_duplicate_without_its_original_is_repaired_and_ingested_again(
     with connect_superuser(server, services) as connection:
         connection.execute("set session_replication_role = replica")
         connection.execute(
-            "delete from chunk using document d where chunk.document_id = d.document_id and d.path ~ '^a'"
+            "delete from chunk using document d where chunk.document_id = d.document_id and "
+            "d.path ~ '^a'"
         )
         connection.execute("delete from document where path ~ '^a'")
     (folder / "a" / "pumps.md").unlink()
@@ -303,9 +304,15 @@ def test_a_much_better_passage_is_shown_instead_of_the_newer_one(
     services: Services, tmp_path: Path
 ) -> None:
     """Two pages differ in a name only: the one that the question names is shown."""
-    body = "Turn the key to the left, wait until the lamp is green, lift the cover off and clean the wiper with water."
+    body = (
+        "Turn the key to the left, wait until the lamp is green, lift the cover off and "
+        "clean the wiper with water."
+    )
     for model, version in (("210", "1.0"), ("340", "2.0")):
-        page = f"---\nversion: '{version}'\n---\n# Cleaning\n\n{body} {body} This is about the Heron {model}.\n"
+        page = (
+            f"---\nversion: '{version}'\n---\n# Cleaning\n\n{body} {body} This is about "
+            f"the Heron {model}.\n"
+        )
         (tmp_path / f"heron{model}.md").write_text(page)
     ingest_folder(services, "acme", tmp_path)
     hits = retrieve(services, PRINCIPAL, "Heron 210").hits
@@ -324,7 +331,9 @@ def test_the_database_refuses_an_edition_that_is_not_numbers(
         pytest.raises(psycopg.errors.CheckViolation),
     ):
         connection.execute(
-            "insert into document (tenant_id, document_id, reader_set_id, uri, path, title, media_type, version,"
-            " content_hash, pipeline_hash, text, blocks, metadata, run_id, edition) values ('t', gen_random_uuid(), 1,"
+            "insert into document (tenant_id, document_id, reader_set_id, uri, path, title, "
+            "media_type, version,"
+            " content_hash, pipeline_hash, text, blocks, metadata, run_id, edition) values "
+            "('t', gen_random_uuid(), 1,"
             " '', '', '', '', 1, '', '', '', '[]', '{}', gen_random_uuid(), 'seven')"
         )

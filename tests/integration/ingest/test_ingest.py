@@ -125,7 +125,8 @@ def test_the_offsets_of_every_chunk_and_sentence_point_to_its_text(
         ).fetchall()
         outside = connection.execute(
             "select s.chunk_id from sentence_1 s join chunk c using (tenant_id, chunk_id)"
-            " where s.start_char < c.start_char or s.end_char > c.end_char or s.start_char >= s.end_char"
+            " where s.start_char < c.start_char or s.end_char > c.end_char or s.start_char "
+            ">= s.end_char"
         ).fetchall()
         sentences: Any = connection.execute("select count(*) from sentence_1").fetchone()
     assert wrong == []

@@ -50,7 +50,8 @@ def storage_server() -> Iterator[Storage]:
             storage.busy -= 1
             start("503 Slow Down", [("Content-Type", "text/xml")])
             return [
-                b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
+                b"<Error><Code>SlowDown</Code><Message>Please reduce your request "
+                b"rate.</Message></Error>"
             ]
         return application(environ, start)
 

@@ -297,7 +297,10 @@ def test_a_page_of_another_media_type_is_refused(site: Site) -> None:
 
 def test_robots_txt_is_obeyed(site: Site) -> None:
     """It is fetched once."""
-    site.robots = f"User-agent: *\nDisallow: /\n\nUser-agent: {ROBOTS_AGENT}\nDisallow: /private\nAllow: /private/open$\n"
+    site.robots = (
+        f"User-agent: *\nDisallow: /\n\nUser-agent: {ROBOTS_AGENT}\nDisallow: "
+        f"/private\nAllow: /private/open$\n"
+    )
     site.page("/private/open", "open")
     fetching = open_client(site.host)
     assert fetching.get(parse_address(f"{site.root}/guide")).status == 200
@@ -421,7 +424,8 @@ def test_certificate_and_host_header_belong_to_the_name(
                     with context.wrap_socket(plain, server_side=True) as secure:
                         asked.append(secure.recv(65_536))
                         secure.sendall(
-                            b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\nContent-Type: text/plain\r\n\r\nhere"
+                            b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\nContent-Type: "
+                            b"text/plain\r\n\r\nhere"
                         )
                 except OSError:
                     plain.close()  # the client did not like the certificate

@@ -30,7 +30,10 @@ def test_a_reader_who_disconnects_from_a_json_answer_cancels_its_call(
     body = json.dumps(
         {"question": "How many days of paid annual leave does an employee receive?"}
     ).encode()
-    head = f"POST /v1/ask HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
+    head = (
+        f"POST /v1/ask HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: "
+        f"application/json\r\nContent-Length: {len(body)}"
+    )
     with serve_api(api) as address:
         with socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2]))) as reader:
             reader.sendall(f"{head}\r\n\r\n".encode() + body)

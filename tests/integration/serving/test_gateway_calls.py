@@ -401,7 +401,8 @@ def test_a_schema_is_enforced_by_a_tool(open_models, start_provider):
         for part in ('{"city": "Par', 'is"}'):
             delta = {"type": "input_json_delta", "partial_json": part}
             exchange.send_chunk(
-                f"data: {json.dumps({'type': 'content_block_delta', 'index': 0, 'delta': delta})}\n\n"
+                f"data: "
+                f"{json.dumps({'type': 'content_block_delta', 'index': 0, 'delta': delta})}\n\n"
             )
         exchange.send_chunk(exchange.format_closing())
         exchange.end_chunks()

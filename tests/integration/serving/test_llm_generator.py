@@ -219,7 +219,7 @@ def test_over_http_a_configured_model_writes(sample_services, leave):
 
 
 # --- quotes
-# -----------------------------------------------------------------------------------------------------------
+# ----------------------------------------
 
 
 @pytest.mark.parametrize(

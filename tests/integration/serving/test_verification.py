@@ -153,7 +153,8 @@ def evidence_of(
         (("Unopened goods are taken back.",), "Opened goods are taken back.", "opposite"),
         (
             (
-                "The incident commander may raise the level at any time, but only Ada Byron may lower it.",
+                "The incident commander may raise the level at any time, but only Ada Byron "
+                "may lower it.",
             ),
             "The incident commander may lower the level at any time.",
             "opposite",

@@ -15,11 +15,16 @@ def split(text: str) -> list[str]:
 @pytest.mark.parametrize(
     "text",
     [
-        "Hello there.|This is v1.2.3 of the tool, e.g. on Linux.|See Fig. 3 and No. 5.|No.|We do not.",
-        "Dr. Smith of Apple Inc. met J. R. Smith at 5 p.m.|The U.S. Government said “No.”|He left (quietly.)|Fine.",
-        "Open config.yaml.|Go to https://a.example/c.html?x=1.|Then... nothing.|Done!|Really?!|Yes.",
-        "1. Install it.|2. Run it.|Plan B.|We go.|The cost is approx. 3.5 EUR vs. 20 EUR; that is fine.",
-        "He asked “What?” and left.|iPhone sales rose by 3.5 %.|Add seals, rings, etc.|Close the lid on Jan. 5.",
+        "Hello there.|This is v1.2.3 of the tool, e.g. on Linux.|See Fig. 3 and No. "
+        "5.|No.|We do not.",
+        "Dr. Smith of Apple Inc. met J. R. Smith at 5 p.m.|The U.S. Government said “No.”|He "
+        "left (quietly.)|Fine.",
+        "Open config.yaml.|Go to https://a.example/c.html?x=1.|Then... "
+        "nothing.|Done!|Really?!|Yes.",
+        "1. Install it.|2. Run it.|Plan B.|We go.|The cost is approx. 3.5 EUR vs. 20 EUR; "
+        "that is fine.",
+        "He asked “What?” and left.|iPhone sales rose by 3.5 %.|Add seals, rings, etc.|Close "
+        "the lid on Jan. 5.",
         "It ends . . .|It goes on. ...|About 94 000 (c. EUR 23 800).",
         "12 Mill Lane\n|Leeds\n|Open on Sundays.",
         "水质良好。|是吗？|是！",

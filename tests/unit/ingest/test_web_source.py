@@ -15,9 +15,11 @@ from ingest.sources.sitemap import parse_sitemap
 from tests.support.web import FORBIDDEN_ADDRESSES, open_client
 
 RESOLVED = """
-127.0.0.1 127.8.8.8 0.0.0.0 10.1.2.3 100.64.0.1 169.254.169.254 172.20.0.1 192.168.0.1 192.0.0.8 192.0.2.7
+127.0.0.1 127.8.8.8 0.0.0.0 10.1.2.3 100.64.0.1 169.254.169.254 172.20.0.1 192.168.0.1
+192.0.0.8 192.0.2.7
 168.63.129.16 198.19.255.255 203.0.113.9 224.0.0.251 255.255.255.255
-::1 :: fe80::1 fe80::1%eth0 fd00:ec2::254 ff02::fb ::ffff:10.0.0.1 ::ffff:93.184.216.34 64:ff9b::5db8:d822
+::1 :: fe80::1 fe80::1%eth0 fd00:ec2::254 ff02::fb ::ffff:10.0.0.1 ::ffff:93.184.216.34
+64:ff9b::5db8:d822
 2002:5db8:d822::1 2001::1 2001:db8::7 3fff:fff::1
 """.split()
 
@@ -115,7 +117,10 @@ def test_robots_rules_match_as_rfc_9309_says(rules: str, target: str, allowed: b
 
 def test_only_the_most_specific_group_counts_and_its_parts_are_merged() -> None:
     """Also if several names share a group, and with a delay."""
-    text = f"User-agent: a\nUser-agent: {ROBOTS_AGENT}/2\nDisallow: /a\nCrawl-delay: 2\n\nUser-agent: *\nDisallow: /\n\n"
+    text = (
+        f"User-agent: a\nUser-agent: {ROBOTS_AGENT}/2\nDisallow: /a\nCrawl-delay: "
+        f"2\n\nUser-agent: *\nDisallow: /\n\n"
+    )
     parsed = RobotsRules(text + f"User-agent: {ROBOTS_AGENT}\nDisallow: /b\n")
     assert [parsed.allows(target) for target in ("/a", "/b", "/c")] == [False, False, True]
     assert parsed.delay_seconds == 2.0

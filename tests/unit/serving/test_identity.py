@@ -1,4 +1,4 @@
-"""Identity providers accept valid tokens, refuse all others, and believe requests only on loopback."""
+"""Identity providers accept valid tokens only, and trust requests only on loopback."""
 
 import base64
 import json

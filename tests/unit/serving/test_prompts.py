@@ -35,7 +35,8 @@ def test_a_prompt_changes_only_with_its_version(name):
     prompt = load_prompt(name)
     rendered = prompt.render(**{key: f"<{key}>" for key in prompt.placeholders})
     assert rendered.sha256 == RENDERED_HASHES.get(prompt.label), (
-        f"{name}.yaml has changed. Increase its version, write its changelog, and add {prompt.label!r} here."
+        f"{name}.yaml has changed. Increase its version, write its changelog, and add "
+        f"{prompt.label!r} here."
     )
 
 
