@@ -11,7 +11,12 @@ from typing import Any
 import pytest
 
 from core.errors import InvalidInput, UnreadableFile
+from core.principal import Principal
+from core.services import Services
+from ingest import pipeline
 from ingest.sources import open_source
+from retrieval.retriever import retrieve
+from tests.support.services import shared_parser_pool
 
 
 def list_paths(address: str | Path, **options: Any) -> list[str]:
@@ -253,3 +258,36 @@ def test_missing_credentials_are_refused(
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     with pytest.raises(InvalidInput, match=r"docs/reference/sources\.md"):
         open_source("s3://library/docs/")
+
+
+def test_the_store_follows_a_bucket_and_downloads_only_what_changed(
+    services: Services, storage: ObjectStorage
+) -> None:
+    """In, unchanged, changed, deleted; what is unchanged is asked about in one listing."""
+    address = "s3://library/docs/"
+
+    def run() -> dict[str, int]:
+        storage.asked.clear()
+        return pipeline.ingest_sources(
+            services, "acme", [pipeline.build_source_spec(address)], shared_parser_pool()
+        ).counts
+
+    put_object(storage, "docs/a.md", b"# Pumps\n\nThe north pump moves 40 litres a second.\n")
+    put_object(
+        storage, "docs/b/c.md", b"# Valves\n\nClose valve V-17 before the filter is opened.\n"
+    )
+    assert run() == {"added": 2}
+    assert storage.count("GET") == 2
+    assert run() == {"unchanged": 2}
+    assert storage.count("GET") == 0
+    put_object(storage, "docs/a.md", b"# Pumps\n\nThe north pump moves 55 litres a second.\n")
+    assert run() == {"changed": 1, "unchanged": 1}
+    assert {path for method, path in storage.asked if method == "GET"} == {
+        "/library",
+        "/library/docs/a.md",
+    }
+    storage.client.delete_object(Bucket="library", Key="docs/b/c.md")
+    assert run() == {"deleted": 1, "unchanged": 1}
+    hits = retrieve(services, Principal("acme"), "How much does the north pump move?").hits
+    assert [hit.path for hit in hits] == ["a.md"]
+    assert "55 litres" in hits[0].text
