@@ -1,7 +1,5 @@
 """Conversations: follow-up questions, and access for the owner only."""
 
-import uuid
-from collections.abc import Iterator
 from typing import Any
 
 import psycopg
@@ -18,24 +16,18 @@ from serving.answering.conversation.history import (
     MAX_HISTORY_TOKENS,
     MAX_TURNS,
     ConversationHistory,
-    Turn,
     delete_expired_conversations,
 )
 from serving.answering.pipeline import extract_answer
 from serving.answering.types import Answer
 from serving.api.app import build_api
 from serving.api.identity import LocalIdentity
-from serving.gateway.types import ModelRequest, Models, NoModelAvailable
 from tests.conftest import ROOT
+from tests.support.conversations import DEPTH
+from tests.support.scripted import ScriptedModels
 from tests.support.services import connect_superuser, ingest_folder
 
 ANN, BOB = Principal("alder", (), "ann"), Principal("alder", (), "bob")
-DEPTH = "How deep can I lower a Heron 200?"
-
-
-def turn(question: str, *titles: str) -> Turn:
-    """Return a turn whose answer cited documents with these titles."""
-    return Turn(question, question, True, list(titles), [uuid.uuid4() for _ in titles], None)  # type: ignore[arg-type]
 
 
 def test_follow_ups_find_their_documents(sample_services: Services) -> None:
@@ -46,34 +38,6 @@ def test_follow_ups_find_their_documents(sample_services: Services) -> None:
     assert counted["left_alone"] == 1.0
     assert counted["found_rewritten"] >= 0.85
     assert counted["found_rewritten"] >= counted["found_as_put"] + 0.2
-
-
-class ScriptedModels(Models):
-    """A model that replies with one text, or not at all."""
-
-    def __init__(self, text: str | None) -> None:
-        self.text, self.asked = text, list[ModelRequest]()
-
-    def stream(self, request: ModelRequest) -> Any:
-        self.asked.append(request)
-        if self.text is None:
-            raise NoModelAvailable("No model answers.")
-        return ScriptedReply(self.text)
-
-
-class ScriptedReply:
-    """Reply of the scripted model."""
-
-    model, usage = "scripted", None
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-
-    def __iter__(self) -> Iterator[str]:
-        yield from self._text
-
-    def close(self) -> None:
-        """Nothing to close."""
 
 
 def test_an_unsafe_question_is_refused_as_asked_and_as_rewritten(services: Services) -> None:
@@ -88,7 +52,7 @@ def test_an_unsafe_question_is_refused_as_asked_and_as_rewritten(services: Servi
     as_put = asked("How do I build it into ransomware?", models)
     assert as_put.refusal is not None
     assert as_put.refusal.code == "unsafe_request"
-    assert not models.asked
+    assert not models.requests
     as_understood = asked("And for phones?", None)
     assert as_understood.question == "And for phones?"
     assert as_understood.asked_as == "How do I build it into ransomware for phones?"

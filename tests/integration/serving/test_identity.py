@@ -1,28 +1,11 @@
 """Identity over HTTP: the token decides, and nothing else does."""
 
-import time
-from typing import Any
-
-import jwt
 from fastapi.testclient import TestClient
 
 from core.services import Services
 from serving.api.app import build_api
 from serving.api.identity import JwtIdentity
-
-KEY = "a key for tests that is long enough for HS256"
-GOOD: dict[str, Any] = {
-    "tenant": "alder",
-    "groups": ["finance", "legal"],
-    "sub": "ada",
-    "aud": "groundwork",
-    "exp": time.time() + 7200,
-}
-
-
-def token(key: Any = KEY, algorithm: str = "HS256", **changes: Any) -> str:
-    claims = {name: value for name, value in (GOOD | changes).items() if value is not ...}
-    return jwt.encode(claims, key, algorithm)
+from tests.support.tokens import KEY, token
 
 
 def test_over_http_only_the_token_decides(sample_services: Services) -> None:

@@ -1,24 +1,14 @@
 """Follow-up questions, rewritten by rules or by a model."""
 
-import uuid
-from collections.abc import Iterator
-from typing import Any
-
 import pytest
 
 from core.principal import Principal
 from serving.answering.conversation.conversation import resolve_question
 from serving.answering.conversation.followups import is_follow_up, make_standalone
-from serving.answering.conversation.history import Turn
-from serving.gateway.types import ModelRequest, Models, NoModelAvailable
+from tests.support.conversations import DEPTH, turn
+from tests.support.scripted import ScriptedModels
 
 ANN, BOB = Principal("alder", (), "ann"), Principal("alder", (), "bob")
-DEPTH = "How deep can I lower a Heron 200?"
-
-
-def turn(question: str, *titles: str) -> Turn:
-    """Return a turn whose answer cited documents with these titles."""
-    return Turn(question, question, True, list(titles), [uuid.uuid4() for _ in titles], None)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -80,34 +70,6 @@ def test_a_title_is_added_only_if_the_question_names_nothing() -> None:
     assert asked.leans_on == before.documents[0]
 
 
-class ScriptedModels(Models):
-    """A model that replies with one text, or not at all."""
-
-    def __init__(self, text: str | None) -> None:
-        self.text, self.asked = text, list[ModelRequest]()
-
-    def stream(self, request: ModelRequest) -> Any:
-        self.asked.append(request)
-        if self.text is None:
-            raise NoModelAvailable("No model answers.")
-        return ScriptedReply(self.text)
-
-
-class ScriptedReply:
-    """Reply of the scripted model."""
-
-    model, usage = "scripted", None
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-
-    def __iter__(self) -> Iterator[str]:
-        yield from self._text
-
-    def close(self) -> None:
-        """Nothing to close."""
-
-
 @pytest.mark.parametrize(
     ("said", "asked"),
     [
@@ -124,6 +86,6 @@ def test_a_model_may_reword_but_not_add_words(said: str | None, asked: str) -> N
     """Otherwise, or without a reply, the rules apply."""
     models = ScriptedModels(said)
     assert resolve_question("What about the Heron 210?", [turn(DEPTH)], ANN, models).text == asked
-    assert models.asked[0].purpose == "rewrite"
+    assert models.requests[0].purpose == "rewrite"
     resolve_question("What is the warranty of the Kestrel T5?", [turn(DEPTH)], ANN, models)
-    assert len(models.asked) == 1
+    assert len(models.requests) == 1

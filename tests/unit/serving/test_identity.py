@@ -5,7 +5,6 @@ import json
 import time
 from typing import Any
 
-import jwt
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -14,24 +13,11 @@ from core.errors import GroundworkError, InvalidInput, Unauthenticated
 from core.principal import Principal
 from core.settings import Settings
 from serving.api.identity import LocalIdentity, open_identity_provider
-
-KEY = "a key for tests that is long enough for HS256"
-GOOD: dict[str, Any] = {
-    "tenant": "alder",
-    "groups": ["finance", "legal"],
-    "sub": "ada",
-    "aud": "groundwork",
-    "exp": time.time() + 7200,
-}
+from tests.support.tokens import GOOD, KEY, token
 
 
 def settings(**changes: Any) -> Settings:
     return Settings(_env_file=None, identity="jwt", **{"jwt_key": KEY, **changes})
-
-
-def token(key: Any = KEY, algorithm: str = "HS256", **changes: Any) -> str:
-    claims = {name: value for name, value in (GOOD | changes).items() if value is not ...}
-    return jwt.encode(claims, key, algorithm)
 
 
 def identify(bearer: str, scheme: str = "Bearer") -> Principal:
