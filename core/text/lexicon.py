@@ -12,6 +12,7 @@ the same way.)
 
 import re
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,7 @@ class Lexicon:
         }
 
 
+@cache
 def load_lexicon(subject: str) -> Lexicon:
     """Read the words and expressions of a subject in the language in use."""
     return read_lexicon(Path(__file__).parent / LANGUAGE / f"{subject}.yaml")
